@@ -1,0 +1,241 @@
+"""The run folder: what is written, under which names, and how it survives a kill at any byte. No torch.
+
+    results/runs/<task>/<method>/<model>/<config-hash>-seed<n>/
+        config.yaml           resolved configuration and where each value came from
+        environment.json      versions, commit, hardware, data sources and fingerprints
+        metrics.jsonl         one line per optimiser update
+        eval.jsonl            one EvalRecord per evaluated checkpoint
+        samples-<name>.jsonl.gz   one line per evaluated item
+        checkpoints/          weights and optimiser state
+        status.json           RunStatus
+
+Whole files are replaced atomically (temporary file, fsync, rename). JSONL files are append-only; a torn last line is dropped
+on reading and cut off before the next append.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+CONFIG_FILE = "config.yaml"
+ENVIRONMENT_FILE = "environment.json"
+METRICS_FILE = "metrics.jsonl"
+EVAL_FILE = "eval.jsonl"
+STATUS_FILE = "status.json"
+CHECKPOINT_FOLDER = "checkpoints"
+
+DEFAULT_RUNS = Path("results/runs")
+DEFAULT_REPORT = Path("results/report")
+
+
+class RecordError(ValueError):
+    """A file of a run folder that cannot be read as what it should be; the message says which and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricTotals:
+    """Sufficient statistics of one metric, sum(part) / sum(whole) over n items, enough for its interval.
+
+    With every `whole` equal to 1 and every `part` 0 or 1 the metric is a proportion (`is_proportion`).
+    """
+
+    n: int
+    part: float
+    whole: float
+    part_squared: float
+    whole_squared: float
+    part_times_whole: float
+    is_proportion: bool
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[float, float]]) -> MetricTotals:
+        """Sums up (part, whole) pairs, one per item."""
+        items = list(pairs)
+        return cls(
+            n=len(items),
+            part=sum(part for part, _ in items),
+            whole=sum(whole for _, whole in items),
+            part_squared=sum(part * part for part, _ in items),
+            whole_squared=sum(whole * whole for _, whole in items),
+            part_times_whole=sum(part * whole for part, whole in items),
+            is_proportion=all(whole == 1 and part in (0, 1) for part, whole in items),
+        )
+
+    @property
+    def value(self) -> float:
+        """The metric, a fraction of 1; NaN without items."""
+        return self.part / self.whole if self.whole else float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRecord:
+    """One evaluated checkpoint: a line of eval.jsonl.
+
+    checkpoint: base (before training), step (during), last (after the final update).
+    seconds: training seconds up to the checkpoint, evaluation excluded.
+    flops_total: FLOPs of rollouts and updates up to the checkpoint.
+    nfe: forward passes per completion in this evaluation.
+    """
+
+    checkpoint: str
+    update: int
+    samples: int
+    flops_total: float
+    seconds: float
+    data: str
+    split: str
+    items_sha256: str
+    decoding: Mapping[str, Any]
+    metrics: Mapping[str, MetricTotals]
+    ceiling: Mapping[str, float]
+    nfe: float
+    tokens_per_second: float
+    eval_seconds: float
+    eval_flops: float
+    samples_file: str | None
+    schema: int = SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """As a plain dictionary, one line of eval.jsonl."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EvalRecord:
+        """Reads a line of eval.jsonl. Raises RecordError where the schema is another or a field is missing."""
+        if data.get("schema") != SCHEMA_VERSION:
+            raise RecordError(f"evaluation record has schema {data.get('schema')!r}, this version reads {SCHEMA_VERSION}")
+        try:
+            metrics = {name: MetricTotals(**totals) for name, totals in data["metrics"].items()}
+            return cls(**{**data, "metrics": metrics})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise RecordError(f"evaluation record is incomplete: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """status.json. state: running (also after a kill), finished, failed."""
+
+    state: str
+    updates: int
+    samples: int
+    reason: str = ""
+    schema: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """Which cell of the grid a run is; stands in config.yaml under `identity`."""
+
+    task: str
+    method: str
+    model: str
+    recipe: str
+    reward: str
+    seed: int
+    train_data: str
+    test_data: str
+    config_hash: str
+    checkpoint_choice: str = "last"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder below the runs root."""
+        model = self.model.replace("/", "--")
+        return Path(self.task) / self.method / model / f"{self.config_hash}-seed{self.seed}"
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replaces `path` with `content` in one step: readers see the old file or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def to_line(record: Mapping[str, Any]) -> str:
+    """One JSON line with sorted keys: the same record gives the same bytes."""
+    return json.dumps(record, sort_keys=True, allow_nan=True, ensure_ascii=False) + "\n"
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Appends one record; the write is a single call, so that a kill tears at most the last line."""
+    with open(path, "ab") as stream:
+        stream.write(to_line(record).encode())
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a JSONL file; a torn last line (no newline at its end) is left out.
+
+    Raises RecordError for a damaged line before the last.
+    """
+    if not path.exists():
+        return
+    with open(path, "rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise RecordError(f"{path.name} line {number} is not JSON: {error}") from error
+
+
+def keep_lines(path: Path, keep: int) -> None:
+    """Cuts a JSONL file back to its first `keep` records, atomically. Raises RecordError where it holds fewer."""
+    if not path.exists() and keep == 0:
+        return
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    whole = [line for line in lines if line.endswith(b"\n")]
+    if len(whole) < keep:
+        raise RecordError(f"{path.name} has {len(whole)} records, the checkpoint needs {keep}")
+    write_atomic(path, b"".join(whole[:keep]))
+
+
+def write_samples(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a .jsonl.gz atomically and without a time stamp: the same rows give the same bytes."""
+    write_atomic(path, gzip.compress("".join(to_line(row) for row in rows).encode(), mtime=0))
+
+
+def read_samples(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a samples file. Raises RecordError where it is damaged."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as stream:
+            for line in stream:
+                yield json.loads(line)
+    except (OSError, EOFError, ValueError) as error:
+        raise RecordError(f"{path.name} is damaged: {error}") from error
+
+
+def read_status(folder: Path) -> RunStatus | None:
+    """The status of a run folder, None where there is none yet. Raises RecordError where it is damaged."""
+    path = folder / STATUS_FILE
+    if not path.exists():
+        return None
+    try:
+        data = json.loads(path.read_text())
+        status = RunStatus(**data)
+    except (ValueError, TypeError) as error:
+        raise RecordError(f"{STATUS_FILE} is damaged: {error}") from error
+    if status.schema != SCHEMA_VERSION:
+        raise RecordError(f"{STATUS_FILE} has schema {status.schema}, this version reads {SCHEMA_VERSION}")
+    return status
+
+
+def write_status(folder: Path, status: RunStatus) -> None:
+    """Replaces the status of a run folder."""
+    write_atomic(folder / STATUS_FILE, json.dumps(asdict(status), indent=2, sort_keys=True) + "\n")
