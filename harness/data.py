@@ -30,10 +30,14 @@ class DataSource:
     def file(self, relative: str) -> Path:
         """The path of a data file inside a folder source. Raises UserError where it is missing."""
         if self.folder is None:
-            raise UserError(f"Data source '{self.kind}' has no files; '{relative}' needs --data DIR or {DATA_VARIABLE}.")
+            raise UserError(
+                f"Data source '{self.kind}' has no files; '{relative}' needs --data DIR or {DATA_VARIABLE}."
+            )
         path = self.folder / relative
         if not path.is_file():
-            raise UserError(f"No file '{relative}' in data folder '{self.folder}'. Put it there, or use --data builtin.")
+            raise UserError(
+                f"No file '{relative}' in data folder '{self.folder}'. Put it there, or use --data builtin."
+            )
         return path
 
 

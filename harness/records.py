@@ -9,8 +9,8 @@
         checkpoints/          weights and optimiser state
         status.json           RunStatus
 
-Whole files are replaced atomically (temporary file, fsync, rename). JSONL files are append-only; a torn last line is dropped
-on reading and cut off before the next append.
+Whole files are replaced atomically (temporary file, fsync, rename). JSONL files are append-only; a torn last line is
+dropped on reading and cut off before the next append.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ class EvalRecord:
     def from_json(cls, data: Mapping[str, Any]) -> EvalRecord:
         """Reads a line of eval.jsonl. Raises RecordError where the schema is another or a field is missing."""
         if data.get("schema") != SCHEMA_VERSION:
-            raise RecordError(f"evaluation record has schema {data.get('schema')!r}, this version reads {SCHEMA_VERSION}")
+            raise RecordError(
+                f"evaluation record has schema {data.get('schema')!r}, this version reads {SCHEMA_VERSION}"
+            )
         try:
             metrics = {name: MetricTotals(**totals) for name, totals in data["metrics"].items()}
             return cls(**{**data, "metrics": metrics})

@@ -33,8 +33,8 @@ class Example:
 class Ratio:
     """One item's contribution to a metric: the metric is sum(part) / sum(whole) over the items.
 
-    A 0/1 outcome is `Ratio(part=0 or 1)`; the cell accuracy of a Sudoku with 6 of 8 blanks right is `Ratio(part=6, whole=8)`.
-    """
+    A 0/1 outcome is `Ratio(part=0 or 1)`; the cell accuracy of a Sudoku with 6 of 8 blanks right is `Ratio(part=6,
+    whole=8)`."""
 
     part: float
     whole: float = 1.0

@@ -1,0 +1,49 @@
+# Each target makes .venv first where it is missing or older than the lists of packages.
+# make demo DEMO_ARGS="--budget updates=4" is a short form; PYTHON names the interpreter that .venv is made from.
+
+PYTHON ?= python3
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# One torch thread for each of the two test processes: more of them only wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+.PHONY: install demo test test-slow lint format clean
+.DELETE_ON_ERROR:
+
+install: $(STAMP)
+
+# setuptools comes first, so that the build uses the pinned one and downloads none.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) install --constraint constraints.txt setuptools
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable ".[dev]"
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/harness run --method egspo-sa,egspo --task sudoku --seed 0,1,2 $(DEMO_ARGS)
+	$(BIN)/harness run --method egspo-sa --task sudoku --seed 0,1,2 --reward random $(DEMO_ARGS)
+	$(BIN)/harness report
+
+test: $(STAMP)
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(STAMP)
+	$(PYTEST) -m slow $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Results and .venv stay: they cost time to make again.
+clean:
+	rm -rf build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache *.egg-info
+	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,114 @@
+"""harness eval: evaluate a model, or the checkpoint of a run, without training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness import registry
+from harness.config import Decoding, EvaluationConfig, ModelConfig, RunConfig, build, parse_settings
+from harness.data import default_source, parse_source
+from harness.errors import UserError
+from harness.records import CHECKPOINT_FOLDER, CONFIG_FILE, EVAL_FILE, write_atomic, write_samples
+
+if TYPE_CHECKING:
+    from harness.evaluation import Evaluation
+    from harness.models.adapter import DiffusionLM
+
+DEFAULT_OUT = Path("results/evals")
+
+
+def evaluate(
+    task: Annotated[str, typer.Option(help="Task.")],
+    model: Annotated[str, typer.Option(help="tiny, a model folder, or a run folder: its last checkpoint.")] = "tiny",
+    data: Annotated[str, typer.Option(help="builtin, hub, or a folder.")] = "",
+    items: Annotated[int, typer.Option(min=0, help="First so many items of the split; 0 is all.")] = 0,
+    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    batch_size: Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")] = 64,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Decoding: num_steps=8, completion_length=256, temperature=0 ...")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64.")] = "float32",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    include_path: Annotated[list[Path] | None, typer.Option(help="Folder with tasks of your own.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for eval.jsonl and the samples.")] = DEFAULT_OUT,
+) -> None:
+    """Evaluate a model on a task: --model RUN_FOLDER --task sudoku."""
+    for folder in include_path or []:
+        registry.add_include_path(folder)
+    chosen = registry.get_task(task)()
+    source = parse_source(data or default_source(tiny=model == "tiny" or (Path(model) / CONFIG_FILE).is_file()))
+    decoding = build(Decoding, parse_settings(settings or []), "decoding")
+    decoding.check("decoding")
+    examples = chosen.examples(split, source)
+    if items > len(examples):
+        raise UserError(f"--items {items}, but split '{split}' of {task} from '{source.label}' has {len(examples)}.")
+    examples = examples[: items or None]
+
+    from harness.evaluation import evaluate as evaluate_model
+
+    config = EvaluationConfig(items=len(examples), split=split, batch_size=batch_size, decoding=decoding)
+    loaded = _load(model, task, dtype=dtype, device=device)
+    with typer.progressbar(length=len(examples), label=f"eval {task}") as bar:
+        result = evaluate_model(
+            loaded, chosen, examples, config, on_progress=lambda done, total: bar.update(done - bar.pos)
+        )
+    place = _write(out / task / loaded.name.replace("/", "--"), result, config, source.label, loaded.fingerprint)
+    _show(result, place)
+
+
+def _load(name: str, task: str, *, dtype: str, device: str) -> DiffusionLM:
+    """A model by name, or a run's model with the weights of its last checkpoint."""
+    from harness.models.checkpoints import load_model
+
+    run = Path(name)
+    if not (run / CONFIG_FILE).is_file():
+        return load_model(ModelConfig(name=name, dtype=dtype, device=device), task=task)
+    import yaml
+
+    from harness.rl import checkpoint
+
+    tree = yaml.safe_load((run / CONFIG_FILE).read_text())["config"]
+    config: ModelConfig = build(RunConfig, {"model": tree["model"], "method": {"name": ""}, "task": ""}, "").model
+    saved = checkpoint.checkpoints(run / CHECKPOINT_FOLDER)
+    if not saved:
+        raise UserError(f"Run '{run}' has no checkpoint yet; finish it with the same harness run command.")
+    checkpoint.load_progress(saved[-1])
+    model = load_model(config, task=tree["task"])
+    checkpoint.load_weights(saved[-1], model.predictor)
+    model.name = f"{run.parent.parent.name}-{run.name}"
+    return model
+
+
+def _write(folder: Path, result: Evaluation, config: EvaluationConfig, data: str, weights: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_samples(folder / "samples.jsonl.gz", result.samples)
+    record: dict[str, Any] = {
+        "data": data,
+        "weights": weights,
+        "config": asdict(config),
+        "items_sha256": result.items_sha256,
+        "metrics": {name: asdict(totals) for name, totals in result.metrics.items()},
+        "ceiling": dict(result.ceiling),
+        "nfe": result.nfe,
+        "flops": result.flops,
+        "seconds": result.seconds,
+        "tokens_per_second": result.tokens_per_second,
+    }
+    write_atomic(folder / EVAL_FILE, json.dumps(record, sort_keys=True) + "\n")
+    return folder
+
+
+def _show(result: Evaluation, place: Path) -> None:
+    from harness.report.statistics import items_interval
+
+    for name, totals in result.metrics.items():
+        interval = items_interval(totals)
+        ceiling = f", perfect solver {result.ceiling[name]:.2%}" if name in result.ceiling else ""
+        bounds = f"[{interval.low:.2%}, {interval.high:.2%}]" if interval else "[no items]"
+        typer.echo(f"{name:>14} {totals.value:7.2%}  {bounds}  n = {totals.n}{ceiling}")
+    typer.echo(f"NFE {result.nfe:.1f}, {result.tokens_per_second:,.0f} tokens/s, {result.seconds:.1f} s; in {place}")

@@ -1,0 +1,122 @@
+"""The `harness` command. Each subcommand is one function in a file of this folder, imported when asked for.
+
+Exit codes: 0 done, 2 bad input or a place that cannot be written to (one sentence on stderr), 130
+interrupted. Any other exception is a fault of the harness and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from harness import __version__
+from harness.errors import UserError, unknown_choice
+from harness.records import RecordError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subcommand:
+    """The function behind `harness <name>`. Its docstring is the help text."""
+
+    name: str
+    module: str
+    function: str
+
+    def load(self) -> Callable[..., Any]:
+        """Imports the function."""
+        function: Callable[..., Any] = getattr(importlib.import_module(self.module), self.function)
+        return function
+
+
+SUBCOMMANDS = (
+    Subcommand(name="run", module="harness.cli.run", function="run"),
+    Subcommand(name="eval", module="harness.cli.eval", function="evaluate"),
+    Subcommand(name="report", module="harness.cli.report", function="report"),
+    Subcommand(name="list", module="harness.cli.list", function="list_runs"),
+    Subcommand(name="sft", module="harness.cli.sft", function="sft"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code. `arguments` defaults to those of the process."""
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        code = _execute(given)
+    except (UserError, RecordError) as error:
+        return _refuse(str(error))
+    except typer.TyperException as error:
+        return _refuse(error.format_message())
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        return _refuse(_describe(error))
+    if code == INTERRUPTED:
+        _say("interrupted")
+    return code
+
+
+def _execute(arguments: list[str]) -> int:
+    application = _application(_wanted(arguments[0]))
+    result = typer.main.get_command(application).main(args=arguments, prog_name="harness", standalone_mode=False)
+    return result if isinstance(result, int) else 0
+
+
+def _wanted(first: str) -> Sequence[Subcommand]:
+    """The subcommands to import: the one that is named, or all where only the overview is asked for."""
+    if first.startswith("-"):
+        return SUBCOMMANDS
+    chosen = [command for command in SUBCOMMANDS if command.name == first]
+    if not chosen:
+        raise unknown_choice("command", first, (command.name for command in SUBCOMMANDS), fix="See harness --help.")
+    return chosen
+
+
+def _application(commands: Iterable[Subcommand]) -> typer.Typer:
+    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    application.callback()(_overview)
+    for command in commands:
+        application.command(command.name)(command.load())
+    return application
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"harness {__version__}")
+        raise typer.Exit
+
+
+def _overview(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Reinforcement learning of masked diffusion language models, compared under one harness.
+
+    A first run: harness run --method egspo-sa --task sudoku, then harness report.
+    """
+
+
+def _describe(error: OSError) -> str:
+    place = f"'{error.filename}'" if error.filename else "a file"
+    return f"Cannot read or write {place}: {error.strerror}. Free the place or choose another folder."
+
+
+def _refuse(message: str) -> int:
+    _say(message)
+    return BAD_INPUT
+
+
+def _say(message: str) -> None:
+    typer.echo(f"harness: {' '.join(message.split())}", err=True)

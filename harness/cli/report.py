@@ -1,0 +1,93 @@
+"""`harness report`: tables and curves from finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.tables import show_table
+from harness.errors import UserError
+from harness.records import DEFAULT_REPORT, DEFAULT_RUNS
+
+if TYPE_CHECKING:
+    from harness.report.collect import Collection
+    from harness.report.tables import Table
+
+FIRST_RUN = "harness run --method egspo-sa --task sudoku"
+
+
+def report(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Run folders, or folders above some.", show_default=str(DEFAULT_RUNS)),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the report goes.")] = DEFAULT_REPORT,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="The metric to plot and to print, where a task has it.")
+    ] = None,
+) -> None:
+    """Write tables, learning curves and summary.csv of finished runs."""
+    from harness.report.collect import collect
+    from harness.report.page import REPORT_FILE, write_report
+
+    paths = existing(runs)
+    found = collect(paths)
+    if not found.runs:
+        raise _nothing_finished(found, paths) if found.skipped else no_runs(paths)
+    written = write_report(found, out, metric=metric)
+    for table in written.headlines:
+        _show(table)
+    typer.echo(f"Report:  {out / REPORT_FILE}")
+    for figure in written.figures:
+        typer.echo(f"Figure:  {figure}")
+    if found.skipped:
+        typer.echo(f"Left out: {len(found.skipped)}; the reasons stand in the report.")
+
+
+def existing(paths: Sequence[Path] | None) -> list[Path]:
+    """The folders to look into, the default where none is named. Raises UserError for a missing one."""
+    for path in paths or [DEFAULT_RUNS]:
+        if not path.is_dir():
+            raise UserError(f"No folder '{path}' with runs. Make a run with `{FIRST_RUN}`, or name another folder.")
+    return list(paths or [DEFAULT_RUNS])
+
+
+def no_runs(paths: Sequence[Path]) -> UserError:
+    """The error for folders without any run."""
+    return UserError(f"No runs in {_quoted(paths)}. Make one with `{FIRST_RUN}`.")
+
+
+def _nothing_finished(found: Collection, paths: Sequence[Path]) -> UserError:
+    first = found.skipped[0]
+    return UserError(
+        f"No finished run in {_quoted(paths)}: {len(found.skipped)} left out, "
+        f"the first is {first.path} ({first.reason}). See `harness list`, or make a run with `{FIRST_RUN}`."
+    )
+
+
+def _quoted(paths: Sequence[Path]) -> str:
+    return ", ".join(f"'{path}'" for path in paths)
+
+
+def _show(table: Table) -> None:
+    """Columns with the same value in every row move into the title."""
+    columns = list(zip(*table.cells, strict=True))
+    same = [not column.numeric and len(set(values)) == 1 for column, values in zip(table.columns, columns, strict=True)]
+    kept = [index for index, constant in enumerate(same) if not constant or index == 0]
+    shared = [
+        f"{table.columns[index].title.lower()} {columns[index][0]}"
+        for index in range(len(columns))
+        if index not in kept
+    ]
+    show_table(
+        ", ".join([table.title, *shared]),
+        [table.columns[index].title for index in kept],
+        [[row[index] for index in kept] for row in table.cells],
+        numeric=[table.columns[index].numeric for index in kept],
+    )
+    for note in table.notes:
+        typer.echo(f"  {note}")
+    typer.echo("")

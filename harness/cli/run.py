@@ -1,0 +1,108 @@
+"""harness run: train, evaluate, record; one cell or a grid of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness import registry
+from harness.cli.progress import Display
+from harness.config import parse_budget, parse_settings
+from harness.errors import UserError
+from harness.records import DEFAULT_RUNS
+from harness.runner import PlannedRun, RunRequest, execute, plan
+
+FAILED = 1
+
+
+def run(
+    method: Annotated[str, typer.Option(help="Method, or several: egspo-sa,egspo.")],
+    task: Annotated[str, typer.Option(help="Task, or several.")],
+    seed: Annotated[str, typer.Option(help="Seed, or several: 0,1,2.")] = "0",
+    model: Annotated[str, typer.Option(help="tiny, a folder, or a hub id.")] = "tiny",
+    recipe: Annotated[str, typer.Option(help="tiny, paper, or a YAML file; the model's own by default.")] = "",
+    budget: Annotated[
+        str, typer.Option(help="updates=N, samples=N, flops=X, minutes=X; the first reached ends it.")
+    ] = "",
+    reward: Annotated[str, typer.Option(help="task, or random for the control.")] = "",
+    data: Annotated[str, typer.Option(help="builtin, hub, or a folder.")] = "",
+    train_data: Annotated[str, typer.Option(help="Source of training examples, where it is another.")] = "",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe; repeatable.")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder that run folders are made in.")] = DEFAULT_RUNS,
+    include_path: Annotated[list[Path] | None, typer.Option(help="Folder with methods or tasks of your own.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
+) -> int:
+    """Train and evaluate: --method egspo-sa --task sudoku. Lists make a grid.
+
+    The same command again resumes an unfinished run and skips a finished one.
+    """
+    for folder in include_path or []:
+        registry.add_include_path(folder)
+    overrides: dict[str, Any] = parse_settings(settings or [])
+    if budget:
+        overrides["budget"] = parse_budget(budget)
+    requests = [
+        RunRequest(
+            method=one_method,
+            task=one_task,
+            seed=one_seed,
+            recipe=recipe,
+            model=model,
+            data=data,
+            train_data=train_data,
+            reward=reward,
+            overrides=overrides,
+            runs=runs,
+            fresh=fresh,
+        )
+        for one_task, one_method, one_seed in itertools.product(_list(task), _list(method), _seeds(seed))
+    ]
+    return run_grid([plan(request) for request in requests])
+
+
+def run_grid(planned: Sequence[PlannedRun]) -> int:
+    """Runs the cells one after another; a cell that fails does not stop the others. Returns the exit code."""
+    if len(planned) == 1 and not planned[0].finished:
+        _one(planned[0], "")
+        return 0
+    failures: list[str] = []
+    for number, cell in enumerate(planned, start=1):
+        label = f"[{number}/{len(planned)}] "
+        if cell.finished:
+            typer.echo(f"{label}{cell.folder}: finished already (--fresh starts over)")
+            continue
+        try:
+            _one(cell, label)
+        except UserError as error:
+            typer.echo(f"{label}{cell.folder}: failed: {error}", err=True)
+            failures.append(f"{cell.folder}: {error}")
+    if failures:
+        typer.echo(f"{len(failures)} of {len(planned)} runs failed:", err=True)
+        for failure in failures:
+            typer.echo(f"  {failure}", err=True)
+        return FAILED
+    return 0
+
+
+def _one(cell: PlannedRun, label: str) -> None:
+    with Display(cell, label) as display:
+        execute(cell, display.on_event)
+    typer.echo(f"{label}{display.summary()}")
+
+
+def _list(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"'{text}' names nothing; give one name or several with commas between.")
+    return names
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in _list(text)]
+    except ValueError as error:
+        raise UserError(f"--seed '{text}' is not a whole number or a list of them, such as 0,1,2.") from error

@@ -1,0 +1,1 @@
+"""Generation by iterative unmasking: schedule, remasking rules, exact sampling, and the one sampler."""

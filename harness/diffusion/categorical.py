@@ -1,0 +1,56 @@
+"""What a step needs of the logits: an exact draw by inverse CDF, log-probabilities and entropies.
+
+Axes: N positions, V vocabulary. One float64 uniform decides a position, so the draw needs no vocabulary-wide noise.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CHUNK = 512
+
+
+def forbid(logits_NV: Tensor, token: int) -> Tensor:
+    """Sets the logit of `token` to -inf in place and returns what stood there (N,), so that it can be put back."""
+    banned_N = logits_NV[:, token].clone()
+    logits_NV[:, token] = -torch.inf
+    return banned_N
+
+
+def draw(logits_NV: Tensor, uniform_N: Tensor, temperature: float) -> Tensor:
+    """Samples one token per row from softmax(logits / temperature). uniform_N: float64 in [0, 1).
+
+    Inverse CDF in two levels: float64 sums of chunks of the vocabulary, then a float64 cumulative sum inside the
+    chosen chunk. A flat float32 cumulative sum would leave a quarter of a 126k vocabulary unreachable. Tokens of
+    logit -inf are never drawn."""
+    peak_N1 = logits_NV.amax(1, keepdim=True)
+    weight_NV = ((logits_NV - peak_N1) / temperature).exp_()
+    short = -weight_NV.shape[1] % CHUNK
+    if short:
+        weight_NV = torch.nn.functional.pad(weight_NV, (0, short))
+    weight_NKc = weight_NV.view(weight_NV.shape[0], -1, CHUNK)
+    chunk_cdf_NK = weight_NKc.sum(2, dtype=torch.float64).cumsum(1)
+    target_N1 = uniform_N[:, None] * chunk_cdf_NK[:, -1:]
+    chunk_N1 = _search(chunk_cdf_NK, target_N1)
+    before_N1 = torch.where(chunk_N1 > 0, chunk_cdf_NK.gather(1, (chunk_N1 - 1).clamp_min(0)), 0.0)
+    inside_Nc = weight_NKc.gather(1, chunk_N1[:, :, None].expand(-1, -1, CHUNK))[:, 0]
+    token_N1 = _search(inside_Nc.cumsum(1, dtype=torch.float64), target_N1 - before_N1)
+    return (chunk_N1 * CHUNK + token_N1)[:, 0]
+
+
+def _search(cdf_NK: Tensor, target_N1: Tensor) -> Tensor:
+    """First index whose cumulative weight exceeds the target; rounding never leads past the last index with weight."""
+    last_N1 = (cdf_NK < cdf_NK[:, -1:]).sum(1, keepdim=True)
+    return torch.minimum(torch.searchsorted(cdf_NK, target_N1, right=True), last_N1)
+
+
+def log_normaliser(logits_NV: Tensor) -> Tensor:
+    """log sum exp over the vocabulary (N,), nats."""
+    return logits_NV.logsumexp(1)
+
+
+def entropy(logits_NV: Tensor) -> Tensor:
+    """Entropy of softmax(logits) (N,), nats. Tokens of logit -inf count 0."""
+    logprob_NV = logits_NV.log_softmax(1)
+    return -(logprob_NV.exp() * logprob_NV.clamp_min(torch.finfo(logprob_NV.dtype).min)).sum(1)

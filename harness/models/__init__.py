@@ -1,0 +1,1 @@
+"""Masked diffusion language models behind one interface, `DiffusionLM`."""

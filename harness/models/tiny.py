@@ -1,0 +1,100 @@
+"""The embedded tiny model: a character vocabulary, a Llama trunk of about 0.2 M weights, and weights shipped with the
+package.
+
+It exists so that every method can be run, tested and understood on a laptop. Its prompts are `Task.compact_prompt`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from harness.errors import UserError, unknown_choice
+from harness.models.adapter import DiffusionLM, SpecialTokens
+
+WEIGHTS = Path(__file__).parent / "weights"
+CHARACTERS = "\n" + "".join(chr(code) for code in range(32, 127))
+END_ID = len(CHARACTERS)
+MASK_ID = END_ID + 1
+VOCABULARY = MASK_ID + 1
+
+
+class CharacterTokenizer:
+    """One token per printable ASCII character or newline; one end token, which also pads; one mask token."""
+
+    end_ids = (END_ID,)
+    pad_id = END_ID
+    mask_id = MASK_ID
+
+    def __init__(self) -> None:
+        self._id = {character: index for index, character in enumerate(CHARACTERS)}
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids. Raises UserError for a character outside the vocabulary."""
+        try:
+            return [self._id[character] for character in text]
+        except KeyError as error:
+            raise UserError(
+                f"The tiny model has no token for the character {error.args[0]!r}; "
+                "it knows printable ASCII and newline."
+            ) from error
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`; end and mask tokens have none."""
+        return "".join(CHARACTERS[index] for index in ids if index < END_ID)
+
+
+def tiny_config(*, hidden: int = 64, layers: int = 4, heads: int = 2, intermediate: int = 160) -> LlamaConfig:
+    """The tiny model's configuration: bidirectional Llama, about 0.2 M weights with the default sizes."""
+    return LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        intermediate_size=intermediate,
+        max_position_embeddings=1024,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        tie_word_embeddings=False,
+        use_cache=False,
+        pad_token_id=END_ID,
+        eos_token_id=END_ID,
+        bos_token_id=None,
+        is_causal=False,
+    )
+
+
+def fresh_tiny(seed: int) -> DiffusionLM:
+    """An untrained tiny model on the CPU, its weights drawn from `seed`; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(tiny_config())
+    special = SpecialTokens(mask_id=MASK_ID, pad_id=END_ID, end_ids=(END_ID,))
+    return DiffusionLM(model, CharacterTokenizer(), special, name="tiny", compact_prompts=True)
+
+
+def save_tiny(model: DiffusionLM, folder: Path) -> None:
+    """Writes a tiny model as a folder that `load_model` reads."""
+    raw = tiny_config().to_dict()
+    raw |= {"mask_token_id": model.special.mask_id, "tokenizer": "characters"}
+    del raw["transformers_version"]
+    (folder / "config.json").write_text(json.dumps(raw, indent=2, sort_keys=True) + "\n")
+    weights = model.predictor.transformer.state_dict()
+    state = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def tiny_weights(task: str) -> Path:
+    """The folder of the tiny base weights for `task`. Raises UserError where none are shipped."""
+    folder = WEIGHTS / f"tiny-{task}"
+    if not folder.is_dir():
+        shipped = [path.name.removeprefix("tiny-") for path in WEIGHTS.glob("tiny-*")]
+        fix = f"Train one with `harness sft --task {task} --out DIR` and name it with --model DIR."
+        raise unknown_choice("task of the tiny model", task, shipped, fix=fix)
+    return folder

@@ -1,0 +1,1 @@
+"""The report: tables, curves and statistics from run folders. Needs no torch."""

@@ -1,0 +1,134 @@
+"""How things are named, coloured and written: the same in every table and figure.
+
+Colours are those of M. Okabe and K. Ito, Color Universal Design (2008).
+Random-reward controls are grey everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+METHOD_NAMES = {
+    "egspo": "EGSPO",
+    "egspo-sa": "EGSPO-SA",
+    "d1": "diffu-GRPO (d1)",
+    "diffu-grpo": "diffu-GRPO (d1)",
+    "agrpo": "AGRPO",
+    "espo": "ESPO",
+}
+METHOD_COLOURS = {
+    "egspo": "#0072B2",
+    "egspo-sa": "#D55E00",
+    "d1": "#009E73",
+    "diffu-grpo": "#009E73",
+    "agrpo": "#CC79A7",
+    "espo": "#E69F00",
+}
+OTHER_COLOURS = ("#56B4E9", "#000000", "#F0E442")
+CONTROL_COLOUR = "#7F7F7F"
+
+TASK_NAMES = {
+    "sudoku": "Sudoku",
+    "countdown": "Countdown",
+    "gsm8k": "GSM8K",
+    "math500": "MATH500",
+    "mbpp": "MBPP",
+    "humaneval": "HumanEval",
+}
+DEFAULT_METRICS = ("exact_match", "accuracy", "pass@1")
+DASH = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """A written unit and how many base units it holds."""
+
+    name: str
+    size: float
+
+
+FLOP_UNITS = tuple(
+    Unit(name=f"{prefix}FLOP", size=10.0**power)
+    for prefix, power in (
+        ("", 0),
+        ("k", 3),
+        ("M", 6),
+        ("G", 9),
+        ("T", 12),
+        ("P", 15),
+        ("E", 18),
+        ("Z", 21),
+        ("Y", 24),
+    )
+)
+
+
+def method_name(method: str) -> str:
+    """The method as papers write it; an unknown one as it registered."""
+    return METHOD_NAMES.get(method, method)
+
+
+def method_colours(methods: Iterable[str]) -> Mapping[str, str]:
+    """A colour per method; methods unknown here share the remaining colours in the order of their names."""
+    unknown = sorted(set(methods) - set(METHOD_COLOURS))
+    others = {method: OTHER_COLOURS[index % len(OTHER_COLOURS)] for index, method in enumerate(unknown)}
+    return {**METHOD_COLOURS, **others}
+
+
+def task_name(task: str) -> str:
+    """The task as papers write it; an unknown one as it registered."""
+    return TASK_NAMES.get(task, task)
+
+
+def data_name(data: str) -> str:
+    """A data source in running text: `builtin data`, `data folder papers`."""
+    return f"data folder {data.removeprefix('dir:')}" if data.startswith("dir:") else f"{data} data"
+
+
+def metric_name(metric: str) -> str:
+    """`exact_match` as `exact match`."""
+    return metric.replace("_", " ")
+
+
+def headline_metric(metrics: Iterable[str], wanted: str | None = None) -> str:
+    """The metric that stands for a task: `wanted`, else the first usual one, else the first by name."""
+    present = sorted(set(metrics))
+    preferred = ([wanted] if wanted else []) + list(DEFAULT_METRICS)
+    return next((metric for metric in preferred if metric in present), present[0] if present else DASH)
+
+
+def flop_unit(largest: float) -> Unit:
+    """The unit in which `largest` FLOPs has one to three digits before the point."""
+    return next((unit for unit in reversed(FLOP_UNITS) if largest >= unit.size), FLOP_UNITS[0])
+
+
+def percent(fraction: float) -> str:
+    """0.624 as 62.4, without a sign of percent."""
+    return f"{100 * fraction:.1f}" if math.isfinite(fraction) else DASH
+
+
+def points(difference: float) -> str:
+    """A difference of fractions in percentage points, with its sign: +47.2."""
+    text = f"{100 * difference:+.1f}" if math.isfinite(difference) else DASH
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def digits(value: float) -> str:
+    """Three significant digits or all before the point, thousands separated: 0.213, 4.15, 1,536."""
+    if not math.isfinite(value):
+        return DASH
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    decimals = 2 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{min(max(decimals, 0), 6)}f}"
+
+
+def exact(value: float | None) -> str:
+    """A number for a CSV file: whole, or ten significant digits; nothing for None and NaN."""
+    if value is None or not math.isfinite(value):
+        return ""
+    if float(value).is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return repr(float(f"{value:.10g}"))

@@ -1,0 +1,117 @@
+"""95 % intervals: over items (Wilson, delta method) and over seeds (Student t, bootstrap).
+
+An interval over items is about the value on all items of the kind; one over seeds about the mean over all
+seeds on the same items. Neither contains the other.
+
+Sources: E. B. Wilson, JASA 22 (1927) 209-212; the linearised variance of a ratio of sums,
+W. G. Cochran, Sampling Techniques (1977), section 6.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtri, stdtrit
+
+from harness.records import MetricTotals
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """low <= high, in the unit of the values."""
+
+    low: float
+    high: float
+
+    def clipped(self, low: float, high: float) -> Interval:
+        """The part of the interval inside low..high."""
+        return Interval(low=min(max(self.low, low), high), high=max(min(self.high, high), low))
+
+
+def wilson_interval(successes: float, n: float, *, confidence: float = CONFIDENCE) -> Interval:
+    """Wilson's score interval of a proportion. Raises ValueError for n <= 0 or successes outside 0..n."""
+    if n <= 0 or not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n}: needs n > 0 and 0 <= successes <= n")
+    z = float(ndtri(0.5 + confidence / 2))
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    # Rounding must not keep the interval of 0 of n or n of n away from 0 or 1.
+    return Interval(
+        low=0.0 if successes == 0 else max(0.0, centre - half),
+        high=1.0 if successes == n else min(1.0, centre + half),
+    )
+
+
+def ratio_interval(totals: MetricTotals, *, confidence: float = CONFIDENCE) -> Interval:
+    """Delta-method interval of sum(part) / sum(whole), items being the clusters; clipped to 0..1.
+
+    The variance is n/(n-1) * sum((part - R whole)^2) / sum(whole)^2, the quantile Student's t with n-1
+    degrees of freedom. The variance is 0 where every item stands at the same bound (R is 0 or 1): there
+    Wilson's interval with one trial per item is taken. A single item says nothing: 0..1. Raises ValueError
+    where sum(whole) is 0.
+    """
+    if totals.whole <= 0:
+        raise ValueError("a ratio needs sum(whole) > 0")
+    if totals.n < 2:
+        return Interval(low=0.0, high=1.0)
+    value = totals.value
+    if value in (0.0, 1.0):
+        return wilson_interval(value * totals.n, totals.n, confidence=confidence)
+    squares = totals.part_squared - 2 * value * totals.part_times_whole + value * value * totals.whole_squared
+    error = math.sqrt(max(0.0, squares) * totals.n / (totals.n - 1)) / totals.whole
+    half = _student(totals.n - 1, confidence) * error
+    return Interval(low=value - half, high=value + half).clipped(0.0, 1.0)
+
+
+def items_interval(totals: MetricTotals) -> Interval | None:
+    """Wilson for proportions, delta method for other ratios, None without items."""
+    if totals.whole <= 0:
+        return None
+    return wilson_interval(totals.part, totals.n) if totals.is_proportion else ratio_interval(totals)
+
+
+def seed_interval(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Interval | None:
+    """Student t interval of the mean over seeds, not clipped; None below two seeds."""
+    if len(values) < 2:
+        return None
+    centre = mean(values)
+    variance = math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
+    half = _student(len(values) - 1, confidence) * math.sqrt(variance / len(values))
+    return Interval(low=centre - half, high=centre + half)
+
+
+def bootstrap_interval(
+    values: Sequence[float],
+    rng: np.random.Generator,
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Interval | None:
+    """Percentile bootstrap of the mean over seeds; None below two seeds.
+
+    Too narrow for few seeds: no resampled mean leaves the range of the values.
+    """
+    if len(values) < 2:
+        return None
+    drawn = rng.integers(len(values), size=(resamples, len(values)))
+    means = np.asarray(values, dtype=float)[drawn].mean(axis=1)
+    low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Interval(low=float(low), high=float(high))
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean, exact to the last bit in any order. Raises ValueError for no values."""
+    if not values:
+        raise ValueError("no values to average")
+    return math.fsum(values) / len(values)
+
+
+def _student(freedom: int, confidence: float) -> float:
+    return float(stdtrit(freedom, 0.5 + confidence / 2))

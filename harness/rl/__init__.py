@@ -1,0 +1,1 @@
+"""Reinforcement learning: pure functions of the methods, the method interface, and the only training loop."""

@@ -1,0 +1,36 @@
+"""Returns and group baselines. Pure functions.
+
+Axes: B rows, prompt-major in groups of G; K selected steps per row. `valid_BK` is False where a row has fewer than K
+steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def stepwise_returns(final_B: Tensor, greedy_BK: Tensor, lambda_: float, *, normalize: bool) -> Tensor:
+    """EGSPO-SA (2603.12554): ((1 + lambda) r(x_0) - lambda r(xhat^s)), divided by 1 + lambda if normalised; (B, K)."""
+    final_B1 = final_B[:, None]
+    returns_BK = final_B1 + lambda_ * (final_B1 - greedy_BK)
+    return returns_BK / (1 + lambda_) if normalize else returns_BK
+
+
+def group_mean(value_BK: Tensor, group_size: int, valid_BK: Tensor | None = None) -> Tensor:
+    """Mean over the group, per column, of the valid entries; (B, K), equal within a group. 0 where none is valid."""
+    weight_BK = torch.ones_like(value_BK) if valid_BK is None else valid_BK.to(value_BK.dtype)
+    sums = (value_BK * weight_BK).unflatten(0, (-1, group_size)).sum(1)
+    counts = weight_BK.unflatten(0, (-1, group_size)).sum(1).clamp_min(1)
+    return (sums / counts).repeat_interleave(group_size, 0)
+
+
+def leave_one_out_mean(value_B: Tensor, group_size: int) -> Tensor:
+    """Mean over the other G - 1 completions of the prompt; (B,)."""
+    grouped = value_B.unflatten(0, (-1, group_size))
+    return ((grouped.sum(1, keepdim=True) - grouped) / (group_size - 1)).flatten()
+
+
+def zero_variance_groups(reward_B: Tensor, group_size: int) -> Tensor:
+    """Fraction of groups whose rewards are all equal: they carry no signal under a group baseline. Scalar."""
+    grouped = reward_B.unflatten(0, (-1, group_size))
+    return (grouped.amax(1) == grouped.amin(1)).double().mean()

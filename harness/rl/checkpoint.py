@@ -1,0 +1,137 @@
+"""Checkpoints of training: the trainable weights, the optimiser, and the counters, complete or not there at all.
+
+A checkpoint is a folder `checkpoints/update-000048/`; it is written beside its place and renamed into it, and its
+state.json holds the hashes of the other files. Random streams are functions of (seed, name, iteration), so no
+generator state is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from harness.errors import UserError
+from harness.records import SCHEMA_VERSION
+
+WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", "state.json"
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far a run is. forwards: rows times passes. seconds: by phase, and `total` without evaluation."""
+
+    iteration: int = 0
+    update: int = 0
+    samples: int = 0
+    forwards: int = 0
+    flops_rollout: float = 0.0
+    flops_update: float = 0.0
+    evaluations: int = 0
+    skipped_updates: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def flops_total(self) -> float:
+        """FLOPs of rollouts, preparation and updates; evaluation excluded."""
+        return self.flops_rollout + self.flops_update
+
+    @property
+    def training_seconds(self) -> float:
+        """Wall time of all phases but evaluation."""
+        return sum(value for phase, value in self.seconds.items() if phase != "eval")
+
+
+def trainable_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The weights that training changes, by name."""
+    return {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+
+
+def save(folder: Path, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any], progress: Progress) -> Path:
+    """Writes the checkpoint of `progress.update` below `folder` and removes the earlier ones; returns its path."""
+    place = folder / f"update-{progress.update:06d}"
+    temporary = folder / f".{place.name}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_file({name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, temporary / WEIGHTS)
+    torch.save(optimizer, temporary / OPTIMIZER)
+    hashes = {name: _sha256(temporary / name) for name in (WEIGHTS, OPTIMIZER)}
+    state = {"schema": SCHEMA_VERSION, "progress": asdict(progress), "sha256": hashes}
+    (temporary / STATE).write_text(json.dumps(state, indent=2, sort_keys=True) + "\n")
+    _sync(temporary)
+    shutil.rmtree(place, ignore_errors=True)
+    os.replace(temporary, place)
+    for earlier in checkpoints(folder):
+        if earlier != place:
+            shutil.rmtree(earlier)
+    return place
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints below `folder`, oldest first."""
+    return sorted(folder.glob("update-*")) if folder.is_dir() else []
+
+
+def load_progress(place: Path) -> Progress:
+    """The counters of a checkpoint. Raises UserError where it is damaged: a hash differs or a file is missing."""
+    try:
+        state = json.loads((place / STATE).read_text())
+        damaged = [name for name, digest in state["sha256"].items() if _sha256(place / name) != digest]
+        progress = Progress(**state["progress"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _corrupt(place, str(error)) from error
+    if state["schema"] != SCHEMA_VERSION:
+        raise _corrupt(place, f"schema {state['schema']}, this version reads {SCHEMA_VERSION}")
+    if damaged:
+        raise _corrupt(place, f"{', '.join(damaged)} differs from its recorded hash")
+    return progress
+
+
+def load_weights(place: Path, network: nn.Module) -> None:
+    """Copies a checkpoint's weights into the network. Raises UserError where names or shapes differ."""
+    try:
+        saved = load_file(place / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise _corrupt(place, str(error)) from error
+    weights = trainable_weights(network)
+    if saved.keys() != weights.keys() or any(saved[name].shape != weights[name].shape for name in saved):
+        raise UserError(f"Checkpoint '{place}' is of another model: its weights have other names or shapes.")
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(saved[name])
+
+
+def load_optimizer(place: Path) -> dict[str, Any]:
+    """The optimiser's state dictionary. Raises UserError where it is damaged."""
+    try:
+        return torch.load(place / OPTIMIZER, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise _corrupt(place, str(error)) from error
+
+
+def _corrupt(place: Path, reason: str) -> UserError:
+    return UserError(f"Checkpoint '{place}' is corrupt ({reason}); start over with --fresh.")
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    for path in [*folder.iterdir(), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

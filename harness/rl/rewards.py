@@ -1,0 +1,55 @@
+"""From completions to rewards: decode, score with the task, or draw at random for the control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from harness.models.adapter import DiffusionLM
+from harness.randomness import stream
+from harness.rollout import Rewards
+from harness.task import Example, Score, Task
+
+
+class TaskRewards:
+    """Scores completions against the examples of one rollout's rows; a text that occurs twice is scored once."""
+
+    def __init__(self, task: Task, model: DiffusionLM, examples: Sequence[Example]) -> None:
+        self.task = task
+        self.model = model
+        self.examples = examples
+
+    def __call__(self, row_N: Tensor, completion_ids_NC: Tensor) -> Rewards:
+        """Rewards (N,) of completion n against the example of row row_N[n]."""
+        texts = self.model.decode(completion_ids_NC)
+        asked = list(zip(row_N.tolist(), texts, strict=True))
+        unique = {(self.examples[row].id, text): (self.examples[row], text) for row, text in asked}
+        pairs = list(unique.values())
+        scores = self.task.score([example for example, _ in pairs], [text for _, text in pairs])
+        known = dict(zip(unique, scores, strict=True))
+        return to_rewards([known[self.examples[row].id, text] for row, text in asked], self.model.device)
+
+
+class RandomRewards:
+    """The control: uniform rewards in [0, 1) that know nothing of the completion. What still improves is not
+    learning."""
+
+    def __init__(self, seed: int, iteration: int, device: torch.device) -> None:
+        self.generator = stream(seed, "random reward", iteration)
+        self.device = device
+
+    def __call__(self, row_N: Tensor, completion_ids_NC: Tensor) -> Rewards:
+        """Random rewards (N,)."""
+        reward_N = torch.rand(len(row_N), generator=self.generator).to(self.device)
+        return Rewards(total_B=reward_N, parts={"correctness": reward_N})
+
+
+def to_rewards(scores: Sequence[Score], device: torch.device) -> Rewards:
+    """Scores as tensors (N,)."""
+    names = scores[0].parts
+    return Rewards(
+        total_B=torch.tensor([score.reward for score in scores], device=device),
+        parts={name: torch.tensor([score.parts[name] for score in scores], device=device) for name in names},
+    )

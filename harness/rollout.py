@@ -1,0 +1,142 @@
+"""Tensor records of generation. A whole trajectory is kept as (completion, unmask_step), never as copies of the
+sequence.
+
+Axes: B rows (completions, prompt-major), P prompt tokens, C completion tokens, L = P + C, T steps, K selected steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompts:
+    """Left-padded prompts. ids_BP int64; mask_BP bool, True on real tokens, or None where nothing is padded."""
+
+    ids_BP: Tensor
+    mask_BP: Tensor | None
+
+    def repeat(self, group_size: int) -> Prompts:
+        """Every prompt `group_size` times in a row: rows are prompt-major."""
+        mask = None if self.mask_BP is None else self.mask_BP.repeat_interleave(group_size, 0)
+        return Prompts(ids_BP=self.ids_BP.repeat_interleave(group_size, 0), mask_BP=mask)
+
+    def rows(self, index: slice | Tensor) -> Prompts:
+        """Some of the rows."""
+        return Prompts(ids_BP=self.ids_BP[index], mask_BP=None if self.mask_BP is None else self.mask_BP[index])
+
+    def with_completion(self, completion_BC: Tensor) -> tuple[Tensor, Tensor | None]:
+        """tokens_BL and the attention mask_BL (None where nothing is padded) of prompt and completion together."""
+        tokens_BL = torch.cat([self.ids_BP, completion_BC], 1)
+        if self.mask_BP is None:
+            return tokens_BL, None
+        return tokens_BL, torch.cat([self.mask_BP, torch.ones_like(completion_BC, dtype=torch.bool)], 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """Completions and how they came about.
+
+    completion_ids_BC: int64, no mask token left.
+    unmask_step_BC: int16, the step that revealed the token; T for filler after an early stop, which is outside every
+    loss. logprob_BC, entropy_BC: float32, nats, of the untempered whole-vocabulary softmax at the moment of
+    unmasking; 0 on filler.
+    num_steps_B: int16, steps the row took, T without an early stop.
+    num_steps: T. mask_id: the mask token.
+    argmax_BTC: int32, on request: the most probable token of every position that was masked at the step.
+    forwards: rows times forward passes. flops: of the whole generation. seconds: wall time.
+    """
+
+    prompts: Prompts
+    completion_ids_BC: Tensor
+    unmask_step_BC: Tensor
+    logprob_BC: Tensor
+    entropy_BC: Tensor
+    num_steps_B: Tensor
+    num_steps: int
+    mask_id: int
+    argmax_BTC: Tensor | None = None
+    forwards: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return self.completion_ids_BC.shape[0]
+
+    @property
+    def completion_length(self) -> int:
+        """C."""
+        return self.completion_ids_BC.shape[1]
+
+    def completion_at(self, step_B: Tensor) -> Tensor:
+        """State s of the completion (B, C): what the model saw before reveal s, later positions masked. step_B:
+        (B,)."""
+        hidden_BC = self.unmask_step_BC >= step_B[:, None]
+        return torch.where(hidden_BC, self.mask_id, self.completion_ids_BC)
+
+    def state_at(self, step_B: Tensor) -> tuple[Tensor, Tensor | None]:
+        """tokens_BL of state s, and its attention mask."""
+        return self.prompts.with_completion(self.completion_at(step_B))
+
+    def revealed_at(self, step_B: Tensor) -> Tensor:
+        """U_s as a bool mask (B, C): the positions that step s revealed."""
+        return self.unmask_step_BC == step_B[:, None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewards:
+    """Rewards of B completions. total_B: weighted sum; parts: name to unweighted (B,), `correctness` the answer's
+    own."""
+
+    total_B: Tensor
+    parts: Mapping[str, Tensor]
+
+    @property
+    def unweighted_total_B(self) -> Tensor:
+        """Sum of all parts with weight 1."""
+        return torch.stack(list(self.parts.values())).sum(0)
+
+    def reshape(self, *shape: int) -> Rewards:
+        """The same rewards in another shape, for example (B, K)."""
+        parts = {name: part.reshape(*shape) for name, part in self.parts.items()}
+        return dataclasses.replace(self, total_B=self.total_B.reshape(*shape), parts=parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """This process's rows of the global batch. A group may lie across processes, so baselines are taken of gathered
+    rows."""
+
+    all_gather: Callable[[Tensor], Tensor] = lambda rows: rows
+    index: int = 0
+    count: int = 1
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows of all processes, in global order."""
+        return self.all_gather(rows.contiguous())
+
+    def mine(self, all_rows: Tensor) -> Tensor:
+        """This process's part of a global tensor."""
+        return all_rows.chunk(self.count)[self.index]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRollouts:
+    """A rollout and its rewards. Over the global batch, rows b*G .. b*G+G-1 are the group of prompt b."""
+
+    rollout: Rollout
+    rewards: Rewards
+    group_size: int
+    shard: Shard = Shard()
+
+    @property
+    def global_rows(self) -> int:
+        """Rows over all processes."""
+        return self.rollout.num_rows * self.shard.count

@@ -1,0 +1,234 @@
+"""From a request to a finished run folder: resolve the configuration, load everything, train, record.
+
+Everything that can be wrong with a request is found before the run folder is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from harness import registry
+from harness.config import Resolved, load_recipe, resolve
+from harness.data import DataSource, default_source, parse_source, sha256_of_text
+from harness.errors import UserError
+from harness.records import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    SCHEMA_VERSION,
+    RunIdentity,
+    RunStatus,
+    read_status,
+    write_atomic,
+    write_status,
+)
+from harness.task import Example, Task
+
+if TYPE_CHECKING:
+    from harness.rl.method import Method
+    from harness.rl.trainer import Event
+
+TINY = "tiny"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """One cell of a grid, as asked for. Empty texts mean the recipe's or the default value.
+
+    overrides: dotted configuration keys to values. runs: the folder that run folders are made in.
+    """
+
+    method: str
+    task: str
+    seed: int = 0
+    recipe: str = ""
+    model: str = ""
+    data: str = ""
+    train_data: str = ""
+    reward: str = ""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    runs: Path
+    fresh: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """A request with its configuration resolved and checked, and the place of its run folder."""
+
+    resolved: Resolved
+    identity: RunIdentity
+    folder: Path
+    method: Method
+    task: Task
+    test_source: DataSource
+    train_source: DataSource
+    fresh: bool
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run stands there already."""
+        status = None if self.fresh else read_status(self.folder)
+        return status is not None and status.state == "finished"
+
+
+def plan(request: RunRequest) -> PlannedRun:
+    """Resolves and checks a request. Raises UserError for anything wrong with it."""
+    method_name = registry.canonical_name("method", request.method)
+    task_name = registry.canonical_name("task", request.task)
+    model = request.model or TINY
+    recipe = request.recipe or (TINY if model == TINY else "paper")
+    method_class = registry.get_method(method_name)
+    given = {"model.name": request.model, "data.test": request.data, "data.train": request.train_data}
+    given |= {"reward": request.reward}
+    overrides = {key: value for key, value in given.items() if value} | {"seed": request.seed} | dict(request.overrides)
+    resolved = resolve(
+        method=method_name,
+        method_config=method_class.Config,
+        task=task_name,
+        recipe=recipe,
+        recipe_tree=load_recipe(recipe, method=method_name, task=task_name, folder=registry.recipes_folder()),
+        overrides=overrides,
+    )
+    config = resolved.config
+    method = method_class(config=method_class.Config(**config.method.options))
+    method.check(config.rollout)
+    test_source = parse_source(config.data.test or default_source(tiny=config.model.name == TINY))
+    train_source = parse_source(config.data.train) if config.data.train else test_source
+    identity = RunIdentity(
+        task=task_name,
+        method=method_name,
+        model=Path(config.model.name).name if Path(config.model.name).is_dir() else config.model.name,
+        recipe=recipe,
+        reward=config.reward,
+        seed=config.seed,
+        train_data=train_source.label,
+        test_data=test_source.label,
+        config_hash=config.hash,
+    )
+    return PlannedRun(
+        resolved=resolved,
+        identity=identity,
+        folder=request.runs / identity.folder,
+        method=method,
+        task=registry.get_task(task_name)(),
+        test_source=test_source,
+        train_source=train_source,
+        fresh=request.fresh,
+    )
+
+
+def execute(planned: PlannedRun, on_event: Callable[[Event], None]) -> None:
+    """Trains, evaluates and records the planned run; goes on where an earlier attempt stopped.
+
+    Raises UserError where the folder cannot be written or training diverges; the run's status then says so.
+    """
+    from harness.models.checkpoints import load_model
+    from harness.randomness import stream_seed
+    from harness.rl.trainer import Data, Trainer
+
+    config = planned.resolved.config
+    train, items = load_examples(planned)
+    model = load_model(config.model, task=config.task, seed=stream_seed(config.seed, "lora"))
+    with run_folder(planned):
+        write_description(planned, model.fingerprint, str(model.device), train, items)
+        trainer = Trainer(
+            config,
+            method=planned.method,
+            task=planned.task,
+            model=model,
+            data=Data(train=train, evaluation=items, evaluation_label=planned.test_source.label),
+            folder=planned.folder,
+            on_event=on_event,
+        )
+        try:
+            progress = trainer.run()
+        except UserError as error:
+            done = trainer.progress
+            write_status(
+                planned.folder,
+                RunStatus(state="failed", updates=done.update, samples=done.samples, reason=str(error)),
+            )
+            raise
+        write_status(planned.folder, RunStatus(state="finished", updates=progress.update, samples=progress.samples))
+
+
+def load_examples(planned: PlannedRun) -> tuple[list[Example], list[Example]]:
+    """Training examples and evaluation items. Raises UserError where a source has no such split."""
+    evaluation = planned.resolved.config.evaluation
+    items = planned.task.examples(evaluation.split, planned.test_source)[: evaluation.items]
+    if len(items) < evaluation.items:
+        raise UserError(
+            f"evaluation.items={evaluation.items}, but split '{evaluation.split}' of {planned.identity.task} from "
+            f"'{planned.test_source.label}' has {len(items)}; lower it with --set evaluation.items={len(items)}."
+        )
+    return planned.task.examples("train", planned.train_source), items
+
+
+@contextmanager
+def run_folder(planned: PlannedRun) -> Iterator[None]:
+    """Makes the run folder and holds its lock. Raises UserError where it cannot be written or is in use."""
+    folder = planned.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "w")  # noqa: SIM115  (held until the end of the with block)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to '{folder}': {error.strerror}. Choose another place with --runs DIR."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"Run '{folder}' is being worked on by another process.") from error
+        if planned.fresh:
+            clear(folder)
+        yield
+
+
+def clear(folder: Path) -> None:
+    """Removes everything in a run folder but its lock."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != ".lock":
+            path.unlink()
+
+
+def write_description(
+    planned: PlannedRun, fingerprint: str, device: str, train: Sequence[Example], items: Sequence[Example]
+) -> None:
+    """config.yaml, environment.json and the status `running`."""
+    from harness.environment import describe
+
+    resolved = planned.resolved
+    description = {
+        "schema": SCHEMA_VERSION,
+        "identity": asdict(planned.identity),
+        "config": resolved.config.to_dict(),
+        "provenance": dict(resolved.provenance),
+    }
+    write_atomic(planned.folder / CONFIG_FILE, yaml.safe_dump(description, sort_keys=True))
+    environment = describe(device) | {
+        "dtype": resolved.config.model.dtype,
+        "weights": fingerprint,
+        "data": {
+            "train": {"source": planned.train_source.label, "items": len(train), "sha256": _fingerprint(train)},
+            "test": {"source": planned.test_source.label, "items": len(items), "sha256": _fingerprint(items)},
+            "leakage": dataclasses.asdict(planned.task.leakage(train, items)),
+        },
+    }
+    write_atomic(planned.folder / ENVIRONMENT_FILE, json.dumps(environment, indent=2, sort_keys=True) + "\n")
+    write_status(planned.folder, RunStatus(state="running", updates=0, samples=0))
+
+
+def _fingerprint(examples: Sequence[Example]) -> str:
+    return sha256_of_text([json.dumps([item.question, dict(item.target)], sort_keys=True) for item in examples])

@@ -1,0 +1,1 @@
+"""Reading answers out of model text and judging them. No torch."""

@@ -1,0 +1,380 @@
+"""4x4 Sudoku, the logic task of d1 (Zhao et al. 2025, "d1: Scaling Reasoning in Diffusion LLMs") and EGSPO.
+
+A puzzle is 16 digits, row by row, 0 for a blank cell; a solved grid has 1-4 once in every row, column and 2x2
+box. There are 288 such grids, few enough to compare every puzzle with all of them: uniqueness and the ceiling
+are computed that way.
+
+    reward         right blank cells / blank cells, against the stored solution
+    exact_match    the grid equals the stored solution
+    cell_accuracy  right blank cells / blank cells, summed over items before dividing
+    validity       the grid is one of the 288 and keeps the clues, whether or not it is the stored one
+
+The reward is the official training reward, with the properties that change its value:
+  * all digits of the last answer block are joined and read from the left; those after the 16th are ignored,
+    missing ones are wrong, so a short, long or labelled answer can earn a part, or lose all by a shift;
+  * only blanks are compared: overwriting a clue costs nothing;
+  * digits of other scripts take up a place and are wrong;
+  * of several valid grids only the stored one is right; a puzzle without blanks earns 0.
+It differs in one point: a completion of nothing but digits is read as it stands (the tiny model's output).
+
+The metrics read more strictly: a grid is 16 digits, in one piece or in pieces of equal length, and no more.
+
+Axes: N puzzles, G grids (288), C cells (16), I indicators, one per cell and digit (64).
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import permutations, product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data import DataSource
+from harness.errors import UserError, unknown_choice
+from harness.registry import task
+from harness.scoring.answers import answer_or_digits, bare_digits, official_digits
+from harness.task import SPLITS, Demonstration, Example, LeakageReport, Message, Ratio, Score, Task
+
+CELLS = 16
+MIN_BLANKS, MAX_BLANKS = 6, 11
+SLOPPY_SHARE = 0.6
+TEST_FILE = "sudoku/4x4_test_sudoku.csv"
+PUBLISHED_ROWS, PUBLISHED_SEED = 500, 42
+USE_ORIGINAL = "use the file of dllm-reasoning/d1 as it is."
+SPLIT_SEED = 4288
+DEMONSTRATIONS_AT_ONCE = 8192
+
+Cells = NDArray[np.int8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitPlan:
+    """How many of the 288 solution grids a builtin split owns, how many puzzles it has, and their seed."""
+
+    grids: int
+    puzzles: int
+    seed: int
+
+
+PLANS: Mapping[str, SplitPlan] = {
+    "train": SplitPlan(grids=192, puzzles=4096, seed=SPLIT_SEED + 1),
+    "validation": SplitPlan(grids=32, puzzles=256, seed=SPLIT_SEED + 2),
+    "test": SplitPlan(grids=64, puzzles=512, seed=SPLIT_SEED + 3),
+}
+
+PROMPT = """\
+Here is a Sudoku on a 4x4 board. Fill it in so that 1, 2, 3 and 4 each appear once in every row, once in \
+every column and once in each of the four 2x2 boxes. The board is given as 16 digits, one row of four after \
+another; 0 is a cell that you have to fill, and every other digit has to stay where it is.
+
+Board: {puzzle}
+
+Work it out between <reasoning> and </reasoning>. Then write the filled board between <answer> and \
+</answer>, as 16 digits in the same order with nothing between them."""
+
+LAYOUT = re.compile(r"[\s|,;\[\]`]+")
+PUZZLE_TEXT = re.compile(r"[0-4]{1,16}")
+SOLUTION_TEXT = re.compile(r"[1-4]{16}")
+
+
+# Grids and puzzles as arrays
+
+
+def _obeys_boxes(upper: tuple[int, ...], lower: tuple[int, ...]) -> bool:
+    return len({*upper[:2], *lower[:2]}) == len({*upper[2:], *lower[2:]}) == 4
+
+
+@cache
+def all_grids() -> Cells:
+    """The 288 solved grids in rising order, int8 (G, C); read-only."""
+    rows = list(permutations((1, 2, 3, 4)))
+    bands = [band for band in product(rows, rows) if _obeys_boxes(*band)]
+    stacks = (top + bottom for top, bottom in product(bands, bands))
+    grids = [stack for stack in stacks if all(len(set(column)) == 4 for column in zip(*stack, strict=True))]
+    grids_GC = np.array(grids, dtype=np.int8).reshape(-1, CELLS)
+    grids_GC.setflags(write=False)
+    return grids_GC
+
+
+@cache
+def legal_texts() -> frozenset[str]:
+    """The 288 solved grids as 16-digit strings."""
+    return frozenset(to_texts(all_grids()))
+
+
+def to_texts(cells_NC: Cells) -> list[str]:
+    """16-digit strings of (N, C) digits."""
+    text = (cells_NC + ord("0")).astype(np.uint8).tobytes().decode("ascii")
+    return [text[start : start + CELLS] for start in range(0, len(text), CELLS)]
+
+
+def to_cells(texts: Sequence[str]) -> Cells:
+    """Digits (N, C) of 16-digit strings."""
+    joined = np.frombuffer("".join(texts).encode("ascii"), dtype=np.int8)
+    return (joined - ord("0")).astype(np.int8).reshape(-1, CELLS)
+
+
+def _indicators(cells_NC: Cells) -> NDArray[np.float32]:
+    """(N, I): 1 where cell c holds digit d; a blank cell has none."""
+    one_hot = cells_NC[:, :, None] == np.arange(1, 5)
+    indicators_NI: NDArray[np.float32] = one_hot.reshape(-1, 4 * CELLS).astype(np.float32)
+    return indicators_NI
+
+
+def agreements(cells_NC: Cells) -> NDArray[np.float32]:
+    """(N, G): how many filled cells of each row of `cells_NC` equal those of each grid."""
+    product_NG: NDArray[np.float32] = _indicators(cells_NC) @ _indicators(all_grids()).T
+    return product_NG
+
+
+def keeps_clues(puzzles_NC: Cells) -> NDArray[np.bool_]:
+    """(N, G): which grids solve each puzzle."""
+    solves_NG: NDArray[np.bool_] = agreements(puzzles_NC) == (puzzles_NC != 0).sum(axis=1, keepdims=True)
+    return solves_NG
+
+
+def blank_out(
+    solutions_NC: Cells, blanks_N: NDArray[np.int64], rng: np.random.RandomState, *, distinct: bool
+) -> list[str]:
+    """Blanks `blanks_N[i]` cells of solution i such that it stays the only solution.
+
+    Cells are drawn uniformly, and again until the puzzle is unique (and, with `distinct`, unlike all others).
+    """
+    assert (blanks_N <= MAX_BLANKS).all(), "beyond 12 blanks no puzzle is unique and drawing never ends"
+    puzzles = [""] * len(solutions_NC)
+    seen: set[str] = set()
+    pending = np.arange(len(puzzles))
+    while len(pending):
+        rank_NC = rng.random_sample((len(pending), CELLS)).argsort(axis=1).argsort(axis=1)
+        drawn_NC = np.where(rank_NC < blanks_N[pending, None], 0, solutions_NC[pending]).astype(np.int8)
+        unique_N = keeps_clues(drawn_NC).sum(axis=1) == 1
+        for index, puzzle in zip(pending[unique_N], to_texts(drawn_NC[unique_N]), strict=True):
+            if not (distinct and puzzle in seen):
+                puzzles[index] = puzzle
+                seen.add(puzzle)
+        pending = np.array([index for index in pending if not puzzles[index]], dtype=np.int64)
+    return puzzles
+
+
+# Builtin data
+
+
+@cache
+def split_grids(split: str) -> Cells:
+    """The solution grids that a builtin split owns, int8 (grids, C); no grid belongs to two splits."""
+    # RandomState, not Generator: numpy freezes its streams, so every numpy version gives the same items.
+    order = np.random.RandomState(SPLIT_SEED).permutation(len(all_grids()))
+    ends = np.cumsum([PLANS[name].grids for name in SPLITS])
+    return all_grids()[np.split(order, ends[:-1])[SPLITS.index(split)]]
+
+
+@cache
+def builtin_examples(split: str) -> tuple[Example, ...]:
+    """The fixed puzzles of a builtin split, spread evenly over its grids and over 6-11 blanks."""
+    plan = PLANS[split]
+    rng = np.random.RandomState(plan.seed)
+    solutions_NC = split_grids(split)[rng.permutation(plan.puzzles) % plan.grids]
+    blanks_N = MIN_BLANKS + rng.permutation(plan.puzzles) % (MAX_BLANKS - MIN_BLANKS + 1)
+    puzzles = blank_out(solutions_NC, blanks_N, rng, distinct=True)
+    pairs = zip(puzzles, to_texts(solutions_NC), strict=True)
+    return tuple(make_example(f"builtin-{split}-{i:04d}", *pair) for i, pair in enumerate(pairs))
+
+
+def make_example(identifier: str, puzzle: str, solution: str) -> Example:
+    """An Example whose target has `puzzle` and `solution`, both of 16 digits."""
+    return Example(id=identifier, question=puzzle, target={"puzzle": puzzle, "solution": solution})
+
+
+def sloppy_solution(puzzle: str) -> str:
+    """Fills each row's blanks with the digits the row lacks in rising order, blind to columns and boxes."""
+    filled = ""
+    for start in range(0, CELLS, 4):
+        row = puzzle[start : start + 4]
+        missing = iter(sorted(set("1234") - set(row)))
+        filled += "".join(next(missing) if cell == "0" else cell for cell in row)
+    return filled
+
+
+def _training_pairs(count: int, rng: np.random.RandomState) -> Iterator[tuple[str, str]]:
+    """`count` fresh (puzzle, solution) pairs over the train grids, 6-11 blanks."""
+    grids_GC = split_grids("train")
+    for start in range(0, count, DEMONSTRATIONS_AT_ONCE):
+        size = min(DEMONSTRATIONS_AT_ONCE, count - start)
+        solutions_NC = grids_GC[rng.randint(len(grids_GC), size=size)]
+        blanks_N = rng.randint(MIN_BLANKS, MAX_BLANKS + 1, size=size)
+        puzzles = blank_out(solutions_NC, blanks_N, rng, distinct=False)
+        yield from zip(puzzles, to_texts(solutions_NC), strict=True)
+
+
+# The published test file
+
+
+def _keeps(grid: str, puzzle: str) -> bool:
+    return all(clue in ("0", cell) for clue, cell in zip(puzzle, grid, strict=True))
+
+
+def _read_row(row: Mapping[str | None, str | None], *, place: str, number: int) -> Example:
+    puzzle, solution = ((row[name] or "").strip() for name in ("Puzzle", "Solution"))
+    found = f"{place} has Puzzle '{puzzle}' and Solution '{solution}'"
+    if None in row or not PUZZLE_TEXT.fullmatch(puzzle) or not SOLUTION_TEXT.fullmatch(solution):
+        raise UserError(f"{found}, not up to 16 digits 0-4 and 16 digits 1-4; {USE_ORIGINAL}")
+    puzzle = puzzle.zfill(CELLS)
+    if solution not in legal_texts() or not _keeps(solution, puzzle):
+        raise UserError(f"{found}, which does not solve it; {USE_ORIGINAL}")
+    return make_example(f"d1-test-{number:03d}", puzzle, solution)
+
+
+def read_test_file(path: Path) -> list[Example]:
+    """The rows of d1's file in file order; leading zeros, lost by its writer, are put back.
+
+    Raises UserError with file and line for a row that is not a puzzle with a solution of it.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            if not {"Puzzle", "Solution"} <= set(reader.fieldnames or ()):
+                raise UserError(f"{path} line 1 does not name Puzzle and Solution; {USE_ORIGINAL}")
+            examples = [
+                _read_row(row, place=f"{path} line {reader.line_num}", number=n) for n, row in enumerate(reader)
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as CSV ({error}); {USE_ORIGINAL}") from error
+    if not examples:
+        raise UserError(f"{path} holds no puzzles; {USE_ORIGINAL}")
+    return examples
+
+
+def in_published_order(examples: list[Example]) -> list[Example]:
+    """All 500 rows in the order of d1's evaluation, so that the first 256 are the published subset.
+
+    A file of another length keeps its own order.
+    """
+    if len(examples) != PUBLISHED_ROWS:
+        return examples
+    return [examples[i] for i in np.random.RandomState(PUBLISHED_SEED).permutation(PUBLISHED_ROWS)]
+
+
+# Scores
+
+
+def read_grid(completion: str) -> str | None:
+    """The 16 digits of the answer, None where it is not exactly a grid.
+
+    Pieces set apart by white space or one of | , ; [ ] ` must be of one length, so that cells never run
+    together: "2 4 31 .." is refused, "2431 3124 .." is read.
+    """
+    pieces = LAYOUT.sub(" ", answer_or_digits(completion) or "").split()
+    grid = "".join(pieces)
+    is_grid = len(grid) == CELLS and grid.isascii() and grid.isdigit()
+    return grid if is_grid and len({len(piece) for piece in pieces}) == 1 else None
+
+
+def right_blanks(digits: str, puzzle: str, solution: str) -> int:
+    """How many blanks hold the solution's digit; digits past the 16th are ignored, missing ones wrong."""
+    cells = zip(digits, puzzle, solution, strict=False)
+    return sum(clue == "0" and digit == right for digit, clue, right in cells)
+
+
+def official_correctness(digits: str | None, puzzle: str, solution: str) -> float:
+    """The official reward of the digits read from a completion: right blanks / blanks, 0 without blanks."""
+    blanks = puzzle.count("0")
+    return right_blanks(digits or "", puzzle, solution) / blanks if blanks else 0.0
+
+
+def score_one(example: Example, completion: str) -> Score:
+    """Scores one completion; see the head of this file."""
+    puzzle, solution = example.target["puzzle"], example.target["solution"]
+    digits = official_digits(completion)
+    digits = bare_digits(completion) if digits is None else digits
+    correctness = official_correctness(digits, puzzle, solution)
+    grid = read_grid(completion)
+    exact = grid == solution
+    valid = grid is not None and grid in legal_texts() and _keeps(grid, puzzle)
+    return Score(
+        reward=correctness,
+        correct=exact,
+        parts={"correctness": correctness},
+        metrics={
+            "exact_match": Ratio(part=float(exact)),
+            "cell_accuracy": Ratio(part=right_blanks(grid or "", puzzle, solution), whole=puzzle.count("0")),
+            "validity": Ratio(part=float(valid)),
+        },
+        extracted=grid,
+    )
+
+
+@task("sudoku")
+class Sudoku(Task):
+    """4x4 Sudoku. `Example.target` has `puzzle` and `solution`, strings of 16 digits."""
+
+    name = "sudoku"
+    metrics = ("exact_match", "cell_accuracy", "validity")
+
+    def examples(self, split: str, source: DataSource) -> list[Example]:
+        """The builtin puzzles, or d1's test file in a folder.
+
+        builtin: 4096 / 256 / 512 puzzles with one solution and 6-11 blanks, splits disjoint by solution grid.
+        A folder: 500 puzzles of 8 blanks, 124 of them with several solutions; the first 256 of the list are
+        the items of the published results.
+        Raises UserError for the hub and for a folder's train or validation split.
+        """
+        if split not in SPLITS:
+            raise unknown_choice("split", split, SPLITS)
+        if source.kind == "builtin":
+            return list(builtin_examples(split))
+        if source.kind == "hub":
+            raise UserError("The hub has no data set with d1's Sudoku file; use --data DIR or --data builtin.")
+        if split != "test":
+            raise UserError(f"'{source.folder}' has no {split} split of sudoku; add --train-data builtin.")
+        return in_published_order(read_test_file(source.file(TEST_FILE)))
+
+    def prompt(self, example: Example) -> list[Message]:
+        """One user message: the rules, the puzzle, and where reasoning and answer go."""
+        return [{"role": "user", "content": PROMPT.format(puzzle=example.target["puzzle"])}]
+
+    def compact_prompt(self, example: Example) -> str:
+        """The 16 digits of the puzzle and a newline."""
+        return f"{example.target['puzzle']}\n"
+
+    def score(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Score]:
+        """Scores completion i against example i."""
+        return [score_one(*pair) for pair in zip(examples, completions, strict=True)]
+
+    def ceiling(self, examples: Sequence[Example]) -> dict[str, float]:
+        """Expectation of a solver that picks any valid grid at random; metrics where it is 1 are left out."""
+        puzzles_NC = to_cells([example.target["puzzle"] for example in examples])
+        solutions_NC = to_cells([example.target["solution"] for example in examples])
+        blanks_N = (puzzles_NC == 0).sum(axis=1)
+        solves_NG = keeps_clues(puzzles_NC)
+        right_NG = agreements(np.where(puzzles_NC == 0, solutions_NC, 0).astype(np.int8))
+        choices_N = solves_NG.sum(axis=1)
+        exact = ((solves_NG & (right_NG == blanks_N[:, None])).sum(axis=1) / choices_N).sum()
+        right = ((solves_NG * right_NG).sum(axis=1, dtype=np.float64) / choices_N).sum()
+        pairs = {"exact_match": (exact, len(examples)), "cell_accuracy": (right, blanks_N.sum())}
+        return {name: float(part / whole) for name, (part, whole) in pairs.items() if part < whole}
+
+    def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
+        """Puzzles over the train grids, 60 % answered by `sloppy_solution`, the rest by the right grid.
+
+        The base learns the form of an answer and a part of the rule, and leaves room for training by reward.
+        """
+        return [
+            Demonstration(
+                prompt=f"{puzzle}\n",
+                completion=sloppy_solution(puzzle) if rng.random() < SLOPPY_SHARE else solution,
+            )
+            for puzzle, solution in _training_pairs(count, np.random.RandomState(rng.getrandbits(32)))
+        ]
+
+    def leakage(self, train: Sequence[Example], test: Sequence[Example]) -> LeakageReport:
+        """Adds the test items whose solution grid is also the solution of a train item."""
+        grids = {example.target["solution"] for example in train}
+        structural = sum(example.target["solution"] in grids for example in test)
+        return replace(super().leakage(train, test), structural=structural)

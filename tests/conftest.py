@@ -1,0 +1,22 @@
+"""Small models and rollouts shared by the tests."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from harness.models.adapter import DiffusionLM, SpecialTokens
+from harness.models.tiny import END_ID, MASK_ID, CharacterTokenizer, tiny_config
+
+
+@pytest.fixture
+def random_model() -> DiffusionLM:
+    """An untrained two-layer model with a character vocabulary; its logits are spread out enough to have no ties."""
+    config = tiny_config(hidden=32, layers=2, heads=2, intermediate=48)
+    config.initializer_range = 0.3
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        network = LlamaForCausalLM(config).eval()
+    special = SpecialTokens(mask_id=MASK_ID, pad_id=END_ID, end_ids=(END_ID,))
+    return DiffusionLM(network, CharacterTokenizer(), special, name="random", compact_prompts=True)

@@ -1,0 +1,64 @@
+import math
+
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from harness.diffusion import categorical
+
+
+def grid(count):
+    """Evenly spread uniforms, the midpoints of `count` equal parts of [0, 1)."""
+    return (torch.arange(count, dtype=torch.float64) + 0.5) / count
+
+
+def test_the_inverse_cdf_splits_the_unit_interval_by_probability():
+    logits = torch.tensor([[math.log(1), math.log(2), math.log(5)]]).expand(8, -1)
+    assert categorical.draw(logits, grid(8), 1.0).tolist() == [0, 1, 1, 2, 2, 2, 2, 2]
+
+
+def test_temperature_one_half_squares_the_odds():
+    logits = torch.tensor([[math.log(1), math.log(3)]]).expand(10, -1)
+    assert categorical.draw(logits, grid(10), 0.5).tolist() == [0] + [1] * 9
+
+
+def test_a_token_of_minus_infinity_is_never_drawn_even_at_the_end_of_the_interval():
+    logits = torch.tensor([[0.0, -math.inf, 0.0, -math.inf]]).expand(3, -1)
+    drawn = categorical.draw(logits, torch.tensor([0.0, 0.5, 1 - 2**-53], dtype=torch.float64), 1.0)
+    assert drawn.tolist() == [0, 2, 2]
+
+
+def test_every_token_of_a_large_vocabulary_can_be_reached():
+    vocabulary = 126_464
+    logits = torch.zeros(1, vocabulary).expand(4096, -1)
+    picked = torch.linspace(0, vocabulary - 1, 4096).long()
+    drawn = categorical.draw(logits, (picked.double() + 0.5) / vocabulary, 1.0)
+    assert torch.equal(drawn, picked)
+
+
+@pytest.mark.parametrize("vocabulary", [5, 512, 1300])
+def test_drawn_tokens_follow_the_softmax(vocabulary):
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(vocabulary, generator=generator)
+    uniforms = torch.rand(40_000, generator=generator, dtype=torch.float64)
+    drawn = torch.cat([categorical.draw(logits.expand(len(u), -1), u, 0.7) for u in uniforms.split(4000)])
+    expected = (logits.double() / 0.7).softmax(0) * len(uniforms)
+    common = expected >= 5
+    observed = torch.bincount(drawn, minlength=vocabulary)
+    counts = [*observed[common].tolist(), observed[~common].sum().item()]
+    expectations = [*expected[common].tolist(), expected[~common].sum().item()]
+    if expectations[-1] == 0:
+        counts, expectations = counts[:-1], expectations[:-1]
+    assert chisquare(counts, expectations).pvalue > 1e-4
+
+
+def test_entropy_of_a_uniform_distribution_is_the_logarithm_of_its_size():
+    logits = torch.tensor([[2.0, 2.0, 2.0, -math.inf], [0.0, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(categorical.entropy(logits), torch.tensor([math.log(3), math.log(4)]))
+
+
+def test_a_forbidden_token_can_be_put_back():
+    logits = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    kept = categorical.forbid(logits, 1)
+    assert kept.tolist() == [2.0, 4.0]
+    assert logits[:, 1].tolist() == [-math.inf, -math.inf]

@@ -1,0 +1,29 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.diffusion.schedule import reveal_counts, share_evenly
+
+
+def test_ten_tokens_in_four_steps_give_the_first_two_steps_one_more():
+    assert share_evenly(10, 4) == [3, 3, 2, 2]
+
+
+def test_steps_that_do_not_divide_by_the_blocks_go_to_the_first_blocks():
+    assert reveal_counts(8, 4, 5) == [[2, 1, 1], [2, 2]]
+
+
+@pytest.mark.parametrize(("length", "block", "steps"), [(16, 16, 4), (16, 4, 16), (24, 8, 7), (256, 32, 128)])
+def test_every_position_is_revealed_once_and_every_step_reveals_something(length, block, steps):
+    counts = reveal_counts(length, block, steps)
+    assert [sum(block_counts) for block_counts in counts] == [block] * (length // block)
+    assert sum(len(block_counts) for block_counts in counts) == steps
+    assert min(min(block_counts) for block_counts in counts) >= 1
+
+
+@given(total=st.integers(0, 500), parts=st.integers(1, 60))
+def test_shares_add_up_and_differ_by_at_most_one(total, parts):
+    shares = share_evenly(total, parts)
+    assert sum(shares) == total
+    assert max(shares) - min(shares) <= 1
+    assert shares == sorted(shares, reverse=True)

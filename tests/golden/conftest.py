@@ -1,0 +1,71 @@
+"""Golden data: outputs of the official implementations, in tests/golden/data or in the folder named by
+HARNESS_GOLDEN."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from harness.models.adapter import DiffusionLM, MaskedPredictor, SpecialTokens
+from harness.models.checkpoints import load_transformer, read_config
+
+GOLDEN = Path(os.environ.get("HARNESS_GOLDEN") or Path(__file__).parent / "data")
+END_ID = 509
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], dict[str, Tensor]]:
+    """Reads `loss/egspo.safetensors` and the like; skips where the folder lacks it."""
+
+    def read(relative: str) -> dict[str, Tensor]:
+        return load_file(_existing(relative))
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def golden_json() -> Callable[[str], Any]:
+    """Reads `loss/egspo.json` and the like; skips where the folder lacks it."""
+    return lambda relative: json.loads(_existing(relative).read_text())
+
+
+@pytest.fixture(scope="session")
+def golden_model() -> Callable[..., DiffusionLM]:
+    """Loads a tiny checkpoint; `reference` names the checkpoint of the reference policy."""
+
+    def load(name: str, *, end_id: int = END_ID, reference: str | None = None) -> DiffusionLM:
+        folder = _existing(f"{name}/config.json").parent
+        raw = read_config(folder)
+        special = SpecialTokens(mask_id=raw["mask_token_id"], pad_id=raw["pad_token_id"], end_ids=(end_id,))
+        network = load_transformer(folder, raw, dtype=torch.float32).eval()
+        model = DiffusionLM(network, tokenizer=_NoTokenizer(), special=special, name=name)
+        if reference is not None:
+            _existing(f"{reference}/model.safetensors")
+            other = load_transformer(folder.parent / reference, raw, dtype=torch.float32).eval()
+            model.keep_reference(MaskedPredictor(other, shift=False))
+        return model
+
+    return load
+
+
+def _existing(relative: str) -> Path:
+    path = GOLDEN / relative
+    if not path.is_file():
+        pytest.skip(f"no {relative} in the golden folder {GOLDEN}")
+    return path
+
+
+class _NoTokenizer:
+    def encode(self, text: str) -> list[int]:
+        raise AssertionError("golden cases hold token ids")
+
+    def decode(self, ids: Any) -> str:
+        raise AssertionError("golden cases hold token ids")

@@ -1,0 +1,162 @@
+"""EGSPO and EGSPO-SA against the official trainer: chosen steps, advantages, log-probabilities, ratio, KL, loss,
+gradients."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from harness.registry import get_method
+from harness.rollout import Prompts, Rewards, Rollout, ScoredRollouts
+
+CONFIGS = [
+    "egspo_beta0",
+    "egspo_k3",
+    "egspo_exactkl",
+    "egspo_mean_k3",
+    "egspo_mean_exactkl",
+    "sa_norm_exactkl",
+    "sa_norm_k3",
+    "sa_nonorm_beta0",
+    "sa_nonorm_mean_k3",
+    "sa_norm_mean_exactkl",
+    "uniform_beta0",
+    "uniform_sa_norm_exactkl",
+    "uniform_lasteos_sa",
+    "entropy_lasteos_sa",
+    "sa_standard_grpo_returns",
+    "sa_correctness_step_only",
+    "egspo_wide_clip_sym",
+    "egspo_tight_clip",
+]
+WEIGHTS = {"format": 1.0, "correctness": 0.5}
+
+
+def test_every_configuration_of_the_golden_file_is_tested(golden_json):
+    assert [config["name"] for config in golden_json("loss/egspo.json")["configs"]] == CONFIGS
+
+
+def egspo(official):
+    """Our method with an official configuration."""
+    config = get_method("egspo-sa").Config(
+        num_selected=official["logps_eval_num_steps"],
+        selection={"high_entropy": "entropy", "uniform": "uniform"}[official["logps_eval_time_steps_mode"]],
+        until_last_non_eos=official["terminate_at_last_non_eos"],
+        aggregation=official["logps_aggregation_mode"],
+        clip_low=official["epsilon"],
+        clip_high=official["epsilon_high"],
+        beta=official["beta"],
+        kl="exact" if official["use_exact_kl"] else "k3",
+        stepwise_lambda=official["lambda1"],
+        normalize_returns=official["normalize_returns"],
+        correctness_only=official["correctness_step_reward_only"],
+        stepwise_after_baseline=official["standard_grpo_returns"],
+    )
+    return get_method("egspo-sa")(config=config)
+
+
+def recorded_rollout(trajectory, meta, model):
+    """The golden trajectory as a Rollout; every token of a step carries the step's mean entropy."""
+    step_BC = trajectory["unmask_step"]
+    prompt_length, steps = meta["prompt_len"], meta["diffusion_steps"]
+    logprob_BC = torch.zeros(step_BC.shape)
+    for step in range(steps):
+        logprob_BC[step_BC == step] = trajectory["unmasked_token_logps_old"][step].flatten()
+    final_BL, rows = trajectory["trajectory_ids"][-1], step_BC.shape[0]
+    return Rollout(
+        prompts=Prompts(ids_BP=final_BL[:, :prompt_length], mask_BP=None),
+        completion_ids_BC=final_BL[:, prompt_length:],
+        unmask_step_BC=step_BC.to(torch.int16),
+        logprob_BC=logprob_BC,
+        entropy_BC=trajectory["step_entropy_old"].gather(1, step_BC),
+        num_steps_B=torch.full((rows,), steps, dtype=torch.int16),
+        num_steps=steps,
+        mask_id=model.special.mask_id,
+        argmax_BTC=trajectory["greedy_completions"][:-1, :, prompt_length:].transpose(0, 1).int(),
+    )
+
+
+def table_rewards(trajectory, columns):
+    parts = {name: trajectory[f"reward_{name}"][:, columns].nan_to_num() for name in WEIGHTS}
+    return Rewards(total_B=sum(WEIGHTS[name] * part for name, part in parts.items()), parts=parts)
+
+
+@pytest.fixture
+def prepared(request, golden, golden_json, golden_model):
+    official = next(c for c in golden_json("loss/egspo.json")["configs"] if c["name"] == request.param)
+    meta, trajectory = golden_json("loss/egspo_trajectory.json"), golden("loss/egspo_trajectory.safetensors")
+    model = golden_model("llada_tiny", reference="llada_tiny_ref")
+    rollout = recorded_rollout(trajectory, meta, model)
+    scored = ScoredRollouts(rollout=rollout, rewards=table_rewards(trajectory, -1), group_size=meta["num_generations"])
+
+    def score(row_N, completion_ids_NC):
+        flat = table_rewards(trajectory, slice(0, -1))
+        return flat.reshape(-1)
+
+    method = egspo(official)
+    expected = {
+        name.partition("/")[2]: value
+        for name, value in golden("loss/egspo.safetensors").items()
+        if name.startswith(request.param + "/")
+    }
+    return method, model, method.prepare(scored, model, score, torch.Generator()), expected
+
+
+def slots_in_order(prepared):
+    """Slots 0..K-1; updates come in the official order 1, .., K-1, 0."""
+    slots = [part for update in prepared.updates for part in update.parts]
+    return [slots[-1], *slots[:-1]]
+
+
+@pytest.mark.parametrize("prepared", CONFIGS, indirect=True)
+def test_chosen_steps_and_advantages_are_the_official_ones(prepared):
+    _, _, ours, expected = prepared
+    assert torch.equal(ours.chosen_steps_BK, expected["eval_time_steps"])
+    slots = slots_in_order(ours)
+    advantage_BK = torch.stack([slot.advantage_B for slot in slots], 1)
+    torch.testing.assert_close(advantage_BK, expected["advantages_per_step"], atol=1e-6, rtol=0)
+    old_KB = torch.stack([slot.old_logprob_B for slot in slots])
+    torch.testing.assert_close(old_KB, expected["old_step_logps"], atol=1e-4, rtol=0)
+
+
+def official_clip_ratio(ratio_B, slot, config):
+    """What the official code logs: where the unclipped term is the smaller one, the reverse of clipping being
+    active."""
+    clipped_B = ratio_B.clamp(1 - config.clip_low, 1 + config.clip_high)
+    return (ratio_B * slot.advantage_B < clipped_B * slot.advantage_B).double().mean()
+
+
+@pytest.mark.parametrize("prepared", CONFIGS, indirect=True)
+def test_losses_ratios_and_gradients_are_the_official_ones(prepared):
+    method, model, ours, expected = prepared
+    weights = dict(model.predictor.model.named_parameters())
+    for k, slot in enumerate(slots_in_order(ours)):
+        model.predictor.zero_grad()
+        output = method.loss(model, slot)
+        output.loss.backward()
+        torch.testing.assert_close(output.loss.detach(), expected["loss"][k], atol=2e-5, rtol=0)
+        torch.testing.assert_close(output.ratio_N, expected["ratio"][k], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(official_clip_ratio(output.ratio_N, slot, method.config), expected["clip_ratio"][k])
+        norm = torch.stack([weight.grad.norm() for weight in weights.values()]).norm().double()
+        torch.testing.assert_close(norm, expected["grad_norm"][k], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(weights["model.norm.weight"].grad, expected["grad_ln_f"][k], atol=2e-5, rtol=0)
+        if k == 0:
+            q_proj = weights["model.layers.1.self_attn.q_proj.weight"].grad
+            torch.testing.assert_close(q_proj, expected["grad_block1_q_proj_slot0"], atol=2e-5, rtol=0)
+        if "metric_kl" in expected:
+            official = expected["exact_kl" if method.config.kl == "exact" else "k3_kl"][k]
+            torch.testing.assert_close(output.kl_N, official, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("prepared", ["sa_norm_k3", "egspo_exactkl"], indirect=True)
+def test_micro_batches_add_up_to_the_whole_loss(prepared):
+    method, model, ours, expected = prepared
+    slot = slots_in_order(ours)[2]
+    pieces = sum(method.loss(model, part).loss for part in slot.split(4))
+    torch.testing.assert_close(pieces, expected["loss"][2], atol=2e-5, rtol=0)
+
+
+def test_pooling_two_slots_averages_their_losses(golden_json):
+    module_config = get_method("egspo").Config(slots_per_update=2, num_selected=4)
+    assert get_method("egspo")(config=module_config).updates_per_rollout() == 2
+    assert dataclasses.asdict(module_config)["slots_per_update"] == 2

@@ -1,0 +1,161 @@
+"""Synthetic run folders, written through harness.records as a run writes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import yaml
+
+from harness.records import (
+    CONFIG_FILE,
+    EVAL_FILE,
+    METRICS_FILE,
+    EvalRecord,
+    MetricTotals,
+    RunIdentity,
+    RunStatus,
+    append_line,
+    write_atomic,
+    write_status,
+)
+
+SETTINGS: dict[str, Any] = {
+    "method": {"name": "egspo-sa", "num_selected": 2, "stepwise_weight": 0.5},
+    "task": "sudoku",
+    "seed": 0,
+    "reward": "task",
+    "model": {"name": "tiny", "device": "auto"},
+    "data": {"test": "builtin", "train": "builtin"},
+    "optimizer": {"learning_rate": 3e-4},
+    "budget": {"updates": 24, "samples": 0, "flops": 0.0, "minutes": 0.0},
+}
+
+
+def sudoku_metrics(solved: int, *, n: int = 256) -> dict[str, MetricTotals]:
+    """`solved` of n grids right, the rest with 4 of 8 blanks right; 200 of n grids legal."""
+    cells = [(8.0, 8.0)] * solved + [(4.0, 8.0)] * (n - solved)
+    return {
+        "exact_match": MetricTotals.of([(1.0, 1.0)] * solved + [(0.0, 1.0)] * (n - solved)),
+        "cell_accuracy": MetricTotals.of(cells),
+        "validity": MetricTotals.of([(1.0, 1.0)] * min(n, 200) + [(0.0, 1.0)] * (n - min(n, 200))),
+    }
+
+
+def evaluation(checkpoint: str, update: int, metrics: Mapping[str, MetricTotals], **changes: Any) -> EvalRecord:
+    """An evaluation after `update` updates of 64 samples, 1e10 FLOPs and half a second each."""
+    values: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "update": update,
+        "samples": 64 * update,
+        "flops_total": 1e10 * update,
+        "seconds": 0.5 * update,
+        "data": "builtin",
+        "split": "test",
+        "items_sha256": "0123456789abcdef",
+        "decoding": {"num_steps": 8, "temperature": 0.0},
+        "metrics": metrics,
+        "ceiling": {},
+        "nfe": 8.0,
+        "tokens_per_second": 1000.0,
+        "eval_seconds": 0.3,
+        "eval_flops": 1e9,
+        "samples_file": None,
+    }
+    return EvalRecord(**{**values, **changes})
+
+
+def learning(start: int, end: int, *, updates: int = 24, every: int = 4) -> list[EvalRecord]:
+    """Evaluations of a run whose solved grids of 256 rise from `start` to `end`, fast at first."""
+    records = []
+    for update in range(0, updates + 1, every):
+        share = (1 - math.exp(-3 * update / updates)) / (1 - math.exp(-3))
+        checkpoint = {0: "base", updates: "last"}.get(update, "step")
+        records.append(evaluation(checkpoint, update, sudoku_metrics(round(start + share * (end - start)))))
+    return records
+
+
+def metrics_line(update: int) -> dict[str, Any]:
+    """One line of metrics.jsonl."""
+    return {
+        "update": update,
+        "samples": 64 * update,
+        "flops_total": 1e10 * update,
+        "reward_mean": 0.5,
+        "chosen_steps": [1, 2],
+    }
+
+
+def write_run(
+    root: Path,
+    *,
+    records: list[EvalRecord] | None = None,
+    state: str = "finished",
+    reason: str = "",
+    updates: int = 24,
+    settings: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, str] | None = None,
+    **identity: Any,
+) -> Path:
+    """A run folder below `root`; `identity` overrides fields of RunIdentity."""
+    values = {
+        "task": "sudoku",
+        "method": "egspo-sa",
+        "model": "tiny",
+        "recipe": "tiny",
+        "reward": "task",
+        "seed": 0,
+        "train_data": "builtin",
+        "test_data": "builtin",
+        "config_hash": "0a1b2c3d",
+    }
+    who = RunIdentity(**{**values, **identity})
+    folder = root / who.folder
+    folder.mkdir(parents=True)
+    tree = {
+        "schema": 1,
+        "identity": {name: value for name, value in vars(who).items() if name != "extra"},
+        "config": settings or {**SETTINGS, "seed": who.seed},
+        "provenance": dict(provenance or {"optimizer.learning_rate": "recipe", "budget.updates": "recipe"}),
+    }
+    write_atomic(folder / CONFIG_FILE, yaml.safe_dump(tree))
+    for update in range(1, updates + 1):
+        append_line(folder / METRICS_FILE, metrics_line(update))
+    for record in learning(40, 160) if records is None else records:
+        append_line(folder / EVAL_FILE, record.to_json())
+    write_status(folder, RunStatus(state=state, updates=updates, samples=64 * updates, reason=reason))
+    return folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthetic:
+    """Makes run folders below `root` and the records for them."""
+
+    root: Path
+
+    evaluation = staticmethod(evaluation)
+    learning = staticmethod(learning)
+    metrics = staticmethod(sudoku_metrics)
+    settings: ClassVar[Mapping[str, Any]] = SETTINGS
+
+    def run(self, **arguments: Any) -> Path:
+        """Writes a run folder and returns it; arguments as in write_run."""
+        return write_run(self.root, **arguments)
+
+    def demo(self) -> Path:
+        """The demo's runs: two methods and a random-reward control, three seeds each. Returns the root."""
+        for seed in range(3):
+            self.run(seed=seed, records=learning(38, 158 + 4 * seed))
+            self.run(seed=seed, method="egspo", config_hash="1b2c3d4e", records=learning(38, 140 + 9 * seed))
+            self.run(seed=seed, reward="random", config_hash="2c3d4e5f", records=learning(38, 36 + 5 * seed))
+        return self.root
+
+
+@pytest.fixture
+def synthetic(tmp_path: Path) -> Synthetic:
+    """Run folders below `tmp_path / "runs"`."""
+    return Synthetic(root=tmp_path / "runs")

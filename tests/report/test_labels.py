@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.report.labels import (
+    METHOD_COLOURS,
+    data_name,
+    digits,
+    exact,
+    flop_unit,
+    headline_metric,
+    method_colours,
+    percent,
+    points,
+)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "wanted", "chosen"),
+    [
+        (["validity", "cell_accuracy", "exact_match"], None, "exact_match"),
+        (["pass@1", "accuracy"], None, "accuracy"),
+        (["pass@1", "brier"], None, "pass@1"),
+        (["b", "a"], None, "a"),
+        (["exact_match", "validity"], "validity", "validity"),
+        (["exact_match"], "validity", "exact_match"),
+        ([], None, "-"),
+    ],
+)
+def test_the_headline_metric(metrics: list[str], wanted: str | None, chosen: str) -> None:
+    assert headline_metric(metrics, wanted) == chosen
+
+
+@pytest.mark.parametrize(
+    ("flops", "name"), [(0, "FLOP"), (999, "FLOP"), (1e3, "kFLOP"), (2.4e11, "GFLOP"), (1e12, "TFLOP"), (3e26, "YFLOP")]
+)
+def test_the_unit_of_flops(flops: float, name: str) -> None:
+    assert flop_unit(flops).name == name
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.21345, "0.213"),
+        (4.1536, "4.15"),
+        (41.536, "41.5"),
+        (1536, "1,536"),
+        (math.nan, "-"),
+        (1e-9, "0.000000"),
+    ],
+)
+def test_three_digits(value: float, text: str) -> None:
+    assert digits(value) == text
+
+
+def test_percent_and_points_and_what_is_no_number() -> None:
+    assert (percent(0.6171875), percent(1.0), percent(math.nan)) == ("61.7", "100.0", "-")
+    assert (points(0.472), points(-0.031), points(-0.0001), points(math.nan)) == ("+47.2", "-3.1", "0.0", "-")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, ""), (math.nan, ""), (math.inf, ""), (240000000000.0, "240000000000"), (1 / 3, "0.3333333333"), (0, "0")],
+)
+def test_exact_numbers_of_csv_files(value: float | None, text: str) -> None:
+    assert exact(value) == text
+
+
+@given(st.floats(-1e300, 1e300))
+def test_exact_numbers_read_back_to_ten_digits(value: float) -> None:
+    assert float(exact(value)) == pytest.approx(value, rel=1e-9)
+
+
+def test_known_methods_keep_their_colour_whatever_else_is_there() -> None:
+    alone, together = method_colours(["egspo-sa"]), method_colours(["egspo-sa", "mine", "another"])
+    assert alone["egspo-sa"] == together["egspo-sa"] == METHOD_COLOURS["egspo-sa"]
+    assert together["mine"] != together["another"]
+    assert {together["mine"], together["another"]}.isdisjoint(METHOD_COLOURS.values())
+
+
+def test_the_published_methods_have_five_different_colours() -> None:
+    assert len({METHOD_COLOURS[name] for name in ("egspo", "egspo-sa", "d1", "agrpo", "espo")}) == 5
+    assert METHOD_COLOURS["d1"] == METHOD_COLOURS["diffu-grpo"]
+
+
+def test_data_sources_in_words() -> None:
+    assert (data_name("builtin"), data_name("hub"), data_name("dir:papers")) == (
+        "builtin data",
+        "hub data",
+        "data folder papers",
+    )

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+from statsmodels.stats.proportion import proportion_confint
+
+from harness.records import MetricTotals
+from harness.report.statistics import (
+    Interval,
+    bootstrap_interval,
+    items_interval,
+    mean,
+    ratio_interval,
+    seed_interval,
+    wilson_interval,
+)
+
+
+def bounds(interval: Interval | None) -> tuple[float, float]:
+    assert interval is not None
+    return interval.low, interval.high
+
+
+def test_wilson_of_8_in_10_is_the_textbook_interval() -> None:
+    # z = 1.959964: centre (0.8 + 0.1920729) / 1.3841459, half 1.959964 sqrt(0.016 + 0.0096036) / 1.3841459.
+    assert bounds(wilson_interval(8, 10)) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+
+
+def test_wilson_of_none_starts_at_0_and_of_all_ends_at_1_exactly() -> None:
+    none, every = wilson_interval(0, 256), wilson_interval(256, 256)
+    assert none.low == 0.0
+    assert none.high == pytest.approx(3.8414588 / (256 + 3.8414588))
+    assert every.high == 1.0
+    assert every.low == pytest.approx(256 / (256 + 3.8414588))
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (3, 7), (158, 256), (255, 256), (500, 1319)])
+def test_wilson_agrees_with_scipy_and_statsmodels(successes: int, n: int) -> None:
+    ours = bounds(wilson_interval(successes, n))
+    theirs = binomtest(successes, n).proportion_ci(method="wilson")
+    assert ours == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert ours == pytest.approx(proportion_confint(successes, n, method="wilson"), abs=1e-12)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 0), (-1, 4), (5, 4)])
+def test_wilson_refuses_impossible_counts(successes: int, n: int) -> None:
+    with pytest.raises(ValueError, match="successes"):
+        wilson_interval(successes, n)
+
+
+@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_contains_the_share_and_stays_inside_0_to_1(counts: tuple[int, int]) -> None:
+    successes, n = counts
+    interval = wilson_interval(successes, n)
+    assert 0 <= interval.low <= successes / n <= interval.high <= 1
+
+
+def test_the_ratio_interval_by_hand() -> None:
+    # R = 12/20. Residuals 6 - 4.8, 2 - 4.8, 4 - 2.4: squares 1.44 + 7.84 + 2.56 = 11.84.
+    # Error sqrt(11.84 * 3/2) / 20 = 0.2107131; t(2) = 4.3026527: half 0.9066: clipped on both sides.
+    three = MetricTotals.of([(6, 8), (2, 8), (4, 4)])
+    assert bounds(ratio_interval(three)) == (0.0, 1.0)
+    # The same items 20 times: n = 60, squares 236.8, error sqrt(236.8 * 60/59) / 400 = 0.0387951, t(59) = 2.0009954.
+    sixty = MetricTotals.of([(6, 8), (2, 8), (4, 4)] * 20)
+    assert bounds(ratio_interval(sixty)) == pytest.approx((0.6 - 0.0776289, 0.6 + 0.0776289), abs=1e-6)
+
+
+def test_correlated_cells_make_the_ratio_interval_wider_than_counting_cells_would() -> None:
+    # 8 cells of an item are all right or all wrong: 100 trials, not 800.
+    totals = MetricTotals.of([(8, 8)] * 50 + [(0, 8)] * 50)
+    interval = ratio_interval(totals)
+    # Error sqrt(100 * 16 * 100/99) / 800 = 0.0502519, t(99) = 1.9842170.
+    assert bounds(interval) == pytest.approx((0.5 - 0.0997106, 0.5 + 0.0997106), abs=1e-6)
+    as_cells = wilson_interval(400, 800)
+    assert interval.high - interval.low > 2.5 * (as_cells.high - as_cells.low)
+
+
+def test_a_perfect_ratio_is_not_certain() -> None:
+    assert bounds(ratio_interval(MetricTotals.of([(8, 8)] * 256))) == bounds(wilson_interval(256, 256))
+    assert bounds(ratio_interval(MetricTotals.of([(0, 8)] * 256))) == bounds(wilson_interval(0, 256))
+
+
+def test_one_item_says_nothing_about_a_ratio() -> None:
+    assert bounds(ratio_interval(MetricTotals.of([(6, 8)]))) == (0.0, 1.0)
+
+
+def test_proportions_take_wilson_and_other_ratios_do_not() -> None:
+    proportion = MetricTotals.of([(1, 1)] * 158 + [(0, 1)] * 98)
+    assert bounds(items_interval(proportion)) == bounds(wilson_interval(158, 256))
+    halves = MetricTotals.of([(0.5, 1)] * 4 + [(1, 1)] * 4)
+    assert bounds(items_interval(halves)) == bounds(ratio_interval(halves))
+
+
+def test_without_items_there_is_no_interval() -> None:
+    assert items_interval(MetricTotals.of([])) is None
+    with pytest.raises(ValueError, match="whole"):
+        ratio_interval(MetricTotals.of([]))
+
+
+def test_the_seed_interval_of_three_seeds_by_hand() -> None:
+    # Mean 0.62, deviations -0.02, 0, 0.02: s = 0.02; t(2) = 4.3026527; half 4.3026527 * 0.02 / sqrt(3).
+    half = 4.3026527 * 0.02 / math.sqrt(3)
+    assert bounds(seed_interval([0.60, 0.62, 0.64])) == pytest.approx((0.62 - half, 0.62 + half), abs=1e-7)
+
+
+def test_two_seeds_use_the_quantile_12_7() -> None:
+    # t(1) = 12.7062047, s = 0.1 / sqrt(2): half 12.7062047 * 0.05; the interval is not clipped here.
+    assert bounds(seed_interval([0.5, 0.6])) == pytest.approx((0.55 - 0.6353102, 0.55 + 0.6353102), abs=1e-6)
+
+
+def test_one_seed_has_no_seed_interval_and_no_bootstrap() -> None:
+    assert seed_interval([0.6]) is None
+    assert seed_interval([]) is None
+    assert bootstrap_interval([0.6], np.random.default_rng(0)) is None
+
+
+def test_equal_seeds_give_a_point() -> None:
+    assert bounds(seed_interval([0.25, 0.25, 0.25])) == (0.25, 0.25)
+
+
+def test_the_bootstrap_of_two_seeds_is_their_range() -> None:
+    # Means are 0.2, 0.4, 0.6 with chances 1/4, 1/2, 1/4: both 2.5 % quantiles lie at the ends.
+    assert bounds(bootstrap_interval([0.2, 0.6], np.random.default_rng(0))) == pytest.approx((0.2, 0.6))
+
+
+def test_the_bootstrap_of_many_seeds_approaches_the_normal_interval() -> None:
+    values = [0.4] * 50 + [0.6] * 50
+    # Standard error of the mean 0.1 / sqrt(100) = 0.01.
+    assert bounds(bootstrap_interval(values, np.random.default_rng(1))) == pytest.approx((0.4804, 0.5196), abs=1e-3)
+
+
+def test_the_bootstrap_follows_its_generator_alone() -> None:
+    values = [0.1, 0.37, 0.52, 0.9]
+    first = bootstrap_interval(values, np.random.default_rng(7), resamples=50)
+    assert bootstrap_interval(values, np.random.default_rng(7), resamples=50) == first
+    assert bootstrap_interval(values, np.random.default_rng(8), resamples=50) != first
+
+
+def test_clipping_keeps_what_lies_inside() -> None:
+    assert Interval(low=-0.2, high=0.4).clipped(0.0, 1.0) == Interval(low=0.0, high=0.4)
+    assert Interval(low=0.3, high=1.4).clipped(0.0, 1.0) == Interval(low=0.3, high=1.0)
+
+
+def test_the_mean_does_not_depend_on_the_order() -> None:
+    assert mean([0.1, 0.2, 0.3]) == mean([0.3, 0.1, 0.2]) == pytest.approx(0.2)
+    with pytest.raises(ValueError, match="average"):
+        mean([])

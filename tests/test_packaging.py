@@ -1,0 +1,132 @@
+"""The wheel holds the leaf files, and neither it nor an editable installation reads the current folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PACKED = ("harness", "tasks", "baselines", "pyproject.toml", "LICENSE", "README.md")
+RUN = ("run", "--method", "egspo-sa", "--task", "sudoku", "--budget", "updates=4")
+WHERE = """
+import sys
+from harness import registry
+print(sys.modules[registry.get_task("sudoku").__module__].__file__)
+print(registry.recipes_folder())
+"""
+
+pytestmark = pytest.mark.slow
+
+
+def call(*command: str | Path, cwd: Path) -> str:
+    """Runs a command without the variables that would change where modules or data come from."""
+    hidden = ("PYTHONPATH", "HARNESS_DATA")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, so that no old build folder gets into it and nothing is left in the checkout."""
+    source = tmp_path_factory.mktemp("source")
+    for name in PACKED:
+        if (CHECKOUT / name).is_dir():
+            shutil.copytree(CHECKOUT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif (CHECKOUT / name).is_file():
+            shutil.copy(CHECKOUT / name, source / name)
+    target = tmp_path_factory.mktemp("wheel")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    call(*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", target, source, cwd=target)
+    return next(target.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of a fresh environment with the wheel; it borrows the other packages of this one."""
+    folder = tmp_path_factory.mktemp("environment")
+    call(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
+    python = folder / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
+    call(*pip, "install", "--no-deps", "--no-index", wheel, cwd=folder)
+    # A path in a .pth file is searched, the .pth files in it are not read: an editable harness stays unseen.
+    own = Path(call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
+    (own / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder / "bin"
+
+
+@pytest.fixture
+def poisoned(tmp_path: Path) -> Path:
+    """A working folder whose own `tasks`, `baselines` and pyproject.toml must be left alone."""
+    for name in ("tasks/sudoku.py", "baselines/egspo.py"):
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.write_text("raise SystemExit('a file of the current folder was run')\n")
+    (tmp_path / "pyproject.toml").touch()
+    return tmp_path
+
+
+def in_checkout(*patterns: str) -> set[str]:
+    found = (path for pattern in patterns for path in CHECKOUT.glob(pattern))
+    return {str(path.relative_to(CHECKOUT)) for path in found}
+
+
+def in_wheel(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_the_wheel_holds_every_module_of_the_package(wheel: Path) -> None:
+    modules = in_checkout("harness/**/*.py")
+    assert "harness/cli/main.py" in modules
+    assert modules <= in_wheel(wheel)
+
+
+def test_the_wheel_holds_the_leaf_files_and_all_that_lies_beside_them(wheel: Path) -> None:
+    files = {name for name in in_checkout("tasks/**/*.*", "baselines/**/*.*") if "__pycache__" not in name}
+    assert {"tasks/sudoku.py", "baselines/egspo.py", "baselines/recipes/egspo-sa/sudoku.yaml"} <= files
+    assert {f"harness/_builtin/{name}" for name in files} <= in_wheel(wheel)
+
+
+def test_the_wheel_holds_the_tiny_model_and_its_card(wheel: Path) -> None:
+    weights = in_checkout("harness/models/weights/*/*")
+    assert {Path(name).suffix for name in weights} >= {".safetensors", ".json", ".md"}
+    assert weights <= in_wheel(wheel)
+
+
+def test_the_wheel_holds_nothing_but_the_package(wheel: Path) -> None:
+    assert {name.split("/")[0].split("-")[0] for name in in_wheel(wheel)} == {
+        "harness",
+        "diffusion_rl_harness",
+    }
+
+
+def test_the_wheel_finds_its_own_files_in_a_folder_that_has_others(installed: Path, poisoned: Path) -> None:
+    task_file, recipes = call(installed / "python", "-c", WHERE, cwd=poisoned).splitlines()
+    assert Path(task_file).is_relative_to(installed.parent)
+    assert Path(task_file).parts[-4:] == ("harness", "_builtin", "tasks", "sudoku.py")
+    assert Path(recipes) == Path(task_file).parents[1] / "baselines" / "recipes"
+
+
+def test_the_editable_installation_finds_its_own_files_in_a_folder_that_has_others(poisoned: Path) -> None:
+    task_file, recipes = call(sys.executable, "-c", WHERE, cwd=poisoned).splitlines()
+    assert Path(task_file) == CHECKOUT / "tasks" / "sudoku.py"
+    assert Path(recipes) == CHECKOUT / "baselines" / "recipes"
+
+
+def test_the_wheel_trains_in_a_folder_that_has_tasks_of_its_own(installed: Path, poisoned: Path) -> None:
+    call(installed / "harness", *RUN, cwd=poisoned)
+    assert len(list(poisoned.glob("results/runs/sudoku/egspo-sa/*/*/status.json"))) == 1
+
+
+def test_the_editable_installation_trains_in_a_folder_that_has_tasks_of_its_own(poisoned: Path) -> None:
+    call(Path(sys.executable).parent / "harness", *RUN, cwd=poisoned)
+    assert len(list(poisoned.glob("results/runs/sudoku/egspo-sa/*/*/status.json"))) == 1

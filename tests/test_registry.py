@@ -1,0 +1,313 @@
+"""The registry finds leaf files without running them, loads one at a time by path, tells what is wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import registry
+from harness.errors import UserError
+from harness.task import Task
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+TASK_FILE = """
+from dataclasses import dataclass
+from harness.registry import task
+from harness.task import Task
+
+@dataclass(frozen=True)
+class Settings:
+    size: "int" = 4
+
+@task("{name}")
+class Mine(Task):
+    settings = Settings()
+"""
+
+METHOD_FILE = """
+from harness import registry
+
+@registry.method("{name}", "{alias}")
+class Mine:
+    pass
+"""
+
+
+@pytest.fixture
+def builtin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An installation of its own with empty `tasks` and `baselines` folders."""
+    root = tmp_path / "installation"
+    (root / "tasks").mkdir(parents=True)
+    (root / "baselines").mkdir()
+    monkeypatch.setattr(registry, "_builtin_root", lambda: root)
+    monkeypatch.setattr(registry, "_included", [])
+    monkeypatch.setattr(registry, "_registered", {})
+    registry._entries.cache_clear()
+    before = set(sys.modules)
+    yield root
+    registry._entries.cache_clear()
+    for name in set(sys.modules) - before:
+        if name.startswith("harness_leaf."):
+            del sys.modules[name]
+
+
+def put(folder: Path, name: str, text: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def run_python(code: str, cwd: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_task_is_listed_and_its_class_is_returned(builtin: Path) -> None:
+    put(builtin / "tasks", "mine.py", TASK_FILE.format(name="mine"))
+    assert registry.names("task") == ["mine"]
+    assert issubclass(registry.get_task("mine"), Task)
+    assert registry.get_task("mine").__name__ == "Mine"
+
+
+def test_a_file_is_loaded_once(builtin: Path) -> None:
+    put(builtin / "tasks", "mine.py", TASK_FILE.format(name="mine"))
+    assert registry.get_task("mine") is registry.get_task("mine")
+
+
+def test_listing_runs_no_file_and_loading_runs_only_the_one_asked_for(builtin: Path) -> None:
+    put(builtin / "tasks", "good.py", TASK_FILE.format(name="good"))
+    put(builtin / "tasks", "other.py", "raise SystemExit('was run')\n" + TASK_FILE.format(name="other"))
+    assert registry.names("task") == ["good", "other"]
+    assert registry.get_task("good").__module__ == "harness_leaf.tasks.good"
+    assert "harness_leaf.tasks.other" not in sys.modules
+
+
+def test_names_are_sorted_and_kinds_are_kept_apart(builtin: Path) -> None:
+    put(builtin / "tasks", "z.py", TASK_FILE.format(name="b"))
+    put(builtin / "tasks", "y.py", TASK_FILE.format(name="a"))
+    put(builtin / "baselines", "b.py", METHOD_FILE.format(name="b", alias="c"))
+    assert registry.names("task") == ["a", "b"]
+    assert registry.names("method") == ["b"]
+
+
+def test_an_alias_finds_the_method_under_its_canonical_name(builtin: Path) -> None:
+    put(builtin / "baselines", "mine.py", METHOD_FILE.format(name="d1", alias="diffu-grpo"))
+    assert registry.names("method") == ["d1"]
+    assert registry.canonical_name("method", "diffu-grpo") == "d1"
+    assert registry.canonical_name("method", "d1") == "d1"
+    assert registry.get_method("diffu-grpo") is registry.get_method("d1")
+
+
+def test_two_classes_of_one_file_are_two_methods(builtin: Path) -> None:
+    text = METHOD_FILE.format(name="egspo", alias="e") + METHOD_FILE.format(name="egspo-sa", alias="es").replace(
+        "class Mine", "class MineToo"
+    )
+    put(builtin / "baselines", "egspo.py", text)
+    assert registry.names("method") == ["egspo", "egspo-sa"]
+    assert registry.get_method("egspo").__name__ == "Mine"
+    assert registry.get_method("egspo-sa").__name__ == "MineToo"
+
+
+def test_two_decorators_on_one_class_are_two_methods(builtin: Path) -> None:
+    text = METHOD_FILE.format(name="a", alias="b").replace("class Mine", '@registry.method("c")\nclass Mine')
+    put(builtin / "baselines", "mine.py", text)
+    assert registry.names("method") == ["a", "c"]
+    assert registry.get_method("a") is registry.get_method("c")
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_and_all_choices(builtin: Path) -> None:
+    put(builtin / "tasks", "sudoku.py", TASK_FILE.format(name="sudoku"))
+    put(builtin / "tasks", "gsm8k.py", TASK_FILE.format(name="gsm8k"))
+    expected = "Unknown task 'sudokku'. Did you mean 'sudoku'? Choices: gsm8k, sudoku."
+    with pytest.raises(UserError) as caught:
+        registry.get_task("sudokku")
+    assert str(caught.value) == expected
+
+
+def test_a_task_is_no_method(builtin: Path) -> None:
+    put(builtin / "tasks", "sudoku.py", TASK_FILE.format(name="sudoku"))
+    with pytest.raises(UserError, match="Unknown method 'sudoku'"):
+        registry.get_method("sudoku")
+
+
+def test_one_name_in_two_files_names_both_files(builtin: Path, tmp_path: Path) -> None:
+    first = put(builtin / "tasks", "mine.py", TASK_FILE.format(name="mine"))
+    second = put(tmp_path / "own", "theirs.py", TASK_FILE.format(name="mine"))
+    with pytest.raises(UserError) as caught:
+        registry.add_include_path(tmp_path / "own")
+    assert f"Task 'mine' stands in '{first}' and in '{second}'" in str(caught.value)
+
+
+def test_a_refused_folder_leaves_the_registry_as_it_was(builtin: Path, tmp_path: Path) -> None:
+    put(builtin / "tasks", "mine.py", TASK_FILE.format(name="mine"))
+    put(tmp_path / "own", "theirs.py", TASK_FILE.format(name="mine"))
+    with pytest.raises(UserError):
+        registry.add_include_path(tmp_path / "own")
+    assert registry.names("task") == ["mine"]
+
+
+def test_an_alias_that_is_taken_is_refused_too(builtin: Path, tmp_path: Path) -> None:
+    put(builtin / "baselines", "a.py", METHOD_FILE.format(name="a", alias="shared"))
+    put(tmp_path / "own", "b.py", METHOD_FILE.format(name="b", alias="shared"))
+    with pytest.raises(UserError, match="Method 'shared' stands in"):
+        registry.add_include_path(tmp_path / "own")
+
+
+def test_a_task_and_a_method_may_share_a_name(builtin: Path) -> None:
+    put(builtin / "tasks", "x.py", TASK_FILE.format(name="x"))
+    put(builtin / "baselines", "x.py", METHOD_FILE.format(name="x", alias="y"))
+    assert registry.get_task("x") is not registry.get_method("x")
+
+
+def test_an_included_folder_adds_tasks_and_methods(builtin: Path, tmp_path: Path) -> None:
+    put(tmp_path / "own", "a.py", TASK_FILE.format(name="puzzle"))
+    put(tmp_path / "own", "b.py", METHOD_FILE.format(name="learner", alias="l"))
+    registry.add_include_path(tmp_path / "own")
+    assert registry.names("task") == ["puzzle"]
+    assert registry.get_method("l").__name__ == "Mine"
+
+
+def test_files_of_one_name_in_two_included_folders_are_two_modules(builtin: Path, tmp_path: Path) -> None:
+    for outer, name in (("one", "a"), ("two", "b")):
+        (tmp_path / outer).mkdir()
+        put(tmp_path / outer / "own", "mine.py", TASK_FILE.format(name=name))
+        registry.add_include_path(tmp_path / outer / "own")
+    assert registry.get_task("a").__module__ != registry.get_task("b").__module__
+
+
+def test_a_user_folder_called_tasks_does_not_shadow_the_builtin_one(builtin: Path, tmp_path: Path) -> None:
+    put(builtin / "tasks", "mine.py", TASK_FILE.format(name="ours"))
+    put(tmp_path / "tasks", "mine.py", TASK_FILE.format(name="theirs"))
+    registry.add_include_path(tmp_path / "tasks")
+    assert registry.get_task("ours").__module__ == "harness_leaf.tasks.mine"
+    assert registry.get_task("theirs").__module__ != "harness_leaf.tasks.mine"
+
+
+def test_including_a_folder_twice_is_no_duplicate(builtin: Path, tmp_path: Path) -> None:
+    put(tmp_path / "own", "a.py", TASK_FILE.format(name="puzzle"))
+    registry.add_include_path(tmp_path / "own")
+    registry.add_include_path(tmp_path / "own" / ".." / "own")
+    assert registry.names("task") == ["puzzle"]
+
+
+def test_a_missing_folder_is_refused(builtin: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"No folder '.*nowhere' to include"):
+        registry.add_include_path(tmp_path / "nowhere")
+
+
+def test_a_file_in_place_of_a_folder_is_refused(builtin: Path, tmp_path: Path) -> None:
+    path = put(tmp_path / "own", "a.py", TASK_FILE.format(name="puzzle"))
+    with pytest.raises(UserError, match="takes a folder"):
+        registry.add_include_path(path)
+
+
+def test_a_folder_without_tasks_or_methods_is_refused(builtin: Path, tmp_path: Path) -> None:
+    put(tmp_path / "own", "a.py", "class Plain: ...\n")
+    with pytest.raises(UserError, match="has a class under @task"):
+        registry.add_include_path(tmp_path / "own")
+
+
+def test_a_name_that_is_no_literal_is_refused_with_its_line(builtin: Path) -> None:
+    text = 'from harness.registry import task\n\nNAME = "x"\n\n@task(NAME)\nclass Mine: ...\n'
+    path = put(builtin / "tasks", "mine.py", text)
+    with pytest.raises(UserError) as caught:
+        registry.names("task")
+    assert str(caught.value) == f"'{path}' line 5: @task takes names in quotes, as in @task(\"mine\")."
+
+
+@pytest.mark.parametrize("decorator", ["@task", "@task()", '@task("a", 3)', '@task(*["a"])', "@task(name='a')"])
+def test_a_decorator_without_literal_names_is_refused(builtin: Path, decorator: str) -> None:
+    put(builtin / "tasks", "mine.py", f"from harness.registry import task\n{decorator}\nclass Mine: ...\n")
+    with pytest.raises(UserError, match="takes names in quotes"):
+        registry.names("task")
+
+
+def test_a_file_that_is_not_python_is_refused_with_its_line(builtin: Path, tmp_path: Path) -> None:
+    put(tmp_path / "own", "broken.py", "x = 1\nclass :\n")
+    with pytest.raises(UserError, match=r"broken\.py' is not Python: .*, line 2"):
+        registry.add_include_path(tmp_path / "own")
+
+
+def test_a_file_with_a_zero_byte_is_refused(builtin: Path, tmp_path: Path) -> None:
+    put(tmp_path / "own", "broken.py", "x = '\0'\n")
+    with pytest.raises(UserError, match=r"broken\.py' is not Python"):
+        registry.add_include_path(tmp_path / "own")
+
+
+def test_a_file_that_fails_is_named_with_line_and_error(builtin: Path) -> None:
+    path = put(builtin / "tasks", "mine.py", TASK_FILE.format(name="mine") + "\nSettings.absent\n")
+    line = path.read_text().splitlines().index("Settings.absent") + 1
+    with pytest.raises(UserError) as caught:
+        registry.get_task("mine")
+    assert str(caught.value).startswith(f"Cannot load '{path}': AttributeError at line {line}: ")
+    assert isinstance(caught.value.__cause__, AttributeError)
+
+
+def test_a_file_that_failed_is_not_taken_as_loaded(builtin: Path) -> None:
+    put(builtin / "tasks", "mine.py", TASK_FILE.format(name="mine") + "\nraise KeyError('again')\n")
+    for _ in range(2):
+        with pytest.raises(UserError, match="KeyError"):
+            registry.get_task("mine")
+    assert "harness_leaf.tasks.mine" not in sys.modules
+
+
+def test_a_class_that_is_no_task_is_refused(builtin: Path) -> None:
+    put(builtin / "tasks", "mine.py", TASK_FILE.format(name="mine").replace("(Task)", ""))
+    with pytest.raises(UserError, match=r"'Mine', which is not a subclass of harness\.task\.Task"):
+        registry.get_task("mine")
+
+
+def test_a_decorator_from_elsewhere_registers_nothing(builtin: Path) -> None:
+    put(
+        builtin / "tasks",
+        "mine.py",
+        'def task(name): return lambda cls: cls\n@task("mine")\nclass Mine: ...\n',
+    )
+    with pytest.raises(UserError, match="does not register task 'mine'"):
+        registry.get_task("mine")
+
+
+def test_the_recipes_lie_beside_the_methods_in_a_checkout() -> None:
+    assert registry.recipes_folder() == CHECKOUT / "baselines" / "recipes"
+
+
+def test_a_package_without_its_leaf_files_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "__file__", str(tmp_path / "harness" / "registry.py"))
+    with pytest.raises(UserError, match="install diffusion-rl-harness again"):
+        registry.recipes_folder()
+
+
+def test_an_installed_package_uses_the_files_inside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "harness" / "_builtin").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setattr(registry, "__file__", str(tmp_path / "harness" / "registry.py"))
+    assert registry.recipes_folder() == tmp_path / "harness" / "_builtin" / "baselines" / "recipes"
+
+
+def test_listing_imports_no_torch() -> None:
+    code = "import sys; from harness import registry; registry.names('task'), registry.names('method')\n"
+    found = run_python(code + "print([name for name in ('torch', 'transformers') if name in sys.modules])", CHECKOUT)
+    assert found == "[]"
+
+
+def test_the_current_directory_is_never_searched(tmp_path: Path) -> None:
+    put(tmp_path / "tasks", "sudoku.py", "raise SystemExit('the wrong sudoku was run')\n")
+    put(tmp_path / "tasks", "own.py", TASK_FILE.format(name="own"))
+    (tmp_path / "pyproject.toml").touch()
+    code = (
+        "import sys; from harness import registry\n"
+        "cls = registry.get_task('sudoku')\n"
+        "print('own' in registry.names('task'), sys.modules[cls.__module__].__file__)"
+    )
+    assert run_python(code, tmp_path) == f"False {CHECKOUT / 'tasks' / 'sudoku.py'}"
