@@ -5,10 +5,14 @@ The source is always named, never guessed: nothing falls back from one to anothe
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError
 
@@ -57,6 +61,36 @@ def parse_source(text: str) -> DataSource:
 def default_source(*, tiny: bool) -> str:
     """HARNESS_DATA where it is set, otherwise builtin for the tiny model and hub for others."""
     return os.environ.get(DATA_VARIABLE) or ("builtin" if tiny else "hub")
+
+
+def read_rows(path: Path) -> list[Mapping[str, Any]]:
+    """The rows of a .jsonl, .jsonl.gz or .json file, each an object.
+
+    Raises UserError naming the file, and the line where one is not a row.
+    """
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        text = data.decode("utf-8")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); put the original file there.") from error
+    if path.suffix == ".json":
+        rows = _parse(text, str(path))
+        if not isinstance(rows, list):
+            raise UserError(f"{path} is no list of rows; put the original file there.")
+    else:
+        lines = enumerate(text.split("\n"), start=1)
+        rows = [_parse(line, f"{path} line {number}") for number, line in lines if line.strip()]
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise UserError(f"{path} row {number} is no object with names and values; put the original file there.")
+    return rows
+
+
+def _parse(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{place} is not JSON ({error}); put the original file there.") from error
 
 
 def sha256_of_text(lines: list[str]) -> str:

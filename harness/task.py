@@ -8,16 +8,38 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from harness.data import DataSource
-from harness.errors import UserError
+from harness.errors import UserError, unknown_choice
 
 Message = Mapping[str, str]
 """One chat message: `{"role": "user" | "assistant" | "system", "content": text}`."""
 
 SPLITS = ("train", "validation", "test")
+
+PROFILES = ("official", "agrpo", "espo", "correctness")
+"""Training rewards: of EGSPO and d1, of AGRPO, of ESPO, and 1 for a right answer and 0 for any other."""
+
+OFFICIAL, ROBUST = "official", "robust"
+GRADERS = (OFFICIAL, ROBUST)
+"""Evaluation: as the papers' own parsers read and decide, item by item, and strict (the default)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions:
+    """How a task scores.
+
+    profile: the training reward, one of PROFILES.
+    bare_answers: whether a completion that is nothing but an answer counts without tags (the tiny model writes
+    so); off, the official rewards are those of the published code without exception.
+    unsafe_local_exec: run model-written code without a sandbox.
+    """
+
+    profile: str = "official"
+    bare_answers: bool = True
+    unsafe_local_exec: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +63,40 @@ class Ratio:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What one grader makes of a completion.
+
+    ratio: the item's contribution to the grader's headline number. reason: why it is not correct, else empty.
+    """
+
+    correct: bool
+    extracted: str | None
+    ratio: Ratio
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reward:
+    """The training reward of one completion: the sum of its named parts. `correctness` is the answer's own."""
+
+    parts: Mapping[str, float]
+
+    @property
+    def total(self) -> float:
+        """What training maximises."""
+        return sum(self.parts.values())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """The verdict on one completion.
 
     reward: weighted sum of `parts`, what training maximises.
-    correct: does it count as solved.
+    correct: does it count as solved, by the robust grader.
     parts: named, unweighted parts of the reward; the part called `correctness` is the answer's own.
     metrics: metric name to this item's contribution.
     extracted: the answer as it was read from the text, or None.
+    verdicts: grader to verdict; empty for a task with one way of grading.
     """
 
     reward: float
@@ -56,6 +104,7 @@ class Score:
     parts: Mapping[str, float]
     metrics: Mapping[str, Ratio]
     extracted: str | None
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +135,21 @@ class Task(ABC):
     train_data: ClassVar[str] = "builtin"
     """The data source for training where the model's default source has no train split."""
 
+    profiles: ClassVar[tuple[str, ...]] = ("official", "correctness")
+    """The training rewards that the task has."""
+
+    def __init__(self, options: TaskOptions = TaskOptions()) -> None:
+        """Raises UserError for a profile that the task does not have."""
+        if options.profile not in self.profiles:
+            raise unknown_choice(f"reward profile of {self.name}", options.profile, self.profiles)
+        self.options = options
+
+    def prepare(self) -> None:  # noqa: B027  (most tasks need nothing)
+        """Starts what scoring needs beside this process; called before a model is loaded.
+
+        Raises UserError where the machine lacks something.
+        """
+
     @abstractmethod
     def examples(self, split: str, source: DataSource) -> list[Example]:
         """The fixed list of examples of `split` (one of SPLITS), in a fixed order.
@@ -105,6 +169,21 @@ class Task(ABC):
     def score(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Score]:
         """Scores completion i against example i, for all i in one call."""
 
+    def rewards(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
+        """The training rewards alone, without the work of the graders; completion i against example i."""
+        return [Reward(parts=score.parts) for score in self.score(examples, completions)]
+
+    def read_row(self, row: Mapping[str, Any]) -> Example:
+        """The example in a row of the data set's own form. Raises UserError for another form."""
+        raise UserError(f"Task '{self.name}' reads no rows of a data set.")
+
+    def example_for(self, question: str, target: Any) -> Example:
+        """The example of a question and its answer, as files of graded completions hold them.
+
+        Raises UserError where the two do not make an example of this task.
+        """
+        raise UserError(f"Task '{self.name}' cannot be graded from a question and a target; give rows with an id.")
+
     def ceiling(self, examples: Sequence[Example]) -> dict[str, float]:
         """Expected value of each metric for a perfect solver on these items, where below 1 (ambiguous items)."""
         return {}
@@ -121,6 +200,72 @@ class Task(ABC):
             exact=sum(example.question in exact for example in test),
             normalised=sum(normalise(example.question) in normalised for example in test),
         )
+
+
+class TextTask(Task):
+    """A task whose completions are graded one at a time, by both graders, from the text alone."""
+
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "official_accuracy")
+
+    @abstractmethod
+    def grade(self, example: Example, completion: str, grader: str) -> Verdict:
+        """The verdict of one of GRADERS."""
+
+    @abstractmethod
+    def reward_parts(self, example: Example, completion: str) -> Mapping[str, float]:
+        """The parts of the reward under the profile of the options, which is not `correctness`."""
+
+    def rewards(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
+        """Completion i against example i."""
+        return [self._reward(*pair) for pair in zip(examples, completions, strict=True)]
+
+    def score(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Score]:
+        """Completion i against example i, by both graders."""
+        return [self.score_one(*pair) for pair in zip(examples, completions, strict=True)]
+
+    def score_one(self, example: Example, completion: str) -> Score:
+        """One completion, by both graders."""
+        reward = self._reward(example, completion)
+        verdicts = {grader: self.grade(example, completion, grader) for grader in GRADERS}
+        robust = verdicts[ROBUST]
+        return Score(
+            reward=reward.total,
+            correct=robust.correct,
+            parts=reward.parts,
+            metrics=self.measure(example, verdicts),
+            extracted=robust.extracted,
+            verdicts=verdicts,
+        )
+
+    def measure(self, example: Example, verdicts: Mapping[str, Verdict]) -> Mapping[str, Ratio]:
+        """The item's contribution to each metric."""
+        return {"accuracy": verdicts[ROBUST].ratio, "official_accuracy": verdicts[OFFICIAL].ratio}
+
+    def _reward(self, example: Example, completion: str) -> Reward:
+        if self.options.profile == "correctness":
+            return Reward(parts={"correctness": float(self.grade(example, completion, ROBUST).correct)})
+        return Reward(parts=self.reward_parts(example, completion))
+
+
+def outcome(correct: bool, extracted: str | None, reason: str) -> Verdict:
+    """A verdict of right or wrong; the reason is left out where it is right."""
+    return Verdict(
+        correct=correct, extracted=extracted, ratio=Ratio(part=float(correct)), reason="" if correct else reason
+    )
+
+
+def require_split(split: str) -> None:
+    """Raises UserError for a name that is not one of SPLITS."""
+    if split not in SPLITS:
+        raise unknown_choice("split", split, SPLITS)
+
+
+def required(row: Mapping[str, Any], *names: str) -> list[Any]:
+    """The values of these columns. Raises UserError where the row lacks one."""
+    missing = [name for name in names if name not in row]
+    if missing:
+        raise UserError(f"A row lacks '{missing[0]}'; it has: {', '.join(sorted(map(str, row))) or 'nothing'}.")
+    return [row[name] for name in names]
 
 
 def normalise(text: str) -> str:

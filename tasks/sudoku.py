@@ -4,20 +4,26 @@ A puzzle is 16 digits, row by row, 0 for a blank cell; a solved grid has 1-4 onc
 box. There are 288 such grids, few enough to compare every puzzle with all of them: uniqueness and the ceiling
 are computed that way.
 
-    reward         right blank cells / blank cells, against the stored solution
-    exact_match    the grid equals the stored solution
-    cell_accuracy  right blank cells / blank cells, summed over items before dividing
-    validity       the grid is one of the 288 and keeps the clues, whether or not it is the stored one
+    exact_match             the grid equals the stored solution
+    cell_accuracy           right blank cells / blank cells, summed over items before dividing
+    validity                the grid is one of the 288 and keeps the clues, whether or not it is the stored one
+    official_cell_accuracy  cells as d1's evaluation parser reads them: the first thing that looks like a grid, to
+                            its 16th character, separators and all
 
-The reward is the official training reward, with the properties that change its value:
+Rewards by profile:
+    official, espo  right blank cells / blank cells, against the stored solution
+    agrpo           correctness 3 x right blanks / blanks of the answer's first 16 characters; form up to 1
+
+The official reward has properties that change its value:
   * all digits of the last answer block are joined and read from the left; those after the 16th are ignored,
     missing ones are wrong, so a short, long or labelled answer can earn a part, or lose all by a shift;
   * only blanks are compared: overwriting a clue costs nothing;
   * digits of other scripts take up a place and are wrong;
   * of several valid grids only the stored one is right; a puzzle without blanks earns 0.
-It differs in one point: a completion of nothing but digits is read as it stands (the tiny model's output).
+It differs in one point, where the options let it: a completion of nothing but digits is read as it stands (the
+tiny model's output).
 
-The metrics read more strictly: a grid is 16 digits, in one piece or in pieces of equal length, and no more.
+The first three metrics read more strictly: a grid is 16 digits, in one piece or in pieces of equal length, and no more.
 
 Axes: N puzzles, G grids (288), C cells (16), I indicators, one per cell and digit (64).
 """
@@ -32,15 +38,40 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import permutations, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.data import DataSource
-from harness.errors import UserError, unknown_choice
+from harness.errors import UserError
 from harness.registry import task
-from harness.scoring.answers import answer_or_digits, bare_digits, official_digits
-from harness.task import SPLITS, Demonstration, Example, LeakageReport, Message, Ratio, Score, Task
+from harness.scoring.answers import (
+    ANSWER_CLOSE,
+    ANSWER_OPEN,
+    ANY_CLOSE,
+    ANY_OPEN,
+    bare_digits,
+    first_tagged,
+    last_answer,
+    official_digits,
+    until_end,
+)
+from harness.scoring.boxed import first_boxed
+from harness.task import (
+    OFFICIAL,
+    ROBUST,
+    SPLITS,
+    Demonstration,
+    Example,
+    LeakageReport,
+    Message,
+    Ratio,
+    TextTask,
+    Verdict,
+    require_split,
+    required,
+)
 
 CELLS = 16
 MIN_BLANKS, MAX_BLANKS = 6, 11
@@ -80,6 +111,10 @@ Work it out between <reasoning> and </reasoning>. Then write the filled board be
 </answer>, as 16 digits in the same order with nothing between them."""
 
 LAYOUT = re.compile(r"[\s|,;\[\]`]+")
+FENCE = "```"
+OFFICIAL_ENDS = ("<|eot_id|>", "<|endoftext|>")
+DIGITS_AND_FENCE = re.compile(r"([\d\s]+)```")
+SIXTEEN_DIGITS = re.compile(r"\b\d{16}\b")
 PUZZLE_TEXT = re.compile(r"[0-4]{1,16}")
 SOLUTION_TEXT = re.compile(r"[1-4]{16}")
 
@@ -264,16 +299,72 @@ def in_published_order(examples: list[Example]) -> list[Example]:
 # Scores
 
 
-def read_grid(completion: str) -> str | None:
+def read_grid(completion: str, *, bare: bool = True) -> str | None:
     """The 16 digits of the answer, None where it is not exactly a grid.
 
     Pieces set apart by white space or one of | , ; [ ] ` must be of one length, so that cells never run
-    together: "2 4 31 .." is refused, "2431 3124 .." is read.
+    together: "2 4 31 .." is refused, "2431 3124 .." is read. bare: a completion of digits alone is an answer.
     """
-    pieces = LAYOUT.sub(" ", answer_or_digits(completion) or "").split()
+    text = until_end(completion)
+    block = last_answer(text)
+    answer = bare_digits(text) if block is None and bare else block
+    pieces = LAYOUT.sub(" ", answer or "").split()
     grid = "".join(pieces)
     is_grid = len(grid) == CELLS and grid.isascii() and grid.isdigit()
     return grid if is_grid and len({len(piece) for piece in pieces}) == 1 else None
+
+
+def official_grid(text: str) -> str:
+    """What d1's evaluation takes for the grid: 16 characters that are not white space, empty where there is nothing.
+
+    More are cut off, fewer are filled up with zeros.
+    In this order: digits in a code fence after the first opening answer tag; what follows that tag up to an end
+    token or a closing tag; what follows the first closing tag; 16 digits before a closing tag; 16 digits alone.
+    """
+    readings = (_fenced, _after_opening, _after_closing, _before_closing, _alone)
+    found = next((grid for grid in (reading(text).strip() for reading in readings) if grid), "")
+    cells = "".join(found.split())
+    return cells[:CELLS].ljust(CELLS, "0") if cells else ""
+
+
+def _fenced(text: str) -> str:
+    start = text.find(ANSWER_OPEN)
+    fence = text.find(FENCE, start) if start >= 0 else -1
+    while fence >= 0:
+        found = DIGITS_AND_FENCE.match(text, fence + len(FENCE))
+        if found:
+            return found.group(1)
+        fence = text.find(FENCE, fence + 1)
+    return ""
+
+
+def _after_opening(text: str) -> str:
+    start = text.find(ANSWER_OPEN)
+    rest = text[start + len(ANSWER_OPEN) :] if start >= 0 else ""
+    ends = [place for place in (rest.find(end) for end in (*OFFICIAL_ENDS, ANSWER_CLOSE)) if place >= 0]
+    return rest[: min(ends)] if ends else ""
+
+
+def _after_closing(text: str) -> str:
+    start = text.find(ANSWER_CLOSE)
+    rest = text[start + len(ANSWER_CLOSE) :] if start >= 0 else ""
+    ends = [place for place in (rest.find(end) for end in OFFICIAL_ENDS) if place >= 0]
+    return rest[: min(ends)] if ends else rest
+
+
+def _before_closing(text: str) -> str:
+    close = text.find(ANSWER_CLOSE)
+    while close >= 0:
+        before = text[:close].rstrip()[-CELLS:]
+        if len(before) == CELLS and before.isdecimal():
+            return before
+        close = text.find(ANSWER_CLOSE, close + 1)
+    return ""
+
+
+def _alone(text: str) -> str:
+    found = SIXTEEN_DIGITS.search(text)
+    return found.group() if found else ""
 
 
 def right_blanks(digits: str, puzzle: str, solution: str) -> int:
@@ -288,34 +379,24 @@ def official_correctness(digits: str | None, puzzle: str, solution: str) -> floa
     return right_blanks(digits or "", puzzle, solution) / blanks if blanks else 0.0
 
 
-def score_one(example: Example, completion: str) -> Score:
-    """Scores one completion; see the head of this file."""
-    puzzle, solution = example.target["puzzle"], example.target["solution"]
-    digits = official_digits(completion)
-    digits = bare_digits(completion) if digits is None else digits
-    correctness = official_correctness(digits, puzzle, solution)
-    grid = read_grid(completion)
-    exact = grid == solution
-    valid = grid is not None and grid in legal_texts() and _keeps(grid, puzzle)
-    return Score(
-        reward=correctness,
-        correct=exact,
-        parts={"correctness": correctness},
-        metrics={
-            "exact_match": Ratio(part=float(exact)),
-            "cell_accuracy": Ratio(part=right_blanks(grid or "", puzzle, solution), whole=puzzle.count("0")),
-            "validity": Ratio(part=float(valid)),
-        },
-        extracted=grid,
-    )
+def _agrpo_parts(completion: str, puzzle: str, solution: str) -> dict[str, float]:
+    answer = first_tagged(completion, ANY_OPEN, ANY_CLOSE)
+    content = completion if answer is None else answer
+    cells = (first_boxed(content) or content).zfill(CELLS)
+    blanks = puzzle.count("0")
+    form = 0.0
+    if answer is not None and len(answer) == CELLS:
+        form = 0.25 + 0.25 * (sorted(answer) == sorted("1234" * 4)) + 0.5 * _keeps(answer, puzzle)
+    return {"correctness": 3.0 * right_blanks(cells, puzzle, solution) / blanks if blanks else 0.0, "form": form}
 
 
 @task("sudoku")
-class Sudoku(Task):
+class Sudoku(TextTask):
     """4x4 Sudoku. `Example.target` has `puzzle` and `solution`, strings of 16 digits."""
 
     name = "sudoku"
-    metrics = ("exact_match", "cell_accuracy", "validity")
+    metrics = ("exact_match", "cell_accuracy", "validity", "official_cell_accuracy")
+    profiles = ("official", "agrpo", "espo", "correctness")
 
     def examples(self, split: str, source: DataSource) -> list[Example]:
         """The builtin puzzles, or d1's test file in a folder.
@@ -325,8 +406,7 @@ class Sudoku(Task):
         the items of the published results.
         Raises UserError for the hub and for a folder's train or validation split.
         """
-        if split not in SPLITS:
-            raise unknown_choice("split", split, SPLITS)
+        require_split(split)
         if source.kind == "builtin":
             return list(builtin_examples(split))
         if source.kind == "hub":
@@ -343,9 +423,58 @@ class Sudoku(Task):
         """The 16 digits of the puzzle and a newline."""
         return f"{example.target['puzzle']}\n"
 
-    def score(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Score]:
-        """Scores completion i against example i."""
-        return [score_one(*pair) for pair in zip(examples, completions, strict=True)]
+    def read_row(self, row: Mapping[str, Any]) -> Example:
+        """A row of d1's file: `Puzzle`, leading zeros lost, and `Solution`."""
+        puzzle, solution = required(row, "Puzzle", "Solution")
+        return self.example_for(str(puzzle).zfill(CELLS), solution)
+
+    def example_for(self, question: str, target: Any) -> Example:
+        """question: a text with the puzzle's 16 digits in it; target: the solution's."""
+        found = SIXTEEN_DIGITS.search(question)
+        solution = str(target).strip()
+        if not found or not PUZZLE_TEXT.fullmatch(found.group()) or not SOLUTION_TEXT.fullmatch(solution):
+            raise UserError(f"'{question[-40:]}' with '{solution[:40]}' is no puzzle with its solution.")
+        return make_example(question, found.group(), solution)
+
+    def grade(self, example: Example, completion: str, grader: str) -> Verdict:
+        """Cells as d1's parser reads them, or of an answer that is a grid; correct is the stored solution."""
+        puzzle, solution = example.target["puzzle"], example.target["solution"]
+        if grader == OFFICIAL:
+            grid = official_grid(completion)
+            right = right_blanks(grid, puzzle, solution)
+            correct = 0 < puzzle.count("0") == right
+        else:
+            grid = read_grid(completion, bare=self.options.bare_answers) or ""
+            right = right_blanks(grid, puzzle, solution)
+            correct = grid == solution
+        wrong = f"{puzzle.count('0') - right} of {puzzle.count('0')} cells wrong" if grid else "no grid"
+        return Verdict(
+            correct=correct,
+            extracted=grid or None,
+            ratio=Ratio(part=right, whole=puzzle.count("0")),
+            reason="" if correct else wrong,
+        )
+
+    def reward_parts(self, example: Example, completion: str) -> Mapping[str, float]:
+        """See the head of this file."""
+        puzzle, solution = example.target["puzzle"], example.target["solution"]
+        if self.options.profile == "agrpo":
+            return _agrpo_parts(completion, puzzle, solution)
+        digits = official_digits(completion)
+        digits = bare_digits(completion) if digits is None and self.options.bare_answers else digits
+        return {"correctness": official_correctness(digits, puzzle, solution)}
+
+    def measure(self, example: Example, verdicts: Mapping[str, Verdict]) -> Mapping[str, Ratio]:
+        """Adds validity: a legal grid that keeps the clues."""
+        robust = verdicts[ROBUST]
+        grid = robust.extracted
+        valid = grid in legal_texts() and _keeps(grid, example.target["puzzle"]) if grid else False
+        return {
+            "exact_match": Ratio(part=float(robust.correct)),
+            "cell_accuracy": robust.ratio,
+            "validity": Ratio(part=float(valid)),
+            "official_cell_accuracy": verdicts[OFFICIAL].ratio,
+        }
 
     def ceiling(self, examples: Sequence[Example]) -> dict[str, float]:
         """Expectation of a solver that picks any valid grid at random; metrics where it is 1 are left out."""

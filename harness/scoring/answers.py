@@ -6,8 +6,50 @@ however long or repetitive, costs more than linear time. Tags are matched exactl
 
 from __future__ import annotations
 
+import re
+
+from harness.scoring.boxed import last_boxed
+
 ANSWER_OPEN = "<answer>"
 ANSWER_CLOSE = "</answer>"
+END_TOKENS = ("<|eot_id|>", "<|endoftext|>", "<|im_end|>")
+ANY_OPEN, ANY_CLOSE = re.compile(ANSWER_OPEN, re.IGNORECASE), re.compile(ANSWER_CLOSE, re.IGNORECASE)
+THINK_OPEN, THINK_CLOSE = re.compile("<think>", re.IGNORECASE), re.compile("</think>", re.IGNORECASE)
+LONGEST_BARE_ANSWER = 80
+
+
+def until_end(text: str) -> str:
+    """The text up to the first token that ends a turn or a text: what follows is filler."""
+    ends = [place for place in map(text.find, END_TOKENS) if place >= 0]
+    return text[: min(ends)] if ends else text
+
+
+def final_answer(text: str, *, bare: bool) -> str | None:
+    """The answer of a maths completion, None where it gives none.
+
+    In this order: the last \\boxed{..} of the last closed answer block, that block, the last \\boxed{..} of the
+    text, and with `bare` a text of one line of up to 80 characters as it stands.
+    """
+    text = until_end(text)
+    block = last_answer(text)
+    boxed = last_boxed(text if block is None else block)
+    if boxed is not None or block is not None:
+        return (boxed if boxed is not None else block or "").strip()
+    return bare_line(text) if bare else None
+
+
+def bare_line(text: str) -> str | None:
+    """The text, stripped, where it is one line of up to 80 characters without a tag; otherwise None."""
+    line = text.strip()
+    whole = bool(line) and len(line) <= LONGEST_BARE_ANSWER and len(line.splitlines()) == 1 and "<" not in line
+    return line if whole else None
+
+
+def first_tagged(text: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> str | None:
+    """What stands between the first opening tag and the next closing one, stripped; None without the two."""
+    begin = opening.search(text)
+    end = closing.search(text, begin.end()) if begin else None
+    return text[begin.end() : end.start()].strip() if begin and end else None
 
 
 def last_answer(text: str) -> str | None:
@@ -22,6 +64,14 @@ def last_answer(text: str) -> str | None:
         return None
     start = opening + len(ANSWER_OPEN)
     return text[start : text.find(ANSWER_CLOSE, start)]
+
+
+def official_first_answer(text: str) -> str | None:
+    """The first answer block, from the first opening tag to the next closing one; None without one."""
+    opening = text.find(ANSWER_OPEN)
+    start = opening + len(ANSWER_OPEN)
+    end = text.find(ANSWER_CLOSE, start) if opening >= 0 else -1
+    return text[start:end] if end >= 0 else None
 
 
 def official_last_answer(text: str) -> str | None:

@@ -37,7 +37,8 @@ def tagged(answer: str) -> str:
 
 
 def parts(verdict: Score) -> dict[str, tuple[float, float]]:
-    return {name: (ratio.part, ratio.whole) for name, ratio in verdict.metrics.items()}
+    strict = ("exact_match", "cell_accuracy", "validity")
+    return {name: (verdict.metrics[name].part, verdict.metrics[name].whole) for name in strict}
 
 
 def test_a_prompt_sent_back_is_not_an_answer():

@@ -1,0 +1,197 @@
+"""GSM8K, grade-school word problems with a number for an answer (Cobbe et al. 2021, arXiv 2110.14168).
+
+    accuracy            the number is the stored one, however it is written (the robust grader)
+    official_accuracy   d1's evaluation parser: the first boxed number of the text, else the last number of the
+                        first answer block, equal as a float
+
+Rewards by profile (parts are added up):
+    official  EGSPO and d1: correctness 2 for the same text as the stored answer, integer 0.5, strict and soft
+              format 0.5 each, tag counts up to 0.5
+    agrpo     correctness 3 by math-verify, thinking and answer tags 0.5 each
+    espo      correctness 1 for the same text as the stored answer
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from harness.data import DataSource, read_rows
+from harness.errors import UserError
+from harness.registry import task
+from harness.scoring.answers import (
+    ANY_CLOSE,
+    ANY_OPEN,
+    THINK_CLOSE,
+    THINK_OPEN,
+    final_answer,
+    first_tagged,
+    official_first_answer,
+)
+from harness.scoring.boxed import first_boxed, shallow_boxes
+from harness.scoring.math_equal import equal, plain_number, same_value, same_value_by_older_rules
+from harness.scoring.official_format import answer_text, soft_format, strict_format, tag_counts, whole_number
+from harness.task import OFFICIAL, Example, Message, TextTask, Verdict, outcome, require_split, required
+
+FILES = {"train": "gsm8k/train.jsonl", "test": "gsm8k/test.jsonl"}
+NUMBER = re.compile(r"-?\d+\.?\d*")
+DRESSED_NUMBER = re.compile(
+    r"(?:\\?\$)?\s*(-?)\s*(?:\\?\$)?\s*((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?)\s*\.?"
+)
+DOTS = re.compile(r"\.+")
+ANSWER_IS = re.compile(r"The answer is (-?[0-9.,]+).")
+AFTER_HASHES = re.compile(r"#### (-?[0-9.,]+)")
+WHOLE = re.compile(r"-?[0-9]+")
+
+PROMPT = """\
+{question}
+
+Think it through step by step between <reasoning> and </reasoning>. Then write the result, a single number in \
+\\boxed{{}}, between <answer> and </answer>."""
+
+
+def stored_answer(text: str) -> str:
+    """The number after #### in an answer of the data set, the text itself without one."""
+    return text.split("####")[1].strip() if "####" in text else text.strip()
+
+
+def official_number(text: str) -> float | None:
+    """The number that d1's evaluation reads: of the first box that holds one, else of the first answer block."""
+    for box in shallow_boxes(text):
+        content = box.strip()
+        if content and not DOTS.fullmatch(content):
+            number = _first_or_last(content, first=True)
+            if number is not None:
+                return number
+    return _first_or_last((official_first_answer(text) or "").strip(), first=False)
+
+
+def _first_or_last(content: str, *, first: bool) -> float | None:
+    number = _float(content)
+    if number is not None:
+        return number
+    found = NUMBER.findall(content)
+    return _float(found[0 if first else -1]) if found else None
+
+
+def _float(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def espo_answer(text: str) -> str:
+    """What ESPO's reward reads: after 'The answer is', after ####, or the last whole number; empty without."""
+    for pattern in (ANSWER_IS, AFTER_HASHES):
+        if found := pattern.search(text):
+            return found.group(1).strip()
+    numbers = WHOLE.findall(text)
+    return numbers[-1] if numbers else ""
+
+
+def agrpo_answer(text: str) -> str:
+    """What AGRPO's reward reads: the first box of the first answer block, or of the text where there is none."""
+    block = first_tagged(text, ANY_OPEN, ANY_CLOSE)
+    content = text if block is None else block
+    return first_boxed(content) or content
+
+
+def undressed(answer: str) -> str:
+    """The number of `$1,234.50.` as 1234.50; other texts as they are."""
+    found = DRESSED_NUMBER.fullmatch(answer.strip())
+    return found.group(1) + found.group(2).replace(",", "") if found else answer
+
+
+def same_number(gold: str, answer: str) -> bool:
+    """Whether the answer is the number `gold`; words around it, units and currency signs don't count."""
+    number = undressed(answer)
+    if plain_number(number) is not None and plain_number(gold) is not None:
+        return plain_number(number) == plain_number(gold)
+    return equal(gold, number) or same_value(f"${gold}$", number)
+
+
+@task("gsm8k")
+class Gsm8k(TextTask):
+    """`Example.target` has `answer`, the stored number as text, thousands commas kept."""
+
+    name = "gsm8k"
+    profiles = ("official", "agrpo", "espo", "correctness")
+
+    def examples(self, split: str, source: DataSource) -> list[Example]:
+        """The rows of a folder's gsm8k/train.jsonl or test.jsonl, or the generated problems.
+
+        Raises UserError for a split or source that there is not.
+        """
+        require_split(split)
+        if source.kind == "builtin":
+            return self.builtin_examples(split)
+        if source.kind != "dir" or split not in FILES:
+            raise UserError(f"gsm8k has no {split} split from '{source.label}'; use --data DIR with train or test.")
+        rows = read_rows(source.file(FILES[split]))
+        return [replace(self.read_row(row), id=f"gsm8k-{split}-{number}") for number, row in enumerate(rows)]
+
+    def builtin_examples(self, split: str) -> list[Example]:
+        """The generated problems. Raises UserError while there are none."""
+        raise UserError("gsm8k has no builtin data; use --data DIR.")
+
+    def read_row(self, row: Mapping[str, Any]) -> Example:
+        """A row with `question` and `answer`."""
+        return self.example_for(*required(row, "question", "answer"))
+
+    def example_for(self, question: str, target: Any) -> Example:
+        """target: a number, its text, or a worked answer that ends in #### and the number.
+
+        None makes an item that no completion solves: files of d1 hold some whose answer their reader lost.
+        """
+        if target is None:
+            return Example(id=question, question=question, target={"answer": None})
+        whole = isinstance(target, float) and target.is_integer()
+        answer = stored_answer(str(int(target) if whole else target))
+        if plain_number(answer.replace(",", "")) is None:
+            raise UserError(f"'{answer}' is no number, so it is no answer of gsm8k.")
+        return Example(id=question, question=question, target={"answer": answer})
+
+    def prompt(self, example: Example) -> list[Message]:
+        """One user message: the problem, and where reasoning and answer go."""
+        return [{"role": "user", "content": PROMPT.format(question=example.question)}]
+
+    def compact_prompt(self, example: Example) -> str:
+        """The problem and a newline."""
+        return f"{example.question}\n"
+
+    def grade(self, example: Example, completion: str, grader: str) -> Verdict:
+        """By d1's parser, or by the value of the final answer."""
+        gold = example.target["answer"]
+        if gold is None:
+            return outcome(False, None, "the item has no stored answer")
+        if grader == OFFICIAL:
+            number = official_number(completion)
+            right = number is not None and number == float(gold.replace(",", ""))
+            return outcome(right, None if number is None else repr(number), "no number" if number is None else "wrong")
+        answer = final_answer(completion, bare=self.options.bare_answers)
+        if answer is None:
+            return outcome(False, None, "no answer")
+        return outcome(same_number(gold.replace(",", ""), answer), answer, "wrong")
+
+    def reward_parts(self, example: Example, completion: str) -> Mapping[str, float]:
+        """See the head of this file."""
+        gold = example.target["answer"]
+        if self.options.profile == "espo":
+            return {"correctness": float(espo_answer(completion) == gold)}
+        if self.options.profile == "agrpo":
+            answer = agrpo_answer(completion)
+            return {
+                "correctness": 3.0 * same_value_by_older_rules(f"${gold}$", f"${answer}$"),
+                "thinking": 0.5 * (first_tagged(completion, THINK_OPEN, THINK_CLOSE) is not None),
+                "answer_tags": 0.5 * (first_tagged(completion, ANY_OPEN, ANY_CLOSE) is not None),
+            }
+        return {
+            "correctness": 2.0 * (answer_text(completion) == gold),
+            "integer": whole_number(completion),
+            "strict_format": strict_format(completion),
+            "soft_format": soft_format(completion),
+            "tags": tag_counts(completion),
+        }

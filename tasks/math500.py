@@ -1,0 +1,148 @@
+"""MATH-500: 500 problems of the MATH test set with an exact answer (Hendrycks et al. 2021, arXiv 2103.03874;
+the selection of Lightman et al. 2023, arXiv 2305.20050).
+
+    accuracy            the final answer has the stored value, by math-verify or by normalised text (robust)
+    official_accuracy   d1's evaluation parser: the last box, or the text around it, equal after normalisation
+
+Rewards by profile (parts are added up):
+    official  EGSPO and d1: correctness 2 for an answer equal after normalisation; form 0.75 where an answer tag
+              opens, 0.25 otherwise (their half for a box inside the tags is never granted, see below)
+    agrpo     correctness 3 by math-verify, thinking and answer tags 0.5 each
+    espo      correctness 1 by math-verify on the whole text
+
+The official form reward was meant to look for a box, but looks for a word that begins with a backspace. The
+published runs trained on what it does, so the profile does the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from harness.data import DataSource, read_rows
+from harness.errors import UserError
+from harness.registry import task
+from harness.scoring.answers import (
+    ANSWER_CLOSE,
+    ANSWER_OPEN,
+    ANY_CLOSE,
+    ANY_OPEN,
+    THINK_CLOSE,
+    THINK_OPEN,
+    final_answer,
+    first_tagged,
+    official_first_answer,
+)
+from harness.scoring.boxed import first_boxed, official_boxed
+from harness.scoring.math_equal import equal, same_text, same_value_by_older_rules
+from harness.task import OFFICIAL, Example, Message, TextTask, Verdict, outcome, require_split, required
+
+FILES = {"train": "math500/train.jsonl", "test": "math500/test.jsonl"}
+MISSPELT_BOX = "\boxed"
+
+PROMPT = """\
+{question}
+
+Think it through step by step between <reasoning> and </reasoning>. Then write the result in \\boxed{{}} between \
+<answer> and </answer>."""
+
+
+def official_answer(text: str) -> str | None:
+    """What d1's evaluation reads: the last box, the first answer block where that box is empty or never closed."""
+    boxed = official_boxed(text)
+    if boxed:
+        return boxed
+    block = official_first_answer(text)
+    return boxed if block is None else block.strip()
+
+
+def agrpo_answer(text: str) -> str:
+    """What AGRPO's reward reads: the first box of the first answer block, or of the text where there is none."""
+    block = first_tagged(text, ANY_OPEN, ANY_CLOSE)
+    content = text if block is None else block
+    return first_boxed(content) or content
+
+
+def official_form(text: str) -> float:
+    """0.5 for an opening answer tag and 0.25 more, or 0.5 more for the word that stands in for a box."""
+    opened = ANSWER_OPEN in text
+    content = text.split(ANSWER_OPEN)[1].split(ANSWER_CLOSE)[0] if opened else text
+    return 0.5 * opened + (0.5 if MISSPELT_BOX in content else 0.25)
+
+
+@task("math500")
+class Math500(TextTask):
+    """`Example.target` has `answer` (LaTeX) and `solution` (the worked solution, the answer boxed)."""
+
+    name = "math500"
+    profiles = ("official", "agrpo", "espo", "correctness")
+
+    def examples(self, split: str, source: DataSource) -> list[Example]:
+        """The rows of a folder's math500/test.jsonl (or train.jsonl), or the generated problems.
+
+        Raises UserError for a split or source that there is not.
+        """
+        require_split(split)
+        if source.kind == "builtin":
+            return self.builtin_examples(split)
+        if source.kind != "dir" or split not in FILES:
+            raise UserError(f"math500 has no {split} split from '{source.label}'; use --data DIR with train or test.")
+        rows = read_rows(source.file(FILES[split]))
+        return [replace(self.read_row(row), id=f"math500-{split}-{number}") for number, row in enumerate(rows)]
+
+    def builtin_examples(self, split: str) -> list[Example]:
+        """The generated problems. Raises UserError while there are none."""
+        raise UserError("math500 has no builtin data; use --data DIR.")
+
+    def read_row(self, row: Mapping[str, Any]) -> Example:
+        """A row with `problem` and `solution`, and `answer` where it is not the last box of the solution."""
+        problem, solution = required(row, "problem", "solution")
+        answer = row.get("answer") or official_boxed(str(solution)) or ""
+        target = {"answer": str(answer), "solution": str(solution)}
+        return Example(id=str(problem), question=str(problem), target=target)
+
+    def example_for(self, question: str, target: Any) -> Example:
+        """target: the answer, in LaTeX."""
+        answer = str(target).strip()
+        if not answer:
+            raise UserError("An empty target is no answer of math500.")
+        solution = f"The answer is $\\boxed{{{answer}}}$."
+        return Example(id=question, question=question, target={"answer": answer, "solution": solution})
+
+    def prompt(self, example: Example) -> list[Message]:
+        """One user message: the problem, and where reasoning and answer go."""
+        return [{"role": "user", "content": PROMPT.format(question=example.question)}]
+
+    def compact_prompt(self, example: Example) -> str:
+        """The problem and a newline."""
+        return f"{example.question}\n"
+
+    def grade(self, example: Example, completion: str, grader: str) -> Verdict:
+        """By d1's parser and normalisation, or by the value of the final answer."""
+        gold = example.target["answer"]
+        if grader == OFFICIAL:
+            answer = official_answer(completion)
+            right = answer is not None and same_text(answer, gold)
+        else:
+            answer = final_answer(completion, bare=self.options.bare_answers)
+            right = answer is not None and equal(gold, answer)
+        return outcome(right, answer, "no answer" if answer is None else "wrong")
+
+    def reward_parts(self, example: Example, completion: str) -> Mapping[str, float]:
+        """See the head of this file."""
+        gold, solution = example.target["answer"], example.target["solution"]
+        if self.options.profile == "espo":
+            return {"correctness": float(same_value_by_older_rules(completion, solution))}
+        if self.options.profile == "agrpo":
+            answer = agrpo_answer(completion)
+            return {
+                "correctness": 3.0 * same_value_by_older_rules(f"${gold}$", f"${answer}$"),
+                "thinking": 0.5 * (first_tagged(completion, THINK_OPEN, THINK_CLOSE) is not None),
+                "answer_tags": 0.5 * (first_tagged(completion, ANY_OPEN, ANY_CLOSE) is not None),
+            }
+        boxed = official_boxed(completion)
+        return {
+            "correctness": 2.0 * same_text(completion if boxed is None else boxed, gold),
+            "form": official_form(completion),
+        }
