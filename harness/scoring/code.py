@@ -1,0 +1,248 @@
+"""Tasks whose answer is a Python program: reading the program from the text, rewards and verdicts from the sandbox.
+
+    pass@1             share of items whose program passes all tests (the robust reading)
+    official_pass@1    the same for EGSPO's reading: the first ```python block of the text
+
+Rewards by profile (parts are added up):
+    official  EGSPO: correctness is the share of tests passed, 0.5 where the block stands inside the first answer
+              block, tag counts up to 0.5; nothing for tests that name no function, no correctness for a program
+              without `def` or, where tests import nothing, with anything after its last line break
+    espo      form 1 for one block at the end of the text (0.5 with a syntax error), and correctness, the share of
+              tests passed, for a form of 1
+    correctness  1 where all tests pass
+
+The tests run in a sandbox and outside the program's own process, so that no list of forbidden words stands in for
+one: EGSPO's code refuses a comment with ` sys`, and lets a program end with status 0 before its tests.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.scoring.answers import last_answer, official_first_answer, until_end
+from harness.scoring.official_format import tag_counts
+from harness.scoring.sandbox.client import Sandbox, open_sandbox
+from harness.scoring.sandbox.job import Program, ProgramVerdict
+from harness.task import GRADERS, OFFICIAL, ROBUST, Example, Reward, Score, Task, Verdict, outcome
+
+FENCE = "```"
+PYTHON_FENCE = "```python\n"
+LANGUAGES = ("python", "python3", "py", "")
+DEFINED = re.compile(r"def (\w+)\(")
+IMPORTED = re.compile(r"from solution import (\w+)")
+ASSERTED = re.compile(r"assert\s+(\w+)\s*\(")
+TEST_FUNCTION = re.compile(r"def (\w+)\(\):")
+IN_ANSWER = 0.5
+IMPORTS = (ast.Import, ast.ImportFrom)
+SYNTAX_CHECK = "import ast\ndef check(text):\n    ast.parse(text)\n    return True\n"
+
+
+def first_block(text: str) -> str | None:
+    """The first ```python block, as EGSPO and ESPO read it; None without one."""
+    start = text.find(PYTHON_FENCE)
+    end = text.find(FENCE, start + len(PYTHON_FENCE)) if start >= 0 else -1
+    return text[start + len(PYTHON_FENCE) : end] if end >= 0 else None
+
+
+def last_block(text: str) -> str | None:
+    """The last closed block, of Python or of no named language; None without one. Fences begin their lines."""
+    found: str | None = None
+    block: list[str] | None = None
+    for line in text.splitlines(keepends=True):
+        stripped = line.strip()
+        if block is None:
+            language = stripped.removeprefix(FENCE)
+            opens = stripped.startswith(FENCE) and language.lower() in LANGUAGES
+            block = [] if opens else None
+        elif stripped.startswith(FENCE):
+            found, block = "".join(block), None
+        else:
+            block.append(line)
+    return found
+
+
+def robust_code(text: str, *, bare: bool) -> str | None:
+    """The program of a completion, None where it gives none.
+
+    In this order: the last block of the last closed answer block, that answer block, the last block of the text,
+    and with `bare` a text without any fence or tag as it stands.
+    """
+    text = until_end(text)
+    answer = last_answer(text)
+    block = last_block(text if answer is None else answer)
+    if block is not None:
+        return block
+    if answer is not None and answer.strip():
+        return answer
+    return text if bare and text.strip() and FENCE not in text and "<answer>" not in text else None
+
+
+def espo_form(text: str) -> bool:
+    """Whether the text ends in its one block, and that block is Python's."""
+    start = text.find(FENCE)
+    end = text.find(FENCE, start + len(PYTHON_FENCE)) if start >= 0 else -1
+    return text.startswith(PYTHON_FENCE, start) and end >= 0 and text[end + len(FENCE) :] in ("", "\n")
+
+
+def functions_in(tests: Sequence[str], setup: str, reference: str = "") -> tuple[str, ...]:
+    """The functions of the program that tests call.
+
+    With a reference program, the names in the tests that it binds; otherwise the names that tests call and that
+    neither they, nor the setup, nor Python bind. Raises SyntaxError for tests that are not Python.
+    """
+    trees = [ast.parse(test) for test in tests]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    if reference:
+        used = {node.id for node in nodes if isinstance(node, ast.Name)}
+        body = ast.parse(reference).body
+        return tuple(sorted(used & set(_bound(node for node in body if not isinstance(node, IMPORTS)))))
+    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    known = {*_bound(ast.parse(setup).body), *(name for tree in trees for name in _bound(tree.body)), *dir(builtins)}
+    return tuple(sorted(called - known))
+
+
+def _bound(body: Iterable[ast.stmt]) -> Iterable[str]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, IMPORTS):
+            yield from ((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+
+
+def imports_of(source: str) -> str:
+    """The import lines at the top level of trusted source. Raises SyntaxError where it is not Python."""
+    nodes = ast.parse(source).body
+    return "\n".join(ast.unparse(node) for node in nodes if isinstance(node, IMPORTS))
+
+
+def official_program(code: str | None, tests: str) -> Program | None:
+    """EGSPO's training run of a block: a program with one test each; None where its code does not come to run any."""
+    imported = IMPORTED.search(tests)
+    named = imported or ASSERTED.search(tests)
+    defined = DEFINED.search(code or "")
+    if not code or not named or not defined:
+        return None
+    if not imported and not code.endswith("\n"):
+        return None
+    wanted = named.group(1)
+    own = re.search(rf"\bdef {wanted}\b", code) is not None
+    functions = {wanted: wanted if own else defined.group(1)}
+    names = TEST_FUNCTION.findall(tests)
+    if len(names) > 1:
+        return Program(source=code, tests=[f"{name}()" for name in names], setup=tests, functions=functions)
+    asserts = [line.strip() for line in tests.strip().splitlines() if line.strip().startswith("assert")]
+    return Program(source=code, tests=asserts, functions=functions)
+
+
+class CodeTask(Task):
+    """A task whose completions are programs. `Example.target` has `tests`, one text as EGSPO's training reads it."""
+
+    metrics = ("pass@1", "official_pass@1")
+    profiles = ("official", "espo", "correctness")
+
+    @abstractmethod
+    def program(self, example: Example, code: str, grader: str) -> Program | None:
+        """The program that evaluates a piece of code from a completion; None where it cannot come to run."""
+
+    def sandbox(self) -> Sandbox:
+        """Raises UserError where the machine has none and the options insist on one."""
+        return open_sandbox(unsafe_local_exec=self.options.unsafe_local_exec)
+
+    def prepare(self) -> None:
+        """Starts the sandbox, so that a large process never has to."""
+        self.sandbox()
+
+    def rewards(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
+        """Completion i against example i, each different program run once."""
+        if self.options.profile == "correctness":
+            verdicts = self._verdicts(examples, completions, ROBUST)
+            return [Reward(parts={"correctness": float(verdict.correct)}) for verdict in verdicts]
+        if self.options.profile == "espo":
+            return self._espo_rewards(examples, completions)
+        pairs = list(zip(examples, completions, strict=True))
+        programs = [official_program(first_block(text), example.target["tests"]) for example, text in pairs]
+        ran = run_each(self.sandbox(), programs)
+        return [Reward(parts=_official_parts(*pair, done)) for pair, done in zip(pairs, ran, strict=True)]
+
+    def score(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Score]:
+        """Completion i against example i, by both graders."""
+        rewards = self.rewards(examples, completions)
+        by_grader = {grader: self._verdicts(examples, completions, grader) for grader in GRADERS}
+        return [
+            Score(
+                reward=reward.total,
+                correct=by_grader[ROBUST][index].correct,
+                parts=reward.parts,
+                metrics={"pass@1": by_grader[ROBUST][index].ratio, "official_pass@1": by_grader[OFFICIAL][index].ratio},
+                extracted=by_grader[ROBUST][index].extracted,
+                verdicts={grader: verdicts[index] for grader, verdicts in by_grader.items()},
+            )
+            for index, reward in enumerate(rewards)
+        ]
+
+    def _verdicts(self, examples: Sequence[Example], completions: Sequence[str], grader: str) -> list[Verdict]:
+        codes = [self._code(text, grader) for text in completions]
+        programs = [
+            None if code is None else self.program(example, code, grader)
+            for example, code in zip(examples, codes, strict=True)
+        ]
+        ran = run_each(self.sandbox(), programs)
+        return [
+            outcome(done is not None and done.passed, code, "no program" if done is None else done.reason)
+            for code, done in zip(codes, ran, strict=True)
+        ]
+
+    def _code(self, text: str, grader: str) -> str | None:
+        return first_block(text) if grader == OFFICIAL else robust_code(text, bare=self.options.bare_answers)
+
+    def _espo_rewards(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
+        codes = [first_block(text) if espo_form(text) else None for text in completions]
+        checks = [None if code is None else _syntax_check(code) for code in codes]
+        legal = [check is not None and check.passed for check in run_each(self.sandbox(), checks)]
+        programs = [
+            official_program(code, example.target["tests"]) if is_legal else None
+            for code, is_legal, example in zip(codes, legal, examples, strict=True)
+        ]
+        ran = run_each(self.sandbox(), programs)
+        return [
+            Reward(
+                parts={
+                    "correctness": 0.0 if done is None else done.fraction,
+                    "form": 0.0 if code is None else 1.0 if is_legal else 0.5,
+                }
+            )
+            for code, is_legal, done in zip(codes, legal, ran, strict=True)
+        ]
+
+
+def run_each(sandbox: Sandbox, programs: Sequence[Program | None]) -> list[ProgramVerdict | None]:
+    """The verdict on each program; what occurs twice runs once."""
+    unique = {_key(program): program for program in programs if program is not None}
+    known = dict(zip(unique, sandbox.run(list(unique.values())), strict=True)) if unique else {}
+    return [None if program is None else known[_key(program)] for program in programs]
+
+
+def _key(program: Program) -> tuple[object, ...]:
+    return program.source, tuple(program.tests), program.setup, tuple(program.functions.items()), program.limits
+
+
+def _syntax_check(code: str) -> Program:
+    """Parses in the sandbox: a parser in C may crash on hostile text."""
+    return Program(source=SYNTAX_CHECK, tests=[f"assert check({code.strip()!r})"], functions={"check": "check"})
+
+
+def _official_parts(example: Example, completion: str, done: ProgramVerdict | None) -> Mapping[str, float]:
+    tests, code = example.target["tests"], first_block(completion)
+    named = IMPORTED.search(tests) or ASSERTED.search(tests)
+    inside = bool(code) and f"{PYTHON_FENCE}{code}{FENCE}" in (official_first_answer(completion) or "")
+    return {
+        "correctness": 0.0 if done is None else done.fraction,
+        "in_answer": IN_ANSWER * (inside and named is not None),
+        "tags": tag_counts(completion),
+    }

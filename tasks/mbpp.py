@@ -1,0 +1,98 @@
+"""MBPP, short Python functions from a sentence and three asserts (Austin et al. 2021, arXiv 2108.07732); the
+sanitized version, whose test split is the 257 tasks 11-510.
+
+Metrics and rewards: harness/scoring/code.py. The asserts stand in the prompt, as in the papers; each is one test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from harness.data import DataSource, read_rows
+from harness.errors import UserError
+from harness.registry import task
+from harness.scoring.code import CodeTask, functions_in, imports_of
+from harness.scoring.sandbox.job import Program
+from harness.task import Example, Message, require_split, required
+
+FILE = "mbpp/sanitized-mbpp.json"
+# Task numbers of the splits, as the data set defines them.
+NUMBERS = {"test": range(11, 511), "validation": range(511, 601), "train": range(601, 975)}
+
+PROMPT = """\
+{question}
+
+The program has to pass these tests:
+{tests}
+
+Think it through between <reasoning> and </reasoning>. Then write the whole program as one block that begins with \
+```python and ends with ```, between <answer> and </answer>."""
+
+
+@task("mbpp")
+class Mbpp(CodeTask):
+    """`Example.target` has `test_list`, `setup` (imports of the tests), `functions` (names that tests call) and
+    `tests` (the asserts as one text)."""
+
+    name = "mbpp"
+
+    def examples(self, split: str, source: DataSource) -> list[Example]:
+        """The tasks of a split of a folder's mbpp/sanitized-mbpp.json, or the self-written problems.
+
+        Raises UserError for a source that has none.
+        """
+        require_split(split)
+        if source.kind == "builtin":
+            return self.builtin_examples(split)
+        if source.kind != "dir":
+            raise UserError(f"mbpp has no {split} split from '{source.label}'; use --data DIR.")
+        rows = read_rows(source.file(FILE))
+        return [self.read_row(row) for row in rows if required(row, "task_id")[0] in NUMBERS[split]]
+
+    def builtin_examples(self, split: str) -> list[Example]:
+        """The self-written problems. Raises UserError while there are none."""
+        raise UserError("mbpp has no builtin data; use --data DIR.")
+
+    def read_row(self, row: Mapping[str, Any]) -> Example:
+        """A row with `task_id`, `prompt` (`text` in the full version), `code`, `test_list` and `test_imports`."""
+        number, code, tests = required(row, "task_id", "code", "test_list")
+        imports = "\n".join(row.get("test_imports") or [str(row.get("test_setup_code") or "")])
+        question = str(row.get("prompt") or row.get("text") or "")
+        example = self._example(question, [str(test) for test in tests], imports, str(code))
+        return replace(example, id=f"mbpp-{number}")
+
+    def example_for(self, question: str, target: Any) -> Example:
+        """target: the asserts, as a list or as one text."""
+        lines = target if isinstance(target, list | tuple) else str(target).splitlines()
+        tests = [str(line).strip() for line in lines if str(line).strip()]
+        imports = [line for line in tests if line.startswith(("import ", "from "))]
+        return self._example(question, [line for line in tests if line not in imports], "\n".join(imports), "")
+
+    def _example(self, question: str, tests: list[str], imports: str, code: str) -> Example:
+        try:
+            # A reference program and its tests share one module, so its imports are the tests' too.
+            setup = f"{imports}\n{imports_of(code)}".strip()
+            functions = functions_in(tests, setup, code)
+        except SyntaxError as error:
+            raise UserError(f"The tests of '{question[:60]}' are not Python: {error}.") from error
+        if not tests or not functions:
+            raise UserError(f"The tests of '{question[:60]}' call no function.")
+        target = {"test_list": tests, "setup": setup, "functions": list(functions), "tests": "\n".join(tests)}
+        return Example(id=question, question=question, target=target)
+
+    def prompt(self, example: Example) -> list[Message]:
+        """One user message: the task, its tests, and where reasoning and program go."""
+        content = PROMPT.format(question=example.question, tests="\n".join(example.target["test_list"]))
+        return [{"role": "user", "content": content}]
+
+    def compact_prompt(self, example: Example) -> str:
+        """The task and a newline."""
+        return f"{example.question}\n"
+
+    def program(self, example: Example, code: str, grader: str) -> Program:
+        """The code as it stands; the tests call functions by the names they know."""
+        target = example.target
+        functions = {name: name for name in target["functions"]}
+        return Program(source=code, tests=target["test_list"], setup=target["setup"], functions=functions)
