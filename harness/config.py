@@ -22,7 +22,9 @@ from harness.errors import UserError, unknown_choice
 
 REMASKING = ("low_confidence", "random", "entropy")
 SCHEDULES = ("constant", "cosine", "linear")
-REWARDS = ("task", "random")
+PROFILES = ("official", "agrpo", "espo", "correctness")
+"""Training rewards: of EGSPO and d1, of AGRPO, of ESPO, and 1 for a right answer and 0 for any other."""
+REWARDS = ("task", "random", *PROFILES)
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 LORA_TARGETS = ("all", "official-subset")
 

@@ -105,4 +105,5 @@ def _verdict(score: Score) -> dict[str, Any]:
         "reward": score.reward,
         "parts": dict(score.parts),
         "metrics": {name: asdict(ratio) for name, ratio in score.metrics.items()},
+        "graders": {name: asdict(verdict) for name, verdict in score.verdicts.items()},
     }

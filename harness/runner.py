@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from harness import registry
-from harness.config import Resolved, load_recipe, resolve
+from harness.config import PROFILES, Resolved, load_recipe, resolve
 from harness.data import DataSource, default_source, parse_source, sha256_of_text
 from harness.errors import UserError
 from harness.records import (
@@ -31,7 +31,7 @@ from harness.records import (
     write_atomic,
     write_status,
 )
-from harness.task import Example, Task
+from harness.task import Example, Task, TaskOptions
 
 if TYPE_CHECKING:
     from harness.rl.method import Method
@@ -58,6 +58,7 @@ class RunRequest:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     runs: Path
     fresh: bool = False
+    unsafe_local_exec: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,13 @@ def plan(request: RunRequest) -> PlannedRun:
         identity=identity,
         folder=request.runs / identity.folder,
         method=method,
-        task=registry.get_task(task_name)(),
+        task=registry.get_task(task_name)(
+            TaskOptions(
+                profile=config.reward if config.reward in PROFILES else PROFILES[0],
+                bare_answers=config.model.name == TINY,
+                unsafe_local_exec=request.unsafe_local_exec,
+            )
+        ),
         test_source=test_source,
         train_source=train_source,
         fresh=request.fresh,
@@ -137,6 +144,7 @@ def execute(planned: PlannedRun, on_event: Callable[[Event], None]) -> None:
 
     config = planned.resolved.config
     train, items = load_examples(planned)
+    planned.task.prepare()
     model = load_model(config.model, task=config.task, seed=stream_seed(config.seed, "lora"))
     with run_folder(planned):
         write_description(planned, model.fingerprint, str(model.device), train, items)

@@ -19,9 +19,6 @@ Message = Mapping[str, str]
 
 SPLITS = ("train", "validation", "test")
 
-PROFILES = ("official", "agrpo", "espo", "correctness")
-"""Training rewards: of EGSPO and d1, of AGRPO, of ESPO, and 1 for a right answer and 0 for any other."""
-
 OFFICIAL, ROBUST = "official", "robust"
 GRADERS = (OFFICIAL, ROBUST)
 """Evaluation: as the papers' own parsers read and decide, item by item, and strict (the default)."""
@@ -31,7 +28,7 @@ GRADERS = (OFFICIAL, ROBUST)
 class TaskOptions:
     """How a task scores.
 
-    profile: the training reward, one of PROFILES.
+    profile: the training reward, one of harness.config.PROFILES.
     bare_answers: whether a completion that is nothing but an answer counts without tags (the tiny model writes
     so); off, the official rewards are those of the published code without exception.
     unsafe_local_exec: run model-written code without a sandbox.

@@ -22,7 +22,7 @@ LEAF_FOLDERS = ("tasks", "baselines")
 FLOORS = (
     {"errors", "randomness", "data", "task", "config", "records", "flops", "rollout", "registry"},
     {"models", "diffusion", "scoring"},
-    {"rl", "evaluation", "lm_eval_model", "diagnose"},
+    {"rl", "evaluation", "grade", "metric", "lm_eval_model", "diagnose"},
     {"cli", "__main__"},
 )
 ROOMS = {"report"}.union(*FLOORS)

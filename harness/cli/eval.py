@@ -14,6 +14,7 @@ from harness.config import Decoding, EvaluationConfig, ModelConfig, RunConfig, b
 from harness.data import default_source, parse_source
 from harness.errors import UserError
 from harness.records import CHECKPOINT_FOLDER, CONFIG_FILE, EVAL_FILE, write_atomic, write_samples
+from harness.task import TaskOptions
 
 if TYPE_CHECKING:
     from harness.evaluation import Evaluation
@@ -35,19 +36,24 @@ def evaluate(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64.")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     include_path: Annotated[list[Path] | None, typer.Option(help="Folder with tasks of your own.")] = None,
+    unsafe_local_exec: Annotated[
+        bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for eval.jsonl and the samples.")] = DEFAULT_OUT,
 ) -> None:
     """Evaluate a model on a task: --model RUN_FOLDER --task sudoku."""
     for folder in include_path or []:
         registry.add_include_path(folder)
-    chosen = registry.get_task(task)()
-    source = parse_source(data or default_source(tiny=model == "tiny" or (Path(model) / CONFIG_FILE).is_file()))
+    is_tiny = model == "tiny" or (Path(model) / CONFIG_FILE).is_file()
+    chosen = registry.get_task(task)(TaskOptions(bare_answers=is_tiny, unsafe_local_exec=unsafe_local_exec))
+    source = parse_source(data or default_source(tiny=is_tiny))
     decoding = build(Decoding, parse_settings(settings or []), "decoding")
     decoding.check("decoding")
     examples = chosen.examples(split, source)
     if items > len(examples):
         raise UserError(f"--items {items}, but split '{split}' of {task} from '{source.label}' has {len(examples)}.")
     examples = examples[: items or None]
+    chosen.prepare()
 
     from harness.evaluation import evaluate as evaluate_model
 

@@ -42,8 +42,10 @@ class Subcommand:
 SUBCOMMANDS = (
     Subcommand(name="run", module="harness.cli.run", function="run"),
     Subcommand(name="eval", module="harness.cli.eval", function="evaluate"),
+    Subcommand(name="grade", module="harness.cli.grade", function="grade"),
     Subcommand(name="report", module="harness.cli.report", function="report"),
     Subcommand(name="list", module="harness.cli.list", function="list_runs"),
+    Subcommand(name="doctor", module="harness.cli.doctor", function="doctor"),
     Subcommand(name="sft", module="harness.cli.sft", function="sft"),
 )
 

@@ -28,13 +28,19 @@ def run(
     budget: Annotated[
         str, typer.Option(help="updates=N, samples=N, flops=X, minutes=X; the first reached ends it.")
     ] = "",
-    reward: Annotated[str, typer.Option(help="task, or random for the control.")] = "",
+    reward: Annotated[
+        str,
+        typer.Option(help="A profile: official (of the task itself), agrpo, espo, correctness; random is the control."),
+    ] = "",
     data: Annotated[str, typer.Option(help="builtin, hub, or a folder.")] = "",
     train_data: Annotated[str, typer.Option(help="Source of training examples, where it is another.")] = "",
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe; repeatable.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder that run folders are made in.")] = DEFAULT_RUNS,
     include_path: Annotated[list[Path] | None, typer.Option(help="Folder with methods or tasks of your own.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
+    unsafe_local_exec: Annotated[
+        bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")
+    ] = False,
 ) -> int:
     """Train and evaluate: --method egspo-sa --task sudoku. Lists make a grid.
 
@@ -58,6 +64,7 @@ def run(
             overrides=overrides,
             runs=runs,
             fresh=fresh,
+            unsafe_local_exec=unsafe_local_exec,
         )
         for one_task, one_method, one_seed in itertools.product(_list(task), _list(method), _seeds(seed))
     ]
