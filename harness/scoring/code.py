@@ -20,6 +20,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -94,14 +95,14 @@ def functions_in(tests: Sequence[str], setup: str, reference: str = "") -> tuple
     With a reference program, the names in the tests that it binds; otherwise the names that tests call and that
     neither they, nor the setup, nor Python bind. Raises SyntaxError for tests that are not Python.
     """
-    trees = [ast.parse(test) for test in tests]
+    trees = [_parse(test) for test in tests]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     if reference:
         used = {node.id for node in nodes if isinstance(node, ast.Name)}
-        body = ast.parse(reference).body
+        body = _parse(reference).body
         return tuple(sorted(used & set(_bound(node for node in body if not isinstance(node, IMPORTS)))))
     called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    known = {*_bound(ast.parse(setup).body), *(name for tree in trees for name in _bound(tree.body)), *dir(builtins)}
+    known = {*_bound(_parse(setup).body), *(name for tree in trees for name in _bound(tree.body)), *dir(builtins)}
     return tuple(sorted(called - known))
 
 
@@ -115,9 +116,16 @@ def _bound(body: Iterable[ast.stmt]) -> Iterable[str]:
             yield from ((alias.asname or alias.name).partition(".")[0] for alias in node.names)
 
 
+def _parse(source: str) -> ast.Module:
+    """The syntax tree of trusted source; old data sets hold escapes that Python warns of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(source)
+
+
 def imports_of(source: str) -> str:
     """The import lines at the top level of trusted source. Raises SyntaxError where it is not Python."""
-    nodes = ast.parse(source).body
+    nodes = _parse(source).body
     return "\n".join(ast.unparse(node) for node in nodes if isinstance(node, IMPORTS))
 
 

@@ -16,8 +16,11 @@ nothing of the harness.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+# A fresh interpreter reads this file for every program, so it imports nothing that costs time.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 MAX_DEPTH = 100
 MAX_ITEMS = 1_000_000
@@ -61,7 +64,7 @@ def _write(value: object, pieces: list[bytes], depth: int) -> None:
         for bound in (value.start, value.stop, value.step):
             _write(bound, pieces, depth + 1)
         return
-    if isinstance(value, Iterator) or type(value).__name__ in ("dict_keys", "dict_values", "dict_items"):
+    if hasattr(type(value), "__next__") or type(value).__name__ in ("dict_keys", "dict_values", "dict_items"):
         _write_items(b"I", _run(value), pieces, depth)
         return
     raise NotPlainError(f"a value of type '{type(value).__name__}'")
