@@ -87,7 +87,7 @@ class Lookup:
         raise UserError(f"No example of {self._task.name} has the id '{identifier}'; choose its --data and --split.")
 
 
-def read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+def stream_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     """The rows of a file, one after the other. Raises UserError naming the row that is none."""
     if not path.is_file():
         raise UserError(f"No file '{path}' to grade.")

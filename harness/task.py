@@ -8,10 +8,10 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from harness.data import DataSource
+from harness.data import DataSource, read_rows
 from harness.errors import UserError, unknown_choice
 
 Message = Mapping[str, str]
@@ -242,6 +242,31 @@ class TextTask(Task):
         if self.options.profile == "correctness":
             return Reward(parts={"correctness": float(self.grade(example, completion, ROBUST).correct)})
         return Reward(parts=self.reward_parts(example, completion))
+
+
+class RowsTask(TextTask):
+    """A text task whose data sets are files of rows, one file per split."""
+
+    files: ClassVar[Mapping[str, str]]
+    """Split to the path of its file below a data folder."""
+
+    def examples(self, split: str, source: DataSource) -> list[Example]:
+        """The rows of the split's file in a folder, or the generated problems.
+
+        Raises UserError for a split or source that there is not.
+        """
+        require_split(split)
+        if source.kind == "builtin":
+            return self.builtin_examples(split)
+        if source.kind != "dir" or split not in self.files:
+            known = " or ".join(self.files)
+            raise UserError(f"{self.name} has no {split} split from '{source.label}'; use --data DIR with {known}.")
+        rows = read_rows(source.file(self.files[split]))
+        return [replace(self.read_row(row), id=f"{self.name}-{split}-{number}") for number, row in enumerate(rows)]
+
+    def builtin_examples(self, split: str) -> list[Example]:
+        """The generated problems of a split. Raises UserError where the task has none."""
+        raise UserError(f"{self.name} has no builtin data; use --data DIR.")
 
 
 def outcome(correct: bool, extracted: str | None, reason: str) -> Verdict:

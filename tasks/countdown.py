@@ -25,9 +25,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
-from harness.data import DataSource, read_rows
 from harness.errors import UserError
 from harness.registry import task
 from harness.scoring.answers import (
@@ -41,10 +40,8 @@ from harness.scoring.answers import (
 )
 from harness.scoring.boxed import official_boxed
 from harness.scoring.expressions import evaluate, uses
-from harness.task import OFFICIAL, Example, LeakageReport, Message, TextTask, Verdict, outcome, require_split, required
+from harness.task import OFFICIAL, Example, LeakageReport, Message, RowsTask, Verdict, outcome, required
 
-TEST_FILE = "countdown/countdown_cd3_test.jsonl"
-TRAIN_FILE = "countdown/train.jsonl"
 TOLERANCE = Fraction(1, 100_000)
 ATTEMPT = 0.1
 LATEX_OPERATORS = {"\\div": "/", "\\times": "*", "\\cdot": "*"}
@@ -120,29 +117,15 @@ def robust_expression(answer: str, target: int) -> str | None:
 
 
 @task("countdown")
-class Countdown(TextTask):
+class Countdown(RowsTask):
     """`Example.target` has `numbers`, a list of whole numbers, and `target`."""
 
     name = "countdown"
+    files: ClassVar[Mapping[str, str]] = {
+        "train": "countdown/train.jsonl",
+        "test": "countdown/countdown_cd3_test.jsonl",
+    }
     profiles = ("official", "agrpo", "espo", "correctness")
-
-    def examples(self, split: str, source: DataSource) -> list[Example]:
-        """The rows of a folder's d1 test file (or countdown/train.jsonl), or the generated problems.
-
-        Raises UserError for a split or source that there is not.
-        """
-        require_split(split)
-        if source.kind == "builtin":
-            return self.builtin_examples(split)
-        files = {"train": TRAIN_FILE, "test": TEST_FILE}
-        if source.kind != "dir" or split not in files:
-            raise UserError(f"countdown has no {split} split from '{source.label}'; use --data DIR with train or test.")
-        rows = read_rows(source.file(files[split]))
-        return [replace(self.read_row(row), id=f"countdown-{split}-{number}") for number, row in enumerate(rows)]
-
-    def builtin_examples(self, split: str) -> list[Example]:
-        """The generated problems. Raises UserError while there are none."""
-        raise UserError("countdown has no builtin data; use --data DIR.")
 
     def read_row(self, row: Mapping[str, Any]) -> Example:
         """A row of d1's file (`input` "3,4,5", `output` "7") or of Countdown-Tasks-3to4 (`nums`, `target`)."""

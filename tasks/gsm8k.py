@@ -15,27 +15,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
-from harness.data import DataSource, read_rows
 from harness.errors import UserError
 from harness.registry import task
+from harness.scoring.agrpo import agrpo_parts
 from harness.scoring.answers import (
-    ANY_CLOSE,
-    ANY_OPEN,
-    THINK_CLOSE,
-    THINK_OPEN,
     final_answer,
-    first_tagged,
     official_first_answer,
 )
-from harness.scoring.boxed import first_boxed, shallow_boxes
-from harness.scoring.math_equal import equal, plain_number, same_value, same_value_by_older_rules
+from harness.scoring.boxed import shallow_boxes
+from harness.scoring.math_equal import equal, plain_number, same_value
 from harness.scoring.official_format import answer_text, soft_format, strict_format, tag_counts, whole_number
-from harness.task import OFFICIAL, Example, Message, TextTask, Verdict, outcome, require_split, required
+from harness.task import OFFICIAL, Example, Message, RowsTask, Verdict, outcome, required
 
-FILES = {"train": "gsm8k/train.jsonl", "test": "gsm8k/test.jsonl"}
 NUMBER = re.compile(r"-?\d+\.?\d*")
 DRESSED_NUMBER = re.compile(
     r"(?:\\?\$)?\s*(-?)\s*(?:\\?\$)?\s*((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?)\s*\.?"
@@ -92,13 +85,6 @@ def espo_answer(text: str) -> str:
     return numbers[-1] if numbers else ""
 
 
-def agrpo_answer(text: str) -> str:
-    """What AGRPO's reward reads: the first box of the first answer block, or of the text where there is none."""
-    block = first_tagged(text, ANY_OPEN, ANY_CLOSE)
-    content = text if block is None else block
-    return first_boxed(content) or content
-
-
 def undressed(answer: str) -> str:
     """The number of `$1,234.50.` as 1234.50; other texts as they are."""
     found = DRESSED_NUMBER.fullmatch(answer.strip())
@@ -114,28 +100,12 @@ def same_number(gold: str, answer: str) -> bool:
 
 
 @task("gsm8k")
-class Gsm8k(TextTask):
+class Gsm8k(RowsTask):
     """`Example.target` has `answer`, the stored number as text, thousands commas kept."""
 
     name = "gsm8k"
+    files: ClassVar[Mapping[str, str]] = {"train": "gsm8k/train.jsonl", "test": "gsm8k/test.jsonl"}
     profiles = ("official", "agrpo", "espo", "correctness")
-
-    def examples(self, split: str, source: DataSource) -> list[Example]:
-        """The rows of a folder's gsm8k/train.jsonl or test.jsonl, or the generated problems.
-
-        Raises UserError for a split or source that there is not.
-        """
-        require_split(split)
-        if source.kind == "builtin":
-            return self.builtin_examples(split)
-        if source.kind != "dir" or split not in FILES:
-            raise UserError(f"gsm8k has no {split} split from '{source.label}'; use --data DIR with train or test.")
-        rows = read_rows(source.file(FILES[split]))
-        return [replace(self.read_row(row), id=f"gsm8k-{split}-{number}") for number, row in enumerate(rows)]
-
-    def builtin_examples(self, split: str) -> list[Example]:
-        """The generated problems. Raises UserError while there are none."""
-        raise UserError("gsm8k has no builtin data; use --data DIR.")
 
     def read_row(self, row: Mapping[str, Any]) -> Example:
         """A row with `question` and `answer`."""
@@ -182,12 +152,7 @@ class Gsm8k(TextTask):
         if self.options.profile == "espo":
             return {"correctness": float(espo_answer(completion) == gold)}
         if self.options.profile == "agrpo":
-            answer = agrpo_answer(completion)
-            return {
-                "correctness": 3.0 * same_value_by_older_rules(f"${gold}$", f"${answer}$"),
-                "thinking": 0.5 * (first_tagged(completion, THINK_OPEN, THINK_CLOSE) is not None),
-                "answer_tags": 0.5 * (first_tagged(completion, ANY_OPEN, ANY_CLOSE) is not None),
-            }
+            return agrpo_parts(completion, gold)
         return {
             "correctness": 2.0 * (answer_text(completion) == gold),
             "integer": whole_number(completion),

@@ -17,28 +17,21 @@ published runs trained on what it does, so the profile does the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
-from harness.data import DataSource, read_rows
 from harness.errors import UserError
 from harness.registry import task
+from harness.scoring.agrpo import agrpo_parts
 from harness.scoring.answers import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
-    ANY_CLOSE,
-    ANY_OPEN,
-    THINK_CLOSE,
-    THINK_OPEN,
     final_answer,
-    first_tagged,
     official_first_answer,
 )
-from harness.scoring.boxed import first_boxed, official_boxed
+from harness.scoring.boxed import official_boxed
 from harness.scoring.math_equal import equal, same_text, same_value_by_older_rules
-from harness.task import OFFICIAL, Example, Message, TextTask, Verdict, outcome, require_split, required
+from harness.task import OFFICIAL, Example, Message, RowsTask, Verdict, outcome, required
 
-FILES = {"train": "math500/train.jsonl", "test": "math500/test.jsonl"}
 MISSPELT_BOX = "\boxed"
 
 PROMPT = """\
@@ -57,13 +50,6 @@ def official_answer(text: str) -> str | None:
     return boxed if block is None else block.strip()
 
 
-def agrpo_answer(text: str) -> str:
-    """What AGRPO's reward reads: the first box of the first answer block, or of the text where there is none."""
-    block = first_tagged(text, ANY_OPEN, ANY_CLOSE)
-    content = text if block is None else block
-    return first_boxed(content) or content
-
-
 def official_form(text: str) -> float:
     """0.5 for an opening answer tag and 0.25 more, or 0.5 more for the word that stands in for a box."""
     opened = ANSWER_OPEN in text
@@ -72,28 +58,12 @@ def official_form(text: str) -> float:
 
 
 @task("math500")
-class Math500(TextTask):
+class Math500(RowsTask):
     """`Example.target` has `answer` (LaTeX) and `solution` (the worked solution, the answer boxed)."""
 
     name = "math500"
+    files: ClassVar[Mapping[str, str]] = {"train": "math500/train.jsonl", "test": "math500/test.jsonl"}
     profiles = ("official", "agrpo", "espo", "correctness")
-
-    def examples(self, split: str, source: DataSource) -> list[Example]:
-        """The rows of a folder's math500/test.jsonl (or train.jsonl), or the generated problems.
-
-        Raises UserError for a split or source that there is not.
-        """
-        require_split(split)
-        if source.kind == "builtin":
-            return self.builtin_examples(split)
-        if source.kind != "dir" or split not in FILES:
-            raise UserError(f"math500 has no {split} split from '{source.label}'; use --data DIR with train or test.")
-        rows = read_rows(source.file(FILES[split]))
-        return [replace(self.read_row(row), id=f"math500-{split}-{number}") for number, row in enumerate(rows)]
-
-    def builtin_examples(self, split: str) -> list[Example]:
-        """The generated problems. Raises UserError while there are none."""
-        raise UserError("math500 has no builtin data; use --data DIR.")
 
     def read_row(self, row: Mapping[str, Any]) -> Example:
         """A row with `problem` and `solution`, and `answer` where it is not the last box of the solution."""
@@ -135,12 +105,7 @@ class Math500(TextTask):
         if self.options.profile == "espo":
             return {"correctness": float(same_value_by_older_rules(completion, solution))}
         if self.options.profile == "agrpo":
-            answer = agrpo_answer(completion)
-            return {
-                "correctness": 3.0 * same_value_by_older_rules(f"${gold}$", f"${answer}$"),
-                "thinking": 0.5 * (first_tagged(completion, THINK_OPEN, THINK_CLOSE) is not None),
-                "answer_tags": 0.5 * (first_tagged(completion, ANY_OPEN, ANY_CLOSE) is not None),
-            }
+            return agrpo_parts(completion, gold)
         boxed = official_boxed(completion)
         return {
             "correctness": 2.0 * same_text(completion if boxed is None else boxed, gold),

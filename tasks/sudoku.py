@@ -4,26 +4,22 @@ A puzzle is 16 digits, row by row, 0 for a blank cell; a solved grid has 1-4 onc
 box. There are 288 such grids, few enough to compare every puzzle with all of them: uniqueness and the ceiling
 are computed that way.
 
-    exact_match             the grid equals the stored solution
+    exact_match             the grid is the stored solution
     cell_accuracy           right blank cells / blank cells, summed over items before dividing
     validity                the grid is one of the 288 and keeps the clues, whether or not it is the stored one
-    official_cell_accuracy  cells as d1's evaluation parser reads them: the first thing that looks like a grid, to
-                            its 16th character, separators and all
+    official_cell_accuracy  cells as d1's evaluation parser reads them, separators and all
 
 Rewards by profile:
     official, espo  right blank cells / blank cells, against the stored solution
     agrpo           correctness 3 x right blanks / blanks of the answer's first 16 characters; form up to 1
 
-The official reward has properties that change its value:
-  * all digits of the last answer block are joined and read from the left; those after the 16th are ignored,
-    missing ones are wrong, so a short, long or labelled answer can earn a part, or lose all by a shift;
-  * only blanks are compared: overwriting a clue costs nothing;
-  * digits of other scripts take up a place and are wrong;
+Properties of the official reward:
+  * all digits of the last answer block are joined; those after the 16th are ignored, missing ones are wrong, so
+    a short, long or labelled answer can earn a part, or lose all by a shift;
+  * only blanks are compared, so overwriting a clue costs nothing; digits of other scripts are wrong;
   * of several valid grids only the stored one is right; a puzzle without blanks earns 0.
-It differs in one point, where the options let it: a completion of nothing but digits is read as it stands (the
-tiny model's output).
-
-The first three metrics read more strictly: a grid is 16 digits, in one piece or in pieces of equal length, and no more.
+Where the options let it, a completion of nothing but digits is read as it stands (the tiny model's output).
+The first three metrics are strict: a grid is 16 digits, in one piece or in pieces of equal length, and no more.
 
 Axes: N puzzles, G grids (288), C cells (16), I indicators, one per cell and digit (64).
 """
@@ -46,18 +42,17 @@ from numpy.typing import NDArray
 from harness.data import DataSource
 from harness.errors import UserError
 from harness.registry import task
-from harness.scoring.answers import (
-    ANSWER_CLOSE,
-    ANSWER_OPEN,
-    ANY_CLOSE,
-    ANY_OPEN,
-    bare_digits,
-    first_tagged,
-    last_answer,
-    official_digits,
-    until_end,
+from harness.scoring.answers import bare_digits, official_digits
+from harness.scoring.grids import (
+    CELLS,
+    SIXTEEN_DIGITS,
+    agrpo_parts,
+    keeps,
+    official_correctness,
+    official_grid,
+    read_grid,
+    right_blanks,
 )
-from harness.scoring.boxed import first_boxed
 from harness.task import (
     OFFICIAL,
     ROBUST,
@@ -73,7 +68,6 @@ from harness.task import (
     required,
 )
 
-CELLS = 16
 MIN_BLANKS, MAX_BLANKS = 6, 11
 SLOPPY_SHARE = 0.6
 TEST_FILE = "sudoku/4x4_test_sudoku.csv"
@@ -110,11 +104,6 @@ Board: {puzzle}
 Work it out between <reasoning> and </reasoning>. Then write the filled board between <answer> and \
 </answer>, as 16 digits in the same order with nothing between them."""
 
-LAYOUT = re.compile(r"[\s|,;\[\]`]+")
-FENCE = "```"
-OFFICIAL_ENDS = ("<|eot_id|>", "<|endoftext|>")
-DIGITS_AND_FENCE = re.compile(r"([\d\s]+)```")
-SIXTEEN_DIGITS = re.compile(r"\b\d{16}\b")
 PUZZLE_TEXT = re.compile(r"[0-4]{1,16}")
 SOLUTION_TEXT = re.compile(r"[1-4]{16}")
 
@@ -251,17 +240,13 @@ def _training_pairs(count: int, rng: np.random.RandomState) -> Iterator[tuple[st
 # The published test file
 
 
-def _keeps(grid: str, puzzle: str) -> bool:
-    return all(clue in ("0", cell) for clue, cell in zip(puzzle, grid, strict=True))
-
-
 def _read_row(row: Mapping[str | None, str | None], *, place: str, number: int) -> Example:
     puzzle, solution = ((row[name] or "").strip() for name in ("Puzzle", "Solution"))
     found = f"{place} has Puzzle '{puzzle}' and Solution '{solution}'"
     if None in row or not PUZZLE_TEXT.fullmatch(puzzle) or not SOLUTION_TEXT.fullmatch(solution):
         raise UserError(f"{found}, not up to 16 digits 0-4 and 16 digits 1-4; {USE_ORIGINAL}")
     puzzle = puzzle.zfill(CELLS)
-    if solution not in legal_texts() or not _keeps(solution, puzzle):
+    if solution not in legal_texts() or not keeps(solution, puzzle):
         raise UserError(f"{found}, which does not solve it; {USE_ORIGINAL}")
     return make_example(f"d1-test-{number:03d}", puzzle, solution)
 
@@ -294,100 +279,6 @@ def in_published_order(examples: list[Example]) -> list[Example]:
     if len(examples) != PUBLISHED_ROWS:
         return examples
     return [examples[i] for i in np.random.RandomState(PUBLISHED_SEED).permutation(PUBLISHED_ROWS)]
-
-
-# Scores
-
-
-def read_grid(completion: str, *, bare: bool = True) -> str | None:
-    """The 16 digits of the answer, None where it is not exactly a grid.
-
-    Pieces set apart by white space or one of | , ; [ ] ` must be of one length, so that cells never run
-    together: "2 4 31 .." is refused, "2431 3124 .." is read. bare: a completion of digits alone is an answer.
-    """
-    text = until_end(completion)
-    block = last_answer(text)
-    answer = bare_digits(text) if block is None and bare else block
-    pieces = LAYOUT.sub(" ", answer or "").split()
-    grid = "".join(pieces)
-    is_grid = len(grid) == CELLS and grid.isascii() and grid.isdigit()
-    return grid if is_grid and len({len(piece) for piece in pieces}) == 1 else None
-
-
-def official_grid(text: str) -> str:
-    """What d1's evaluation takes for the grid: 16 characters that are not white space, empty where there is nothing.
-
-    More are cut off, fewer are filled up with zeros.
-    In this order: digits in a code fence after the first opening answer tag; what follows that tag up to an end
-    token or a closing tag; what follows the first closing tag; 16 digits before a closing tag; 16 digits alone.
-    """
-    readings = (_fenced, _after_opening, _after_closing, _before_closing, _alone)
-    found = next((grid for grid in (reading(text).strip() for reading in readings) if grid), "")
-    cells = "".join(found.split())
-    return cells[:CELLS].ljust(CELLS, "0") if cells else ""
-
-
-def _fenced(text: str) -> str:
-    start = text.find(ANSWER_OPEN)
-    fence = text.find(FENCE, start) if start >= 0 else -1
-    while fence >= 0:
-        found = DIGITS_AND_FENCE.match(text, fence + len(FENCE))
-        if found:
-            return found.group(1)
-        fence = text.find(FENCE, fence + 1)
-    return ""
-
-
-def _after_opening(text: str) -> str:
-    start = text.find(ANSWER_OPEN)
-    rest = text[start + len(ANSWER_OPEN) :] if start >= 0 else ""
-    ends = [place for place in (rest.find(end) for end in (*OFFICIAL_ENDS, ANSWER_CLOSE)) if place >= 0]
-    return rest[: min(ends)] if ends else ""
-
-
-def _after_closing(text: str) -> str:
-    start = text.find(ANSWER_CLOSE)
-    rest = text[start + len(ANSWER_CLOSE) :] if start >= 0 else ""
-    ends = [place for place in (rest.find(end) for end in OFFICIAL_ENDS) if place >= 0]
-    return rest[: min(ends)] if ends else rest
-
-
-def _before_closing(text: str) -> str:
-    close = text.find(ANSWER_CLOSE)
-    while close >= 0:
-        before = text[:close].rstrip()[-CELLS:]
-        if len(before) == CELLS and before.isdecimal():
-            return before
-        close = text.find(ANSWER_CLOSE, close + 1)
-    return ""
-
-
-def _alone(text: str) -> str:
-    found = SIXTEEN_DIGITS.search(text)
-    return found.group() if found else ""
-
-
-def right_blanks(digits: str, puzzle: str, solution: str) -> int:
-    """How many blanks hold the solution's digit; digits past the 16th are ignored, missing ones wrong."""
-    cells = zip(digits, puzzle, solution, strict=False)
-    return sum(clue == "0" and digit == right for digit, clue, right in cells)
-
-
-def official_correctness(digits: str | None, puzzle: str, solution: str) -> float:
-    """The official reward of the digits read from a completion: right blanks / blanks, 0 without blanks."""
-    blanks = puzzle.count("0")
-    return right_blanks(digits or "", puzzle, solution) / blanks if blanks else 0.0
-
-
-def _agrpo_parts(completion: str, puzzle: str, solution: str) -> dict[str, float]:
-    answer = first_tagged(completion, ANY_OPEN, ANY_CLOSE)
-    content = completion if answer is None else answer
-    cells = (first_boxed(content) or content).zfill(CELLS)
-    blanks = puzzle.count("0")
-    form = 0.0
-    if answer is not None and len(answer) == CELLS:
-        form = 0.25 + 0.25 * (sorted(answer) == sorted("1234" * 4)) + 0.5 * _keeps(answer, puzzle)
-    return {"correctness": 3.0 * right_blanks(cells, puzzle, solution) / blanks if blanks else 0.0, "form": form}
 
 
 @task("sudoku")
@@ -459,7 +350,7 @@ class Sudoku(TextTask):
         """See the head of this file."""
         puzzle, solution = example.target["puzzle"], example.target["solution"]
         if self.options.profile == "agrpo":
-            return _agrpo_parts(completion, puzzle, solution)
+            return agrpo_parts(completion, puzzle, solution)
         digits = official_digits(completion)
         digits = bare_digits(completion) if digits is None and self.options.bare_answers else digits
         return {"correctness": official_correctness(digits, puzzle, solution)}
@@ -468,7 +359,7 @@ class Sudoku(TextTask):
         """Adds validity: a legal grid that keeps the clues."""
         robust = verdicts[ROBUST]
         grid = robust.extracted
-        valid = grid in legal_texts() and _keeps(grid, example.target["puzzle"]) if grid else False
+        valid = grid in legal_texts() and keeps(grid, example.target["puzzle"]) if grid else False
         return {
             "exact_match": Ratio(part=float(robust.correct)),
             "cell_accuracy": robust.ratio,

@@ -12,7 +12,7 @@ import pytest
 from harness.cli.main import main
 from harness.data import DataSource
 from harness.errors import UserError
-from harness.grade import Lookup, grade_items, read_rows, to_items
+from harness.grade import Lookup, grade_items, stream_rows, to_items
 from harness.registry import get_task
 from harness.scoring.sandbox.client import missing
 from harness.task import TaskOptions
@@ -137,7 +137,7 @@ def test_twenty_thousand_rows_take_no_more_memory_than_a_thousand(tmp_path):
             stream.writelines(json.dumps(ROW) + "\n" for _ in range(count))
         task = get_task("gsm8k")(TaskOptions(bare_answers=False))
         tracemalloc.start()
-        rows = enumerate(read_rows(path))
+        rows = enumerate(stream_rows(path))
         graded = grade_items(task, (item for number, row in rows for item in to_items(row, number, task, None)))
         assert sum(1 for _ in graded) == count
         _, most = tracemalloc.get_traced_memory()
@@ -150,7 +150,7 @@ def test_twenty_thousand_rows_take_no_more_memory_than_a_thousand(tmp_path):
 def test_a_document_is_decoded_element_by_element(tmp_path):
     path = tmp_path / "rows.json"
     path.write_text('{"generations": [{"a": 1}, {"a": 2}, {"a"')
-    rows = read_rows(path)
+    rows = stream_rows(path)
     assert [next(rows), next(rows)] == [{"a": 1}, {"a": 2}]
     with pytest.raises(UserError, match=r"rows\.json is damaged after row 2"):
         next(rows)

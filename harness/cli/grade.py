@@ -36,7 +36,7 @@ def grade(
     include_path: Annotated[list[Path] | None, typer.Option(help="Folder with tasks of your own.")] = None,
 ) -> None:
     """Grade a file of completions: samples.jsonl --task gsm8k --grader official."""
-    from harness.grade import Lookup, Tally, grade_items, read_rows, to_items
+    from harness.grade import Lookup, Tally, grade_items, stream_rows, to_items
 
     for folder in include_path or []:
         registry.add_include_path(folder)
@@ -46,7 +46,7 @@ def grade(
     chosen = registry.get_task(task)(options)
     chosen.prepare()
     lookup = Lookup(chosen, lambda: chosen.examples(split, parse_source(data or default_source(tiny=True))))
-    rows = enumerate(read_rows(file), start=1)
+    rows = enumerate(stream_rows(file), start=1)
     items = (item for number, row in rows for item in to_items(row, number, chosen, lookup))
     tally = Tally()
     with _writer(out) as stream:

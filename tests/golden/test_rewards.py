@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.registry import get_task
+from harness.scoring.agrpo import agrpo_answer
 from harness.scoring.code import first_block
 from harness.scoring.sandbox.client import missing
 from harness.task import OFFICIAL, Example, Task, TaskOptions
@@ -68,6 +69,7 @@ def test_gsm8k():
                 "tags": official["xmlcount"],
             }
         ), case["id"]
+        assert agrpo_answer(text) == scores["agrpo"]["parsed"], case["id"]
         assert module("gsm8k").espo_answer(text) == scores["espo"]["extracted"], case["id"]
         assert parts("gsm8k", "espo", example, text) == {"correctness": scores["espo"]["correctness"]}, case["id"]
         assert parts("gsm8k", "agrpo", example, text) == agrpo_parts(scores["agrpo"]), case["id"]
@@ -92,7 +94,7 @@ def test_math():
             "correctness": official["correctness_math"],
             "form": official["boxed_and_answer_tags_format"],
         }, case["id"]
-        assert module("math500").agrpo_answer(text) == scores["agrpo"]["parsed"], case["id"]
+        assert agrpo_answer(text) == scores["agrpo"]["parsed"], case["id"]
         assert parts("math500", "agrpo", example, text) == agrpo_parts(scores["agrpo"]), case["id"]
         assert parts("math500", "espo", example, text) == scores["espo"], case["id"]
 

@@ -13,8 +13,7 @@ import pytest
 
 from harness.data import DataSource, read_rows
 from harness.errors import UserError
-from harness.grade import Tally, disagreement, grade_items, to_items
-from harness.grade import read_rows as read_completions
+from harness.grade import Tally, disagreement, grade_items, stream_rows, to_items
 from harness.registry import get_task
 from harness.scoring.sandbox.client import missing
 from harness.task import OFFICIAL, ROBUST, SPLITS, Example, TaskOptions
@@ -76,7 +75,7 @@ def completions(golden_folder: Path, name: str, length: int) -> Path:
 def test_both_graders_give_their_numbers_and_the_official_one_agrees_item_by_item(golden_folder, name, length):
     path = completions(golden_folder, name, length)
     task = get_task(name)(TaskOptions(bare_answers=False))
-    rows = list(read_completions(path))
+    rows = list(stream_rows(path))
     items = [item for number, row in enumerate(rows) for item in to_items(row, number, task, None)]
     tally = Tally()
     for row, graded in zip(rows, grade_items(task, items), strict=True):
