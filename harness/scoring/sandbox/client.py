@@ -89,7 +89,9 @@ class Sandbox:
 
 @functools.cache
 def open_sandbox(*, unsafe_local_exec: bool = False, workers: int = 0) -> Sandbox:
-    """The sandbox of this process, started on the first call. workers: programs at a time, 0 for two per core.
+    """The sandbox of this process, started on the first call.
+
+    workers: programs at a time, 0 for two per core, shared among the processes of a launcher.
 
     Raises UserError where the machine cannot sandbox and `unsafe_local_exec` is off.
     """
@@ -97,12 +99,17 @@ def open_sandbox(*, unsafe_local_exec: bool = False, workers: int = 0) -> Sandbo
     if problem:
         raise UserError(f"Model-written code needs a sandbox: {problem}; {WAY_OUT}.")
     bwrap = None if unsafe_local_exec else bubblewrap.find()
-    sandbox = Sandbox(bwrap, workers or 2 * (os.cpu_count() or 1))
+    sandbox = Sandbox(bwrap, workers or _workers())
     atexit.register(sandbox.close)
     works = sandbox.run([Program(source="def f(x): return x + 1", tests=("assert f(1) == 2",), functions={"f": "f"})])
     if not works[0].passed:
         raise UserError(f"The sandbox does not start here ({works[0].reason}); see harness doctor, {WAY_OUT}.")
     return sandbox
+
+
+def _workers() -> int:
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(2, 2 * (os.cpu_count() or 1) // processes)
 
 
 def missing() -> str:
