@@ -27,7 +27,7 @@ from harness.errors import UserError, unknown_choice
 from harness.models.adapter import DiffusionLM
 from harness.registry import method
 from harness.rl import step_selection
-from harness.rl.advantages import group_mean, leave_one_out_mean, stepwise_returns
+from harness.rl.advantages import centre_in_group, leave_one_out_mean, stepwise_returns
 from harness.rl.method import (
     LossOutput,
     LossPart,
@@ -287,7 +287,7 @@ def plain_advantages(final_B: Tensor, step_BK: Tensor, group_size: int, baseline
     final_BK = final_B[:, None].expand_as(step_BK)
     match baseline:
         case "rank":
-            return final_BK - group_mean(final_BK, group_size, step_BK >= 0)
+            return centre_in_group(final_BK, group_size, step_BK >= 0)
         case "step":
             return final_BK - leave_one_out_mean(final_B, group_size)[:, None]
         case _:
@@ -300,13 +300,13 @@ def stepwise_advantages(
     """EGSPO-SA with the baseline at equal rank, or none; (B, K)."""
     lambda_ = config.stepwise_lambda
     if config.stepwise_after_baseline:
-        centred_B1 = (final_B - group_mean(final_B[:, None], group_size)[:, 0])[:, None]
+        centred_B1 = centre_in_group(final_B[:, None], group_size)
         advantage_BK = centred_B1 + lambda_ * (final_B[:, None] - greedy_BK)
         return advantage_BK / (1 + lambda_) if config.normalize_returns else advantage_BK
     returns_BK = stepwise_returns(final_B, greedy_BK, lambda_, normalize=config.normalize_returns)
     if config.baseline == "none":
         return returns_BK
-    return returns_BK - group_mean(returns_BK, group_size, valid_BK)
+    return centre_in_group(returns_BK, group_size, valid_BK)
 
 
 def group_steps(step_BK: Tensor, group_size: int) -> Tensor:

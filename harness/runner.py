@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from harness import registry
-from harness.config import Resolved, load_recipe, resolve
-from harness.data import DataSource, default_source, parse_source, sha256_of_text
+from harness.config import DataConfig, Resolved, load_recipe, resolve
+from harness.data import DATA_VARIABLE, DataSource, default_source, parse_source, sha256_of_text
 from harness.errors import UserError
 from harness.records import (
     CONFIG_FILE,
@@ -98,11 +99,11 @@ def plan(request: RunRequest) -> PlannedRun:
         recipe_tree=load_recipe(recipe, method=method_name, task=task_name, folder=registry.recipes_folder()),
         overrides=overrides,
     )
+    resolved = with_data_sources(resolved)
     config = resolved.config
     method = method_class(config=method_class.Config(**config.method.options))
     method.check(config.rollout)
-    test_source = parse_source(config.data.test or default_source(tiny=config.model.name == TINY))
-    train_source = parse_source(config.data.train) if config.data.train else test_source
+    test_source, train_source = parse_source(config.data.test), parse_source(config.data.train)
     identity = RunIdentity(
         task=task_name,
         method=method_name,
@@ -124,6 +125,18 @@ def plan(request: RunRequest) -> PlannedRun:
         train_source=train_source,
         fresh=request.fresh,
     )
+
+
+def with_data_sources(resolved: Resolved) -> Resolved:
+    """Writes the default data sources into the configuration, so that the record names them."""
+    data = resolved.config.data
+    test = data.test or default_source(tiny=resolved.config.model.name == TINY)
+    filled = DataConfig(test=test, train=data.train or test)
+    provenance = dict(resolved.provenance)
+    if not data.test and test == os.environ.get(DATA_VARIABLE):
+        provenance["data.test"] = "command line"
+    config = dataclasses.replace(resolved.config, data=filled)
+    return dataclasses.replace(resolved, config=config, provenance=provenance)
 
 
 def execute(planned: PlannedRun, on_event: Callable[[Event], None]) -> None:

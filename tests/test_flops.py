@@ -33,9 +33,7 @@ def test_a_hand_counted_forward_pass():
 @pytest.mark.parametrize("early_stop", [True, False])
 @pytest.mark.parametrize("record_argmax", [True, False])
 def test_a_rollout_is_within_one_per_cent_of_torch(random_model, early_stop, record_argmax):
-    decoding = Decoding(
-        completion_length=16, block_length=8, num_steps=6, temperature=1.0, early_stop=early_stop
-    )
+    decoding = Decoding(completion_length=16, block_length=8, num_steps=6, temperature=1.0, early_stop=early_stop)
     prompts = random_model.encode_prompts(PROMPTS)
     rollout, truth = counted(
         lambda: generate(random_model, prompts, decoding, torch.arange(4), record_argmax=record_argmax)

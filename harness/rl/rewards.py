@@ -42,14 +42,18 @@ class RandomRewards:
 
     def __call__(self, row_N: Tensor, completion_ids_NC: Tensor) -> Rewards:
         """Random rewards (N,)."""
-        reward_N = torch.rand(len(row_N), generator=self.generator).to(self.device)
+        reward_N = torch.rand(len(row_N), generator=self.generator, dtype=torch.float64).to(self.device)
         return Rewards(total_B=reward_N, parts={"correctness": reward_N})
 
 
 def to_rewards(scores: Sequence[Score], device: torch.device) -> Rewards:
-    """Scores as tensors (N,)."""
+    """Scores as tensors (N,), float64."""
     names = scores[0].parts
     return Rewards(
-        total_B=torch.tensor([score.reward for score in scores], device=device),
-        parts={name: torch.tensor([score.parts[name] for score in scores], device=device) for name in names},
+        total_B=_tensor([score.reward for score in scores], device),
+        parts={name: _tensor([score.parts[name] for score in scores], device) for name in names},
     )
+
+
+def _tensor(values: list[float], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64, device=device)

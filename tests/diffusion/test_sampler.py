@@ -77,9 +77,7 @@ def test_low_confidence_reveals_the_most_probable_tokens_of_the_block_first(rand
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 @pytest.mark.parametrize("remasking", REMASKING)
 def test_batch_size_order_and_padding_never_change_a_completion(random_model, temperature, remasking):
-    decoding = Decoding(
-        completion_length=12, block_length=6, num_steps=6, temperature=temperature, remasking=remasking
-    )
+    decoding = Decoding(completion_length=12, block_length=6, num_steps=6, temperature=temperature, remasking=remasking)
     seeds = row_seeds(len(PROMPTS), stream(0, "rows"))
     together = generate(random_model, random_model.encode_prompts(PROMPTS), decoding, seeds)
     for rows in ([0], [3], [4, 2, 0], [1, 0, 3, 2, 4]):

@@ -67,6 +67,13 @@ def test_the_page_gives_the_command_of_every_row_and_what_was_left_out(synthetic
     assert page.count("| EGSPO-SA, random-reward control | random |") == 3
 
 
+def test_a_run_evaluated_twice_has_its_command_once(synthetic: Any, tmp_path: Path) -> None:
+    again = synthetic.evaluation("last", 24, synthetic.metrics(90), data="dir:papers")
+    synthetic.run(records=[*synthetic.learning(38, 158), again])
+    write_report(collect([synthetic.root]), tmp_path / "out")
+    assert (tmp_path / "out" / "report.md").read_text().count("harness run --method") == 1
+
+
 def test_an_unknown_metric_is_refused_before_anything_is_written(synthetic: Any, tmp_path: Path) -> None:
     synthetic.run()
     with pytest.raises(UserError, match="Did you mean 'cell_accuracy'"):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from harness.rl.advantages import group_mean, leave_one_out_mean, stepwise_returns, zero_variance_groups
+from harness.rl.advantages import centre_in_group, leave_one_out_mean, stepwise_returns, zero_variance_groups
 
 
 def test_stepwise_returns_by_hand():
@@ -17,19 +17,35 @@ def test_lambda_zero_is_the_plain_reward_at_every_step():
     assert returns.tolist() == [[1.0, 1.0], [0.25, 0.25]]
 
 
-def test_group_means_stay_inside_their_group_and_their_rank():
+def test_centring_stays_inside_the_group_and_the_rank():
     value = torch.tensor([[1.0, 10.0], [3.0, 30.0], [5.0, 0.0], [7.0, 0.0]])
-    assert group_mean(value, 2).tolist() == [[2.0, 20.0], [2.0, 20.0], [6.0, 0.0], [6.0, 0.0]]
+    assert centre_in_group(value, 2).tolist() == [[-1.0, -10.0], [1.0, 10.0], [-1.0, 0.0], [1.0, 0.0]]
 
 
-def test_missing_steps_do_not_count_in_the_group_mean():
-    value, valid = torch.tensor([[4.0, 100.0], [2.0, 6.0]]), torch.tensor([[True, False], [True, True]])
-    assert group_mean(value, 2, valid).tolist() == [[3.0, 6.0], [3.0, 6.0]]
-    assert group_mean(value, 2, torch.zeros(2, 2, dtype=torch.bool)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+def test_missing_steps_do_not_count_in_the_mean_and_have_no_advantage():
+    value = torch.tensor([[4.0, 100.0], [2.0, 6.0], [3.0, 8.0]])
+    valid = torch.tensor([[True, False], [True, True], [True, True]])
+    assert centre_in_group(value, 3, valid).tolist() == [[1.0, 0.0], [-1.0, -1.0], [0.0, 1.0]]
+    assert centre_in_group(value, 3, torch.zeros(3, 2, dtype=torch.bool)).tolist() == [[0.0, 0.0]] * 3
+
+
+def test_equal_rewards_have_an_advantage_of_exactly_zero_and_nearly_equal_ones_have_not():
+    equal = torch.full((6, 1), 0.1, dtype=torch.float64)
+    assert (equal.sum() / 6 != equal[0]).item()
+    assert centre_in_group(equal, 6).tolist() == [[0.0]] * 6
+    equal[2] += 1e-12
+    assert (centre_in_group(equal, 6) != 0).all()
 
 
 def test_leave_one_out_is_the_mean_of_the_others():
-    assert leave_one_out_mean(torch.tensor([3.0, 0.0, 6.0, 1.0, 1.0, 4.0]), 3).tolist() == [3.0, 4.5, 1.5, 2.5, 2.5, 1.0]
+    assert leave_one_out_mean(torch.tensor([3.0, 0.0, 6.0, 1.0, 1.0, 4.0]), 3).tolist() == [
+        3.0,
+        4.5,
+        1.5,
+        2.5,
+        2.5,
+        1.0,
+    ]
 
 
 def test_a_group_with_equal_rewards_has_zero_variance_and_a_nearly_equal_one_has_not():

@@ -8,7 +8,9 @@ from harness.rl.policy_loss import clipped_objective, exact_kl, k3
 
 def objective(ratio, advantage, low=0.2, high=0.5):
     new = torch.tensor([math.log(ratio)], dtype=torch.float64)
-    return clipped_objective(new, torch.zeros(1).double(), torch.tensor([advantage]).double(), clip_low=low, clip_high=high)
+    return clipped_objective(
+        new, torch.zeros(1).double(), torch.tensor([advantage]).double(), clip_low=low, clip_high=high
+    )
 
 
 @pytest.mark.parametrize(
