@@ -92,8 +92,8 @@ class Rollout:
 
 @dataclass(frozen=True, kw_only=True)
 class Rewards:
-    """Rewards of B completions, float64. total_B: weighted sum; parts: name to unweighted (B,), `correctness` the answer's
-    own."""
+    """Rewards of B completions, float64. total_B: weighted sum; parts: name to unweighted (B,), `correctness` the
+    answer's own."""
 
     total_B: Tensor
     parts: Mapping[str, Tensor]

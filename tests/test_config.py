@@ -51,7 +51,7 @@ def test_whole_numbers_pass_as_fractions_and_the_reverse_only_when_exact():
 
 @pytest.mark.parametrize("value", [True, "8", None, [8]])
 def test_other_types_are_refused(value):
-    with pytest.raises(UserError, match="train.batch_size"):
+    with pytest.raises(UserError, match=r"train\.batch_size"):
         resolved(train__batch_size=value)
 
 

@@ -19,8 +19,8 @@ def stepwise_returns(final_B: Tensor, greedy_BK: Tensor, lambda_: float, *, norm
 def centre_in_group(value_BK: Tensor, group_size: int, valid_BK: Tensor | None = None) -> Tensor:
     """Value minus the mean of the group's valid entries in the same column; (B, K).
 
-    Exactly 0 where a group's valid entries are all equal: the rounding of a mean, divided by its own size inside Adam, would
-    otherwise be a full-sized step in no direction. Entries that are not valid are 0.
+    Exactly 0 where a group's valid entries are all equal: the rounding of a mean, divided by its own size inside
+    Adam, would otherwise be a full-sized step in no direction. Entries that are not valid are 0.
     """
     valid_BK = torch.ones_like(value_BK, dtype=torch.bool) if valid_BK is None else valid_BK
     value_NGK, valid_NGK = value_BK.unflatten(0, (-1, group_size)), valid_BK.unflatten(0, (-1, group_size))

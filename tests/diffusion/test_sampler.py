@@ -111,7 +111,7 @@ class EndsAfterFirstBlock:
 
         def hidden(tokens_BL, mask_BL):
             states = self.original(tokens_BL, mask_BL)
-            flag = (tokens_BL == self.marker).any(1)[:, None, None].expand(states.shape[:2] + (1,))
+            flag = (tokens_BL == self.marker).any(1)[:, None, None].expand(*states.shape[:2], 1)
             return torch.cat([states, flag.to(states.dtype)], 2)
 
         def flagged_head(states):
@@ -159,11 +159,11 @@ def test_greedy_completions_are_the_same_recorded_and_lazily(random_model, decod
 
 def test_recording_is_cheaper_for_a_wide_trunk_and_going_back_is_for_a_wide_vocabulary(random_model):
     decoding = Decoding(completion_length=256, block_length=32, num_steps=128)
-    llada = dict(layers=32, hidden=4096, intermediate=12288, heads=32, kv_heads=32, head_dim=128, vocabulary=126464)
-    narrow = dict(layers=16, hidden=512, intermediate=1376, heads=8, kv_heads=8, head_dim=64, vocabulary=126464)
     shape = type(random_model.shape)
-    assert cheaper_while_sampling(shape(**llada), decoding, prompt_length=200, num_states=8)
-    assert not cheaper_while_sampling(shape(**narrow), decoding, prompt_length=64, num_states=8)
+    llada = shape(layers=32, hidden=4096, intermediate=12288, heads=32, kv_heads=32, head_dim=128, vocabulary=126464)
+    narrow = shape(layers=16, hidden=512, intermediate=1376, heads=8, kv_heads=8, head_dim=64, vocabulary=126464)
+    assert cheaper_while_sampling(llada, decoding, prompt_length=200, num_states=8)
+    assert not cheaper_while_sampling(narrow, decoding, prompt_length=64, num_states=8)
 
 
 def test_the_trajectory_never_changes_a_revealed_token(random_model):

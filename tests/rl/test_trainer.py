@@ -88,7 +88,7 @@ def test_micro_batches_change_no_result(finished, tmp_path):
         assert ours["samples"] == whole["samples"]
 
 
-class Stop(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -100,9 +100,9 @@ def test_a_run_stopped_between_updates_goes_on_as_if_nothing_had_happened(finish
     def stop(event):
         seen.append(event)
         if sum(hasattr(item, "metrics") for item in seen) == after:
-            raise Stop
+            raise StoppedError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         execute(planned, stop)
     execute(planned, lambda event: None)
     assert metrics(planned.folder) == metrics(finished)
@@ -115,11 +115,11 @@ def test_a_torn_last_line_is_dropped_on_resuming(finished, tmp_path, monkeypatch
 
     def stop_before_the_end(self, name):
         if name == "last":
-            raise Stop
+            raise StoppedError
         original(self, name)
 
     monkeypatch.setattr(Trainer, "_evaluate", stop_before_the_end)
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         execute(planned, lambda event: None)
     monkeypatch.undo()
     with open(planned.folder / METRICS_FILE, "ab") as stream:
@@ -150,9 +150,9 @@ def test_every_kind_of_run_trains_resumes_and_repeats(tmp_path, overrides):
         nonlocal count
         count += hasattr(event, "metrics")
         if count == 3:
-            raise Stop
+            raise StoppedError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         execute(planned, stop)
     execute(planned, lambda event: None)
     assert metrics(planned.folder) == metrics(whole)
