@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from harness import flops
-from harness.config import Decoding
+from harness.decoding import Decoding
 from harness.diffusion.greedy import GreedyCompletions, cheaper_while_sampling, greedy_completions
 from harness.errors import UserError, unknown_choice
 from harness.models.adapter import DiffusionLM
@@ -33,13 +33,12 @@ from harness.rl.method import (
     LossPart,
     Method,
     Prepared,
-    RolloutNeeds,
     ScoreFunction,
     UpdateBatch,
     score_rows,
 )
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, exact_kl, k3
-from harness.rollout import Rewards, Rollout, ScoredRollouts
+from harness.rollout import Rewards, Rollout, RolloutNeeds, ScoredRollouts
 
 CHOICES = {
     "selection": ("entropy", "uniform", "random", "random-official"),

@@ -16,20 +16,21 @@ EOS_POLICIES = ("stop", "stop-agrpo", "run", "forbid", "defer", "forbid-defer")
 class Decoding:
     """How completions are generated.
 
-    completion_length: C, tokens. block_length: tokens per semi-autoregressive block; divides C. num_steps: T, unmasking steps
-    over the whole completion. schedule: reveal evenly, or by Dream's time steps.
+    completion_length: C, tokens. block_length: tokens per semi-autoregressive block; divides C. num_steps: T,
+    unmasking steps over the whole completion. schedule: reveal evenly, or by Dream's time steps.
 
-    temperature: 0 is greedy. top_k, top_p: truncate the tempered distribution, 0 and 1 for none; top_p_keeps_crossing says
-    whether the token that crosses p stays (AGRPO drops it). guidance_scale: s of classifier-free guidance, uncond + (s + 1)
-    (cond - uncond), 0 for none.
+    temperature: 0 is greedy. top_k, top_p: truncate the tempered distribution, 0 and 1 for none; top_p_keeps_crossing
+    says whether the token that crosses p stays (AGRPO drops it). guidance_scale: s of classifier-free guidance,
+    uncond + (s + 1) (cond - uncond), 0 for none.
 
-    remasking: the masked position that is revealed next has the most probable sampled token (low_confidence), the lowest entropy,
-    the widest margin between its two best tokens (topk_margin), or is any (random); maskgit_plus is Dream's name for
-    low_confidence. ranking: whether that is asked of the untempered or of the sampled, tempered and truncated distribution.
+    remasking: the masked position that is revealed next has the most probable sampled token (low_confidence), the
+    lowest entropy, the widest margin between its two best tokens (topk_margin), or is any (random); maskgit_plus is
+    Dream's name for low_confidence. ranking: whether that is asked of the untempered or of the sampled, tempered and
+    truncated distribution.
 
-    eos_policy: stop leaves rows whose block came out as end tokens alone and fills them; stop-agrpo also asks this of the prompt's
-    last block_length tokens before the first block; run never stops; forbid never generates the first end token; defer reveals end
-    tokens last; forbid-defer does both.
+    eos_policy: stop leaves rows whose block came out as end tokens alone and fills them; stop-agrpo also asks this of
+    the prompt's last block_length tokens before the first block; run never stops; forbid never generates the first
+    end token; defer reveals end tokens last; forbid-defer does both.
     """
 
     completion_length: int = 16
@@ -78,6 +79,11 @@ class Decoding:
             raise UserError(f"{section}.guidance_scale={self.guidance_scale} is negative; 0 is no guidance.")
 
     def _check_lengths(self, section: str) -> None:
+        if self.schedule == "dream" and self.block_length != self.completion_length:
+            raise UserError(
+                f"{section}.schedule=dream knows no blocks; set {section}.block_length={self.completion_length}, the "
+                "completion length."
+            )
         if self.completion_length % self.block_length:
             raise UserError(
                 f"{section}.block_length={self.block_length} does not divide {section}.completion_length="

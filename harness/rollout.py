@@ -49,6 +49,9 @@ class Rollout:
     num_steps_B: int16, steps the row took, T without an early stop.
     num_steps: T. mask_id: the mask token.
     argmax_BTC: int32, on request: the most probable token of every position that was masked at the step.
+    behaviour_logprob_BC, behaviour_entropy_BC: float32, nats, on request: of the tempered, truncated distribution
+    that was sampled.
+    support_ids_BCk: int32, with them where it was truncated: the tokens kept, -1 in the columns left over.
     forwards: rows times forward passes. flops: of the whole generation. seconds: wall time.
     """
 
@@ -61,6 +64,9 @@ class Rollout:
     num_steps: int
     mask_id: int
     argmax_BTC: Tensor | None = None
+    behaviour_logprob_BC: Tensor | None = None
+    behaviour_entropy_BC: Tensor | None = None
+    support_ids_BCk: Tensor | None = None
     forwards: int = 0
     flops: float = 0.0
     seconds: float = 0.0
@@ -88,6 +94,14 @@ class Rollout:
     def revealed_at(self, step_B: Tensor) -> Tensor:
         """U_s as a bool mask (B, C): the positions that step s revealed."""
         return self.unmask_step_BC == step_B[:, None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutNeeds:
+    """What is recorded beyond the completion. argmax: argmax_BTC. behaviour: the behaviour fields."""
+
+    argmax: bool = False
+    behaviour: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

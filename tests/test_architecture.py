@@ -20,7 +20,19 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 LEAF_FOLDERS = ("tasks", "baselines")
 
 FLOORS = (
-    {"errors", "randomness", "environment", "data", "task", "config", "records", "flops", "rollout", "registry"},
+    {
+        "errors",
+        "randomness",
+        "environment",
+        "data",
+        "task",
+        "decoding",
+        "config",
+        "records",
+        "flops",
+        "rollout",
+        "registry",
+    },
     {"models", "diffusion", "scoring"},
     {"rl", "evaluation", "lm_eval_model", "diagnose"},
     {"runner"},

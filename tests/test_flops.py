@@ -6,10 +6,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness import flops
-from harness.config import Decoding, LoraConfig
+from harness.config import LoraConfig
+from harness.decoding import Decoding
 from harness.diffusion.sampler import generate
 from harness.registry import get_method
-from harness.rollout import Rewards, ScoredRollouts
+from harness.rollout import Rewards, RolloutNeeds, ScoredRollouts
 
 PROMPTS = ["0102030401020304\n", "1000020000300004\n", "4321000000001234\n", "0000000000000001\n"]
 WITHIN = 0.01
@@ -30,13 +31,13 @@ def test_a_hand_counted_forward_pass():
     assert flops.forward(shape, rows=1, length=4, head_positions=3) == 2 * (4 * linear + attention + 3 * head)
 
 
-@pytest.mark.parametrize("early_stop", [True, False])
+@pytest.mark.parametrize("eos_policy", ["stop", "run"])
 @pytest.mark.parametrize("record_argmax", [True, False])
-def test_a_rollout_is_within_one_per_cent_of_torch(random_model, early_stop, record_argmax):
-    decoding = Decoding(completion_length=16, block_length=8, num_steps=6, temperature=1.0, early_stop=early_stop)
+def test_a_rollout_is_within_one_per_cent_of_torch(random_model, eos_policy, record_argmax):
+    decoding = Decoding(completion_length=16, block_length=8, num_steps=6, temperature=1.0, eos_policy=eos_policy)
     prompts = random_model.encode_prompts(PROMPTS)
     rollout, truth = counted(
-        lambda: generate(random_model, prompts, decoding, torch.arange(4), record_argmax=record_argmax)
+        lambda: generate(random_model, prompts, decoding, torch.arange(4), needs=RolloutNeeds(argmax=record_argmax))
     )
     assert rollout.flops == pytest.approx(truth, rel=WITHIN)
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness import registry
-from harness.config import Decoding, EvaluationConfig, ModelConfig, RunConfig, build, parse_settings
+from harness.config import EvaluationConfig, ModelConfig, RunConfig, build, parse_settings
 from harness.data import default_source, parse_source
+from harness.decoding import Decoding
 from harness.errors import UserError
 from harness.records import CHECKPOINT_FOLDER, CONFIG_FILE, EVAL_FILE, write_atomic, write_samples
 

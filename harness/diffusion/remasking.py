@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from torch import Tensor
-
-
-class Remasking(StrEnum):
-    """low_confidence: highest probability of the sampled token first. entropy: lowest entropy first. random: any
-    order."""
-
-    LOW_CONFIDENCE = "low_confidence"
-    ENTROPY = "entropy"
-    RANDOM = "random"
 
 
 def split_by_confidence(confidence_Bn: Tensor, reveal: int) -> tuple[Tensor, Tensor]:

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from harness.config import Decoding
+from harness.decoding import Decoding
 from harness.diffusion.greedy import greedy_completions
 from harness.diffusion.sampler import generate
-from harness.rollout import Prompts
+from harness.rollout import Prompts, RolloutNeeds
 
 
 @pytest.mark.parametrize("case", [0, 1, 2, 3, 5])
@@ -21,12 +21,12 @@ def test_egspo_generation_visits_the_official_states(golden, golden_json, golden
         completion_length=settings["gen_length"],
         block_length=settings["block_length"],
         num_steps=settings["steps"],
-        early_stop=False,
+        eos_policy="run",
     )
     model = golden_model("llada_tiny", end_id=settings["eos_token_id"])
     prompts = Prompts(ids_BP=arrays["prompt_ids"], mask_BP=None)
     rows = prompts.ids_BP.shape[0]
-    rollout = generate(model, prompts, decoding, torch.zeros(rows, dtype=torch.long), record_argmax=True)
+    rollout = generate(model, prompts, decoding, torch.zeros(rows, dtype=torch.long), needs=RolloutNeeds(argmax=True))
     for step in range(settings["steps"] + 1):
         step_B = torch.full((rows,), step)
         assert torch.equal(rollout.state_at(step_B)[0], expected["trajectory_ids"][step])
