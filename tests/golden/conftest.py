@@ -41,10 +41,10 @@ def golden_json() -> Callable[[str], Any]:
 def golden_model() -> Callable[..., DiffusionLM]:
     """Loads a tiny checkpoint; `reference` names the checkpoint of the reference policy."""
 
-    def load(name: str, *, end_id: int = END_ID, reference: str | None = None) -> DiffusionLM:
+    def load(name: str, *, end_ids: tuple[int, ...] = (END_ID,), reference: str | None = None) -> DiffusionLM:
         folder = _existing(f"{name}/config.json").parent
         raw = read_config(folder)
-        special = SpecialTokens(mask_id=raw["mask_token_id"], pad_id=raw["pad_token_id"], end_ids=(end_id,))
+        special = SpecialTokens(mask_id=raw["mask_token_id"], pad_id=raw["pad_token_id"], end_ids=end_ids)
         network = load_transformer(folder, raw, dtype=torch.float32).eval()
         model = DiffusionLM(network, tokenizer=_NoTokenizer(), special=special, name=name)
         if reference is not None:
