@@ -83,13 +83,10 @@ class _Group:
     def propose(self, record_behaviour: bool) -> Proposal:
         forbids = self.decoding.eos_policy in ("forbid", "forbid-defer")
         end_logit_N = categorical.forbid(self.logits_NV, self.special.end_ids[0]) if forbids else None
-        log_normaliser_N = categorical.log_normaliser(self.logits_NV)
-        mask_logit_N = categorical.forbid(self.logits_NV, self.special.mask_id)
         support = self._support()
         token_N = self._sample(support)
         behaviour = self._behaviour(token_N, support) if self._needs_behaviour(record_behaviour) else None
-        self.logits_NV[:, self.special.mask_id] = mask_logit_N
-        logprob_N = self.logits_NV.gather(1, token_N[:, None])[:, 0] - log_normaliser_N
+        logprob_N = self.logits_NV.gather(1, token_N[:, None])[:, 0] - categorical.log_normaliser(self.logits_NV)
         confidence_N = self._confidence(token_N, logprob_N, behaviour, support)
         if end_logit_N is not None:
             self.logits_NV[:, self.special.end_ids[0]] = end_logit_N
@@ -104,15 +101,23 @@ class _Group:
             top_k=self.decoding.top_k,
             top_p=self.decoding.top_p,
             keep_crossing=self.decoding.top_p_keeps_crossing,
+            mask_id=self.special.mask_id,
         )
 
     def _sample(self, support: Support | None) -> Tensor:
+        """A token per position, never the mask token, which everything that is recorded keeps in its normaliser."""
+        mask_id = self.special.mask_id
+        if support is not None and self.token_uniform_N is not None:
+            drawable_Nk = support.logprob_Nk.masked_fill(support.ids_Nk == mask_id, -torch.inf)
+            column_N = categorical.draw(drawable_Nk, self.token_uniform_N, 1.0)
+            return support.ids_Nk.gather(1, column_N[:, None])[:, 0]
+        mask_logit_N = categorical.forbid(self.logits_NV, mask_id)
         if self.token_uniform_N is None:
-            return self.logits_NV.argmax(1)
-        if support is None:
-            return categorical.draw(self.logits_NV, self.token_uniform_N, self.decoding.temperature)
-        column_N = categorical.draw(support.logprob_Nk, self.token_uniform_N, 1.0)
-        return support.ids_Nk.gather(1, column_N[:, None])[:, 0]
+            token_N = self.logits_NV.argmax(1)
+        else:
+            token_N = categorical.draw(self.logits_NV, self.token_uniform_N, self.decoding.temperature)
+        self.logits_NV[:, mask_id] = mask_logit_N
+        return token_N
 
     def _needs_behaviour(self, record: bool) -> bool:
         return record or (self.decoding.ranking == "behaviour" and self.decoding.remasking != "random")

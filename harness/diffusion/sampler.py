@@ -223,8 +223,10 @@ def _leave_finished(
     up."""
     finished_B = torch.zeros(len(rows.index_B), dtype=torch.bool, device=rows.tokens_BL.device)
     if decoding.stops_early:
+        # For a block longer than the prompt, stop-agrpo looks at no token at all, which counts as finished: as
+        # published.
         place = rows.prompt_length + block_end
-        finished_B |= model.is_end(rows.tokens_BL[:, max(0, place - decoding.block_length) : place]).all(1)
+        finished_B |= model.is_end(rows.tokens_BL[:, place - decoding.block_length : place]).all(1)
     if rows.length_B is not None:
         finished_B |= rows.length_B <= block_end
     if not finished_B.any():

@@ -46,7 +46,7 @@ class Trace:
             trace.behaviour_logprob_BC = torch.zeros_like(trace.logprob_BC)
             trace.behaviour_entropy_BC = torch.zeros_like(trace.logprob_BC)
             if decoding.truncated:
-                size = (rows, length, decoding.top_k)
+                size = (rows, length, decoding.top_k + 1)
                 trace.support_ids_BCk = torch.full(size, -1, dtype=torch.int32, device=device)
         return trace
 
