@@ -25,6 +25,7 @@ SCHEDULES = ("constant", "cosine", "linear")
 REWARDS = ("task", "random")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 LORA_TARGETS = ("all", "official-subset")
+QUANTIZATIONS = ("", "nf4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +41,30 @@ class LoraConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """`name` is `tiny`, a folder, or a hub id; `device` is auto, cpu, cuda or cuda:N."""
+    """`name` is `tiny`, a folder, or a hub id; `device` is auto, cpu, cuda or cuda:N.
+
+    adapter: folder or hub id of published low-rank adapters, adapter_subfolder: where in it they lie. With lora.rank 0
+    they are trained on; with lora.rank above 0 they are merged into the weights first. quantization: nf4 keeps the
+    frozen linear layers in 4 bits (QLoRA, arXiv 2305.14314).
+    """
 
     name: str = "tiny"
     dtype: str = "float32"
     device: str = "auto"
     lora: LoraConfig = LoraConfig()
+    adapter: str = ""
+    adapter_subfolder: str = ""
+    quantization: str = ""
+
+    def check(self) -> None:
+        """Raises UserError for values outside their range or at odds with each other."""
+        require_choice("model.dtype", self.dtype, DTYPES)
+        require_choice("model.lora.targets", self.lora.targets, LORA_TARGETS)
+        require_choice("model.quantization", self.quantization, QUANTIZATIONS)
+        if self.adapter_subfolder and not self.adapter:
+            raise UserError(f"model.adapter_subfolder={self.adapter_subfolder!r} needs model.adapter.")
+        if self.quantization and self.adapter and self.lora.rank:
+            raise UserError("model.adapter cannot be merged into 4-bit weights; run harness export --merge first.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +165,9 @@ class RunConfig:
             if value < 0:
                 raise UserError(f"budget.{name}={value} is negative; 0 means no limit.")
         require_choice("reward", self.reward, REWARDS)
-        require_choice("model.dtype", self.model.dtype, DTYPES)
-        require_choice("model.lora.targets", self.model.lora.targets, LORA_TARGETS)
+        self.model.check()
+        if self.model.quantization and not (self.model.lora.rank or self.model.adapter):
+            raise UserError("model.quantization=nf4 freezes all weights; set model.lora.rank above 0.")
         require_choice("optimizer.schedule", self.optimizer.schedule, SCHEDULES)
         require_positive("optimizer", learning_rate=self.optimizer.learning_rate)
         require_positive("evaluation", items=self.evaluation.items, batch_size=self.evaluation.batch_size)

@@ -35,6 +35,7 @@ from harness.records import (
 from harness.task import Example, Task
 
 if TYPE_CHECKING:
+    from harness.models.adapter import DiffusionLM
     from harness.rl.method import Method
     from harness.rl.trainer import Event
 
@@ -139,10 +140,13 @@ def with_data_sources(resolved: Resolved) -> Resolved:
     return dataclasses.replace(resolved, config=config, provenance=provenance)
 
 
-def execute(planned: PlannedRun, on_event: Callable[[Event], None]) -> None:
+def execute(
+    planned: PlannedRun, on_event: Callable[[Event], None], on_warning: Callable[[str], None] = lambda text: None
+) -> None:
     """Trains, evaluates and records the planned run; goes on where an earlier attempt stopped.
 
-    Raises UserError where the folder cannot be written or training diverges; the run's status then says so.
+    on_warning is told what looks wrong about the model. Raises UserError where the folder cannot be written or training
+    diverges; the run's status then says so.
     """
     from harness.models.checkpoints import load_model
     from harness.randomness import stream_seed
@@ -151,8 +155,10 @@ def execute(planned: PlannedRun, on_event: Callable[[Event], None]) -> None:
     config = planned.resolved.config
     train, items = load_examples(planned)
     model = load_model(config.model, task=config.task, seed=stream_seed(config.seed, "lora"))
+    for warning in model.warnings:
+        on_warning(warning)
     with run_folder(planned):
-        write_description(planned, model.fingerprint, str(model.device), train, items)
+        write_description(planned, model, train, items)
         trainer = Trainer(
             config,
             method=planned.method,
@@ -217,7 +223,7 @@ def clear(folder: Path) -> None:
 
 
 def write_description(
-    planned: PlannedRun, fingerprint: str, device: str, train: Sequence[Example], items: Sequence[Example]
+    planned: PlannedRun, model: DiffusionLM, train: Sequence[Example], items: Sequence[Example]
 ) -> None:
     """config.yaml, environment.json and the status `running`."""
     from harness.environment import describe
@@ -230,9 +236,10 @@ def write_description(
         "provenance": dict(resolved.provenance),
     }
     write_atomic(planned.folder / CONFIG_FILE, yaml.safe_dump(description, sort_keys=True))
-    environment = describe(device) | {
+    environment = describe(str(model.device)) | {
         "dtype": resolved.config.model.dtype,
-        "weights": fingerprint,
+        "weights": model.fingerprint,
+        "warnings": list(model.warnings),
         "data": {
             "train": {"source": planned.train_source.label, "items": len(train), "sha256": _fingerprint(train)},
             "test": {"source": planned.test_source.label, "items": len(items), "sha256": _fingerprint(items)},

@@ -45,6 +45,7 @@ SUBCOMMANDS = (
     Subcommand(name="report", module="harness.cli.report", function="report"),
     Subcommand(name="list", module="harness.cli.list", function="list_runs"),
     Subcommand(name="sft", module="harness.cli.sft", function="sft"),
+    Subcommand(name="export", module="harness.cli.export", function="export"),
 )
 
 

@@ -119,10 +119,10 @@ def test_a_failing_cell_does_not_stop_the_others_and_is_named_at_the_end(tmp_pat
 
     original = command.execute
 
-    def fail_for_seed_one(planned, on_event):
+    def fail_for_seed_one(planned, *arguments):
         if planned.identity.seed == 1:
             raise UserError("seed one is cursed")
-        original(planned, on_event)
+        original(planned, *arguments)
 
     monkeypatch.setattr(command, "execute", fail_for_seed_one)
     assert run(tmp_path, "--seed", "0,1,2", "--budget", "updates=1") == 1
