@@ -53,7 +53,7 @@ SHAPES = {
 
 
 def make_model(shape: BenchShape, device: str) -> tuple[DiffusionLM, Prompts]:
-    """A model with random weights on the device, and random prompts."""
+    """A model with random weights on the device, and random prompts; the same ones each time."""
     config = LlamaConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
@@ -65,7 +65,8 @@ def make_model(shape: BenchShape, device: str) -> tuple[DiffusionLM, Prompts]:
         use_cache=False,
         is_causal=False,
     )
-    with torch.device(device):
+    with torch.device(device), torch.random.fork_rng():
+        torch.manual_seed(0)
         previous = torch.get_default_dtype()
         torch.set_default_dtype(shape.dtype)
         network = LlamaForCausalLM(config).eval()
