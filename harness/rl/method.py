@@ -84,9 +84,14 @@ class LossOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutNeeds:
-    """What a method wants recorded beyond the completion."""
+    """What a method wants recorded beyond the completion.
+
+    argmax: the most probable token of every masked position. behaviour: log-probabilities, entropies and supports of
+    the tempered, truncated distribution that was sampled.
+    """
 
     argmax: bool = False
+    behaviour: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
