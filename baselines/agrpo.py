@@ -162,15 +162,27 @@ class Agrpo(Method):
 
 def draw_steps(rollout: Rollout, is_end_BC: Tensor, uniform_BM: Tensor, config: AgrpoConfig) -> Steps:
     """Steps among those up to the last that reveals a real token, with their importance weights."""
-    last_B = step_selection.last_real_step(rollout.unmask_step_BC, is_end_BC, rollout.num_steps)
-    last_B = torch.minimum(last_B, rollout.num_steps_B.long() - 1)
+    last_B = last_step(rollout, is_end_BC)
     if config.importance == "uniform":
         step_BM = step_selection.uniform_steps(uniform_BM, last_B)
         return Steps(step_BM=step_BM, importance_BM=torch.ones_like(uniform_BM))
-    entropy_BC = sampled_entropy(rollout).double()
-    probability_BT = step_selection.entropy_probabilities(entropy_BC, rollout.unmask_step_BC, last_B, rollout.num_steps)
+    probability_BT = draw_probabilities(rollout, is_end_BC)
     step_BM = step_selection.steps_by_probability(uniform_BM, probability_BT)
-    return Steps(step_BM=step_BM, importance_BM=1 / (last_B[:, None] + 1) / probability_BT.gather(1, step_BM))
+    uniform_B1 = 1 / (last_B[:, None].double() + 1)
+    return Steps(step_BM=step_BM, importance_BM=uniform_B1 / probability_BT.gather(1, step_BM))
+
+
+def draw_probabilities(rollout: Rollout, is_end_BC: Tensor) -> Tensor:
+    """p(s) (B, T), float64, of entropy importance sampling."""
+    return step_selection.entropy_probabilities(
+        sampled_entropy(rollout).double(), rollout.unmask_step_BC, last_step(rollout, is_end_BC), rollout.num_steps
+    )
+
+
+def last_step(rollout: Rollout, is_end_BC: Tensor) -> Tensor:
+    """The last step (B,) that reveals a token which is no end token, within the steps that the row took."""
+    last_B = step_selection.last_real_step(rollout.unmask_step_BC, is_end_BC, rollout.num_steps)
+    return torch.minimum(last_B, rollout.num_steps_B.long() - 1)
 
 
 def sampled_logprob(rollout: Rollout) -> Tensor:

@@ -148,6 +148,12 @@ class Egspo(Method):
         """Chooses the steps, computes their advantages, and cuts the rollout into slots."""
         rollout = scored.rollout
         step_BK = select_steps(rollout, policy.is_end(rollout.completion_ids_BC), self.config, generator)
+        return self.prepare_chosen(scored, policy, score, step_BK)
+
+    def prepare_chosen(
+        self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, step_BK: Tensor
+    ) -> Prepared:
+        """The updates from given steps (B, K) in slot order, -1 where a row has fewer."""
         advantage_BK, greedy = self._advantages(scored, policy, score, step_BK)
         columns = zip(step_BK.unbind(1), advantage_BK.unbind(1), strict=True)
         slots = [self._slot(scored, step_B, advantage_B) for step_B, advantage_B in columns]
