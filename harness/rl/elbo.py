@@ -14,7 +14,7 @@ from harness.rl.logprob import chosen_logprob, guided_logits, without_gradient
 
 def evenly_spaced_counts(num_inputs: int, length: int, start: int) -> Tensor:
     """ESPO (2512.03759): how many of `length` tokens each input masks (N,): an evenly spaced grid on 0..length that
-    begins at `start` and wraps around. With a uniform start in 0..length every count is nearly uniform."""
+    begins at `start` and wraps around. With a uniform start every count is uniform, but for halves, rounded to even."""
     grid_N = start + torch.arange(num_inputs, dtype=torch.float64) * ((length + 1) / num_inputs)
     return grid_N.round().long() % (length + 1)
 
