@@ -38,7 +38,7 @@ def bare_forward(model: DiffusionLM, prompts: Prompts, decoding: Decoding) -> No
     for step in range(decoding.num_steps):
         first = prompt_length + step // per_block * decoding.block_length
         hidden_BLd = model.hidden(tokens_BL, mask_BL)
-        model.head(hidden_BLd[:, first : first + decoding.block_length])
+        model.head(hidden_BLd[:, first : first + decoding.block_length].flatten(0, 1))
 
 
 @torch.no_grad()

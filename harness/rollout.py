@@ -1,7 +1,8 @@
 """Tensor records of generation. A whole trajectory is kept as (completion, unmask_step), never as copies of the
 sequence.
 
-Axes: B rows (completions, prompt-major), P prompt tokens, C completion tokens, L = P + C, T steps, K selected steps.
+Axes: B rows (completions, prompt-major), P prompt tokens, C completion tokens, L = P + C, T steps, K selected steps,
+k tokens of a support.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ class Rollout:
     num_steps_B: int16, steps the row took, T without an early stop.
     num_steps: T. mask_id: the mask token.
     argmax_BTC: int32, on request: the most probable token of every position that was masked at the step.
-    behaviour_logprob_BC, behaviour_entropy_BC: float32, nats, on request: of the tempered, truncated distribution
-    that was sampled.
-    support_ids_BCk: int32, with them where it was truncated: the tokens kept, -1 in the columns left over.
+    behaviour_logprob_BC, behaviour_entropy_BC: float32, on request, nats: as logprob_BC and entropy_BC, but of the
+    tempered and truncated distribution that was sampled. support_ids_BCk: int32, the tokens that truncation kept,
+    padded with -1; None where nothing is truncated. temperature: of that distribution.
     forwards: rows times forward passes. flops: of the whole generation. seconds: wall time.
     """
 
@@ -67,6 +68,7 @@ class Rollout:
     behaviour_logprob_BC: Tensor | None = None
     behaviour_entropy_BC: Tensor | None = None
     support_ids_BCk: Tensor | None = None
+    temperature: float = 1.0
     forwards: int = 0
     flops: float = 0.0
     seconds: float = 0.0

@@ -49,6 +49,8 @@ def builtin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(registry, "_included", [])
     monkeypatch.setattr(registry, "_registered", {})
     registry._entries.cache_clear()
+    for name in [name for name in sys.modules if name.startswith("harness_leaf.")]:
+        monkeypatch.delitem(sys.modules, name)
     before = set(sys.modules)
     yield root
     registry._entries.cache_clear()

@@ -44,6 +44,7 @@ SUBCOMMANDS = (
     Subcommand(name="eval", module="harness.cli.eval", function="evaluate"),
     Subcommand(name="report", module="harness.cli.report", function="report"),
     Subcommand(name="list", module="harness.cli.list", function="list_runs"),
+    Subcommand(name="diagnose", module="harness.cli.diagnose", function="diagnose"),
     Subcommand(name="sft", module="harness.cli.sft", function="sft"),
     Subcommand(name="export", module="harness.cli.export", function="export"),
 )

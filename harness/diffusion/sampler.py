@@ -69,7 +69,7 @@ def generate(
         if end < decoding.completion_length:
             rows = _leave_finished(model, decoding, rows, trace, block_end=end, step=step)
     seconds = time.perf_counter() - start
-    return trace.rollout(prompts, num_steps=decoding.num_steps, mask_id=mask_id, seconds=seconds)
+    return trace.rollout(prompts, decoding, mask_id=mask_id, seconds=seconds)
 
 
 @dataclass

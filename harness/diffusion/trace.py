@@ -75,13 +75,15 @@ class Trace:
         self.completion_BC[rows_b, from_position:] = filler
         self.num_steps_B[rows_b] = step
 
-    def rollout(self, prompts: Prompts, *, num_steps: int, mask_id: int, seconds: float) -> Rollout:
+    def rollout(self, prompts: Prompts, decoding: Decoding, *, mask_id: int, seconds: float) -> Rollout:
         """The finished record."""
         recorded = {name: value for name, value in vars(self).items() if name != "completion_BC"}
         return Rollout(
             prompts=prompts,
             completion_ids_BC=self.completion_BC,
-            num_steps=num_steps,
+            num_steps=decoding.num_steps,
+            # Greedy decoding is asked of the untempered distribution.
+            temperature=decoding.temperature or 1.0,
             mask_id=mask_id,
             seconds=seconds,
             **recorded,

@@ -56,6 +56,10 @@ class MaskedPredictor(nn.Module):
         super().__init__()
         self.model = model
         self.shift = shift
+        # transformers freezes the padding token's embedding; here that token also ends completions, and has to learn.
+        for module in model.modules():
+            if isinstance(module, nn.Embedding):
+                module.padding_idx = None
 
     @property
     def transformer(self) -> PreTrainedModel:

@@ -38,6 +38,11 @@ def leave_one_out_mean(value_B: Tensor, group_size: int) -> Tensor:
     return ((grouped.sum(1, keepdim=True) - grouped) / (group_size - 1)).flatten()
 
 
+def group_std(value_B: Tensor, group_size: int) -> Tensor:
+    """Standard deviation over the group, divisor G - 1; (B,), equal within a group."""
+    return value_B.unflatten(0, (-1, group_size)).std(1).repeat_interleave(group_size, 0)
+
+
 def zero_variance_groups(reward_B: Tensor, group_size: int) -> Tensor:
     """Fraction of groups whose rewards are all equal: they carry no signal under a group baseline. Scalar."""
     grouped = reward_B.unflatten(0, (-1, group_size))
