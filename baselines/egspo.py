@@ -21,25 +21,25 @@ import torch
 from torch import Tensor
 
 from harness import flops
-from harness.config import Decoding
+from harness.decoding import Decoding
 from harness.diffusion.greedy import GreedyCompletions, cheaper_while_sampling, greedy_completions
 from harness.errors import UserError, unknown_choice
 from harness.models.adapter import DiffusionLM
 from harness.registry import method
 from harness.rl import step_selection
-from harness.rl.advantages import group_mean, leave_one_out_mean, stepwise_returns
+from harness.rl.advantages import centre_in_group, leave_one_out_mean, stepwise_returns
+from harness.rl.logprob import chosen_logprob
 from harness.rl.method import (
     LossOutput,
     LossPart,
     Method,
     Prepared,
-    RolloutNeeds,
     ScoreFunction,
     UpdateBatch,
     score_rows,
 )
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, exact_kl, k3
-from harness.rollout import Rewards, Rollout, ScoredRollouts
+from harness.rollout import Rewards, Rollout, RolloutNeeds, ScoredRollouts
 
 CHOICES = {
     "selection": ("entropy", "uniform", "random", "random-official"),
@@ -147,6 +147,12 @@ class Egspo(Method):
         """Chooses the steps, computes their advantages, and cuts the rollout into slots."""
         rollout = scored.rollout
         step_BK = select_steps(rollout, policy.is_end(rollout.completion_ids_BC), self.config, generator)
+        return self.prepare_chosen(scored, policy, score, step_BK)
+
+    def prepare_chosen(
+        self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, step_BK: Tensor
+    ) -> Prepared:
+        """The updates from given steps (B, K) in slot order, -1 where a row has fewer."""
         advantage_BK, greedy = self._advantages(scored, policy, score, step_BK)
         columns = zip(step_BK.unbind(1), advantage_BK.unbind(1), strict=True)
         slots = [self._slot(scored, step_B, advantage_B) for step_B, advantage_B in columns]
@@ -201,10 +207,8 @@ class Egspo(Method):
     def _slot(self, scored: ScoredRollouts, step_B: Tensor, advantage_B: Tensor) -> Slot:
         """Gathers what the loss needs of the states step_B; rows without a k-th step have weight 0."""
         rollout = scored.rollout
-        revealed_BC = rollout.revealed_at(step_B)
-        width = max(1, int(revealed_BC.sum(1).max()))
-        position_Bn = revealed_BC.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
-        is_revealed_Bn = revealed_BC.gather(1, position_Bn)
+        revealed = step_selection.revealed_positions(rollout, step_B)
+        position_Bn, is_revealed_Bn = revealed.position_Bn, revealed.is_revealed_Bn
         tokens_BL, mask_BL = rollout.state_at(step_B.clamp_min(0))
         prompt_length = tokens_BL.shape[1] - rollout.completion_length
         tokens_per_step = rollout.completion_length / rollout.num_steps if self.config.aggregation == "sum" else 1.0
@@ -212,7 +216,7 @@ class Egspo(Method):
             tokens_BL=tokens_BL,
             mask_BL=mask_BL,
             position_Bn=position_Bn + prompt_length,
-            target_Bn=rollout.completion_ids_BC.gather(1, position_Bn),
+            target_Bn=revealed.target_Bn,
             is_revealed_Bn=is_revealed_Bn,
             old_logprob_B=aggregate(rollout.logprob_BC.gather(1, position_Bn), is_revealed_Bn, self.config.aggregation),
             advantage_B=advantage_B.to(rollout.logprob_BC.dtype),
@@ -287,7 +291,7 @@ def plain_advantages(final_B: Tensor, step_BK: Tensor, group_size: int, baseline
     final_BK = final_B[:, None].expand_as(step_BK)
     match baseline:
         case "rank":
-            return final_BK - group_mean(final_BK, group_size, step_BK >= 0)
+            return centre_in_group(final_BK, group_size, step_BK >= 0)
         case "step":
             return final_BK - leave_one_out_mean(final_B, group_size)[:, None]
         case _:
@@ -300,13 +304,13 @@ def stepwise_advantages(
     """EGSPO-SA with the baseline at equal rank, or none; (B, K)."""
     lambda_ = config.stepwise_lambda
     if config.stepwise_after_baseline:
-        centred_B1 = (final_B - group_mean(final_B[:, None], group_size)[:, 0])[:, None]
+        centred_B1 = centre_in_group(final_B[:, None], group_size)
         advantage_BK = centred_B1 + lambda_ * (final_B[:, None] - greedy_BK)
         return advantage_BK / (1 + lambda_) if config.normalize_returns else advantage_BK
     returns_BK = stepwise_returns(final_B, greedy_BK, lambda_, normalize=config.normalize_returns)
     if config.baseline == "none":
         return returns_BK
-    return returns_BK - group_mean(returns_BK, group_size, valid_BK)
+    return centre_in_group(returns_BK, group_size, valid_BK)
 
 
 def group_steps(step_BK: Tensor, group_size: int) -> Tensor:
@@ -322,11 +326,6 @@ def same_step_advantages(final_B: Tensor, greedy_BM: Tensor, group_size: int, co
     own_NGK = torch.diagonal(returns_NOGK, dim1=1, dim2=2).movedim(-1, 1)
     others_NGK = (returns_NOGK.sum(1) - own_NGK) / (group_size - 1)
     return (own_NGK - others_NGK).flatten(0, 1)
-
-
-def chosen_logprob(logits_BnV: Tensor, target_Bn: Tensor) -> Tensor:
-    """Untempered log-probability (B, n) of the target tokens, nats."""
-    return logits_BnV.log_softmax(-1).gather(-1, target_Bn[:, :, None])[:, :, 0]
 
 
 def aggregate(value_Bn: Tensor, is_revealed_Bn: Tensor, aggregation: str) -> Tensor:

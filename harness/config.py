@@ -18,15 +18,16 @@ from typing import Any
 
 import yaml
 
-from harness.errors import UserError, unknown_choice
+from harness.decoding import Decoding
+from harness.errors import UserError, require_choice, require_positive, unknown_choice
 
-REMASKING = ("low_confidence", "random", "entropy")
 SCHEDULES = ("constant", "cosine", "linear")
 PROFILES = ("official", "agrpo", "espo", "correctness")
 """Training rewards: of EGSPO and d1, of AGRPO, of ESPO, and 1 for a right answer and 0 for any other."""
 REWARDS = ("task", "random", *PROFILES)
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 LORA_TARGETS = ("all", "official-subset")
+QUANTIZATIONS = ("", "nf4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +43,30 @@ class LoraConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """`name` is `tiny`, a folder, or a hub id; `device` is auto, cpu, cuda or cuda:N."""
+    """`name` is `tiny`, a folder, or a hub id; `device` is auto, cpu, cuda or cuda:N.
+
+    adapter: folder or hub id of published low-rank adapters, adapter_subfolder: where in it they lie. With lora.rank 0
+    they are trained on; with lora.rank above 0 they are merged into the weights first. quantization: nf4 keeps the
+    frozen linear layers in 4 bits (QLoRA, arXiv 2305.14314).
+    """
 
     name: str = "tiny"
     dtype: str = "float32"
     device: str = "auto"
     lora: LoraConfig = LoraConfig()
+    adapter: str = ""
+    adapter_subfolder: str = ""
+    quantization: str = ""
+
+    def check(self) -> None:
+        """Raises UserError for values outside their range or at odds with each other."""
+        require_choice("model.dtype", self.dtype, DTYPES)
+        require_choice("model.lora.targets", self.lora.targets, LORA_TARGETS)
+        require_choice("model.quantization", self.quantization, QUANTIZATIONS)
+        if self.adapter_subfolder and not self.adapter:
+            raise UserError(f"model.adapter_subfolder={self.adapter_subfolder!r} needs model.adapter.")
+        if self.quantization and self.adapter and self.lora.rank:
+            raise UserError("model.adapter cannot be merged into 4-bit weights; run harness export --merge first.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,44 +75,6 @@ class DataConfig:
 
     test: str = ""
     train: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decoding:
-    """How completions are generated.
-
-    completion_length: C, tokens. block_length: tokens per semi-autoregressive block; divides C. num_steps: T,
-    unmasking steps over the whole completion. temperature: 0 is greedy. remasking: which masked position is revealed
-    next.
-    early_stop: rows whose block came out as end-of-text alone are filled up and not computed further.
-    """
-
-    completion_length: int = 16
-    block_length: int = 16
-    num_steps: int = 8
-    temperature: float = 0.0
-    remasking: str = "low_confidence"
-    early_stop: bool = True
-
-    def check(self, section: str) -> None:
-        """Raises UserError for lengths that do not fit each other."""
-        _positive(
-            section, completion_length=self.completion_length, block_length=self.block_length, num_steps=self.num_steps
-        )
-        if self.completion_length % self.block_length:
-            raise UserError(
-                f"{section}.block_length={self.block_length} does not divide {section}.completion_length="
-                f"{self.completion_length}; choose a divisor."
-            )
-        blocks = self.completion_length // self.block_length
-        if not blocks <= self.num_steps <= self.completion_length:
-            raise UserError(
-                f"{section}.num_steps={self.num_steps} must lie between the number of blocks ({blocks}) "
-                f"and the completion length ({self.completion_length})."
-            )
-        if self.temperature < 0:
-            raise UserError(f"{section}.temperature={self.temperature} is negative; 0 is greedy, 1 samples the model.")
-        _one_of(f"{section}.remasking", self.remasking, REMASKING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +155,7 @@ class RunConfig:
         """Raises UserError for values outside their range or at odds with each other."""
         self.rollout.check("rollout")
         self.evaluation.decoding.check("evaluation.decoding")
-        _positive("train", batch_size=self.train.batch_size, group_size=self.train.group_size)
+        require_positive("train", batch_size=self.train.batch_size, group_size=self.train.group_size)
         if self.train.batch_size % self.train.group_size:
             raise UserError(
                 f"train.group_size={self.train.group_size} does not divide the global train.batch_size="
@@ -185,13 +166,14 @@ class RunConfig:
         for name, value in dataclasses.asdict(self.budget).items():
             if value < 0:
                 raise UserError(f"budget.{name}={value} is negative; 0 means no limit.")
-        _one_of("reward", self.reward, REWARDS)
-        _one_of("model.dtype", self.model.dtype, DTYPES)
-        _one_of("model.lora.targets", self.model.lora.targets, LORA_TARGETS)
-        _one_of("optimizer.schedule", self.optimizer.schedule, SCHEDULES)
-        _positive("optimizer", learning_rate=self.optimizer.learning_rate)
-        _positive("evaluation", items=self.evaluation.items, batch_size=self.evaluation.batch_size)
-        _positive("train", checkpoint_every=self.train.checkpoint_every)
+        require_choice("reward", self.reward, REWARDS)
+        self.model.check()
+        if self.model.quantization and not (self.model.lora.rank or self.model.adapter):
+            raise UserError("model.quantization=nf4 freezes all weights; set model.lora.rank above 0.")
+        require_choice("optimizer.schedule", self.optimizer.schedule, SCHEDULES)
+        require_positive("optimizer", learning_rate=self.optimizer.learning_rate)
+        require_positive("evaluation", items=self.evaluation.items, batch_size=self.evaluation.batch_size)
+        require_positive("train", checkpoint_every=self.train.checkpoint_every)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, the method's options beside its name, as in a recipe."""
@@ -387,14 +369,3 @@ def _yaml(text: str, what: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"{what} is not YAML: {str(error).splitlines()[0]}.") from error
-
-
-def _positive(section: str, **values: float) -> None:
-    for name, value in values.items():
-        if value <= 0:
-            raise UserError(f"{section}.{name}={value} must be above 0.")
-
-
-def _one_of(key: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise unknown_choice(key, value, choices)

@@ -17,3 +17,16 @@ def unknown_choice(kind: str, value: str, choices: Iterable[str], *, fix: str = 
     hint = f" Did you mean '{near[0]}'?" if near else ""
     listed = ", ".join(names) if names else "none"
     return UserError(f"Unknown {kind} '{value}'.{hint} Choices: {listed}.{' ' + fix if fix else ''}")
+
+
+def require_positive(section: str, **values: float) -> None:
+    """Raises UserError for the first value that is not above 0."""
+    for name, value in values.items():
+        if value <= 0:
+            raise UserError(f"{section}.{name}={value} must be above 0.")
+
+
+def require_choice(key: str, value: str, choices: Iterable[str]) -> None:
+    """Raises UserError where `value` is not one of `choices`."""
+    if value not in choices:
+        raise unknown_choice(key, value, choices)

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 BLOCK_INPUT_PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+HEAD = "lm_head"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelShape:
-    """Sizes of a Llama or Qwen2 trunk. lora_ranks: projection name to adapter rank; empty trains all weights."""
+    """Sizes of a Llama or Qwen2 trunk. lora_ranks: projection name (or lm_head) to adapter rank; empty trains all
+    weights."""
 
     layers: int
     hidden: int
@@ -67,12 +69,16 @@ def backward(shape: ModelShape, *, rows: int, length: int, head_positions: int) 
         block += 2 * tokens * (inputs * outputs + 2 * rank * (inputs + outputs))
         if name in BLOCK_INPUT_PROJECTIONS:
             unasked += 2 * tokens * (inputs * outputs + rank * inputs)
-    return shape.layers * block - unasked + head(shape, head_positions)
+    return shape.layers * block - unasked + head(shape, head_positions) + _head_adapter(shape, head_positions)
 
 
 def head(shape: ModelShape, positions: int) -> float:
-    """FLOPs of the output layer at `positions` positions."""
-    return 2.0 * positions * shape.hidden * shape.vocabulary
+    """FLOPs of the output layer at `positions` positions, its adapter included."""
+    return 2.0 * positions * shape.hidden * shape.vocabulary + _head_adapter(shape, positions)
+
+
+def _head_adapter(shape: ModelShape, positions: int) -> float:
+    return 2.0 * positions * _rank(shape, HEAD) * (shape.hidden + shape.vocabulary)
 
 
 def update(shape: ModelShape, *, rows: int, length: int, head_positions: int, reference: bool) -> float:

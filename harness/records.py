@@ -230,12 +230,15 @@ def read_status(folder: Path) -> RunStatus | None:
         return None
     try:
         data = json.loads(path.read_text())
-        status = RunStatus(**data)
-    except (ValueError, TypeError) as error:
+        schema = data["schema"]
+    except (ValueError, TypeError, KeyError) as error:
         raise RecordError(f"{STATUS_FILE} is damaged: {error}") from error
-    if status.schema != SCHEMA_VERSION:
-        raise RecordError(f"{STATUS_FILE} has schema {status.schema}, this version reads {SCHEMA_VERSION}")
-    return status
+    if schema != SCHEMA_VERSION:
+        raise RecordError(f"{STATUS_FILE} has schema {schema}, this version reads {SCHEMA_VERSION}")
+    try:
+        return RunStatus(**data)
+    except TypeError as error:
+        raise RecordError(f"{STATUS_FILE} is damaged: {error}") from error
 
 
 def write_status(folder: Path, status: RunStatus) -> None:

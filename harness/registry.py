@@ -221,10 +221,9 @@ def _load(path: Path) -> str:
 
 
 def _module_name(path: Path) -> str:
-    folder = path.parent.name
-    if path.parent in _included:
-        folder += "_" + hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]
-    return f"harness_leaf.{folder}.{path.stem}"
+    """Files of one name in two folders are two modules."""
+    folder = hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]
+    return f"harness_leaf.{path.parent.name}_{folder}.{path.stem}"
 
 
 def _place(error: Exception, path: Path) -> str:

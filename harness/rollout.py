@@ -1,7 +1,8 @@
 """Tensor records of generation. A whole trajectory is kept as (completion, unmask_step), never as copies of the
 sequence.
 
-Axes: B rows (completions, prompt-major), P prompt tokens, C completion tokens, L = P + C, T steps, K selected steps.
+Axes: B rows (completions, prompt-major), P prompt tokens, C completion tokens, L = P + C, T steps, K selected steps,
+k tokens of a support.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ class Rollout:
     num_steps_B: int16, steps the row took, T without an early stop.
     num_steps: T. mask_id: the mask token.
     argmax_BTC: int32, on request: the most probable token of every position that was masked at the step.
+    behaviour_logprob_BC, behaviour_entropy_BC: float32, on request, nats: as logprob_BC and entropy_BC, but of the
+    tempered and truncated distribution that was sampled. support_ids_BCk: int32, the tokens that truncation kept,
+    padded with -1; None where nothing is truncated. temperature: of that distribution.
     forwards: rows times forward passes. flops: of the whole generation. seconds: wall time.
     """
 
@@ -61,6 +65,10 @@ class Rollout:
     num_steps: int
     mask_id: int
     argmax_BTC: Tensor | None = None
+    behaviour_logprob_BC: Tensor | None = None
+    behaviour_entropy_BC: Tensor | None = None
+    support_ids_BCk: Tensor | None = None
+    temperature: float = 1.0
     forwards: int = 0
     flops: float = 0.0
     seconds: float = 0.0
@@ -91,9 +99,17 @@ class Rollout:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RolloutNeeds:
+    """What is recorded beyond the completion. argmax: argmax_BTC. behaviour: the behaviour fields."""
+
+    argmax: bool = False
+    behaviour: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rewards:
-    """Rewards of B completions. total_B: weighted sum; parts: name to unweighted (B,), `correctness` the answer's
-    own."""
+    """Rewards of B completions, float64. total_B: weighted sum; parts: name to unweighted (B,), `correctness` the
+    answer's own."""
 
     total_B: Tensor
     parts: Mapping[str, Tensor]

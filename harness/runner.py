@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from harness import registry
-from harness.config import PROFILES, Resolved, load_recipe, resolve
-from harness.data import DataSource, default_source, parse_source, sha256_of_text
+from harness.config import PROFILES, DataConfig, Resolved, load_recipe, resolve
+from harness.data import DATA_VARIABLE, DataSource, default_source, parse_source, sha256_of_text
 from harness.errors import UserError
 from harness.records import (
     CONFIG_FILE,
@@ -34,6 +35,7 @@ from harness.records import (
 from harness.task import Example, Task, TaskOptions
 
 if TYPE_CHECKING:
+    from harness.models.adapter import DiffusionLM
     from harness.rl.method import Method
     from harness.rl.trainer import Event
 
@@ -99,11 +101,11 @@ def plan(request: RunRequest) -> PlannedRun:
         recipe_tree=load_recipe(recipe, method=method_name, task=task_name, folder=registry.recipes_folder()),
         overrides=overrides,
     )
+    resolved = with_data_sources(resolved)
     config = resolved.config
     method = method_class(config=method_class.Config(**config.method.options))
     method.check(config.rollout)
-    test_source = parse_source(config.data.test or default_source(tiny=config.model.name == TINY))
-    train_source = parse_source(config.data.train) if config.data.train else test_source
+    test_source, train_source = parse_source(config.data.test), parse_source(config.data.train)
     identity = RunIdentity(
         task=task_name,
         method=method_name,
@@ -133,10 +135,25 @@ def plan(request: RunRequest) -> PlannedRun:
     )
 
 
-def execute(planned: PlannedRun, on_event: Callable[[Event], None]) -> None:
+def with_data_sources(resolved: Resolved) -> Resolved:
+    """Writes the default data sources into the configuration, so that the record names them."""
+    data = resolved.config.data
+    test = data.test or default_source(tiny=resolved.config.model.name == TINY)
+    filled = DataConfig(test=test, train=data.train or test)
+    provenance = dict(resolved.provenance)
+    if not data.test and test == os.environ.get(DATA_VARIABLE):
+        provenance["data.test"] = "command line"
+    config = dataclasses.replace(resolved.config, data=filled)
+    return dataclasses.replace(resolved, config=config, provenance=provenance)
+
+
+def execute(
+    planned: PlannedRun, on_event: Callable[[Event], None], on_warning: Callable[[str], None] = lambda text: None
+) -> None:
     """Trains, evaluates and records the planned run; goes on where an earlier attempt stopped.
 
-    Raises UserError where the folder cannot be written or training diverges; the run's status then says so.
+    on_warning is told what looks wrong about the model. Raises UserError where the folder cannot be written or training
+    diverges; the run's status then says so.
     """
     from harness.models.checkpoints import load_model
     from harness.randomness import stream_seed
@@ -146,8 +163,10 @@ def execute(planned: PlannedRun, on_event: Callable[[Event], None]) -> None:
     train, items = load_examples(planned)
     planned.task.prepare()
     model = load_model(config.model, task=config.task, seed=stream_seed(config.seed, "lora"))
+    for warning in model.warnings:
+        on_warning(warning)
     with run_folder(planned):
-        write_description(planned, model.fingerprint, str(model.device), train, items)
+        write_description(planned, model, train, items)
         trainer = Trainer(
             config,
             method=planned.method,
@@ -212,7 +231,7 @@ def clear(folder: Path) -> None:
 
 
 def write_description(
-    planned: PlannedRun, fingerprint: str, device: str, train: Sequence[Example], items: Sequence[Example]
+    planned: PlannedRun, model: DiffusionLM, train: Sequence[Example], items: Sequence[Example]
 ) -> None:
     """config.yaml, environment.json and the status `running`."""
     from harness.environment import describe
@@ -225,9 +244,10 @@ def write_description(
         "provenance": dict(resolved.provenance),
     }
     write_atomic(planned.folder / CONFIG_FILE, yaml.safe_dump(description, sort_keys=True))
-    environment = describe(device) | {
+    environment = describe(str(model.device)) | {
         "dtype": resolved.config.model.dtype,
-        "weights": fingerprint,
+        "weights": model.fingerprint,
+        "warnings": list(model.warnings),
         "data": {
             "train": {"source": planned.train_source.label, "items": len(train), "sha256": _fingerprint(train)},
             "test": {"source": planned.test_source.label, "items": len(items), "sha256": _fingerprint(items)},

@@ -74,14 +74,15 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Reward:
-    """The training reward of one completion: the sum of its named parts. `correctness` is the answer's own."""
+    """The training reward of one completion. total: what training maximises. parts: as in Score."""
 
+    total: float
     parts: Mapping[str, float]
 
-    @property
-    def total(self) -> float:
-        """What training maximises."""
-        return sum(self.parts.values())
+    @classmethod
+    def of(cls, parts: Mapping[str, float]) -> Reward:
+        """The sum of the parts."""
+        return cls(total=sum(parts.values()), parts=parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +169,7 @@ class Task(ABC):
 
     def rewards(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
         """The training rewards alone, without the work of the graders; completion i against example i."""
-        return [Reward(parts=score.parts) for score in self.score(examples, completions)]
+        return [Reward(total=score.reward, parts=score.parts) for score in self.score(examples, completions)]
 
     def read_row(self, row: Mapping[str, Any]) -> Example:
         """The example in a row of the data set's own form. Raises UserError for another form."""
@@ -240,8 +241,8 @@ class TextTask(Task):
 
     def _reward(self, example: Example, completion: str) -> Reward:
         if self.options.profile == "correctness":
-            return Reward(parts={"correctness": float(self.grade(example, completion, ROBUST).correct)})
-        return Reward(parts=self.reward_parts(example, completion))
+            return Reward.of({"correctness": float(self.grade(example, completion, ROBUST).correct)})
+        return Reward.of(self.reward_parts(example, completion))
 
 
 class RowsTask(TextTask):

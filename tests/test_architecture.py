@@ -20,9 +20,22 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 LEAF_FOLDERS = ("tasks", "baselines")
 
 FLOORS = (
-    {"errors", "randomness", "data", "task", "config", "records", "flops", "rollout", "registry"},
+    {
+        "errors",
+        "randomness",
+        "environment",
+        "data",
+        "task",
+        "decoding",
+        "config",
+        "records",
+        "flops",
+        "rollout",
+        "registry",
+    },
     {"models", "diffusion", "scoring"},
     {"rl", "evaluation", "grade", "metric", "lm_eval_model", "diagnose"},
+    {"runner"},
     {"cli", "__main__"},
 )
 ROOMS = {"report"}.union(*FLOORS)

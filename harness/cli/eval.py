@@ -10,22 +10,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness import registry
-from harness.config import Decoding, EvaluationConfig, ModelConfig, RunConfig, build, parse_settings
+from harness.cli.loading import named_model
+from harness.config import EvaluationConfig, ModelConfig, build, parse_settings
 from harness.data import default_source, parse_source
+from harness.decoding import Decoding
 from harness.errors import UserError
-from harness.records import CHECKPOINT_FOLDER, CONFIG_FILE, EVAL_FILE, write_atomic, write_samples
+from harness.records import EVAL_FILE, write_atomic, write_samples
 from harness.task import TaskOptions
 
 if TYPE_CHECKING:
     from harness.evaluation import Evaluation
-    from harness.models.adapter import DiffusionLM
 
 DEFAULT_OUT = Path("results/evals")
 
 
 def evaluate(
     task: Annotated[str, typer.Option(help="Task.")],
-    model: Annotated[str, typer.Option(help="tiny, a model folder, or a run folder: its last checkpoint.")] = "tiny",
+    model: Annotated[
+        str, typer.Option(help="tiny, a folder, a hub id, or a run folder: its last checkpoint.")
+    ] = "tiny",
     data: Annotated[str, typer.Option(help="builtin, hub, or a folder.")] = "",
     items: Annotated[int, typer.Option(min=0, help="First so many items of the split; 0 is all.")] = 0,
     split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
@@ -35,6 +38,8 @@ def evaluate(
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64.")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    adapter: Annotated[str, typer.Option(help="Adapter to put on the model: a folder or a hub id.")] = "",
+    adapter_subfolder: Annotated[str, typer.Option(help="Where in it the adapter lies.")] = "",
     include_path: Annotated[list[Path] | None, typer.Option(help="Folder with tasks of your own.")] = None,
     unsafe_local_exec: Annotated[
         bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")
@@ -44,7 +49,10 @@ def evaluate(
     """Evaluate a model on a task: --model RUN_FOLDER --task sudoku."""
     for folder in include_path or []:
         registry.add_include_path(folder)
-    is_tiny = model == "tiny" or (Path(model) / CONFIG_FILE).is_file()
+    named = named_model(
+        model, ModelConfig(dtype=dtype, device=device, adapter=adapter, adapter_subfolder=adapter_subfolder), task
+    )
+    is_tiny = named.config.name == "tiny"
     chosen = registry.get_task(task)(TaskOptions(bare_answers=is_tiny, unsafe_local_exec=unsafe_local_exec))
     source = parse_source(data or default_source(tiny=is_tiny))
     decoding = build(Decoding, parse_settings(settings or []), "decoding")
@@ -58,36 +66,13 @@ def evaluate(
     from harness.evaluation import evaluate as evaluate_model
 
     config = EvaluationConfig(items=len(examples), split=split, batch_size=batch_size, decoding=decoding)
-    loaded = _load(model, task, dtype=dtype, device=device)
+    loaded = named.load()
     with typer.progressbar(length=len(examples), label=f"eval {task}") as bar:
         result = evaluate_model(
             loaded, chosen, examples, config, on_progress=lambda done, total: bar.update(done - bar.pos)
         )
-    place = _write(out / task / loaded.name.replace("/", "--"), result, config, source.label, loaded.fingerprint)
+    place = _write(out / task / named.label, result, config, source.label, loaded.fingerprint)
     _show(result, place)
-
-
-def _load(name: str, task: str, *, dtype: str, device: str) -> DiffusionLM:
-    """A model by name, or a run's model with the weights of its last checkpoint."""
-    from harness.models.checkpoints import load_model
-
-    run = Path(name)
-    if not (run / CONFIG_FILE).is_file():
-        return load_model(ModelConfig(name=name, dtype=dtype, device=device), task=task)
-    import yaml
-
-    from harness.rl import checkpoint
-
-    tree = yaml.safe_load((run / CONFIG_FILE).read_text())["config"]
-    config: ModelConfig = build(RunConfig, {"model": tree["model"], "method": {"name": ""}, "task": ""}, "").model
-    saved = checkpoint.checkpoints(run / CHECKPOINT_FOLDER)
-    if not saved:
-        raise UserError(f"Run '{run}' has no checkpoint yet; finish it with the same harness run command.")
-    checkpoint.load_progress(saved[-1])
-    model = load_model(config, task=tree["task"])
-    checkpoint.load_weights(saved[-1], model.predictor)
-    model.name = f"{run.parent.parent.name}-{run.name}"
-    return model
 
 
 def _write(folder: Path, result: Evaluation, config: EvaluationConfig, data: str, weights: str) -> Path:

@@ -46,7 +46,9 @@ SUBCOMMANDS = (
     Subcommand(name="report", module="harness.cli.report", function="report"),
     Subcommand(name="list", module="harness.cli.list", function="list_runs"),
     Subcommand(name="doctor", module="harness.cli.doctor", function="doctor"),
+    Subcommand(name="diagnose", module="harness.cli.diagnose", function="diagnose"),
     Subcommand(name="sft", module="harness.cli.sft", function="sft"),
+    Subcommand(name="export", module="harness.cli.export", function="export"),
 )
 
 

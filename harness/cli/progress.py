@@ -61,6 +61,10 @@ class Display:
                 self.evaluations.append(text)
                 self._line(f"  {text}, n = {totals.n}")
 
+    def on_warning(self, text: str) -> None:
+        """Shows what looks wrong about the model."""
+        typer.echo(f"harness: warning: {text}", err=True)
+
     def summary(self) -> str:
         """One line: where the run stands and how long it took."""
         return f"{self.cell.folder} done in {time.monotonic() - self.start:.0f} s"

@@ -97,7 +97,7 @@ def run_grid(planned: Sequence[PlannedRun]) -> int:
 
 def _one(cell: PlannedRun, label: str) -> None:
     with Display(cell, label) as display:
-        execute(cell, display.on_event)
+        execute(cell, display.on_event, display.on_warning)
     typer.echo(f"{label}{display.summary()}")
 
 

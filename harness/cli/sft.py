@@ -15,7 +15,7 @@ def sft(
     out: Annotated[Path, typer.Option(help="Folder for config.json and model.safetensors.")],
     steps: Annotated[
         int, typer.Option(min=1, help="Optimiser steps; the same number and seed give the same weights.")
-    ] = 1200,
+    ] = 1500,
     batch_size: Annotated[int, typer.Option(min=1, help="Demonstrations per step.")] = 128,
     learning_rate: Annotated[float, typer.Option(min=0, help="Peak of the cosine schedule.")] = 3e-3,
     seed: Annotated[int, typer.Option(help="Seed of weights, demonstrations and masks.")] = 0,

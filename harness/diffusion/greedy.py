@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from harness import flops
-from harness.config import Decoding
-from harness.diffusion.sampler import greedy_tokens
+from harness.decoding import Decoding
+from harness.diffusion.sampler import HEAD_CHUNK, best_tokens
 from harness.diffusion.schedule import reveal_counts
 from harness.models.adapter import DiffusionLM
 from harness.rollout import Rollout
@@ -31,7 +31,7 @@ class GreedyCompletions:
 
 def cheaper_while_sampling(shape: flops.ModelShape, decoding: Decoding, *, prompt_length: int, num_states: int) -> bool:
     """Whether recording every argmax while sampling takes fewer FLOPs than `num_states` more forward passes per row."""
-    counts = reveal_counts(decoding.completion_length, decoding.block_length, decoding.num_steps)
+    counts = reveal_counts(decoding)
     beyond = sum(
         len(block) * (decoding.completion_length - (index + 1) * decoding.block_length)
         for index, block in enumerate(counts)
@@ -64,7 +64,9 @@ def _lazily(model: DiffusionLM, rollout: Rollout, step_B: Tensor) -> Tensor:
     """The most probable token at every completion position (B, C) of state step_B."""
     tokens_BL, mask_BL = rollout.state_at(step_B)
     hidden_BCd = model.hidden(tokens_BL, mask_BL)[:, -rollout.completion_length :]
-    return greedy_tokens(model, hidden_BCd.flatten(0, 1)).view(rollout.completion_ids_BC.shape)
+    chunks = hidden_BCd.flatten(0, 1).split(HEAD_CHUNK)
+    best = [best_tokens(model.head(chunk), rollout.mask_id) for chunk in chunks]
+    return torch.cat(best).view(rollout.completion_ids_BC.shape)
 
 
 def _compose(rollout: Rollout, best_BKC: Tensor, step_BK: Tensor) -> Tensor:

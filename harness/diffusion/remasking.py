@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from torch import Tensor
 
 
-class Remasking(StrEnum):
-    """low_confidence: highest probability of the sampled token first. entropy: lowest entropy first. random: any
-    order."""
-
-    LOW_CONFIDENCE = "low_confidence"
-    ENTROPY = "entropy"
-    RANDOM = "random"
-
-
 def split_by_confidence(confidence_Bn: Tensor, reveal: int) -> tuple[Tensor, Tensor]:
-    """Indices into the n masked positions: revealed (B, reveal) and still masked (B, n - reveal), in position order."""
+    """Indices into the n masked positions: revealed (B, reveal) and still masked (B, n - reveal), in position order.
+
+    Of equal confidences the earlier position goes first.
+    """
     order_Bn = confidence_Bn.argsort(dim=1, descending=True, stable=True)
     return order_Bn[:, :reveal].sort(1).values, order_Bn[:, reveal:].sort(1).values

@@ -16,14 +16,16 @@ import torch
 from torch import Tensor
 
 from harness import flops
-from harness.config import Decoding
+from harness.decoding import Decoding
 from harness.diffusion import categorical
-from harness.diffusion.remasking import Remasking, split_by_confidence
+from harness.diffusion.proposal import Proposal, propose
+from harness.diffusion.remasking import split_by_confidence
 from harness.diffusion.schedule import reveal_counts
 from harness.diffusion.trace import Trace
+from harness.errors import UserError
 from harness.models.adapter import DiffusionLM, gather_positions
 from harness.randomness import uniforms
-from harness.rollout import Prompts, Rollout
+from harness.rollout import Prompts, Rollout, RolloutNeeds
 
 TOKEN_DRAW, ORDER_DRAW = 0, 1
 HEAD_CHUNK = 4096
@@ -31,32 +33,43 @@ HEAD_CHUNK = 4096
 
 @torch.no_grad()
 def generate(
-    model: DiffusionLM, prompts: Prompts, decoding: Decoding, seed_B: Tensor, *, record_argmax: bool = False
+    model: DiffusionLM,
+    prompts: Prompts,
+    decoding: Decoding,
+    seed_B: Tensor,
+    *,
+    needs: RolloutNeeds | None = None,
+    length_B: Tensor | None = None,
 ) -> Rollout:
     """Completes every prompt row once.
 
     seed_B: one int64 seed per row; a row's draws depend on its seed, the step and the position alone, so batching never
-    changes them. record_argmax: also record the most probable token of every masked position at every step.
+    changes them. needs: what to record beyond the completion. length_B: a completion length per row, multiples of the
+    block length up to decoding.completion_length; shorter rows leave after their last block.
+
+    Raises UserError for lengths that are no such multiples, and where a support is asked for that has no bound.
     """
-    start = time.perf_counter()
-    mask_id = model.special.mask_id
-    trace = Trace.empty(prompts, decoding, mask_id=mask_id, record_argmax=record_argmax)
-    rows = _Rows.start(prompts, decoding, seed_B, mask_id)
+    start, needs, mask_id = time.perf_counter(), needs or RolloutNeeds(), model.special.mask_id
+    if needs.behaviour and decoding.truncated and not decoding.top_k:
+        raise UserError(f"Recording the support of top_p={decoding.top_p} needs top_k too: it bounds the record.")
+    rows = _Rows.start(prompts, decoding, seed_B, length_B, mask_id)
+    trace = Trace.empty(prompts, decoding, needs, mask_id=mask_id)
+    if decoding.eos_policy == "stop-agrpo":
+        rows = _leave_finished(model, decoding, rows, trace, block_end=0, step=0)
     step = 0
-    for block, counts in enumerate(
-        reveal_counts(decoding.completion_length, decoding.block_length, decoding.num_steps)
-    ):
+    for block, counts in enumerate(reveal_counts(decoding)):
+        if not len(rows.index_B):
+            break
         first, end = block * decoding.block_length, (block + 1) * decoding.block_length
         masked_Bn = torch.arange(first, end, device=model.device).repeat(len(rows.index_B), 1)
-        for reveal in counts:
-            masked_Bn = _Step(model, decoding, rows, trace, masked_Bn, step, end).reveal(reveal)
+        for count in counts:
+            if count:
+                masked_Bn = _Step(model, decoding, rows, trace, masked_Bn, step, end).reveal(count)
             step += 1
-        if decoding.early_stop and end < decoding.completion_length:
-            rows = _leave_finished(model, rows, trace, first, end, step)
-            if not len(rows.index_B):
-                break
+        if end < decoding.completion_length:
+            rows = _leave_finished(model, decoding, rows, trace, block_end=end, step=step)
     seconds = time.perf_counter() - start
-    return trace.rollout(prompts, num_steps=decoding.num_steps, mask_id=mask_id, seconds=seconds)
+    return trace.rollout(prompts, decoding, mask_id=mask_id, seconds=seconds)
 
 
 @dataclass
@@ -67,19 +80,36 @@ class _Rows:
     tokens_BL: Tensor
     mask_BL: Tensor | None
     seed_B: Tensor
+    length_B: Tensor | None
     prompt_length: int
 
     @classmethod
-    def start(cls, prompts: Prompts, decoding: Decoding, seed_B: Tensor, mask_id: int) -> _Rows:
+    def start(
+        cls, prompts: Prompts, decoding: Decoding, seed_B: Tensor, length_B: Tensor | None, mask_id: int
+    ) -> _Rows:
         (rows, prompt_length), device = prompts.ids_BP.shape, prompts.ids_BP.device
         blank_BC = torch.full((rows, decoding.completion_length), mask_id, device=device)
         tokens_BL, mask_BL = prompts.with_completion(blank_BC)
-        return cls(torch.arange(rows, device=device), tokens_BL, mask_BL, seed_B.to(device), prompt_length)
+        if length_B is not None:
+            length_B = length_B.to(device)
+            wrong = (length_B % decoding.block_length != 0) | (length_B < 1) | (length_B > decoding.completion_length)
+            if wrong.any():
+                raise UserError(
+                    f"Completion lengths {length_B[wrong].tolist()} must be multiples of block_length="
+                    f"{decoding.block_length} up to completion_length={decoding.completion_length}."
+                )
+            places_L = torch.arange(tokens_BL.shape[1], device=device)
+            inside_BL = places_L < prompt_length + length_B[:, None]
+            mask_BL = inside_BL if mask_BL is None else mask_BL & inside_BL
+        return cls(torch.arange(rows, device=device), tokens_BL, mask_BL, seed_B.to(device), length_B, prompt_length)
 
     def keep(self, rows_b: Tensor) -> _Rows:
         """Those rows alone."""
         mask_BL = None if self.mask_BL is None else self.mask_BL[rows_b]
-        return _Rows(self.index_B[rows_b], self.tokens_BL[rows_b], mask_BL, self.seed_B[rows_b], self.prompt_length)
+        length_B = None if self.length_B is None else self.length_B[rows_b]
+        return _Rows(
+            self.index_B[rows_b], self.tokens_BL[rows_b], mask_BL, self.seed_B[rows_b], length_B, self.prompt_length
+        )
 
 
 @dataclass
@@ -96,88 +126,110 @@ class _Step:
 
     def reveal(self, count: int) -> Tensor:
         """Writes `count` tokens per row and their record; returns the positions still masked (B, n - count)."""
-        rows, mask_id = self.rows, self.model.special.mask_id
-        hidden_BLd = self.model.hidden(rows.tokens_BL, rows.mask_BL)
-        logits_NV = self._logits(hidden_BLd)
-        log_normaliser_N = categorical.log_normaliser(logits_NV)
-        mask_logit_N = categorical.forbid(logits_NV, mask_id)
-        token_N = self._sample(logits_NV)
-        logprob_N = logits_NV.gather(1, token_N[:, None])[:, 0] - log_normaliser_N
-        if self.trace.argmax_BTC is not None:
-            self._record_argmax(self.trace.argmax_BTC, hidden_BLd, logits_NV)
-        logits_NV[:, mask_id] = mask_logit_N
-
-        size_Bn = self.masked_Bn.shape
-        revealed_Bk, rest = split_by_confidence(self._confidence(logits_NV, logprob_N).view(size_Bn), count)
-        position_Bk, token_Bk = self.masked_Bn.gather(1, revealed_Bk), token_N.view(size_Bn).gather(1, revealed_Bk)
-        row_start_B1 = torch.arange(0, logits_NV.shape[0], size_Bn[1], device=revealed_Bk.device)[:, None]
-        entropy_K = categorical.entropy(logits_NV[(row_start_B1 + revealed_Bk).flatten()])
-        rows.tokens_BL.scatter_(1, rows.prompt_length + position_Bk, token_Bk)
-        self.trace.reveal(
-            rows.index_B,
-            self.step,
-            position_Bk,
-            token=token_Bk,
-            logprob=logprob_N.view(size_Bn).gather(1, revealed_Bk),
-            entropy=entropy_K.view(revealed_Bk.shape),
+        hidden_BLd, unconditional_BLd = self._hidden()
+        logits_NV = self._logits(hidden_BLd, unconditional_BLd, self.rows.prompt_length + self.masked_Bn)
+        proposal = propose(
+            logits_NV,
+            self.decoding,
+            self.model.special,
+            token_uniform_N=self._uniforms(TOKEN_DRAW) if self.decoding.temperature else None,
+            order_uniform_N=self._uniforms(ORDER_DRAW) if self.decoding.remasking == "random" else None,
+            record_behaviour=self.trace.behaviour_logprob_BC is not None,
         )
+        if self.trace.argmax_BTC is not None:
+            self._record_argmax(self.trace.argmax_BTC, logits_NV, hidden_BLd, unconditional_BLd)
+        revealed_Bk, rest = split_by_confidence(proposal.confidence_N.view(self.masked_Bn.shape), count)
+        self._write(proposal, logits_NV, revealed_Bk)
         self._account()
         return self.masked_Bn.gather(1, rest)
 
-    def _logits(self, hidden_BLd: Tensor) -> Tensor:
-        """float32 logits (N, V) at the masked positions of the block."""
-        asked_Bnd = gather_positions(hidden_BLd, self.rows.prompt_length + self.masked_Bn)
-        return self.model.head(asked_Bnd.flatten(0, 1))
+    def _hidden(self) -> tuple[Tensor, Tensor | None]:
+        """Hidden states (B, L, d), and with guidance those of the same rows with the prompt masked."""
+        tokens_BL, mask_BL = self.rows.tokens_BL, self.rows.mask_BL
+        if not self.decoding.guidance_scale:
+            return self.model.hidden(tokens_BL, mask_BL), None
+        blind_BL = tokens_BL.clone()
+        blind_BL[:, : self.rows.prompt_length] = self.model.special.mask_id
+        both_mask = None if mask_BL is None else torch.cat([mask_BL, mask_BL])
+        seen, blind = self.model.hidden(torch.cat([tokens_BL, blind_BL]), both_mask).chunk(2)
+        return seen, blind
 
-    def _sample(self, logits_NV: Tensor) -> Tensor:
-        if self.decoding.temperature == 0:
-            return logits_NV.argmax(1)
-        uniform_Bn = uniforms(self.rows.seed_B, self.step, self.masked_Bn, TOKEN_DRAW)
-        return categorical.draw(logits_NV, uniform_Bn.flatten(), self.decoding.temperature)
+    def _logits(self, hidden_BLd: Tensor, unconditional_BLd: Tensor | None, position_Bn: Tensor) -> Tensor:
+        """Logits (N, V), float32 or wider, at those positions of the sequence; guided where that is asked for."""
+        logits_NV = self.model.head(gather_positions(hidden_BLd, position_Bn).flatten(0, 1))
+        if unconditional_BLd is None:
+            return logits_NV
+        blind_NV = self.model.head(gather_positions(unconditional_BLd, position_Bn).flatten(0, 1))
+        return torch.lerp(blind_NV, logits_NV, 1 + self.decoding.guidance_scale)
 
-    def _confidence(self, logits_NV: Tensor, logprob_N: Tensor) -> Tensor:
-        match Remasking(self.decoding.remasking):
-            case Remasking.LOW_CONFIDENCE:
-                return logprob_N
-            case Remasking.ENTROPY:
-                return -categorical.entropy(logits_NV)
-            case Remasking.RANDOM:
-                return uniforms(self.rows.seed_B, self.step, self.masked_Bn, ORDER_DRAW).flatten()
+    def _uniforms(self, kind: int) -> Tensor:
+        return uniforms(self.rows.seed_B, self.step, self.masked_Bn, kind).flatten()
 
-    def _record_argmax(self, argmax_BTC: Tensor, hidden_BLd: Tensor, logits_NV: Tensor) -> None:
+    def _write(self, proposal: Proposal, logits_NV: Tensor, revealed_Bk: Tensor) -> None:
+        """Writes the revealed tokens into the rows and the trace."""
+        row_start_B1 = torch.arange(0, logits_NV.shape[0], self.masked_Bn.shape[1], device=revealed_Bk.device)[:, None]
+        chosen_Bk = row_start_B1 + revealed_Bk
+        position_Bk, token_Bk = self.masked_Bn.gather(1, revealed_Bk), proposal.token_N[chosen_Bk]
+        self.rows.tokens_BL.scatter_(1, self.rows.prompt_length + position_Bk, token_Bk)
+        self.trace.reveal(
+            self.rows.index_B,
+            self.step,
+            position_Bk,
+            token=token_Bk,
+            logprob=proposal.logprob_N[chosen_Bk].to(self.trace.logprob_BC.dtype),
+            entropy=categorical.entropy(logits_NV[chosen_Bk.flatten()]).view(chosen_Bk.shape).to(torch.float32),
+        )
+        if proposal.behaviour is not None:
+            self.trace.reveal_behaviour(self.rows.index_B, position_Bk, proposal.behaviour, chosen_Bk)
+
+    def _record_argmax(
+        self, argmax_BTC: Tensor, logits_NV: Tensor, hidden_BLd: Tensor, unconditional_BLd: Tensor | None
+    ) -> None:
         """The most probable token at every masked position: from the block's logits, and in chunks beyond the block."""
-        index_B1 = self.rows.index_B[:, None]
-        best_Bn = logits_NV.argmax(1).view(self.masked_Bn.shape)
-        argmax_BTC[index_B1, self.step, self.masked_Bn] = best_Bn.to(torch.int32)
-        beyond_BMd = hidden_BLd[:, self.rows.prompt_length + self.block_end :]
-        if beyond_BMd.shape[1]:
-            best_BM = greedy_tokens(self.model, beyond_BMd.flatten(0, 1)).view(beyond_BMd.shape[:2])
-            argmax_BTC[self.rows.index_B, self.step, self.block_end :] = best_BM.to(torch.int32)
+        best_Bn = best_tokens(logits_NV, self.model.special.mask_id).view(self.masked_Bn.shape)
+        argmax_BTC[self.rows.index_B[:, None], self.step, self.masked_Bn] = best_Bn.to(torch.int32)
+        rows, length = self.rows.tokens_BL.shape
+        beyond = torch.arange(self.rows.prompt_length + self.block_end, length, device=best_Bn.device)
+        for places in beyond.split(max(1, HEAD_CHUNK // rows)):
+            chunk_NV = self._logits(hidden_BLd, unconditional_BLd, places.expand(rows, -1))
+            best = best_tokens(chunk_NV, self.model.special.mask_id).view(rows, -1)
+            columns = (places - self.rows.prompt_length)[None, :]
+            argmax_BTC[self.rows.index_B[:, None], self.step, columns] = best.to(torch.int32)
 
     def _account(self) -> None:
         batch, length = self.rows.tokens_BL.shape
         positions = self.masked_Bn.numel()
         if self.trace.argmax_BTC is not None:
             positions += batch * (self.decoding.completion_length - self.block_end)
-        self.trace.forwards += batch
-        self.trace.flops += flops.forward(self.model.shape, rows=batch, length=length, head_positions=positions)
+        passes = 2 if self.decoding.guidance_scale else 1
+        self.trace.forwards += batch * passes
+        self.trace.flops += passes * flops.forward(
+            self.model.shape, rows=batch, length=length, head_positions=positions
+        )
 
 
-def greedy_tokens(model: DiffusionLM, hidden_Nd: Tensor) -> Tensor:
-    """The most probable token (N,) per hidden state, never the mask token; logits live for HEAD_CHUNK positions at a
-    time."""
-    best = []
-    for chunk in hidden_Nd.split(HEAD_CHUNK):
-        logits_NV = model.head(chunk)
-        categorical.forbid(logits_NV, model.special.mask_id)
-        best.append(logits_NV.argmax(1))
-    return torch.cat(best)
+def best_tokens(logits_NV: Tensor, mask_id: int) -> Tensor:
+    """The most probable token (N,) that is not the mask token; the logits are left as they came."""
+    mask_logit_N = categorical.forbid(logits_NV, mask_id)
+    best_N = logits_NV.argmax(1)
+    logits_NV[:, mask_id] = mask_logit_N
+    return best_N
 
 
-def _leave_finished(model: DiffusionLM, rows: _Rows, trace: Trace, first: int, end: int, step: int) -> _Rows:
-    """Rows whose block [first, end) is all end-of-text stop being computed; the rest of them is filled with that
-    token."""
-    block_Bb = rows.tokens_BL[:, rows.prompt_length + first : rows.prompt_length + end]
-    finished_B = model.is_end(block_Bb).all(1)
-    trace.stop(rows.index_B[finished_B], step, end, model.special.end_ids[0])
+def _leave_finished(
+    model: DiffusionLM, decoding: Decoding, rows: _Rows, trace: Trace, *, block_end: int, step: int
+) -> _Rows:
+    """Rows that have reached their length, or whose last block is all end tokens, leave; the rest of them is filled
+    up."""
+    finished_B = torch.zeros(len(rows.index_B), dtype=torch.bool, device=rows.tokens_BL.device)
+    if decoding.stops_early:
+        # For a block longer than the prompt, stop-agrpo looks at no token at all, which counts as finished: as
+        # published.
+        place = rows.prompt_length + block_end
+        finished_B |= model.is_end(rows.tokens_BL[:, place - decoding.block_length : place]).all(1)
+    if rows.length_B is not None:
+        finished_B |= rows.length_B <= block_end
+    if not finished_B.any():
+        return rows
+    trace.stop(rows.index_B[finished_B], step, block_end, model.special.end_ids[0])
     return rows.keep((~finished_B).nonzero()[:, 0])

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.config import Decoding
-from harness.rollout import Prompts, Rollout
+from harness.decoding import Decoding
+from harness.diffusion.proposal import Behaviour
+from harness.rollout import Prompts, Rollout, RolloutNeeds
 
 
 @dataclass(kw_only=True)
@@ -20,26 +21,34 @@ class Trace:
     logprob_BC: Tensor
     entropy_BC: Tensor
     num_steps_B: Tensor
-    argmax_BTC: Tensor | None
+    argmax_BTC: Tensor | None = None
+    behaviour_logprob_BC: Tensor | None = None
+    behaviour_entropy_BC: Tensor | None = None
+    support_ids_BCk: Tensor | None = None
     forwards: int = 0
     flops: float = 0.0
 
     @classmethod
-    def empty(cls, prompts: Prompts, decoding: Decoding, *, mask_id: int, record_argmax: bool) -> Trace:
+    def empty(cls, prompts: Prompts, decoding: Decoding, needs: RolloutNeeds, *, mask_id: int) -> Trace:
         """Nothing revealed yet."""
-        rows, steps, device = prompts.ids_BP.shape[0], decoding.num_steps, prompts.ids_BP.device
-        size_BC = (rows, decoding.completion_length)
-        argmax_BTC = None
-        if record_argmax:
-            argmax_BTC = torch.zeros(rows, steps, decoding.completion_length, dtype=torch.int32, device=device)
-        return cls(
-            completion_BC=torch.full(size_BC, mask_id, device=device),
-            unmask_step_BC=torch.full(size_BC, steps, dtype=torch.int16, device=device),
-            logprob_BC=torch.zeros(size_BC, device=device),
-            entropy_BC=torch.zeros(size_BC, device=device),
+        rows, steps, length = prompts.ids_BP.shape[0], decoding.num_steps, decoding.completion_length
+        device = prompts.ids_BP.device
+        trace = cls(
+            completion_BC=torch.full((rows, length), mask_id, device=device),
+            unmask_step_BC=torch.full((rows, length), steps, dtype=torch.int16, device=device),
+            logprob_BC=torch.zeros(rows, length, device=device),
+            entropy_BC=torch.zeros(rows, length, device=device),
             num_steps_B=torch.full((rows,), steps, dtype=torch.int16, device=device),
-            argmax_BTC=argmax_BTC,
         )
+        if needs.argmax:
+            trace.argmax_BTC = torch.zeros(rows, steps, length, dtype=torch.int32, device=device)
+        if needs.behaviour:
+            trace.behaviour_logprob_BC = torch.zeros_like(trace.logprob_BC)
+            trace.behaviour_entropy_BC = torch.zeros_like(trace.logprob_BC)
+            if decoding.truncated:
+                size = (rows, length, decoding.top_k + 1)
+                trace.support_ids_BCk = torch.full(size, -1, dtype=torch.int32, device=device)
+        return trace
 
     def reveal(
         self, rows_B: Tensor, step: int, position_Bk: Tensor, *, token: Tensor, logprob: Tensor, entropy: Tensor
@@ -51,24 +60,31 @@ class Trace:
         self.logprob_BC[place] = logprob
         self.entropy_BC[place] = entropy
 
+    def reveal_behaviour(self, rows_B: Tensor, position_Bk: Tensor, behaviour: Behaviour, chosen_Bk: Tensor) -> None:
+        """Records the behaviour distribution of the same tokens; chosen_Bk: their rows in `behaviour`."""
+        if self.behaviour_logprob_BC is None or self.behaviour_entropy_BC is None:
+            return
+        place = (rows_B[:, None], position_Bk)
+        self.behaviour_logprob_BC[place] = behaviour.logprob_N[chosen_Bk]
+        self.behaviour_entropy_BC[place] = behaviour.entropy_N[chosen_Bk]
+        if self.support_ids_BCk is not None and behaviour.ids_Nk is not None:
+            self.support_ids_BCk[place] = behaviour.ids_Nk[chosen_Bk].to(torch.int32)
+
     def stop(self, rows_b: Tensor, step: int, from_position: int, filler: int) -> None:
         """Fills the rest of the batch rows `rows_b` from `from_position` on; they took `step` steps."""
         self.completion_BC[rows_b, from_position:] = filler
         self.num_steps_B[rows_b] = step
 
-    def rollout(self, prompts: Prompts, *, num_steps: int, mask_id: int, seconds: float) -> Rollout:
+    def rollout(self, prompts: Prompts, decoding: Decoding, *, mask_id: int, seconds: float) -> Rollout:
         """The finished record."""
+        recorded = {name: value for name, value in vars(self).items() if name != "completion_BC"}
         return Rollout(
             prompts=prompts,
             completion_ids_BC=self.completion_BC,
-            unmask_step_BC=self.unmask_step_BC,
-            logprob_BC=self.logprob_BC,
-            entropy_BC=self.entropy_BC,
-            num_steps_B=self.num_steps_B,
-            num_steps=num_steps,
+            num_steps=decoding.num_steps,
+            # Greedy decoding is asked of the untempered distribution.
+            temperature=decoding.temperature or 1.0,
             mask_id=mask_id,
-            argmax_BTC=self.argmax_BTC,
-            forwards=self.forwards,
-            flops=self.flops,
             seconds=seconds,
+            **recorded,
         )

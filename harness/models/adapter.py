@@ -56,6 +56,10 @@ class MaskedPredictor(nn.Module):
         super().__init__()
         self.model = model
         self.shift = shift
+        # transformers freezes the padding token's embedding; here that token also ends completions, and has to learn.
+        for module in model.modules():
+            if isinstance(module, nn.Embedding):
+                module.padding_idx = None
 
     @property
     def transformer(self) -> PreTrainedModel:
@@ -91,6 +95,7 @@ class DiffusionLM:
     """A masked diffusion language model with its tokenizer.
 
     network: what is trained; the trainer may replace it by its wrapped form. fingerprint: hash of the loaded weights.
+    warnings: sentences on what looks wrong about the checkpoint, for the user to judge.
     """
 
     def __init__(
@@ -103,6 +108,7 @@ class DiffusionLM:
         shift: bool = False,
         compact_prompts: bool = False,
         fingerprint: str = "",
+        warnings: Sequence[str] = (),
     ) -> None:
         self.predictor = MaskedPredictor(model, shift=shift)
         self.network: nn.Module = self.predictor
@@ -111,6 +117,7 @@ class DiffusionLM:
         self.name = name
         self.compact_prompts = compact_prompts
         self.fingerprint = fingerprint
+        self.warnings = warnings
         self._reference: MaskedPredictor | None = None
         self._lora_ranks: Mapping[str, int] = {}
 
@@ -144,8 +151,16 @@ class DiffusionLM:
         )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.predictor.model = get_peft_model(self.predictor.transformer, peft_config)
-        self._lora_ranks = dict.fromkeys(targets, config.rank)
+            model = get_peft_model(self.predictor.transformer, peft_config)
+        self.set_model(model, dict.fromkeys(targets, config.rank))
+
+    def set_model(self, model: PreTrainedModel | PeftModel, lora_ranks: Mapping[str, int]) -> None:
+        """Replaces the model by itself with adapters put on or taken off; lora_ranks: by kind of layer, as q_proj.
+
+        No dropout is on afterwards: peft puts new adapters into training mode, whatever the model is in.
+        """
+        self.predictor.model = model.eval()
+        self._lora_ranks = lora_ranks
 
     def keep_reference(self, predictor: MaskedPredictor | None = None) -> None:
         """Keeps a frozen copy of the present weights, or `predictor`, as the reference policy.

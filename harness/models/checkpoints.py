@@ -1,118 +1,124 @@
 """Reads published checkpoints: config.json and safetensors, no remote code. Everything is checked before memory is
 taken.
 
-LLaDA is transformers' Llama with other names; the tiny model is a Llama as it stands. A layout says how the
-checkpoint's config.json becomes a transformers configuration and how its tensor names map to ours.
+`open_checkpoint` reads headers alone and holds them against config.json; `Checkpoint.load` then takes the weights.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from harness.config import ModelConfig
 from harness.errors import UserError, unknown_choice
-from harness.models.adapter import DiffusionLM, SpecialTokens
+from harness.models import lora, quantization
+from harness.models.adapter import DiffusionLM, SpecialTokens, Tokenizer
+from harness.models.files import check_headers, fingerprint, weight_files
+from harness.models.hub import model_folder
+from harness.models.layouts import CONFIG_JSON, Fields, Layout, layout_of, read_config, special_tokens
 from harness.models.tiny import CharacterTokenizer, tiny_weights
+from harness.models.tokenizers import CheckpointTokenizer, load_tokenizer
 
 TINY = "tiny"
-INDEX_FILE = "model.safetensors.index.json"
-WEIGHTS_FILE = "model.safetensors"
-LLADA_NAMES = (
-    (r"^model\.transformer\.wte\.", "model.embed_tokens."),
-    (r"^model\.transformer\.ln_f\.", "model.norm."),
-    (r"^model\.transformer\.ff_out\.", "lm_head."),
-    (r"^model\.transformer\.blocks\.(\d+)\.attn_norm\.", r"model.layers.\1.input_layernorm."),
-    (r"^model\.transformer\.blocks\.(\d+)\.ff_norm\.", r"model.layers.\1.post_attention_layernorm."),
-    (r"^model\.transformer\.blocks\.(\d+)\.([qkv]_proj)\.", r"model.layers.\1.self_attn.\2."),
-    (r"^model\.transformer\.blocks\.(\d+)\.attn_out\.", r"model.layers.\1.self_attn.o_proj."),
-    (r"^model\.transformer\.blocks\.(\d+)\.ff_proj\.", r"model.layers.\1.mlp.gate_proj."),
-    (r"^model\.transformer\.blocks\.(\d+)\.up_proj\.", r"model.layers.\1.mlp.up_proj."),
-    (r"^model\.transformer\.blocks\.(\d+)\.ff_out\.", r"model.layers.\1.mlp.down_proj."),
-)
+BASE_NAME = re.compile(r"(?i)(?:^|[-_.])base(?:$|[-_.])")
+CHAT_NAME = re.compile(r"(?i)(?:^|[-_.])(?:instruct|chat)(?:$|[-_.])")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
-    """How one family of checkpoints is written down."""
+class Checkpoint:
+    """A checkpoint whose configuration and headers fit together; nothing is loaded yet.
 
-    to_config: Callable[[Mapping[str, Any]], PretrainedConfig]
-    model_class: type[PreTrainedModel]
-    names: tuple[tuple[str, str], ...] = ()
-
-    def our_name(self, name: str) -> str:
-        """The transformers name of a tensor called `name` in the checkpoint."""
-        for pattern, replacement in self.names:
-            renamed, count = re.subn(pattern, replacement, name)
-            if count:
-                return renamed
-        return name
-
-
-def _llada_config(raw: Mapping[str, Any]) -> LlamaConfig:
-    return LlamaConfig(
-        vocab_size=raw.get("embedding_size") or raw["vocab_size"],
-        hidden_size=raw["d_model"],
-        num_hidden_layers=raw["n_layers"],
-        num_attention_heads=raw["n_heads"],
-        num_key_value_heads=raw.get("n_kv_heads") or raw["n_heads"],
-        intermediate_size=raw.get("mlp_hidden_size") or raw["mlp_ratio"] * raw["d_model"],
-        max_position_embeddings=raw["max_sequence_length"],
-        rms_norm_eps=raw["rms_norm_eps"],
-        rope_parameters={"rope_type": "default", "rope_theta": raw["rope_theta"]},
-        tie_word_embeddings=raw.get("weight_tying", False),
-        attention_bias=raw.get("include_qkv_bias", False),
-        mlp_bias=raw.get("include_bias", False),
-        use_cache=False,
-        pad_token_id=raw["pad_token_id"],
-        eos_token_id=raw["eos_token_id"],
-        bos_token_id=None,
-        is_causal=False,
-    )
-
-
-def _llama_config(raw: Mapping[str, Any]) -> LlamaConfig:
-    return LlamaConfig.from_dict({**raw, "is_causal": False, "use_cache": False})
-
-
-LAYOUTS = {
-    "llada": Layout(to_config=_llada_config, model_class=LlamaForCausalLM, names=LLADA_NAMES),
-    "llama": Layout(to_config=_llama_config, model_class=LlamaForCausalLM),
-}
-
-
-def load_model(config: ModelConfig, *, task: str, seed: int = 0) -> DiffusionLM:
-    """Loads a model, moves it to its device and adds adapters where asked for.
-
-    task: chooses the shipped weights of the tiny model. seed: of the adapters' initial values. Raises UserError for a
-    missing or damaged checkpoint, an unknown architecture or an absent device.
+    config: of the transformers model. files: its safetensors. names: our tensor names to those in the files.
     """
+
+    folder: Path
+    layout: Layout
+    config: PretrainedConfig
+    files: Sequence[Path]
+    names: Mapping[str, str]
+
+    def empty(self) -> PreTrainedModel:
+        """The transformers model without weights: its parameters are on the meta device."""
+        return empty_model(self.layout, self.config)
+
+    def load(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> PreTrainedModel:
+        """The transformers model with its weights, in `dtype`, or as the files have them, on `device`."""
+        model = self.empty()
+        ours = {official: name for name, official in self.names.items()}
+        state: dict[str, Tensor] = {}
+        for path in self.files:
+            with safe_open(path, framework="pt") as handle:
+                for official in handle.keys():  # noqa: SIM118  (safe_open is no mapping)
+                    state[ours[official]] = handle.get_tensor(official).to(dtype=dtype, device=device)
+        model.load_state_dict(state, assign=True, strict=False)
+        model.tie_weights()
+        return model.to(device).requires_grad_(True)
+
+
+def load_model(config: ModelConfig, *, task: str, seed: int = 0, stored_dtype: bool = False) -> DiffusionLM:
+    """Loads a model with its tokenizer, moves it to its device and adds adapters where asked for.
+
+    task: chooses the shipped weights of the tiny model. seed: of the adapters' initial values. stored_dtype: keep the
+    files' own dtype instead of config.dtype. Raises UserError for a missing or damaged checkpoint, an unknown
+    architecture or an absent device.
+    """
+    config.check()
     device = resolve_device(config.device)
-    folder = tiny_weights(task) if config.name == TINY else Path(config.name)
+    if config.quantization:
+        quantization.check_available(device)
+    folder = locate(config.name, task)
     raw = read_config(folder)
-    model = load_transformer(folder, raw, dtype=getattr(torch, config.dtype)).to(device).eval()
+    checkpoint = open_checkpoint(folder, raw)
+    tokenizer, special = tokens(checkpoint, raw, config.name)
+    adapter = None
+    if config.adapter:
+        adapter = lora.read_adapter(
+            config.adapter, config.adapter_subfolder, layout=checkpoint.layout, model=checkpoint.empty()
+        )
+    dtype = None if stored_dtype else getattr(torch, config.dtype)
     lm = DiffusionLM(
-        model,
-        CharacterTokenizer(),
-        special_tokens(raw),
+        _transformer(checkpoint, dtype, device, config.quantization).eval(),
+        tokenizer,
+        special,
         name=config.name,
-        compact_prompts=raw.get("tokenizer") == "characters",
-        fingerprint=fingerprint(folder),
+        shift=checkpoint.layout.shift,
+        compact_prompts=isinstance(tokenizer, CharacterTokenizer),
+        fingerprint=fingerprint([*checkpoint.files, *([adapter.weights_file] if adapter else [])]),
+        warnings=warnings(config.name, tokenizer, adapter.trained_on if adapter else ""),
     )
+    _add_adapters(lm, config, adapter, seed)
+    return lm
+
+
+def _transformer(
+    checkpoint: Checkpoint, dtype: torch.dtype | None, device: torch.device, quantized: str
+) -> PreTrainedModel:
+    if not quantized:
+        return checkpoint.load(dtype, device)
+    return quantization.to_nf4(checkpoint.load(dtype), compute_dtype=dtype or torch.bfloat16).to(device)
+
+
+def _add_adapters(lm: DiffusionLM, config: ModelConfig, adapter: lora.PublishedAdapter | None, seed: int) -> None:
+    """Published adapters first; they are merged where new ones are asked for."""
+    if adapter is not None:
+        lora.load_adapter(lm, adapter)
+        if config.lora.rank:
+            lora.merge_adapter(lm)
     if config.lora.rank:
         lm.add_lora(config.lora, seed)
-    return lm
+
+
+def locate(name: str, task: str) -> Path:
+    """The folder of a model by name: `tiny`, a folder, or a hub id. Raises UserError where there is none."""
+    return tiny_weights(task) if name == TINY else model_folder(name)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -127,96 +133,57 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The checkpoint's config.json. Raises UserError where it is missing, damaged or of an unknown architecture."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise UserError(
-            f"Model '{folder}' has no config.json; name 'tiny' or a folder with config.json and safetensors."
-        )
-    try:
-        raw = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"'{path}' is not JSON: {error}.") from error
-    kind = str(raw.get("model_type"))
-    if kind not in LAYOUTS:
-        raise unknown_choice(f"model_type in '{path}':", kind, LAYOUTS)
-    return raw
+def tokens(checkpoint: Checkpoint, raw: Mapping[str, Any], name: str) -> tuple[Tokenizer, SpecialTokens]:
+    """The tokenizer, and the special tokens of config.json; the tokenizer's end of a turn ends completions too."""
+    special = special_tokens(Fields(raw, checkpoint.folder / CONFIG_JSON))
+    if raw.get("tokenizer") == "characters":
+        return CharacterTokenizer(), special
+    tokenizer = load_tokenizer(checkpoint.folder, name, vocabulary=checkpoint.config.vocab_size)
+    ends = dict.fromkeys((*special.end_ids, *tokenizer.turn_end_ids))
+    return tokenizer, SpecialTokens(mask_id=special.mask_id, pad_id=special.pad_id, end_ids=tuple(ends))
 
 
-def special_tokens(raw: Mapping[str, Any]) -> SpecialTokens:
-    """Mask, padding and end tokens as config.json states them. Raises UserError where one is missing."""
-    missing = [key for key in ("mask_token_id", "pad_token_id", "eos_token_id") if raw.get(key) is None]
-    if missing:
-        raise UserError(f"config.json lacks {', '.join(missing)}; a masked diffusion model needs them.")
-    ends = raw["eos_token_id"]
-    return SpecialTokens(
-        mask_id=raw["mask_token_id"],
-        pad_id=raw["pad_token_id"],
-        end_ids=tuple(ends) if isinstance(ends, list) else (ends,),
-    )
+def warnings(name: str, tokenizer: Tokenizer, adapter_trained_on: str) -> tuple[str, ...]:
+    """What suggests that a base model stands where an instruction-tuned one is meant, or the reverse."""
+    if not isinstance(tokenizer, CheckpointTokenizer):
+        return ()
+    found = []
+    if _kind(name) == "base":
+        found.append(f"Model '{name}' is a base model by its name, but gets chat prompts; is the Instruct one meant?")
+    if not tokenizer.has_chat_template:
+        found.append(f"Model '{name}' has no chat template, as base models have none; prompts go in as plain text.")
+    if _kind(name) and _kind(adapter_trained_on) and _kind(name) != _kind(adapter_trained_on):
+        found.append(f"The adapter was trained on '{adapter_trained_on}', but is put on '{name}'.")
+    return tuple(found)
+
+
+def _kind(name: str) -> str:
+    """`base` or `instruct` where the last part of a folder or hub id says so, otherwise empty."""
+    last = Path(name).name
+    return "base" if BASE_NAME.search(last) else "instruct" if CHAT_NAME.search(last) else ""
+
+
+def empty_model(layout: Layout, config: PretrainedConfig) -> PreTrainedModel:
+    """The transformers model without memory for its weights; the rotary frequencies, which no file holds, are there."""
+    with torch.device("meta"):
+        model = layout.model_class(config)
+    model.model.rotary_emb = type(model.model.rotary_emb)(config)
+    return model
+
+
+def open_checkpoint(folder: Path, raw: Mapping[str, Any]) -> Checkpoint:
+    """Checks config.json, index and headers against each other. Raises UserError for the first thing that is wrong."""
+    layout = layout_of(raw)
+    config = layout.to_config(Fields(raw, folder / CONFIG_JSON))
+    files = weight_files(folder)
+    shapes = {name: tuple(tensor.shape) for name, tensor in empty_model(layout, config).state_dict().items()}
+    if config.tie_word_embeddings:
+        del shapes["lm_head.weight"]
+    check_headers(files, {layout.official_tensor(name): shape for name, shape in shapes.items()}, folder)
+    names = {name: layout.official_tensor(name) for name in shapes}
+    return Checkpoint(folder=folder, layout=layout, config=config, files=files, names=names)
 
 
 def load_transformer(folder: Path, raw: Mapping[str, Any], *, dtype: torch.dtype) -> PreTrainedModel:
-    """The transformers model with its weights, after all names and shapes were checked against the files' headers."""
-    layout = LAYOUTS[str(raw["model_type"])]
-    config = layout.to_config(raw)
-    with init_empty_weights(include_buffers=False):
-        model = layout.model_class(config)
-    files = weight_files(folder)
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    check_headers(files, layout, expected, folder)
-    state: dict[str, Tensor] = {}
-    for path in files:
-        with safe_open(path, framework="pt") as handle:
-            for name in handle.keys():  # noqa: SIM118  (safe_open is no mapping)
-                if layout.our_name(name) in expected:
-                    state[layout.our_name(name)] = handle.get_tensor(name).to(dtype)
-    model.load_state_dict(state, assign=True)
-    return model.requires_grad_(True)
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint, sharded or not. Raises UserError where one is missing."""
-    index = folder / INDEX_FILE
-    if not index.is_file():
-        single = folder / WEIGHTS_FILE
-        if not single.is_file():
-            raise UserError(f"Model '{folder}' has neither {WEIGHTS_FILE} nor {INDEX_FILE}.")
-        return [single]
-    try:
-        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"'{index}' is damaged: {error}.") from error
-    missing = [shard for shard in shards if not (folder / shard).is_file()]
-    if missing:
-        raise UserError(f"Model '{folder}' lacks the shard(s) {', '.join(missing)} that its index names.")
-    return [folder / shard for shard in shards]
-
-
-def check_headers(files: list[Path], layout: Layout, expected: Mapping[str, tuple[int, ...]], folder: Path) -> None:
-    """Compares the files' headers with what the configuration asks for. Raises UserError for the first difference."""
-    found: dict[str, tuple[int, ...]] = {}
-    for path in files:
-        try:
-            with safe_open(path, framework="pt") as handle:
-                for name in handle.keys():  # noqa: SIM118
-                    found[layout.our_name(name)] = tuple(handle.get_slice(name).get_shape())
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"'{path}' is not a readable safetensors file: {error}.") from error
-    missing = sorted(set(expected) - set(found))
-    if missing:
-        raise UserError(f"Model '{folder}' lacks {len(missing)} tensor(s), the first is {missing[0]}.")
-    for name, shape in expected.items():
-        if found[name] != shape:
-            raise UserError(f"Tensor {name} of '{folder}' has shape {found[name]}, config.json asks for {shape}.")
-
-
-def fingerprint(folder: Path) -> str:
-    """Sixteen hex digits over the weight files' bytes."""
-    digest = hashlib.sha256()
-    for path in weight_files(folder):
-        with open(path, "rb") as stream:
-            while chunk := stream.read(1 << 24):
-                digest.update(chunk)
-    return digest.hexdigest()[:16]
+    """The transformers model of a folder whose config.json is `raw`, with its weights."""
+    return open_checkpoint(folder, raw).load(dtype)

@@ -59,6 +59,7 @@ def tiny_config(*, hidden: int = 64, layers: int = 4, heads: int = 2, intermedia
         num_key_value_heads=heads,
         intermediate_size=intermediate,
         max_position_embeddings=1024,
+        initializer_range=0.06,
         rms_norm_eps=1e-5,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
         tie_word_embeddings=False,

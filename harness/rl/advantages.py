@@ -16,18 +16,31 @@ def stepwise_returns(final_B: Tensor, greedy_BK: Tensor, lambda_: float, *, norm
     return returns_BK / (1 + lambda_) if normalize else returns_BK
 
 
-def group_mean(value_BK: Tensor, group_size: int, valid_BK: Tensor | None = None) -> Tensor:
-    """Mean over the group, per column, of the valid entries; (B, K), equal within a group. 0 where none is valid."""
-    weight_BK = torch.ones_like(value_BK) if valid_BK is None else valid_BK.to(value_BK.dtype)
-    sums = (value_BK * weight_BK).unflatten(0, (-1, group_size)).sum(1)
-    counts = weight_BK.unflatten(0, (-1, group_size)).sum(1).clamp_min(1)
-    return (sums / counts).repeat_interleave(group_size, 0)
+def centre_in_group(value_BK: Tensor, group_size: int, valid_BK: Tensor | None = None) -> Tensor:
+    """Value minus the mean of the group's valid entries in the same column; (B, K).
+
+    Exactly 0 where a group's valid entries are all equal: the rounding of a mean, divided by its own size inside
+    Adam, would otherwise be a full-sized step in no direction. Entries that are not valid are 0.
+    """
+    valid_BK = torch.ones_like(value_BK, dtype=torch.bool) if valid_BK is None else valid_BK
+    value_NGK, valid_NGK = value_BK.unflatten(0, (-1, group_size)), valid_BK.unflatten(0, (-1, group_size))
+    counts_N1K = valid_NGK.sum(1, keepdim=True).clamp_min(1)
+    mean_N1K = torch.where(valid_NGK, value_NGK, 0.0).sum(1, keepdim=True) / counts_N1K
+    highest_N1K = torch.where(valid_NGK, value_NGK, -torch.inf).amax(1, keepdim=True)
+    lowest_N1K = torch.where(valid_NGK, value_NGK, torch.inf).amin(1, keepdim=True)
+    differs_NGK = valid_NGK & (highest_N1K > lowest_N1K)
+    return torch.where(differs_NGK, value_NGK - mean_N1K, 0.0).flatten(0, 1)
 
 
 def leave_one_out_mean(value_B: Tensor, group_size: int) -> Tensor:
     """Mean over the other G - 1 completions of the prompt; (B,)."""
     grouped = value_B.unflatten(0, (-1, group_size))
     return ((grouped.sum(1, keepdim=True) - grouped) / (group_size - 1)).flatten()
+
+
+def group_std(value_B: Tensor, group_size: int) -> Tensor:
+    """Standard deviation over the group, divisor G - 1; (B,), equal within a group."""
+    return value_B.unflatten(0, (-1, group_size)).std(1).repeat_interleave(group_size, 0)
 
 
 def zero_variance_groups(reward_B: Tensor, group_size: int) -> Tensor:

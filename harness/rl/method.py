@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from harness.config import Decoding
+from harness.decoding import Decoding
 from harness.flops import ModelShape
 from harness.models.adapter import DiffusionLM
-from harness.rollout import Rewards, ScoredRollouts
+from harness.rollout import Rewards, RolloutNeeds, ScoredRollouts
 
 ScoreFunction = Callable[[Tensor, Tensor], Rewards]
 """(row_N, completion_ids_NC) -> rewards of those completions, each against the prompt of its row."""
@@ -80,13 +80,6 @@ class LossOutput:
     clipped_high_N: Tensor
     forwards: int
     flops: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class RolloutNeeds:
-    """What a method wants recorded beyond the completion."""
-
-    argmax: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,11 @@ def clipped_objective(
     )
 
 
+def k2(new: Tensor, reference: Tensor) -> Tensor:
+    """Schulman's k2 estimator of KL(new, reference): (new - reference)^2 / 2; its gradient is unbiased."""
+    return (new - reference).square() / 2
+
+
 def k3(new: Tensor, reference: Tensor) -> Tensor:
     """Schulman's k3 estimator of KL(new, reference) from samples of new: exp(d) - d - 1, d = reference - new."""
     difference = reference - new

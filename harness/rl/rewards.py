@@ -10,7 +10,7 @@ from torch import Tensor
 from harness.models.adapter import DiffusionLM
 from harness.randomness import stream
 from harness.rollout import Rewards
-from harness.task import Example, Score, Task
+from harness.task import Example, Reward, Task
 
 
 class TaskRewards:
@@ -27,8 +27,8 @@ class TaskRewards:
         asked = list(zip(row_N.tolist(), texts, strict=True))
         unique = {(self.examples[row].id, text): (self.examples[row], text) for row, text in asked}
         pairs = list(unique.values())
-        scores = self.task.score([example for example, _ in pairs], [text for _, text in pairs])
-        known = dict(zip(unique, scores, strict=True))
+        rewards = self.task.rewards([example for example, _ in pairs], [text for _, text in pairs])
+        known = dict(zip(unique, rewards, strict=True))
         return to_rewards([known[self.examples[row].id, text] for row, text in asked], self.model.device)
 
 
@@ -42,14 +42,18 @@ class RandomRewards:
 
     def __call__(self, row_N: Tensor, completion_ids_NC: Tensor) -> Rewards:
         """Random rewards (N,)."""
-        reward_N = torch.rand(len(row_N), generator=self.generator).to(self.device)
+        reward_N = torch.rand(len(row_N), generator=self.generator, dtype=torch.float64).to(self.device)
         return Rewards(total_B=reward_N, parts={"correctness": reward_N})
 
 
-def to_rewards(scores: Sequence[Score], device: torch.device) -> Rewards:
-    """Scores as tensors (N,)."""
-    names = scores[0].parts
+def to_rewards(rewards: Sequence[Reward], device: torch.device) -> Rewards:
+    """Rewards as tensors (N,), float64."""
+    names = rewards[0].parts
     return Rewards(
-        total_B=torch.tensor([score.reward for score in scores], device=device),
-        parts={name: torch.tensor([score.parts[name] for score in scores], device=device) for name in names},
+        total_B=_tensor([reward.total for reward in rewards], device),
+        parts={name: _tensor([reward.parts[name] for reward in rewards], device) for name in names},
     )
+
+
+def _tensor(values: list[float], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64, device=device)

@@ -28,7 +28,7 @@ from harness.task import Demonstration, Task
 class SftConfig:
     """A fixed number of steps on fresh demonstrations: the same seed gives the same weights on the same machine."""
 
-    steps: int = 1200
+    steps: int = 1500
     batch_size: int = 128
     learning_rate: float = 3e-3
     warmup_steps: int = 50

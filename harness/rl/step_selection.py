@@ -1,14 +1,38 @@
 """Which denoising steps of a completion are used for the update. Pure functions.
 
-Axes: B rows, C completion, T steps, K selected. A row with fewer than K eligible steps gets -1 in the columns left
-over."""
+Axes: B rows, C completion, n positions revealed by one step, T steps, K selected, M Monte-Carlo draws. A row with fewer
+than K eligible steps gets -1 in the columns left over."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from harness.rollout import Rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revealed:
+    """What one step per row reveals: position_Bn, places in the completion; is_revealed_Bn, False where a row has fewer
+    than n; target_Bn, the tokens there."""
+
+    position_Bn: Tensor
+    is_revealed_Bn: Tensor
+    target_Bn: Tensor
+
+
+def revealed_positions(rollout: Rollout, step_B: Tensor) -> Revealed:
+    """U_s of every row, in rising order of position."""
+    revealed_BC = rollout.revealed_at(step_B)
+    width = max(1, int(revealed_BC.sum(1).max()))
+    position_Bn = revealed_BC.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
+    return Revealed(
+        position_Bn=position_Bn,
+        is_revealed_Bn=revealed_BC.gather(1, position_Bn),
+        target_Bn=rollout.completion_ids_BC.gather(1, position_Bn),
+    )
 
 
 def step_entropy(rollout: Rollout) -> Tensor:
@@ -59,3 +83,39 @@ def random_shared(num_rows: int, num_steps: int, num_selected: int, generator: t
     """The official random selection: K - 1 draws with replacement, shared by all rows, and the last step (B, K)."""
     drawn = torch.randint(0, num_steps - 1, (num_selected - 1,), generator=generator)
     return torch.cat([drawn, torch.tensor([num_steps - 1])]).expand(num_rows, -1)
+
+
+def stratified_uniforms(num_rows: int, num_draws: int, generator: torch.Generator) -> Tensor:
+    """Low-discrepancy uniforms (B, M), float64: one in each of the B * M equal strata of [0, 1), in random places.
+
+    Each entry alone is uniform."""
+    size = num_rows * num_draws
+    order = torch.randperm(size, generator=generator)
+    inside = torch.rand(size, generator=generator, dtype=torch.float64)
+    return ((order + inside) / size).view(num_rows, num_draws)
+
+
+def independent_uniforms(num_rows: int, num_draws: int, generator: torch.Generator) -> Tensor:
+    """Independent uniforms (B, M), float64."""
+    return torch.rand(num_rows, num_draws, generator=generator, dtype=torch.float64)
+
+
+def uniform_steps(uniform_BM: Tensor, last_B: Tensor) -> Tensor:
+    """Steps 0..last, all equally likely: floor(u (last + 1)); (B, M)."""
+    step_BM = (uniform_BM * (last_B[:, None] + 1)).long()
+    return torch.minimum(step_BM, last_B[:, None])
+
+
+def entropy_probabilities(entropy_BC: Tensor, unmask_step_BC: Tensor, last_B: Tensor, num_steps: int) -> Tensor:
+    """p(s) (B, T): proportional to the summed entropy of the tokens that step s revealed, plus 1e-8; 0 after last."""
+    size = (len(entropy_BC), num_steps + 1)
+    total_BT = entropy_BC.new_zeros(size).scatter_add_(1, unmask_step_BC.long(), entropy_BC)[:, :num_steps] + 1e-8
+    total_BT = torch.where(torch.arange(num_steps, device=last_B.device) <= last_B[:, None], total_BT, 0.0)
+    return total_BT / total_BT.sum(1, keepdim=True)
+
+
+def steps_by_probability(uniform_BM: Tensor, probability_BT: Tensor) -> Tensor:
+    """Steps (B, M) drawn with probability_BT, by inverse CDF; rounding never leads past the last possible step."""
+    cdf_BT = probability_BT.to(uniform_BM.dtype).cumsum(1)
+    last_B1 = (cdf_BT < cdf_BT[:, -1:]).sum(1, keepdim=True)
+    return torch.minimum(torch.searchsorted(cdf_BT, uniform_BM), last_B1)

@@ -199,7 +199,7 @@ class Trainer:
         generator = stream(self.config.seed, "rollout", self.progress.iteration)
         seed_B = self.shard.mine(row_seeds(self.config.train.batch_size, generator))
         needs = self.method.needs(self.model.shape, self.config.rollout, prompts.ids_BP.shape[1])
-        return generate(self.model, prompts, self.config.rollout, seed_B, record_argmax=needs.argmax)
+        return generate(self.model, prompts, self.config.rollout, seed_B, needs=needs)
 
     def _score_function(self, examples: Sequence[Example]) -> TaskRewards | RandomRewards:
         if self.config.reward == "random":

@@ -170,13 +170,13 @@ class CodeTask(Task):
         """Completion i against example i, each different program run once."""
         if self.options.profile == "correctness":
             verdicts = self._verdicts(examples, completions, ROBUST)
-            return [Reward(parts={"correctness": float(verdict.correct)}) for verdict in verdicts]
+            return [Reward.of({"correctness": float(verdict.correct)}) for verdict in verdicts]
         if self.options.profile == "espo":
             return self._espo_rewards(examples, completions)
         pairs = list(zip(examples, completions, strict=True))
         programs = [official_program(first_block(text), example.target["tests"]) for example, text in pairs]
         ran = run_each(self.sandbox(), programs)
-        return [Reward(parts=_official_parts(*pair, done)) for pair, done in zip(pairs, ran, strict=True)]
+        return [Reward.of(_official_parts(*pair, done)) for pair, done in zip(pairs, ran, strict=True)]
 
     def score(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Score]:
         """Completion i against example i, by both graders."""
@@ -219,8 +219,8 @@ class CodeTask(Task):
         ]
         ran = run_each(self.sandbox(), programs)
         return [
-            Reward(
-                parts={
+            Reward.of(
+                {
                     "correctness": 0.0 if done is None else done.fraction,
                     "form": 0.0 if code is None else 1.0 if is_legal else 0.5,
                 }

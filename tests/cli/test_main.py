@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import sys
-import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,6 @@ from harness.errors import UserError
 from harness.records import RecordError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-HELP_SECONDS = 0.5
 
 Outcome = Callable[[], object]
 SetOutcome = Callable[[Outcome], None]
@@ -208,24 +206,18 @@ def test_python_m_harness_is_the_same_command(tmp_path: Path) -> None:
     assert done.stderr.startswith("harness: Unknown command 'nonsense'.")
 
 
-def test_the_overview_imports_nothing_heavy_and_answers_in_half_a_second(tmp_path: Path) -> None:
+def test_the_overview_imports_nothing_heavy(tmp_path: Path) -> None:
     heavy = ("torch", "transformers", "pandas", "matplotlib", "scipy", "numpy")
     code = (
         "import sys; from harness.cli.main import main; main(['--help'])\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    seconds = []
-    for _ in range(3):  # the best of three: the machine may be busy
-        start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        seconds.append(time.perf_counter() - start)
-        assert done.stdout.splitlines()[-1] == "[]"
-    assert min(seconds) < HELP_SECONDS
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"

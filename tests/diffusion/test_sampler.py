@@ -3,13 +3,13 @@ import dataclasses
 import pytest
 import torch
 
-from harness.config import Decoding
+from harness.decoding import Decoding
 from harness.diffusion import categorical
 from harness.diffusion.greedy import cheaper_while_sampling, greedy_completions
 from harness.diffusion.sampler import generate
 from harness.models.tiny import END_ID, MASK_ID
 from harness.randomness import row_seeds, stream
-from harness.rollout import Prompts
+from harness.rollout import Prompts, RolloutNeeds
 
 PROMPTS = ["12+3=", "7*8=", "hello world:", "a", "0000111122223333"]
 REMASKING = ["low_confidence", "random", "entropy"]
@@ -32,7 +32,7 @@ def test_every_position_is_revealed_once_by_the_planned_number_of_steps(
         num_steps=steps,
         temperature=temperature,
         remasking=remasking,
-        early_stop=False,
+        eos_policy="run",
     )
     rollout = rollout_of(random_model, decoding)
     assert not (rollout.completion_ids_BC == MASK_ID).any()
@@ -46,7 +46,7 @@ def test_every_position_is_revealed_once_by_the_planned_number_of_steps(
 
 @torch.no_grad()
 def test_recorded_log_probabilities_and_entropies_are_those_of_the_state_before_the_reveal(random_model):
-    decoding = Decoding(completion_length=12, block_length=6, num_steps=5, temperature=0.8, early_stop=False)
+    decoding = Decoding(completion_length=12, block_length=6, num_steps=5, temperature=0.8, eos_policy="run")
     rollout = rollout_of(random_model, decoding)
     everywhere = torch.arange(rollout.completion_length).expand(len(PROMPTS), -1)
     for step in range(5):
@@ -62,7 +62,7 @@ def test_recorded_log_probabilities_and_entropies_are_those_of_the_state_before_
 
 @torch.no_grad()
 def test_low_confidence_reveals_the_most_probable_tokens_of_the_block_first(random_model):
-    decoding = Decoding(completion_length=8, block_length=8, num_steps=4, early_stop=False)
+    decoding = Decoding(completion_length=8, block_length=8, num_steps=4, eos_policy="run")
     rollout = rollout_of(random_model, decoding)
     tokens_BL, mask_BL = rollout.state_at(torch.zeros(len(PROMPTS), dtype=torch.long))
     places = torch.arange(8).expand(len(PROMPTS), -1) + tokens_BL.shape[1] - 8
@@ -77,9 +77,7 @@ def test_low_confidence_reveals_the_most_probable_tokens_of_the_block_first(rand
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 @pytest.mark.parametrize("remasking", REMASKING)
 def test_batch_size_order_and_padding_never_change_a_completion(random_model, temperature, remasking):
-    decoding = Decoding(
-        completion_length=12, block_length=6, num_steps=6, temperature=temperature, remasking=remasking
-    )
+    decoding = Decoding(completion_length=12, block_length=6, num_steps=6, temperature=temperature, remasking=remasking)
     seeds = row_seeds(len(PROMPTS), stream(0, "rows"))
     together = generate(random_model, random_model.encode_prompts(PROMPTS), decoding, seeds)
     for rows in ([0], [3], [4, 2, 0], [1, 0, 3, 2, 4]):
@@ -113,7 +111,7 @@ class EndsAfterFirstBlock:
 
         def hidden(tokens_BL, mask_BL):
             states = self.original(tokens_BL, mask_BL)
-            flag = (tokens_BL == self.marker).any(1)[:, None, None].expand(states.shape[:2] + (1,))
+            flag = (tokens_BL == self.marker).any(1)[:, None, None].expand(*states.shape[:2], 1)
             return torch.cat([states, flag.to(states.dtype)], 2)
 
         def flagged_head(states):
@@ -132,7 +130,7 @@ def test_rows_whose_block_is_all_end_of_text_stop_and_are_filled(random_model):
     decoding = Decoding(completion_length=12, block_length=4, num_steps=6)
     with EndsAfterFirstBlock(random_model, texts):
         stopped = rollout_of(random_model, decoding, texts)
-        full = rollout_of(random_model, dataclasses.replace(decoding, early_stop=False), texts)
+        full = rollout_of(random_model, dataclasses.replace(decoding, eos_policy="run"), texts)
     assert stopped.num_steps_B.tolist() == [2, 6, 2]
     assert (stopped.completion_ids_BC[[0, 2]] == END_ID).all()
     assert (stopped.unmask_step_BC[[0, 2], 4:] == 6).all()
@@ -145,8 +143,8 @@ def test_rows_whose_block_is_all_end_of_text_stop_and_are_filled(random_model):
 
 @pytest.mark.parametrize("decoding", [Decoding(completion_length=12, block_length=4, num_steps=7, temperature=0.9)])
 def test_greedy_completions_are_the_same_recorded_and_lazily(random_model, decoding):
-    decoding = dataclasses.replace(decoding, early_stop=False)
-    recorded = rollout_of(random_model, decoding, record_argmax=True)
+    decoding = dataclasses.replace(decoding, eos_policy="run")
+    recorded = rollout_of(random_model, decoding, needs=RolloutNeeds(argmax=True))
     step_BK = torch.arange(7).expand(len(PROMPTS), -1)
     eager = greedy_completions(random_model, recorded, step_BK)
     lazy = greedy_completions(random_model, dataclasses.replace(recorded, argmax_BTC=None), step_BK)
@@ -161,11 +159,11 @@ def test_greedy_completions_are_the_same_recorded_and_lazily(random_model, decod
 
 def test_recording_is_cheaper_for_a_wide_trunk_and_going_back_is_for_a_wide_vocabulary(random_model):
     decoding = Decoding(completion_length=256, block_length=32, num_steps=128)
-    llada = dict(layers=32, hidden=4096, intermediate=12288, heads=32, kv_heads=32, head_dim=128, vocabulary=126464)
-    narrow = dict(layers=16, hidden=512, intermediate=1376, heads=8, kv_heads=8, head_dim=64, vocabulary=126464)
     shape = type(random_model.shape)
-    assert cheaper_while_sampling(shape(**llada), decoding, prompt_length=200, num_states=8)
-    assert not cheaper_while_sampling(shape(**narrow), decoding, prompt_length=64, num_states=8)
+    llada = shape(layers=32, hidden=4096, intermediate=12288, heads=32, kv_heads=32, head_dim=128, vocabulary=126464)
+    narrow = shape(layers=16, hidden=512, intermediate=1376, heads=8, kv_heads=8, head_dim=64, vocabulary=126464)
+    assert cheaper_while_sampling(llada, decoding, prompt_length=200, num_states=8)
+    assert not cheaper_while_sampling(narrow, decoding, prompt_length=64, num_states=8)
 
 
 def test_the_trajectory_never_changes_a_revealed_token(random_model):

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.decoding import Decoding
 from harness.diffusion.schedule import reveal_counts, share_evenly
 
 
@@ -10,12 +11,12 @@ def test_ten_tokens_in_four_steps_give_the_first_two_steps_one_more():
 
 
 def test_steps_that_do_not_divide_by_the_blocks_go_to_the_first_blocks():
-    assert reveal_counts(8, 4, 5) == [[2, 1, 1], [2, 2]]
+    assert reveal_counts(Decoding(completion_length=8, block_length=4, num_steps=5)) == [[2, 1, 1], [2, 2]]
 
 
 @pytest.mark.parametrize(("length", "block", "steps"), [(16, 16, 4), (16, 4, 16), (24, 8, 7), (256, 32, 128)])
 def test_every_position_is_revealed_once_and_every_step_reveals_something(length, block, steps):
-    counts = reveal_counts(length, block, steps)
+    counts = reveal_counts(Decoding(completion_length=length, block_length=block, num_steps=steps))
     assert [sum(block_counts) for block_counts in counts] == [block] * (length // block)
     assert sum(len(block_counts) for block_counts in counts) == steps
     assert min(min(block_counts) for block_counts in counts) >= 1

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from harness.models.adapter import DiffusionLM, MaskedPredictor, SpecialTokens
-from harness.models.checkpoints import load_transformer, read_config
+from harness.models.checkpoints import load_transformer
+from harness.models.layouts import layout_of, read_config
 
 GOLDEN = Path(os.environ.get("HARNESS_GOLDEN") or Path(__file__).parent / "data")
 END_ID = 509
@@ -41,16 +42,17 @@ def golden_json() -> Callable[[str], Any]:
 def golden_model() -> Callable[..., DiffusionLM]:
     """Loads a tiny checkpoint; `reference` names the checkpoint of the reference policy."""
 
-    def load(name: str, *, end_id: int = END_ID, reference: str | None = None) -> DiffusionLM:
+    def load(name: str, *, end_ids: tuple[int, ...] = (END_ID,), reference: str | None = None) -> DiffusionLM:
         folder = _existing(f"{name}/config.json").parent
         raw = read_config(folder)
-        special = SpecialTokens(mask_id=raw["mask_token_id"], pad_id=raw["pad_token_id"], end_ids=(end_id,))
+        special = SpecialTokens(mask_id=raw["mask_token_id"], pad_id=raw["pad_token_id"], end_ids=end_ids)
         network = load_transformer(folder, raw, dtype=torch.float32).eval()
-        model = DiffusionLM(network, tokenizer=_NoTokenizer(), special=special, name=name)
+        shift = layout_of(raw).shift
+        model = DiffusionLM(network, tokenizer=_NoTokenizer(), special=special, name=name, shift=shift)
         if reference is not None:
             _existing(f"{reference}/model.safetensors")
             other = load_transformer(folder.parent / reference, raw, dtype=torch.float32).eval()
-            model.keep_reference(MaskedPredictor(other, shift=False))
+            model.keep_reference(MaskedPredictor(other, shift=shift))
         return model
 
     return load

@@ -1,6 +1,7 @@
 """Forward passes against the official models. Their norms and rotary embeddings are float32, so this is a float32
 matter."""
 
+import pytest
 import torch
 
 TOLERANCE = 1e-4
@@ -37,3 +38,30 @@ def test_llada_logits_at_asked_positions_are_those_rows_of_all_logits(golden, go
     logits = golden_model("llada_tiny").logits(case["input_ids"], None, asked)
     expected = case["logits"].gather(1, asked[:, :, None].expand(-1, -1, 512))
     torch.testing.assert_close(logits, expected, atol=TOLERANCE, rtol=0)
+
+
+@torch.no_grad()
+def test_dream_logits_are_the_official_ones_shifted_by_one(golden, golden_model):
+    case = golden("dream_tiny/forward.safetensors")
+    model = golden_model("dream_tiny")
+    logits = model.logits(case["input_ids"], None, every_position(case["input_ids"]))
+    torch.testing.assert_close(logits, case["logits_shifted"], atol=TOLERANCE, rtol=0)
+    raw = model.predictor.transformer(input_ids=case["input_ids"]).logits
+    torch.testing.assert_close(raw, case["logits_raw"], atol=TOLERANCE, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("positions", ["padded_logits_raw", "padded_logits_raw_arange_positions"])
+def test_dream_ignores_left_padding(golden, golden_model, positions):
+    case = golden("dream_tiny/forward.safetensors")
+    mask_BL = case["attention_mask"].bool()
+    assert not mask_BL.all()
+    logits = golden_model("dream_tiny").logits(
+        case["padded_input_ids"], mask_BL, every_position(case["padded_input_ids"])
+    )
+    # The prediction for position i comes from position i - 1; where that is padding, no number means anything.
+    valid_BL = mask_BL[:, 1:] & mask_BL[:, :-1]
+    expected = case[positions][:, :-1]
+    torch.testing.assert_close(logits[:, 1:][valid_BL], expected[valid_BL], atol=TOLERANCE, rtol=0)
+    unpadded = case["row0_unpadded_logits_raw"]
+    torch.testing.assert_close(logits[:1, 1 - unpadded.shape[1] :], unpadded[:, :-1], atol=TOLERANCE, rtol=0)

@@ -59,6 +59,7 @@ def test_a_budget_from_the_command_line_replaces_the_recipes_whole_budget(synthe
     synthetic.run(settings=settings_with(synthetic, budget=budget), provenance={"budget.updates": "command line"})
     given = words(synthetic)[words(synthetic).index("--budget") + 1]
     assert parse_budget(given) == {"updates": 4, "flops": 1e12}
+    assert "--set" not in words(synthetic)
 
 
 @pytest.mark.parametrize("value", [3e-5, 1e-12, True, None, "1", "true", "a b", "it's", 7, [1, 2], "", "x: y", "null"])

@@ -67,6 +67,13 @@ def test_the_page_gives_the_command_of_every_row_and_what_was_left_out(synthetic
     assert page.count("| EGSPO-SA, random-reward control | random |") == 3
 
 
+def test_a_run_evaluated_twice_has_its_command_once(synthetic: Any, tmp_path: Path) -> None:
+    again = synthetic.evaluation("last", 24, synthetic.metrics(90), data="dir:papers")
+    synthetic.run(records=[*synthetic.learning(38, 158), again])
+    write_report(collect([synthetic.root]), tmp_path / "out")
+    assert (tmp_path / "out" / "report.md").read_text().count("harness run --method") == 1
+
+
 def test_an_unknown_metric_is_refused_before_anything_is_written(synthetic: Any, tmp_path: Path) -> None:
     synthetic.run()
     with pytest.raises(UserError, match="Did you mean 'cell_accuracy'"):
@@ -117,4 +124,4 @@ def test_the_report_never_imports_torch_and_only_leaf_modules_of_the_harness(syn
     modules = set(done.stdout.rpartition("MODULES ")[2].split())
     assert modules.isdisjoint({"torch", "transformers", "accelerate", "peft", "pandas", "statsmodels"})
     ours = {name.split(".")[1] for name in modules if name.startswith("harness.")}
-    assert ours <= {"cli", "config", "errors", "flops", "records", "report"}
+    assert ours <= {"cli", "config", "decoding", "errors", "flops", "records", "report"}

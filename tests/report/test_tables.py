@@ -122,6 +122,16 @@ def test_the_seed_and_the_device_do_not_make_a_variant(synthetic: Any) -> None:
     assert row.group.variant == ""
 
 
+def test_a_variant_names_what_matters_and_not_the_device(synthetic: Any) -> None:
+    changes = {"model": {"name": "tiny", "device": "cuda"}, "optimizer": {"learning_rate": 0.001}}
+    synthetic.run(seed=0)
+    synthetic.run(seed=1, config_hash="ffffffff", settings={**synthetic.settings, **changes})
+    assert [row.group.variant for row in rows(synthetic)] == [
+        "optimizer.learning_rate=0.0003",
+        "optimizer.learning_rate=0.001",
+    ]
+
+
 def test_two_protocols_are_two_numbered_rows_with_a_warning(synthetic: Any) -> None:
     papers = {"data": "dir:papers", "items_sha256": "feedbeef00", "ceiling": {"exact_match": 0.872}}
     synthetic.run(records=ends(synthetic, 32, 158) + ends(synthetic, 30, 120, **papers))

@@ -1,0 +1,236 @@
+"""AGRPO: the policy gradient over all unmasking steps, estimated from a few steps drawn at random (arXiv 2510.04019).
+
+This is EGSPO with: steps drawn with known probabilities instead of chosen by rank, and weighted so that the mean over
+the draws is unbiased; every token a term of its own; and probabilities of the tempered, truncated distribution that was
+sampled. All M draws are accumulated into one update.
+
+Axes: B rows, prompt-major in groups of G; P prompt, C completion, L = P + C; T steps; M draws per row; n positions
+revealed by one step; V vocabulary; k tokens of a support.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from harness import flops
+from harness.decoding import Decoding
+from harness.errors import UserError, unknown_choice
+from harness.models.adapter import DiffusionLM
+from harness.registry import method
+from harness.rl import step_selection
+from harness.rl.advantages import centre_in_group
+from harness.rl.logprob import behaviour_logprob
+from harness.rl.method import LossOutput, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.policy_loss import ClippedObjective, clipped_objective, k3
+from harness.rollout import Rollout, RolloutNeeds, ScoredRollouts
+
+CHOICES = {
+    "importance": ("uniform", "entropy"),
+    "draws": ("low-discrepancy", "independent"),
+    "divisor": ("group", "batch"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgrpoConfig:
+    """Options of AGRPO; the published values stand in the `paper` recipes.
+
+    mc_samples: M. importance: steps uniform, or in proportion to their entropy and weighted by the inverse. draws:
+    where the uniforms behind them come from. clip_low, clip_high: the ratio stays within 1 - clip_low and
+    1 + clip_high. beta: weight of the KL term, 0 for none. divisor: the sum over tokens is divided by M and by the rows
+    of one group, as the official code does, or of the global batch.
+    """
+
+    mc_samples: int = 24
+    importance: str = "entropy"
+    draws: str = "low-discrepancy"
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    beta: float = 0.0
+    divisor: str = "group"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw(LossPart):
+    """One drawn step of every row. tokens_BL: the state before it; position_Bn: what it revealed, in the sequence.
+
+    importance_B: (1 / number of steps) / probability of the draw. support_Bnk: None where nothing was truncated.
+    """
+
+    tokens_BL: Tensor
+    mask_BL: Tensor | None
+    position_Bn: Tensor
+    target_Bn: Tensor
+    is_revealed_Bn: Tensor
+    support_Bnk: Tensor | None
+    old_logprob_Bn: Tensor
+    advantage_B: Tensor
+    importance_B: Tensor
+    temperature: float
+    normaliser: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """Drawn steps step_BM with their importance weights, float64."""
+
+    step_BM: Tensor
+    importance_BM: Tensor
+
+
+@method("agrpo")
+@dataclass(frozen=True, kw_only=True)
+class Agrpo(Method):
+    """AGRPO."""
+
+    Config: ClassVar[type] = AgrpoConfig
+    config: AgrpoConfig = field(default_factory=AgrpoConfig)
+
+    def check(self, decoding: Decoding) -> None:
+        """Raises UserError for unknown options, for M below 1, and for greedy rollouts, which have no probabilities."""
+        for name, choices in CHOICES.items():
+            if getattr(self.config, name) not in choices:
+                raise unknown_choice(f"method.{name}", getattr(self.config, name), choices)
+        if self.config.mc_samples < 1:
+            raise UserError(f"method.mc_samples={self.config.mc_samples} must be 1 or more.")
+        if decoding.temperature == 0:
+            raise UserError("rollout.temperature=0 is greedy, but AGRPO needs sampled completions; set it above 0.")
+
+    def needs(self, shape: flops.ModelShape, decoding: Decoding, prompt_length: int) -> RolloutNeeds:
+        """The distribution that was sampled."""
+        return RolloutNeeds(behaviour=True)
+
+    def updates_per_rollout(self) -> int:
+        """One, of M accumulated draws."""
+        return 1
+
+    def prepare(
+        self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, generator: torch.Generator
+    ) -> Prepared:
+        """Draws M steps per completion; low-discrepancy draws are spread over the global batch."""
+        draw = {
+            "low-discrepancy": step_selection.stratified_uniforms,
+            "independent": step_selection.independent_uniforms,
+        }[self.config.draws]
+        uniform_BM = scored.shard.mine(draw(scored.global_rows, self.config.mc_samples, generator))
+        return self.prepare_drawn(scored, policy, uniform_BM.to(policy.device))
+
+    def prepare_drawn(self, scored: ScoredRollouts, policy: DiffusionLM, uniform_BM: Tensor) -> Prepared:
+        """The update for given uniforms (B, M)."""
+        reward_B = scored.shard.gather(scored.rewards.total_B)
+        advantage_B = scored.shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
+        steps = draw_steps(scored.rollout, policy.is_end(scored.rollout.completion_ids_BC), uniform_BM, self.config)
+        rows = scored.group_size if self.config.divisor == "group" else scored.global_rows
+        parts = [
+            make_draw(scored.rollout, step_B, importance_B, advantage_B, normaliser=uniform_BM.shape[1] * rows)
+            for step_B, importance_B in zip(steps.step_BM.unbind(1), steps.importance_BM.unbind(1), strict=True)
+        ]
+        return Prepared(updates=[UpdateBatch(parts=parts)], advantages=advantage_B, chosen_steps_BK=steps.step_BM)
+
+    def loss(self, policy: DiffusionLM, part: Draw) -> LossOutput:
+        """The weighted objective of one drawn step."""
+        new_Bn = self._logprob(policy, part)
+        kl_Bn = torch.zeros_like(new_Bn)
+        if self.config.beta:
+            with torch.no_grad(), policy.reference_policy():
+                reference_Bn = self._logprob(policy, part)
+            kl_Bn = k3(new_Bn, reference_Bn)
+        loss, clipped = draw_loss(new_Bn, kl_Bn, part, self.config)
+        rows, length = part.tokens_BL.shape
+        has_reference = self.config.beta > 0
+        return LossOutput(
+            loss=loss,
+            ratio_N=clipped.ratio[part.is_revealed_Bn],
+            kl_N=kl_Bn.detach()[part.is_revealed_Bn],
+            clipped_low_N=clipped.low[part.is_revealed_Bn],
+            clipped_high_N=clipped.high[part.is_revealed_Bn],
+            forwards=rows * (2 if has_reference else 1),
+            flops=flops.update(
+                policy.shape, rows=rows, length=length, head_positions=part.position_Bn.numel(), reference=has_reference
+            ),
+        )
+
+    def _logprob(self, policy: DiffusionLM, part: Draw) -> Tensor:
+        """Log-probabilities (B, n) under the temperature and the support of the rollout, nats."""
+        logits_BnV = policy.logits(part.tokens_BL, part.mask_BL, part.position_Bn)
+        return behaviour_logprob(logits_BnV, part.target_Bn, temperature=part.temperature, support_Bnk=part.support_Bnk)
+
+
+def draw_steps(rollout: Rollout, is_end_BC: Tensor, uniform_BM: Tensor, config: AgrpoConfig) -> Steps:
+    """Steps among those up to the last that reveals a real token, with their importance weights."""
+    last_B = last_step(rollout, is_end_BC)
+    if config.importance == "uniform":
+        step_BM = step_selection.uniform_steps(uniform_BM, last_B)
+        return Steps(step_BM=step_BM, importance_BM=torch.ones_like(uniform_BM))
+    probability_BT = draw_probabilities(rollout, is_end_BC)
+    step_BM = step_selection.steps_by_probability(uniform_BM, probability_BT)
+    uniform_B1 = 1 / (last_B[:, None].double() + 1)
+    return Steps(step_BM=step_BM, importance_BM=uniform_B1 / probability_BT.gather(1, step_BM))
+
+
+def draw_probabilities(rollout: Rollout, is_end_BC: Tensor) -> Tensor:
+    """p(s) (B, T), float64, of entropy importance sampling."""
+    return step_selection.entropy_probabilities(
+        sampled_entropy(rollout).double(), rollout.unmask_step_BC, last_step(rollout, is_end_BC), rollout.num_steps
+    )
+
+
+def last_step(rollout: Rollout, is_end_BC: Tensor) -> Tensor:
+    """The last step (B,) that reveals a token which is no end token, within the steps that the row took."""
+    last_B = step_selection.last_real_step(rollout.unmask_step_BC, is_end_BC, rollout.num_steps)
+    return torch.minimum(last_B, rollout.num_steps_B.long() - 1)
+
+
+def sampled_logprob(rollout: Rollout) -> Tensor:
+    """Log-probabilities (B, C) under what was sampled; without record the model itself was, at temperature 1."""
+    assert rollout.behaviour_logprob_BC is not None or rollout.temperature == 1
+    return rollout.logprob_BC if rollout.behaviour_logprob_BC is None else rollout.behaviour_logprob_BC
+
+
+def sampled_entropy(rollout: Rollout) -> Tensor:
+    """Entropies (B, C) of what was sampled."""
+    return rollout.entropy_BC if rollout.behaviour_entropy_BC is None else rollout.behaviour_entropy_BC
+
+
+def make_draw(
+    rollout: Rollout, step_B: Tensor, importance_B: Tensor, advantage_B: Tensor, *, normaliser: float
+) -> Draw:
+    """Gathers what the loss needs of the states step_B."""
+    revealed = step_selection.revealed_positions(rollout, step_B)
+    tokens_BL, mask_BL = rollout.state_at(step_B)
+    old_logprob_Bn = sampled_logprob(rollout).gather(1, revealed.position_Bn)
+    support_Bnk = None
+    if rollout.support_ids_BCk is not None:
+        width = rollout.support_ids_BCk.shape[2]
+        support_Bnk = rollout.support_ids_BCk.gather(1, revealed.position_Bn[:, :, None].expand(-1, -1, width))
+    return Draw(
+        tokens_BL=tokens_BL,
+        mask_BL=mask_BL,
+        position_Bn=revealed.position_Bn + tokens_BL.shape[1] - rollout.completion_length,
+        target_Bn=revealed.target_Bn,
+        is_revealed_Bn=revealed.is_revealed_Bn,
+        support_Bnk=support_Bnk,
+        old_logprob_Bn=old_logprob_Bn,
+        advantage_B=advantage_B.to(old_logprob_Bn.dtype),
+        importance_B=importance_B.to(old_logprob_Bn.dtype),
+        temperature=rollout.temperature,
+        normaliser=normaliser,
+    )
+
+
+def draw_loss(new_Bn: Tensor, kl_Bn: Tensor, part: Draw, config: AgrpoConfig) -> tuple[Tensor, ClippedObjective]:
+    """-min(rho A, clip(rho) A) + beta KL rho per token, times the importance weight, over the normaliser.
+
+    The KL estimate is weighted by the ratio, and the gradient flows through both, as in the official code.
+    """
+    old_Bn = torch.where(part.is_revealed_Bn, part.old_logprob_Bn, new_Bn.detach())
+    clipped = clipped_objective(
+        new_Bn, old_Bn, part.advantage_B[:, None], clip_low=config.clip_low, clip_high=config.clip_high
+    )
+    term_Bn = config.beta * kl_Bn * (new_Bn - old_Bn).exp() - clipped.objective
+    weighted_Bn = term_Bn * part.importance_B[:, None]
+    return torch.where(part.is_revealed_Bn, weighted_Bn, 0.0).sum() / part.normaliser, clipped

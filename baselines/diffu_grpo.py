@@ -1,0 +1,214 @@
+"""d1 / diffu-GRPO: group-relative policy optimisation on one-step log-probabilities (arXiv 2504.12216).
+
+This is EGSPO with: one forward pass for all tokens of a completion, which is masked as a whole, instead of the states
+that it went through; every token a term of its own. The prompt is masked in part, differently in each of the mu inner
+updates, so that the same completion is seen from several sides.
+
+Axes: B rows, prompt-major in groups of G; P prompt, C completion, L = P + C; U inner updates; V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from harness import flops
+from harness.decoding import Decoding
+from harness.errors import UserError
+from harness.models.adapter import DiffusionLM
+from harness.randomness import row_seeds, uniforms
+from harness.registry import method
+from harness.rl.advantages import centre_in_group
+from harness.rl.logprob import chosen_logprob, guided_logits, without_gradient
+from harness.rl.method import LossOutput, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.policy_loss import ClippedObjective, clipped_objective, k3
+from harness.rollout import Rollout, ScoredRollouts
+
+PROMPT_DRAW = 0
+FIXED_SEED = 42
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffuGrpoConfig:
+    """Options of diffu-GRPO; the defaults are the published values.
+
+    inner_updates: mu, optimiser updates per rollout, each with its own prompt mask. p_mask_prompt: probability that a
+    prompt token is masked. random_masking: without it every update of the run draws the same mask. clip: the ratio
+    stays within 1 - clip and 1 + clip. beta: weight of the KL term, 0 for none. cfg_scale: classifier-free guidance in
+    the log-probabilities, 0 for none.
+    """
+
+    inner_updates: int = 12
+    p_mask_prompt: float = 0.15
+    random_masking: bool = True
+    clip: float = 0.5
+    beta: float = 0.04
+    cfg_scale: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneStep(LossPart):
+    """One inner update. tokens_BL: prompt in part and completion wholly masked; counted_BC: True up to and including
+    the first end token; normaliser: the number of such tokens in the global batch."""
+
+    tokens_BL: Tensor
+    mask_BL: Tensor | None
+    target_BC: Tensor
+    counted_BC: Tensor
+    old_logprob_BC: Tensor
+    advantage_B: Tensor
+    normaliser: float
+
+
+@method("d1", "diffu-grpo")
+@dataclass(frozen=True, kw_only=True)
+class DiffuGrpo(Method):
+    """diffu-GRPO."""
+
+    Config: ClassVar[type] = DiffuGrpoConfig
+    config: DiffuGrpoConfig = field(default_factory=DiffuGrpoConfig)
+
+    def check(self, decoding: Decoding) -> None:
+        """Raises UserError for a number of updates below 1 and for a probability outside 0..1."""
+        if self.config.inner_updates < 1:
+            raise UserError(f"method.inner_updates={self.config.inner_updates} must be 1 or more.")
+        if not 0 <= self.config.p_mask_prompt <= 1:
+            raise UserError(f"method.p_mask_prompt={self.config.p_mask_prompt} must lie between 0 and 1.")
+
+    def updates_per_rollout(self) -> int:
+        """mu."""
+        return self.config.inner_updates
+
+    def prepare(
+        self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, generator: torch.Generator
+    ) -> Prepared:
+        """Draws the prompt masks and computes old log-probabilities under each."""
+        source = generator if self.config.random_masking else torch.Generator().manual_seed(FIXED_SEED)
+        seed_B = scored.shard.mine(row_seeds(scored.global_rows, source))
+        updates = range(self.config.inner_updates) if self.config.random_masking else [0] * self.config.inner_updates
+        masks = [prompt_mask(scored.rollout, seed_B, update, self.config.p_mask_prompt) for update in updates]
+        return self.prepare_masked(scored, policy, torch.stack(masks, 1))
+
+    def prepare_masked(self, scored: ScoredRollouts, policy: DiffusionLM, is_masked_BUP: Tensor) -> Prepared:
+        """The updates under given masks of the prompt (B, U, P)."""
+        rollout, shard = scored.rollout, scored.shard
+        reward_B = shard.gather(scored.rewards.total_B)
+        advantage_B = shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
+        counted_BC = until_first_end(policy.is_end(rollout.completion_ids_BC))
+        count = float(shard.gather(counted_BC.sum(1)).sum())
+        parts = [self._part(rollout, policy, mask, advantage_B, counted_BC, count) for mask in is_masked_BUP.unbind(1)]
+        rows, length = parts[0].tokens_BL.shape
+        passes = len(parts) * self._passes
+        head_positions = rows * rollout.completion_length
+        return Prepared(
+            updates=[UpdateBatch(parts=[part]) for part in parts],
+            advantages=advantage_B,
+            forwards=rows * passes,
+            flops=passes * flops.forward(policy.shape, rows=rows, length=length, head_positions=head_positions),
+        )
+
+    def loss(self, policy: DiffusionLM, part: OneStep) -> LossOutput:
+        """The clipped objective and KL of every token."""
+        new_BC = self._logprob(policy, part.tokens_BL, part.mask_BL, part.target_BC)
+        kl_BC = torch.zeros_like(new_BC)
+        if self.config.beta:
+            with torch.no_grad(), policy.reference_policy():
+                reference_BC = self._logprob(policy, part.tokens_BL, part.mask_BL, part.target_BC)
+            kl_BC = k3(new_BC, reference_BC)
+        loss, clipped = token_loss(new_BC, kl_BC, part, self.config)
+        rows, length = part.tokens_BL.shape
+        has_reference = self.config.beta > 0
+        return LossOutput(
+            loss=loss,
+            ratio_N=clipped.ratio[part.counted_BC],
+            kl_N=kl_BC.detach()[part.counted_BC],
+            clipped_low_N=clipped.low[part.counted_BC],
+            clipped_high_N=clipped.high[part.counted_BC],
+            forwards=rows * self._passes * (2 if has_reference else 1),
+            flops=flops.update(
+                policy.shape,
+                rows=rows * self._passes,
+                length=length,
+                head_positions=part.target_BC.numel() * self._passes,
+                reference=has_reference,
+            ),
+        )
+
+    @property
+    def _passes(self) -> int:
+        """Forward passes per log-probability."""
+        return 2 if self.config.cfg_scale else 1
+
+    def _part(
+        self,
+        rollout: Rollout,
+        policy: DiffusionLM,
+        is_masked_BP: Tensor,
+        advantage_B: Tensor,
+        counted_BC: Tensor,
+        count: float,
+    ) -> OneStep:
+        """One inner update, with the old log-probabilities under its mask."""
+        blank_BC = torch.full_like(rollout.completion_ids_BC, rollout.mask_id)
+        tokens_BL, mask_BL = rollout.prompts.with_completion(blank_BC)
+        prompt_length = is_masked_BP.shape[1]
+        tokens_BL[:, :prompt_length].masked_fill_(is_masked_BP, rollout.mask_id)
+        old_logprob_BC = without_gradient(
+            lambda tokens, mask, target: self._logprob(policy, tokens, mask, target),
+            tokens_BL,
+            mask_BL,
+            rollout.completion_ids_BC,
+            positions=rollout.completion_length,
+        )
+        return OneStep(
+            tokens_BL=tokens_BL,
+            mask_BL=mask_BL,
+            target_BC=rollout.completion_ids_BC,
+            counted_BC=counted_BC,
+            old_logprob_BC=old_logprob_BC,
+            advantage_B=advantage_B.to(old_logprob_BC.dtype),
+            normaliser=count,
+        )
+
+    def _logprob(self, policy: DiffusionLM, tokens_BL: Tensor, mask_BL: Tensor | None, target_BC: Tensor) -> Tensor:
+        """One-step log-probabilities (B, C) of the completion's tokens, nats."""
+        prompt_length = tokens_BL.shape[1] - target_BC.shape[1]
+        place_C = torch.arange(prompt_length, tokens_BL.shape[1], device=tokens_BL.device)
+        logits_BCV = policy.logits(tokens_BL, mask_BL, place_C.expand_as(target_BC))
+        if self.config.cfg_scale:
+            blind_BL = tokens_BL.clone()
+            blind_BL[:, :prompt_length] = policy.special.mask_id
+            blind_BCV = policy.logits(blind_BL, mask_BL, place_C.expand_as(target_BC))
+            logits_BCV = guided_logits(logits_BCV, blind_BCV, self.config.cfg_scale)
+        return chosen_logprob(logits_BCV, target_BC)
+
+
+def prompt_mask(rollout: Rollout, seed_B: Tensor, update: int, probability: float) -> Tensor:
+    """The prompt tokens masked in an inner update, bool (B, P); never padding.
+
+    Positions are counted from the prompt's end, so that padding changes no draw.
+    """
+    ids_BP, mask_BP = rollout.prompts.ids_BP, rollout.prompts.mask_BP
+    from_end_P = torch.arange(ids_BP.shape[1] - 1, -1, -1, device=ids_BP.device)
+    uniform_BP = uniforms(seed_B.to(ids_BP.device), update, from_end_P.expand_as(ids_BP), PROMPT_DRAW)
+    is_masked_BP = uniform_BP < probability
+    return is_masked_BP if mask_BP is None else is_masked_BP & mask_BP
+
+
+def until_first_end(is_end_BC: Tensor) -> Tensor:
+    """True up to and including the first end token (B, C)."""
+    return is_end_BC.cumsum(1) - is_end_BC.long() == 0
+
+
+def token_loss(
+    new_BC: Tensor, kl_BC: Tensor, part: OneStep, config: DiffuGrpoConfig
+) -> tuple[Tensor, ClippedObjective]:
+    """-min(rho A, clip(rho) A) + beta KL per token, summed over the counted tokens and divided by their number."""
+    clipped = clipped_objective(
+        new_BC, part.old_logprob_BC, part.advantage_B[:, None], clip_low=config.clip, clip_high=config.clip
+    )
+    term_BC = config.beta * kl_BC - clipped.objective
+    return torch.where(part.counted_BC, term_BC, 0.0).sum() / part.normaliser, clipped

@@ -1,0 +1,128 @@
+"""Rollout speed: our sampler, the bare forward passes it cannot do without, and a textbook sampler, in one run.
+
+Bare forward: trunk and head on the active block alone, at every step. Textbook: full logits at all positions, float64
+Gumbel noise over the vocabulary, loops over rows, a copy of the sequence per step, as published implementations have
+it.
+
+    python bench/sampler.py                        d 512, 16 layers, vocabulary 126,464, batch 8, 128 steps
+    python bench/sampler.py --shape v32k           the same with vocabulary 32,000; --shape tiny: the embedded model
+    python bench/sampler.py --device cuda --shape llada-8b
+
+Times of ours and of the bare forward are whole rollouts, in turn; the textbook runs `--textbook-steps` steps, scaled
+up."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from shapes import SHAPES, BenchShape, make_model, matmul_rate, peak_memory, synchronise
+from torch import Tensor
+
+from harness.decoding import Decoding
+from harness.diffusion.sampler import generate
+from harness.models.adapter import DiffusionLM
+from harness.rollout import Prompts, Rollout
+
+
+@torch.no_grad()
+def bare_forward(model: DiffusionLM, prompts: Prompts, decoding: Decoding) -> None:
+    """Trunk and head on the active block at every step; nothing is sampled."""
+    rows, prompt_length = prompts.ids_BP.shape
+    blank_BC = torch.full((rows, decoding.completion_length), model.special.mask_id, device=model.device)
+    tokens_BL, mask_BL = prompts.with_completion(blank_BC)
+    per_block = decoding.num_steps * decoding.block_length // decoding.completion_length
+    for step in range(decoding.num_steps):
+        first = prompt_length + step // per_block * decoding.block_length
+        hidden_BLd = model.hidden(tokens_BL, mask_BL)
+        model.head(hidden_BLd[:, first : first + decoding.block_length].flatten(0, 1))
+
+
+@torch.no_grad()
+def textbook(model: DiffusionLM, prompts: Prompts, decoding: Decoding, steps: int) -> None:
+    """The first `steps` steps of block 0, written the plain way."""
+    rows, prompt_length = prompts.ids_BP.shape
+    mask_id = model.special.mask_id
+    x = torch.cat([prompts.ids_BP, torch.full((rows, decoding.completion_length), mask_id, device=model.device)], 1)
+    trajectory = [x.clone()]
+    block_end = prompt_length + decoding.block_length
+    reveal = decoding.completion_length // decoding.num_steps
+    for _ in range(steps):
+        is_mask = x == mask_id
+        logits = model.head(model.hidden(x, None))
+        noisy = logits.double().exp() / (-torch.rand_like(logits, dtype=torch.float64).log()) ** decoding.temperature
+        noisy[:, :, mask_id] = 0
+        proposal = noisy.argmax(-1)
+        probability = logits.double().softmax(-1)
+        entropy = -(probability * (probability + 1e-12).log()).sum(-1)
+        confidence = probability.gather(-1, proposal[:, :, None])[:, :, 0]
+        confidence[:, block_end:] = -torch.inf
+        confidence = torch.where(is_mask, confidence, -torch.inf)
+        x = x.clone()
+        for row in range(rows):
+            for place in confidence[row].topk(reveal).indices.tolist():
+                x[row, place] = proposal[row, place]
+                float(entropy[row, place])
+        trajectory.append(x.clone())
+
+
+def timed(function: Callable[[], Rollout | Tensor | None], device: str) -> float:
+    """Seconds of one call, the device's queue drained."""
+    synchronise(device)
+    start = time.perf_counter()
+    function()
+    synchronise(device)
+    return time.perf_counter() - start
+
+
+def run(shape: BenchShape, device: str, runs: int, textbook_steps: int) -> None:
+    """Measures one shape and prints the figures."""
+    model, prompts = make_model(shape, device)
+    decoding = Decoding(
+        completion_length=shape.completion,
+        block_length=shape.block,
+        num_steps=shape.steps,
+        temperature=0.9,
+        eos_policy="run",
+    )
+    seeds = torch.arange(shape.batch)
+    warm = Decoding(**{**vars(decoding), "num_steps": shape.completion // shape.block})
+    one_step = generate(model, prompts, warm, seeds)
+    ours, bare = [], []
+    for _ in range(runs):
+        bare.append(timed(lambda: bare_forward(model, prompts, decoding), device))
+        ours.append(timed(lambda: generate(model, prompts, decoding, seeds), device))
+    mine, forward = statistics.median(ours), statistics.median(bare)
+    ratio = statistics.median(b / o for b, o in zip(bare, ours, strict=True))
+    rate = shape.batch * shape.completion / mine
+    speed = one_step.flops / warm.num_steps * shape.steps / mine
+    print(f"{shape.name} on {device}: batch {shape.batch}, {shape.steps} steps, vocabulary {shape.vocabulary:,}")
+    print(f"  ours          {mine:9.2f} s  {mine / shape.steps * 1e3:8.1f} ms/step")
+    print(f"  bare forward  {forward:9.2f} s  bare / ours = {ratio:.3f} (the bound is 0.85 or more)")
+    print(f"  {rate:,.0f} tokens/s, {speed / 1e12:.2f} TFLOP/s = {speed / matmul_rate(device):.1%} of the matrix rate")
+    print(f"  peak memory {peak_memory(device):.2f} GiB")
+    if textbook_steps:
+        plain = timed(lambda: textbook(model, prompts, decoding, textbook_steps), device) / textbook_steps
+        print(f"  textbook      {plain * shape.steps:9.2f} s  {plain * 1e3:8.1f} ms/step", end="")
+        print(f"  {plain * shape.steps / mine:.1f}x ours")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", default="v126k", choices=SHAPES)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--runs", type=int, default=1, help="whole rollouts of each, in turn")
+    parser.add_argument("--textbook-steps", type=int, default=3, help="0 leaves the textbook out")
+    parser.add_argument("--batch", type=int, default=0, help="rows; 0 is the shape's own")
+    parser.add_argument("--steps", type=int, default=0, help="steps; 0 is the shape's own")
+    chosen = parser.parse_args()
+    shape = SHAPES[chosen.shape].with_sizes(batch=chosen.batch, steps=chosen.steps)
+    run(shape, chosen.device, chosen.runs, chosen.textbook_steps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Random-weight models of the sizes that the benchmarks measure, and what the device can do."""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import time
+from dataclasses import dataclass
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from harness.models.adapter import DiffusionLM, SpecialTokens
+from harness.models.tiny import CharacterTokenizer
+from harness.rollout import Prompts
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchShape:
+    """Sizes of a model and of a rollout."""
+
+    name: str
+    hidden: int
+    layers: int
+    heads: int
+    intermediate: int
+    vocabulary: int
+    prompt: int = 64
+    completion: int = 256
+    block: int = 32
+    steps: int = 128
+    batch: int = 8
+    dtype: torch.dtype = torch.float32
+
+    def with_sizes(self, *, batch: int, steps: int) -> BenchShape:
+        """The same with another batch or number of steps, where they are not 0."""
+        changes = {name: value for name, value in {"batch": batch, "steps": steps}.items() if value}
+        return dataclasses.replace(self, **changes)
+
+
+SHAPES = {
+    "v126k": BenchShape(name="v126k", hidden=512, layers=16, heads=8, intermediate=1376, vocabulary=126_464),
+    "v32k": BenchShape(name="v32k", hidden=512, layers=16, heads=8, intermediate=1376, vocabulary=32_000),
+    "tiny": BenchShape(
+        name="tiny", hidden=64, layers=4, heads=2, intermediate=160, vocabulary=98, prompt=17, completion=16, block=16,
+        steps=4, batch=64,
+    ),
+    "llada-8b": BenchShape(
+        name="llada-8b", hidden=4096, layers=32, heads=32, intermediate=12288, vocabulary=126_464, prompt=200, batch=48,
+        dtype=torch.bfloat16,
+    ),
+}  # fmt: skip
+
+
+def make_model(shape: BenchShape, device: str) -> tuple[DiffusionLM, Prompts]:
+    """A model with random weights on the device, and random prompts; the same ones each time."""
+    config = LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        intermediate_size=shape.intermediate,
+        tie_word_embeddings=False,
+        use_cache=False,
+        is_causal=False,
+    )
+    with torch.device(device), torch.random.fork_rng():
+        torch.manual_seed(0)
+        previous = torch.get_default_dtype()
+        torch.set_default_dtype(shape.dtype)
+        network = LlamaForCausalLM(config).eval()
+        torch.set_default_dtype(previous)
+    special = SpecialTokens(mask_id=shape.vocabulary - 1, pad_id=0, end_ids=(0,))
+    model = DiffusionLM(network, CharacterTokenizer(), special, name=shape.name)
+    generator = torch.Generator().manual_seed(0)
+    ids_BP = torch.randint(1, shape.vocabulary - 1, (shape.batch, shape.prompt), generator=generator).to(device)
+    return model, Prompts(ids_BP=ids_BP, mask_BP=None)
+
+
+def synchronise(device: str) -> None:
+    """Waits for everything that was queued on a GPU."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def peak_memory(device: str) -> float:
+    """GiB: of the GPU's allocator, or of the process on a CPU."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def matmul_rate(device: str) -> float:
+    """FLOP/s of a large square matrix product: bfloat16 on a GPU, float32 on a CPU. Best of five."""
+    size, dtype = (8192, torch.bfloat16) if device.startswith("cuda") else (2048, torch.float32)
+    a = torch.randn(size, size, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(5):
+        synchronise(device)
+        start = time.perf_counter()
+        a @ a
+        synchronise(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best

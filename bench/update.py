@@ -1,0 +1,150 @@
+"""Update speed and memory: an EGSPO-SA update of ours beside a textbook one, each in a process of its own.
+
+Ours: a slot per backward pass, states rebuilt from (completion, unmask_step), logits at the revealed positions alone,
+micro-batches. Textbook: one row and one step at a time, full logits and log-softmax at all positions. Both make the
+same gradients; the difference of their norms is printed.
+
+    python bench/update.py                     d 512, 16 layers, vocabulary 126,464, batch 8, K = 2
+    python bench/update.py --device cuda --shape llada-8b
+
+Memory is the peak above what the weights and their gradients take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+
+import torch
+from shapes import SHAPES, BenchShape, make_model, synchronise
+from torch import Tensor
+
+from harness.models.adapter import DiffusionLM
+from harness.registry import get_method
+from harness.rl.method import Method, Prepared
+from harness.rollout import Prompts, Rewards, Rollout, ScoredRollouts
+
+MIB = 2**20
+
+
+def recorded(shape: BenchShape, prompts: Prompts, mask_id: int) -> Rollout:
+    """A rollout with random tokens and reveal order: what an update needs, without generating."""
+    generator = torch.Generator().manual_seed(1)
+    size, device = (shape.batch, shape.completion), prompts.ids_BP.device
+    order = torch.rand(size, generator=generator).argsort(1)
+    return Rollout(
+        prompts=prompts,
+        completion_ids_BC=torch.randint(1, shape.vocabulary - 1, size, generator=generator).to(device),
+        unmask_step_BC=(order * shape.steps // shape.completion).to(torch.int16).to(device),
+        logprob_BC=torch.full(size, -11.7, device=device),
+        entropy_BC=torch.rand(size, generator=generator).to(device),
+        num_steps_B=torch.full((shape.batch,), shape.steps, dtype=torch.int16, device=device),
+        num_steps=shape.steps,
+        mask_id=mask_id,
+        argmax_BTC=torch.ones(shape.batch, shape.steps, shape.completion, dtype=torch.int32, device=device),
+    )
+
+
+def prepare(shape: BenchShape, model: DiffusionLM, prompts: Prompts, slots: int) -> tuple[Method, Prepared]:
+    """An EGSPO-SA rollout made ready, with made-up rewards."""
+    method = get_method("egspo-sa")(config=get_method("egspo-sa").Config(num_selected=slots, slots_per_update=slots))
+    reward_B = torch.linspace(0, 1, shape.batch, device=model.device, dtype=torch.float64)
+    rollout = recorded(shape, prompts, model.special.mask_id)
+    rewards = Rewards(total_B=reward_B, parts={"correctness": reward_B})
+    scored = ScoredRollouts(rollout=rollout, rewards=rewards, group_size=shape.batch)
+
+    def score(row_N: Tensor, ids_NC: Tensor) -> Rewards:
+        greedy_N = (row_N % 3).double() / 3
+        return Rewards(total_B=greedy_N, parts={"correctness": greedy_N})
+
+    return method, method.prepare(scored, model, score, torch.Generator())
+
+
+def ours(method: Method, model: DiffusionLM, prepared: Prepared, micro_batch: int) -> None:
+    """The update as the trainer makes it."""
+    for update in prepared.updates:
+        for part in update.parts:
+            for rows in part.split(micro_batch):
+                method.loss(model, rows).loss.backward()
+
+
+def textbook(method: Method, model: DiffusionLM, prepared: Prepared) -> None:
+    """The same loss, one row and one step at a time, with full logits."""
+    config = method.config
+    for update in prepared.updates:
+        for slot in update.parts:
+            for row in range(len(slot.tokens_BL)):
+                logits_LV = model.head(model.hidden(slot.tokens_BL[row : row + 1], None))[0]
+                logprob_LV = logits_LV.log_softmax(-1)
+                new = logprob_LV[slot.position_Bn[row], slot.target_Bn[row]].sum()
+                ratio = (new - slot.old_logprob_B[row]).exp()
+                clipped = ratio.clamp(1 - config.clip_low, 1 + config.clip_high)
+                advantage = slot.advantage_B[row]
+                (-torch.minimum(ratio * advantage, clipped * advantage) / slot.normaliser).backward()
+
+
+def measure(shape: BenchShape, device: str, variant: str, slots: int, micro_batch: int) -> dict[str, float]:
+    """Seconds, peak MiB above weights and gradients, and the gradient's norm."""
+    model, prompts = make_model(shape, device)
+    method, prepared = prepare(shape, model, prompts, slots)
+    for weight in model.predictor.parameters():
+        weight.grad = torch.zeros_like(weight)
+    base = _resident(device)
+    synchronise(device)
+    start = time.perf_counter()
+    if variant == "ours":
+        ours(method, model, prepared, micro_batch)
+    else:
+        textbook(method, model, prepared)
+    synchronise(device)
+    seconds = time.perf_counter() - start
+    norms = [weight.grad.float().norm() for weight in model.predictor.parameters() if weight.grad is not None]
+    return {"seconds": seconds, "mib": _peak(device) - base, "norm": float(torch.stack(norms).norm())}
+
+
+def _resident(device: str) -> float:
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / MIB
+    with open("/proc/self/statm") as stream:
+        return int(stream.read().split()[1]) * resource.getpagesize() / MIB
+
+
+def _peak(device: str) -> float:
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated() / MIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Command line; starts itself once per variant."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", default="v126k", choices=SHAPES)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=0)
+    parser.add_argument("--slots", type=int, default=2, help="K: chosen steps per row")
+    parser.add_argument("--micro-batch", type=int, default=1)
+    parser.add_argument("--variant", choices=("both", "ours", "textbook"), default="both")
+    chosen = parser.parse_args()
+    shape = SHAPES[chosen.shape].with_sizes(batch=chosen.batch, steps=0)
+    if chosen.variant != "both":
+        print(json.dumps(measure(shape, chosen.device, chosen.variant, chosen.slots, chosen.micro_batch)))
+        return
+    found = {}
+    for variant in ("textbook", "ours"):
+        command = [sys.executable, __file__, *sys.argv[1:], "--variant", variant]
+        found[variant] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        print(f"{variant:9} {found[variant]['seconds']:8.2f} s  peak {found[variant]['mib']:8.0f} MiB", end="")
+        print(f"  gradient norm {found[variant]['norm']:.6g}")
+    plain, mine = found["textbook"], found["ours"]
+    print(
+        f"ours is {plain['seconds'] / mine['seconds']:.1f}x faster with {plain['mib'] / mine['mib']:.1f}x less memory"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""`harness diagnose`: bias, variance and cost of every method's gradient estimator against the exact gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.tables import show_table
+from harness.errors import UserError
+from harness.records import write_atomic
+
+if TYPE_CHECKING:
+    from harness.diagnose.left_out import LeftOut
+    from harness.diagnose.measure import Measurement
+
+DEFAULT_OUT = Path("results/diagnose")
+STEM = "estimators"
+LEFT_OUT_FILE = "steps-left-out.csv"
+LEFT_OUT_POLICIES = 100
+COLUMNS = ("Method", "Options", "Baseline", "K or M", "Forwards", "Bias, %", "Angle, °", "Variance")
+NUMERIC = (False, False, False, True, True, True, True, True)
+CSV_COLUMNS = (
+    "method",
+    "options",
+    "baseline",
+    "size",
+    "ends_early",
+    "forwards_per_completion",
+    "bias",
+    "angle_degrees",
+    "variance",
+)
+LEFT_OUT_COLUMNS = ("Selection", "Baseline", "K", "Bias, %", "Error / bound", "Largest")
+LEFT_OUT_CSV_COLUMNS = ("selection", "baseline", "size", "bias", "error_over_bound", "largest_error_over_bound")
+NOTES = (
+    "Bias: distance of the mean estimate from the gradient, in lengths of the gradient; angle: between the two.",
+    "Variance: mean squared distance of an estimate from its mean, in squared lengths of the gradient.",
+    "Forwards: passes per completion for the update, those for old log-probabilities included.",
+    "Bound: sqrt(2) max|A| times the entropies left out; it holds for fixed steps (uniform), not for chosen ones.",
+)
+
+
+def diagnose(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the CSV file and the figure.")] = DEFAULT_OUT,
+    policies: Annotated[int, typer.Option(min=1, help="Random policies that are averaged.")] = 2,
+    scale: Annotated[
+        float, typer.Option(min=0.1, max=20.0, help="Standard deviation of the policies' logits; larger is surer.")
+    ] = 1.5,
+    seed: Annotated[int, typer.Option(help="Seed of policies, rewards and draws.")] = 0,
+) -> None:
+    """Compare every method's gradient estimate with the exact gradient, on a task small enough to enumerate."""
+    import torch
+
+    from harness.diagnose import left_out, measure
+
+    if out.exists() and not out.is_dir():
+        raise UserError(f"'{out}' is a file; name a folder with --out DIR.")
+    out.mkdir(parents=True, exist_ok=True)
+    # Many small tensors: more threads only wait for each other.
+    torch.set_num_threads(1)
+    with typer.progressbar(length=policies, label="policies") as bar:
+        measured = measure.diagnose(policies=policies, scale=scale, seed=seed, on_measured=lambda: bar.update(1))
+    steps = left_out.compare(policies=LEFT_OUT_POLICIES, scale=scale, seed=seed)
+    _show(measured, policies)
+    _show_left_out(steps)
+    for note in NOTES:
+        typer.echo(f"  {note}")
+    typer.echo("")
+    _write(measured, steps, out)
+
+
+def _show(measured: Sequence[Measurement], policies: int) -> None:
+    noun = "policy" if policies == 1 else "policies"
+    for ends_early, where in ((False, "no completion ends early"), (True, "one token ends completions early")):
+        rows = [_row(item) for item in measured if item.ends_early == ends_early]
+        show_table(f"Gradient estimators, {policies} random {noun}, {where}", COLUMNS, rows, numeric=NUMERIC)
+
+
+def _show_left_out(steps: Sequence[LeftOut]) -> None:
+    rows = [
+        [
+            item.selection,
+            item.baseline,
+            str(item.size),
+            f"{100 * item.error:.1f}",
+            f"{item.ratio:.3f}",
+            f"{item.largest_ratio:.3f}",
+        ]
+        for item in steps
+    ]
+    title = f"EGSPO: steps left out, {LEFT_OUT_POLICIES} random policies"
+    show_table(title, LEFT_OUT_COLUMNS, rows, numeric=[False, False, True, True, True, True])
+
+
+def _row(item: Measurement) -> list[str]:
+    from harness.report.labels import DASH, method_name
+
+    return [
+        method_name(item.name),
+        item.options,
+        item.baseline,
+        str(item.size or DASH),
+        f"{item.forwards:.3g}",
+        f"{100 * item.bias:.1f}",
+        f"{item.angle:.1f}",
+        f"{item.variance:.3g}",
+    ]
+
+
+def _write(measured: Sequence[Measurement], steps: Sequence[LeftOut], out: Path) -> None:
+    from harness.diagnose.figure import draw
+    from harness.report.labels import method_colours, method_name
+    from harness.report.summary import csv_text
+
+    methods = {item.name for item in measured}
+    names = {name: method_name(name) for name in methods}
+    picture = draw(measured, names=names, colours=method_colours(methods))
+    write_atomic(out / f"{STEM}.csv", csv_text(CSV_COLUMNS, [_csv_row(item) for item in measured]))
+    write_atomic(out / LEFT_OUT_FILE, csv_text(LEFT_OUT_CSV_COLUMNS, [_left_out_row(item) for item in steps]))
+    for kind, content in (("png", picture.png), ("svg", picture.svg)):
+        write_atomic(out / f"{STEM}.{kind}", content)
+    typer.echo(f"Numbers: {out / STEM}.csv, {out / LEFT_OUT_FILE}")
+    typer.echo(f"Figure:  {out / STEM}.png")
+
+
+def _csv_row(item: Measurement) -> list[str]:
+    numbers = (item.forwards, item.bias, item.angle, item.variance)
+    head = [item.name, item.options, item.baseline, str(item.size), str(item.ends_early).lower()]
+    return [*head, *(f"{number:.9g}" for number in numbers)]
+
+
+def _left_out_row(item: LeftOut) -> list[str]:
+    numbers = (item.error, item.ratio, item.largest_ratio)
+    return [item.selection, item.baseline, str(item.size), *(f"{number:.9g}" for number in numbers)]

@@ -1,0 +1,120 @@
+"""What leaving steps out of the gradient costs, against the bound by their entropies (2603.12554, Proposition 5).
+
+For a fixed set of steps and tabular logits, |error| <= sqrt(2) max|A| E[sum of the entropies left out]. The choice of
+the K steps of highest entropy looks at entropies that come later, so that for it the bound does not hold.
+
+Axes: N trajectories, T steps, K chosen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.diagnose.estimators import STEPS, make_method
+from harness.diagnose.mdp import Mdp, make_mdp
+from harness.diagnose.measure import parts_of, weight_advantages
+from harness.rl import step_selection
+from harness.rl.method import Prepared
+from harness.rollout import Rewards, ScoredRollouts
+
+BASELINES = ("none", "mean")
+SELECTIONS = ("entropy", "uniform")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Error of the expected gradient when K steps are used. baseline: none, or the expected reward.
+
+    error: over the length of the gradient. ratio: error over the bound for fixed sets; over policies its mean and its
+    largest.
+    """
+
+    selection: str
+    baseline: str
+    size: int
+    error: float
+    ratio: float
+    largest_ratio: float
+
+
+def expected_gradient(mdp: Mdp, prepared: Prepared, scale: float) -> Tensor:
+    """The mean of the estimates from every trajectory alone, flat; EGSPO's loss times `scale`."""
+    method = make_method("egspo")
+    weight_N = mdp.probability_N * mdp.rollout.num_rows
+    with mdp.copies(1) as table_RCSW:
+        for part in parts_of(prepared):
+            method.loss(mdp.policy, weight_advantages(part, weight_N)).loss.backward()
+        assert table_RCSW.grad is not None
+        return -scale * table_RCSW.grad.flatten()
+
+
+def prepare(mdp: Mdp, selection: str | Sequence[int], size: int, baseline: float) -> Prepared:
+    """EGSPO's update on all trajectories, with a selection or with given steps, and advantages r - baseline."""
+    total_N = mdp.rewards_of(mdp.rollout.completion_ids_BC).total_B - baseline
+    rewards = Rewards(total_B=total_N, parts={"correctness": total_N})
+    scored = ScoredRollouts(rollout=mdp.rollout, rewards=rewards, group_size=1)
+    named = {"selection": selection} if isinstance(selection, str) else {}
+    method: Any = make_method("egspo", num_selected=size, slots_per_update=size, baseline="none", **named)
+    if isinstance(selection, str):
+        return method.prepare(scored, mdp.policy, mdp.score, torch.Generator())
+    step_NK = torch.tensor(selection).expand(mdp.rollout.num_rows, -1)
+    return method.prepare_chosen(scored, mdp.policy, mdp.score, step_NK)
+
+
+def bound(mdp: Mdp, chosen_NK: Tensor, baseline: float) -> float:
+    """sqrt(2) max|A| times the expected sum of the entropies of the steps that are not chosen."""
+    left_NT = torch.ones(mdp.rollout.num_rows, STEPS, dtype=torch.float64).scatter(1, chosen_NK, 0.0)
+    entropy_N = (step_selection.step_entropy(mdp.rollout) * left_NT).sum(1)
+    largest = float((mdp.reward_X - baseline).abs().max())
+    return math.sqrt(2) * largest * float((mdp.probability_N * entropy_N).sum())
+
+
+def expected_reward(mdp: Mdp) -> float:
+    """J."""
+    return float((mdp.probability_N * mdp.rewards_of(mdp.rollout.completion_ids_BC).total_B).sum())
+
+
+def left_out(mdp: Mdp, selection: str, size: int, baseline: str) -> LeftOut:
+    """One selection under one policy."""
+    value = expected_reward(mdp) if baseline == "mean" else 0.0
+    prepared = prepare(mdp, selection, size, value)
+    assert prepared.chosen_steps_BK is not None
+    exact = mdp.exact_gradient().flatten()
+    error = float((expected_gradient(mdp, prepared, size) - exact).norm())
+    ratio = error / bound(mdp, prepared.chosen_steps_BK, value)
+    return LeftOut(
+        selection=selection,
+        baseline=baseline,
+        size=size,
+        error=error / float(exact.norm()),
+        ratio=ratio,
+        largest_ratio=ratio,
+    )
+
+
+def compare(*, policies: int, scale: float, seed: int) -> list[LeftOut]:
+    """Every selection that leaves steps out, averaged over random policies."""
+    cases = [
+        (selection, size, baseline) for baseline in BASELINES for selection in SELECTIONS for size in range(1, STEPS)
+    ]
+    found = [
+        [left_out(mdp, *case) for case in cases]
+        for mdp in (make_mdp(seed + number, scale=scale) for number in range(policies))
+    ]
+    return [_average(same) for same in zip(*found, strict=True)]
+
+
+def _average(same: Sequence[LeftOut]) -> LeftOut:
+    return dataclasses.replace(
+        same[0],
+        error=sum(item.error for item in same) / len(same),
+        ratio=sum(item.ratio for item in same) / len(same),
+        largest_ratio=max(item.largest_ratio for item in same),
+    )

@@ -1,0 +1,195 @@
+"""Bias, variance and cost of an estimator: sums over all groups of two completions, which is all there is to know.
+
+Axes: X groups (unordered pairs of trajectories), B = 2 X rows; C, S, W as in the table of the policy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.diagnose.estimators import (
+    GROUP_SIZE,
+    Estimator,
+    Outcome,
+    all_estimators,
+    early_end_estimators,
+)
+from harness.diagnose.mdp import TOKENS, Mdp, make_mdp, take
+from harness.randomness import stream
+from harness.rl.method import LossPart, Prepared
+from harness.rollout import ScoredRollouts
+
+REPEATS = 2
+"""Draws per group for the variance of estimators that draw; the 13,203 groups average over many more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """All pairs of trajectories. probability_X: sums to 1."""
+
+    scored: ScoredRollouts
+    probability_X: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Mean estimate (C, S, W) and mean squared length of an estimate."""
+
+    mean_CSW: Tensor
+    square: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One estimator, averaged over policies. An estimate is made from one group of two completions.
+
+    bias: length of (mean estimate - gradient) over that of the gradient. angle: between the two, degrees. variance:
+    mean squared distance of an estimate from its mean, over the squared length of the gradient. forwards: passes per
+    completion, those for old log-probabilities included. ends_early: whether a token ends completions.
+    """
+
+    name: str
+    options: str
+    baseline: str
+    size: int
+    ends_early: bool
+    bias: float
+    angle: float
+    variance: float
+    forwards: float
+
+
+def all_groups(mdp: Mdp) -> Groups:
+    """Every unordered pair; a pair of different trajectories stands for both orders."""
+    number = mdp.rollout.num_rows
+    first_X, second_X = torch.triu_indices(number, number)
+    rollout = take(mdp.rollout, torch.stack([first_X, second_X], 1).flatten())
+    twice_X = torch.where(first_X == second_X, 1.0, 2.0).double()
+    rewards = mdp.rewards_of(rollout.completion_ids_BC)
+    return Groups(
+        scored=ScoredRollouts(rollout=rollout, rewards=rewards, group_size=GROUP_SIZE),
+        probability_X=twice_X * mdp.probability_N[first_X] * mdp.probability_N[second_X],
+    )
+
+
+def moments(mdp: Mdp, groups: Groups, estimator: Estimator, generator: torch.Generator) -> Moments:
+    """Exact, but for the square where draws are too many to go through."""
+    outcomes = estimator.outcomes(mdp, groups.scored)
+    if estimator.sampled is None:
+        every = [(group_moments(mdp, groups, estimator, item.prepared), float(item.weight_B[0])) for item in outcomes]
+        return Moments(
+            mean_CSW=sum((weight * one.mean_CSW for one, weight in every), torch.zeros(())),
+            square=sum(weight * one.square for one, weight in every),
+        )
+    samples = [estimator.sampled(mdp, groups.scored, generator) for _ in range(REPEATS)]
+    squares = [group_moments(mdp, groups, estimator, prepared).square for prepared in samples]
+    return Moments(mean_CSW=mean_gradient(mdp, groups, estimator, outcomes), square=sum(squares) / REPEATS)
+
+
+def mean_gradient(mdp: Mdp, groups: Groups, estimator: Estimator, outcomes: Sequence[Outcome]) -> Tensor:
+    """The mean estimate (C, S, W), also where the probability of an outcome differs between rows.
+
+    Losses are linear in the advantages where the ratio is 1: weighting those weights the groups.
+    """
+    weight_B = groups.probability_X.repeat_interleave(GROUP_SIZE) * len(groups.probability_X)
+    with mdp.copies(1) as table_RCSW:
+        for outcome in outcomes:
+            for part in parts_of(outcome.prepared):
+                weighted = weight_advantages(part, weight_B * outcome.weight_B)
+                estimator.method.loss(mdp.policy, weighted).loss.backward()
+        assert table_RCSW.grad is not None
+        return -estimator.scale * table_RCSW.grad[0]
+
+
+def group_moments(mdp: Mdp, groups: Groups, estimator: Estimator, prepared: Prepared) -> Moments:
+    """Moments over the groups of one outcome: every group has a copy of the table, so that its gradient is its own."""
+    number = len(groups.probability_X)
+    with mdp.copies(number) as table_XCSW:
+        for part in parts_of(prepared):
+            estimator.method.loss(mdp.policy, part).loss.backward()
+        assert table_XCSW.grad is not None
+        # The loss is a mean over all groups, an estimate is that of one.
+        estimate_XD = table_XCSW.grad.flatten(1).mul_(-estimator.scale * number)
+    return Moments(
+        mean_CSW=(groups.probability_X @ estimate_XD).view(table_XCSW.shape[1:]),
+        square=float(groups.probability_X @ estimate_XD.square_().sum(1)),
+    )
+
+
+def parts_of(prepared: Prepared) -> list[LossPart]:
+    """All parts of the only update."""
+    (update,) = prepared.updates
+    return list(update.parts)
+
+
+def weight_advantages(part: LossPart, weight_B: Tensor) -> LossPart:
+    """The part with its advantages times weight_B; every method's parts have them."""
+    advantage_B: Tensor = part.advantage_B  # type: ignore[attr-defined]
+    return dataclasses.replace(part, advantage_B=advantage_B * weight_B)  # type: ignore[call-arg]
+
+
+def forwards_per_completion(mdp: Mdp, estimator: Estimator) -> float:
+    """Forward passes per completion, counted by the method itself on one group."""
+    rollout = take(mdp.rollout, torch.arange(GROUP_SIZE))
+    rewards = mdp.rewards_of(rollout.completion_ids_BC)
+    scored = ScoredRollouts(rollout=rollout, rewards=rewards, group_size=GROUP_SIZE)
+    prepared = estimator.method.prepare(scored, mdp.policy, mdp.score, torch.Generator())
+    losses = sum(estimator.method.loss(mdp.policy, part).forwards for part in parts_of(prepared))
+    return (prepared.forwards + losses) / GROUP_SIZE
+
+
+def measure(mdp: Mdp, groups: Groups, estimator: Estimator, seed: int, *, ends_early: bool = False) -> Measurement:
+    """Bias, variance and cost of one estimator under one policy."""
+    names = (estimator.name, estimator.options, estimator.baseline, estimator.size)
+    found = moments(mdp, groups, estimator, stream(seed, "diagnose", *names))
+    mean, exact = found.mean_CSW.flatten(), mdp.exact_gradient().flatten()
+    cosine = torch.cosine_similarity(mean, exact, dim=0).clamp(-1, 1)
+    return Measurement(
+        name=estimator.name,
+        options=estimator.options,
+        baseline=estimator.baseline,
+        size=estimator.size,
+        ends_early=ends_early,
+        bias=float((mean - exact).norm() / exact.norm()),
+        angle=math.degrees(math.acos(cosine)),
+        variance=(found.square - float(mean.square().sum())) / float(exact.square().sum()),
+        forwards=forwards_per_completion(mdp, estimator),
+    )
+
+
+def diagnose(
+    *, policies: int, scale: float, seed: int, on_measured: Callable[[], None] = lambda: None
+) -> list[Measurement]:
+    """All estimators on `policies` random tasks, averaged. on_measured: called after every policy."""
+    measured = []
+    for number in range(policies):
+        measured.append(_one_policy(seed + number, scale))
+        on_measured()
+    return [_average(same) for same in zip(*measured, strict=True)]
+
+
+def _one_policy(seed: int, scale: float) -> list[Measurement]:
+    whole, ending = make_mdp(seed, scale=scale), make_mdp(seed, scale=scale, end_token=TOKENS - 1)
+    # An end token changes which steps methods look at, not the trajectories.
+    groups = all_groups(whole)
+    return [
+        *(measure(whole, groups, estimator, seed) for estimator in all_estimators()),
+        *(measure(ending, groups, estimator, seed, ends_early=True) for estimator in early_end_estimators()),
+    ]
+
+
+def _average(same: Sequence[Measurement]) -> Measurement:
+    number = len(same)
+    return dataclasses.replace(
+        same[0],
+        bias=sum(item.bias for item in same) / number,
+        angle=sum(item.angle for item in same) / number,
+        variance=sum(item.variance for item in same) / number,
+        forwards=sum(item.forwards for item in same) / number,
+    )

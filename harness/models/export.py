@@ -1,0 +1,165 @@
+"""Writes a model or an adapter in the layout that it was published in: the official names, config.json unchanged.
+
+A model that is loaded in its files' own dtype and written again gives the same bytes in every tensor. What is written
+stands beside its place first and is put there in one step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from safetensors.torch import save_file
+from torch import Tensor
+
+from harness.errors import UserError
+from harness.flops import HEAD
+from harness.models.adapter import DiffusionLM
+from harness.models.files import INDEX_FILE, WEIGHTS_FILE
+from harness.models.hub import ADAPTER_FILES, TOKENIZER_FILES
+from harness.models.layouts import CONFIG_JSON, Layout, layout_of, read_config
+from harness.models.lora import PEFT_PREFIX, adapted_layers, pair
+
+COPIED = (CONFIG_JSON, "generation_config.json", *TOKENIZER_FILES, "*.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written: number of tensors, their size in bytes, names of the weight files."""
+
+    tensors: int
+    size: int
+    files: tuple[str, ...]
+
+
+def export_model(lm: DiffusionLM, source: Path, out: Path, *, max_shard_size: int) -> Exported:
+    """Writes all weights of a model without adapters, sharded above `max_shard_size` bytes.
+
+    source: the folder that the model was loaded from; its configuration and tokenizer files are copied. Raises
+    UserError where `out` is taken.
+    """
+    assert not isinstance(lm.predictor.model, PeftModel), "merge the adapter or export it"
+    layout = layout_of(read_config(source))
+    state = lm.predictor.transformer.state_dict()
+    if lm.predictor.transformer.config.tie_word_embeddings:
+        del state[f"{HEAD}.weight"]
+    weights = {layout.official_tensor(name): weight for name, weight in state.items()}
+    with new_folder(out) as folder:
+        for pattern in COPIED:
+            for path in source.glob(pattern):
+                shutil.copyfile(path, folder / path.name)
+        files = _write_shards(weights, folder, max_shard_size)
+    return Exported(tensors=len(weights), size=sum(map(_bytes, weights.values())), files=files)
+
+
+def export_adapter(lm: DiffusionLM, source: Path, out: Path, *, trained_on: str) -> Exported:
+    """Writes the adapter of a model as peft's two files, for the checkpoint's own code.
+
+    source: the folder that the model was loaded from. trained_on: the base model's name, for adapter_config.json.
+    Raises UserError where `out` is taken.
+    """
+    model = lm.predictor.model
+    assert isinstance(model, PeftModel), "the model has no adapter"
+    layout = layout_of(read_config(source))
+    weights = {
+        f"{PEFT_PREFIX}{layout.official_module(name)}.{part}.weight": weight
+        for name, layer in adapted_layers(model)
+        for part, weight in pair(layer).items()
+    }
+    config = _adapter_config(model, layout, trained_on)
+    with new_folder(out) as folder:
+        config_file, weights_file = ADAPTER_FILES
+        (folder / config_file).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        _save(weights, folder / weights_file)
+    return Exported(tensors=len(weights), size=sum(map(_bytes, weights.values())), files=(weights_file,))
+
+
+def shard_sizes(sizes: Mapping[str, int], most: int) -> list[list[str]]:
+    """Names in shards of at most `most` bytes each, in their order; a tensor larger than that has a shard to itself."""
+    shards: list[list[str]] = []
+    filled = 0
+    for name, size in sizes.items():
+        if not shards or filled + size > most:
+            shards.append([])
+            filled = 0
+        shards[-1].append(name)
+        filled += size
+    return shards
+
+
+def refuse_taken(place: Path) -> None:
+    """Raises UserError where `place` exists and is not an empty folder."""
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise UserError(f"'{place}' exists and is not an empty folder; name a new one with --out DIR.")
+
+
+@contextlib.contextmanager
+def new_folder(place: Path) -> Iterator[Path]:
+    """A folder to write into that becomes `place` at the end of the block. Raises UserError where `place` is taken."""
+    refuse_taken(place)
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        os.replace(temporary, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_shards(weights: Mapping[str, Tensor], folder: Path, most: int) -> tuple[str, ...]:
+    shards = shard_sizes({name: _bytes(weight) for name, weight in weights.items()}, most)
+    if len(shards) == 1:
+        _save(weights, folder / WEIGHTS_FILE)
+        return (WEIGHTS_FILE,)
+    files = tuple(f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1))
+    for file, names in zip(files, shards, strict=True):
+        _save({name: weights[name] for name in names}, folder / file)
+    index = {
+        "metadata": {"total_size": sum(map(_bytes, weights.values()))},
+        "weight_map": {name: file for file, names in zip(files, shards, strict=True) for name in names},
+    }
+    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+    return files
+
+
+def _save(weights: Mapping[str, Tensor], path: Path) -> None:
+    on_cpu = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    save_file(on_cpu, path, metadata={"format": "pt"})
+
+
+def _bytes(weight: Tensor) -> int:
+    return weight.numel() * weight.element_size()
+
+
+def _adapter_config(model: PeftModel, layout: Layout, trained_on: str) -> dict[str, Any]:
+    """adapter_config.json with the layers' official names.
+
+    The names are ends of paths: where the output layer ends as a layer of the blocks does, it is left out by name.
+    """
+    config = model.peft_config["default"]
+    adapted = {name for name, _ in adapted_layers(model)}
+    targets = {layout.official_module(name).rpartition(".")[2] for name in adapted}
+    head = layout.official_module(HEAD)
+    clashes = HEAD not in adapted and head.rpartition(".")[2] in targets
+    return {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": trained_on,
+        "r": config.r,
+        "lora_alpha": config.lora_alpha,
+        "lora_dropout": config.lora_dropout,
+        "use_rslora": config.use_rslora,
+        "target_modules": sorted(targets),
+        "exclude_modules": [head] if clashes else None,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "modules_to_save": None,
+        "inference_mode": True,
+    }

@@ -1,0 +1,168 @@
+"""harness run and harness eval from the command line: grids, skipping, and one clear sentence for everything wrong."""
+
+import json
+
+import pytest
+
+from harness.cli.main import main
+from harness.records import EVAL_FILE, METRICS_FILE, read_lines
+
+SMALL = ["--set", "train.batch_size=8", "--set", "train.group_size=4", "--set", "evaluation.items=8"]
+
+
+def run(tmp_path, *arguments, method="egspo-sa", task="sudoku"):
+    return main(["run", "--method", method, "--task", task, "--runs", str(tmp_path / "runs"), *SMALL, *arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "train.grop_size=4"], ["train.grop_size", "Did you mean 'train.group_size'"]),
+        (["--set", "train.group_size=3"], ["train.group_size=3", "train.batch_size=8", "divisor"]),
+        (["--set", "rollout.block_length=5"], ["rollout.block_length=5", "completion_length=16"]),
+        (["--set", "method.num_selected=5"], ["method.num_selected=5", "rollout.num_steps=4"]),
+        (["--set", "method.num_selekted=2"], ["method.num_selekted", "Did you mean 'method.num_selected'"]),
+        (["--set", "optimizer.learning_rate=fast"], ["optimizer.learning_rate='fast'", "a number"]),
+        (["--set", "rollout.remasking=lowest"], ["rollout.remasking", "lowest", "low_confidence"]),
+        (["--set", "nonsense"], ["'nonsense'", "key=value"]),
+        (["--recipe", "papper"], ["recipe", "papper", "tiny"]),
+        (["--recipe", "missing.yaml"], ["missing.yaml"]),
+        (["--model", "no/such/model", "--recipe", "tiny", "--data", "builtin"], ["no/such/model"]),
+        (["--data", "nowhere"], ["nowhere", "builtin"]),
+        (["--budget", "update=4"], ["update", "Did you mean", "updates"]),
+        (["--budget", ""], []),
+        (["--budget", "updates=-1"], ["budget.updates=-1"]),
+        (["--seed", "zero"], ["zero", "whole number"]),
+        (["--reward", "none"], ["none", "random, task"]),
+        (["--set", "model.device=cuda:7"], ["cuda:7"]),
+        (["--set", "model.dtype=float12"], ["float12", "bfloat16"]),
+        (["--set", "evaluation.items=100000"], ["evaluation.items=100000", "512"]),
+        (["--include-path", "missing_folder"], ["missing_folder"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_sentence_with_exit_code_2_and_writes_nothing(tmp_path, capsys, arguments, words):
+    if arguments == ["--budget", ""]:
+        arguments, words = ["--set", "budget.samples=0"], ["no budget", "--budget"]
+    assert run(tmp_path, *arguments) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("harness: ")
+    assert message.count("\n") == 1
+    assert "Traceback" not in message
+    for word in words:
+        assert word in message
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "task", "word"), [("egspo-as", "sudoku", "'egspo-sa'"), ("egspo", "sudoko", "'sudoku'")]
+)
+def test_a_misspelt_method_or_task_gets_a_suggestion(tmp_path, capsys, method, task, word):
+    assert run(tmp_path, method=method, task=task) == 2
+    assert f"Did you mean {word}" in capsys.readouterr().err
+
+
+def test_a_results_folder_that_cannot_be_written_is_named(tmp_path, capsys):
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    assert run(tmp_path, "--budget", "updates=1") == 2
+    message = capsys.readouterr().err
+    assert "Cannot write to" in message
+    assert "--runs" in message
+    assert "Traceback" not in message
+
+
+def test_a_read_only_results_folder_is_named(tmp_path, capsys, monkeypatch):
+    def refuse(self, *arguments, **options):
+        raise OSError(30, "Read-only file system", str(self))
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    assert run(tmp_path, "--budget", "updates=1") == 2
+    assert "Read-only file system" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_the_run_with_one_sentence_and_the_records_stay_readable(tmp_path, capsys, monkeypatch):
+    from harness.rl import trainer
+
+    written = []
+
+    def append(path, record):
+        if len(written) == 3:
+            raise OSError(28, "No space left on device", str(path))
+        written.append(record)
+        original(path, record)
+
+    original = trainer.append_line
+    monkeypatch.setattr(trainer, "append_line", append)
+    assert run(tmp_path, "--budget", "updates=4") == 2
+    message = capsys.readouterr().err
+    assert "No space left" in message
+    assert "Traceback" not in message
+    (metrics,) = (tmp_path / "runs").rglob(METRICS_FILE)
+    assert len(list(read_lines(metrics))) == 2
+    monkeypatch.undo()
+    assert run(tmp_path, "--budget", "updates=4") == 0
+    assert len(list(read_lines(metrics))) == 4
+
+
+def test_a_grid_runs_every_cell_and_skips_what_is_finished(tmp_path, capsys):
+    arguments = ["--seed", "0,1", "--budget", "updates=1"]
+    assert run(tmp_path, *arguments, method="egspo-sa,egspo") == 0
+    assert len(list((tmp_path / "runs").rglob(METRICS_FILE))) == 4
+    capsys.readouterr()
+    assert run(tmp_path, *arguments, method="egspo-sa,egspo") == 0
+    assert capsys.readouterr().out.count("finished already") == 4
+
+
+def test_a_failing_cell_does_not_stop_the_others_and_is_named_at_the_end(tmp_path, capsys, monkeypatch):
+    from harness.cli import run as command
+    from harness.errors import UserError
+
+    original = command.execute
+
+    def fail_for_seed_one(planned, *arguments):
+        if planned.identity.seed == 1:
+            raise UserError("seed one is cursed")
+        original(planned, *arguments)
+
+    monkeypatch.setattr(command, "execute", fail_for_seed_one)
+    assert run(tmp_path, "--seed", "0,1,2", "--budget", "updates=1") == 1
+    assert len(list((tmp_path / "runs").rglob(METRICS_FILE))) == 2
+    message = capsys.readouterr().err
+    assert "1 of 3 runs failed" in message
+    assert "seed one is cursed" in message
+
+
+def test_two_processes_never_write_one_run_folder(tmp_path, capsys):
+    import fcntl
+
+    from harness.runner import RunRequest, plan
+
+    overrides = {"train.batch_size": 8, "train.group_size": 4, "evaluation.items": 8, "budget": {"updates": 1}}
+    planned = plan(RunRequest(method="egspo-sa", task="sudoku", runs=tmp_path / "runs", overrides=overrides))
+    planned.folder.mkdir(parents=True)
+    with open(planned.folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run(tmp_path, "--budget", "updates=1") == 2
+    assert "another process" in capsys.readouterr().err
+
+
+def test_eval_of_a_run_equals_its_own_last_evaluation(tmp_path, capsys):
+    assert run(tmp_path, "--budget", "updates=2") == 0
+    (metrics,) = (tmp_path / "runs").rglob(METRICS_FILE)
+    folder = metrics.parent
+    arguments = ["eval", "--task", "sudoku", "--model", str(folder), "--items", "8", "--out", str(tmp_path / "evals")]
+    assert main(arguments) == 0
+    assert "exact_match" in capsys.readouterr().out
+    (written,) = (tmp_path / "evals").rglob(EVAL_FILE)
+    recorded = list(read_lines(folder / EVAL_FILE))[-1]
+    evaluated = json.loads(written.read_text())
+    assert evaluated["metrics"] == recorded["metrics"]
+    assert evaluated["items_sha256"] == recorded["items_sha256"]
+
+
+def test_eval_refuses_more_items_than_there_are_and_decoding_keys_that_are_not(tmp_path, capsys):
+    assert main(["eval", "--task", "sudoku", "--items", "9999", "--out", str(tmp_path)]) == 2
+    assert "has 512" in capsys.readouterr().err
+    assert main(["eval", "--task", "sudoku", "--set", "num_step=8", "--out", str(tmp_path)]) == 2
+    assert "Did you mean 'decoding.num_steps'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
