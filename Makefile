@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/harness run --method egspo-sa,egspo --task sudoku --seed 0,1,2 $(DEMO_ARGS)
+	$(BIN)/harness run --method egspo-sa,egspo,d1,agrpo,espo --task sudoku --seed 0,1,2 $(DEMO_ARGS)
 	$(BIN)/harness run --method egspo-sa --task sudoku --seed 0,1,2 --reward random $(DEMO_ARGS)
 	$(BIN)/harness report
 

@@ -32,10 +32,19 @@ class BenchShape:
     batch: int = 8
     dtype: torch.dtype = torch.float32
 
-    def with_sizes(self, *, batch: int, steps: int) -> BenchShape:
-        """The same with another batch or number of steps, where they are not 0."""
-        changes = {name: value for name, value in {"batch": batch, "steps": steps}.items() if value}
-        return dataclasses.replace(self, **changes)
+    def with_sizes(self, *, batch: int = 0, blocks: int = 0) -> BenchShape:
+        """The same with another batch, or with fewer blocks: the same sequence length and work per step; 0 is as it
+        is."""
+        if not blocks:
+            return dataclasses.replace(self, batch=batch or self.batch)
+        completion = blocks * self.block
+        return dataclasses.replace(
+            self,
+            batch=batch or self.batch,
+            completion=completion,
+            steps=self.steps * completion // self.completion,
+            prompt=self.prompt + self.completion - completion,
+        )
 
 
 SHAPES = {

@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--micro-batch", type=int, default=1)
     parser.add_argument("--variant", choices=("both", "ours", "textbook"), default="both")
     chosen = parser.parse_args()
-    shape = SHAPES[chosen.shape].with_sizes(batch=chosen.batch, steps=0)
+    shape = SHAPES[chosen.shape].with_sizes(batch=chosen.batch)
     if chosen.variant != "both":
         print(json.dumps(measure(shape, chosen.device, chosen.variant, chosen.slots, chosen.micro_batch)))
         return

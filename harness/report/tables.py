@@ -61,6 +61,7 @@ class Row:
     gain: float | None
     gain_interval: Interval | None
     n: int
+    updates: float
     samples: float
     flops_total: float
     seconds: float
@@ -141,6 +142,7 @@ def make_row(group: Group, metric: str) -> Row | None:
         gain=mean(gains) if gains else None,
         gain_interval=gain_interval.clipped(-1.0, 1.0) if gain_interval else None,
         n=lasts[0].n,
+        updates=mean([record.update for record in records]),
         samples=mean([record.samples for record in records]),
         flops_total=mean([record.flops_total for record in records]),
         seconds=mean([record.seconds for record in records]),
@@ -165,6 +167,7 @@ TABLE_COLUMNS = (
     Column(title="Gain, points", numeric=True),
     Column(title="Items", numeric=True),
     Column(title="Seeds", numeric=True),
+    Column(title="Updates", numeric=True),
     Column(title="Samples", numeric=True),
 )
 
@@ -199,6 +202,7 @@ def _cells(row: Row, unit: Unit, protocols: Sequence[Protocol]) -> tuple[str, ..
         points(row.gain) if row.gain is not None else DASH,
         f"{row.n:,}",
         str(len(row.seeds)),
+        f"{row.updates:,.0f}",
         f"{row.samples:,.0f}",
         digits(row.flops_total / unit.size),
         digits(row.seconds),
@@ -276,6 +280,7 @@ CSV_COLUMNS = (
     "ceiling",
     "n",
     "seeds",
+    "updates",
     "samples",
     "flops_total",
     "seconds",
@@ -295,7 +300,7 @@ def _csv_cells(row: Row) -> list[str]:
     value = [exact(row.value), *_bounds(row.interval), row.over, *_bounds(row.bootstrap)]
     gain = [exact(row.base), exact(row.gain), *_bounds(row.gain_interval), exact(row.ceiling)]
     counts = [str(row.n), " ".join(str(seed) for seed in row.seeds)]
-    cost = [exact(row.samples), exact(row.flops_total), exact(row.seconds)]
+    cost = [exact(row.updates), exact(row.samples), exact(row.flops_total), exact(row.seconds)]
     return [*identity, *evaluation, *labels, *value, *gain, *counts, *cost]
 
 

@@ -186,7 +186,7 @@ def test_toy_settings_are_labelled(synthetic: Any, model: str, data: str, labels
 def test_the_cells_of_the_demo(synthetic: Any) -> None:
     synthetic.demo()
     table = make_table(tables(synthetic)[0])
-    assert [column.title for column in table.columns][-3:] == ["Samples", "GFLOP", "Train time, s"]
+    assert [column.title for column in table.columns][-4:] == ["Updates", "Samples", "GFLOP", "Train time, s"]
     assert table.cells[1] == (
         "EGSPO-SA",
         "task",
@@ -198,6 +198,7 @@ def test_the_cells_of_the_demo(synthetic: Any) -> None:
         "+48.4",
         "256",
         "3",
+        "24",
         "1,536",
         "240",
         "12.0",
