@@ -118,13 +118,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1, help="whole rollouts of each, in turn")
     parser.add_argument("--textbook-steps", type=int, default=3, help="0 leaves the textbook out")
     parser.add_argument("--batch", type=int, default=0, help="rows; 0 is the shape's own")
-    parser.add_argument("--blocks", type=int, default=0, help="blocks to generate; the others
-    count as prompt; 0 is all")
+    parser.add_argument("--blocks", type=int, default=0, help="blocks to generate, the rest as prompt; 0 is all")
     chosen = parser.parse_args()
-    shape = SHAPES[chosen.shape].with_sizes(batch=chosen.batch,
-    blocks=chosen.blocks)
-    run(shape, chosen.device,
-    chosen.runs, chosen.textbook_steps)
+    shape = SHAPES[chosen.shape].with_sizes(batch=chosen.batch, blocks=chosen.blocks)
+    run(shape, chosen.device, chosen.runs, chosen.textbook_steps)
 
 
 if __name__ == "__main__":
