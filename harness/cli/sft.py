@@ -142,6 +142,8 @@ def _on_pairs(
     for warning in model.warnings:
         typer.echo(f"harness: warning: {warning}", err=True)
     encoded = [encode_pair(model, pair, max_length) for pair in pairs]
+    # A place that cannot be written to is found before the training, not after it.
+    out.mkdir(parents=True, exist_ok=True)
     with _progress(f"sft {len(pairs)} pairs", config.steps) as on_step:
         final = train_on_pairs(model, encoded, config, on_step=on_step)
     if model_config.lora.rank or model_config.adapter:

@@ -103,3 +103,15 @@ def test_a_run_is_refused(tmp_path, pairs, capsys):
     (tmp_path / "run" / "config.yaml").write_text("config: {}")
     assert sft("--model", tmp_path / "run", "--data", pairs, "--out", tmp_path / "out") == 2
     assert "harness export first" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_to_is_found_before_training(tmp_path, pairs, capsys, monkeypatch):
+    from harness.rl import sft as module
+
+    def refuse(self, *arguments, **options):
+        raise OSError(30, "Read-only file system", str(self))
+
+    monkeypatch.setattr(module, "train_on_pairs", lambda *arguments, **options: pytest.fail("trained"))
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    assert sft("--model", "tiny", "--data", pairs, "--out", tmp_path / "out") == 2
+    assert "Read-only file system" in capsys.readouterr().err
