@@ -323,6 +323,14 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     return parsed
 
 
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping of dotted keys as nested mappings. Raises UserError where a key reaches into a value."""
+    tree: dict[str, Any] = {}
+    for key, value in settings.items():
+        _plant(tree, key, value)
+    return tree
+
+
 def parse_budget(text: str) -> dict[str, Any]:
     """Reads `updates=48` or `samples=1e4,minutes=30`. Raises UserError for another form or unknown limits."""
     budget = parse_settings([part for part in text.split(",") if part])

@@ -199,9 +199,12 @@ class DiffusionLM:
     def encode_prompts(self, texts: Sequence[str], *, max_length: int = 0) -> Prompts:
         """Left-padded prompts on the model's device; with max_length above 0 the last max_length tokens of each are
         kept."""
-        rows = [self.tokenizer.encode(text)[-max_length:] for text in texts]
+        return self.pad_prompts([self.tokenizer.encode(text)[-max_length:] for text in texts])
+
+    def pad_prompts(self, rows: Sequence[Sequence[int]]) -> Prompts:
+        """Token ids of prompts, padded on the left, on the model's device."""
         longest = max(len(row) for row in rows)
-        padded = [[self.special.pad_id] * (longest - len(row)) + row for row in rows]
+        padded = [[*[self.special.pad_id] * (longest - len(row)), *row] for row in rows]
         ids_BP = torch.tensor(padded, device=self.device)
         if all(len(row) == longest for row in rows):
             return Prompts(ids_BP=ids_BP, mask_BP=None)

@@ -1,16 +1,18 @@
-"""Masked-diffusion fine-tuning (LLaDA, arXiv 2502.09992, eq. 6): trains the tiny base models.
+"""Masked-diffusion fine-tuning (LLaDA, arXiv 2502.09992, eq. 6): trains the tiny base models, and any model on prompts
+and answers, which is d1's first stage (arXiv 2504.12216).
 
 A row masks l of its C completion tokens, l stratified over the batch; its loss is the mean cross-entropy of the
 masked tokens. That is the likelihood bound with the number of masks drawn exactly, which varies less than masking
-each token with probability t and dividing by t. Prompts are never masked.
+each token with probability t and dividing by t. Prompts are never masked. All rows of a batch have C completion tokens:
+shorter ones are filled up with end tokens, which count, as in LLaDA.
 
-Axes: B rows, C completion, L = P + C, n masked positions, V vocabulary.
+Axes: B rows, P prompt, C completion, L = P + C, n masked positions, V vocabulary.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,15 +20,17 @@ from torch import Tensor
 
 from harness.config import OptimizerConfig
 from harness.errors import UserError
-from harness.models.adapter import DiffusionLM
+from harness.models.adapter import DiffusionLM, apply_chat_template
 from harness.randomness import stream, stream_seed
 from harness.rl.optimizer import adamw, learning_rate
+from harness.rl.sft_data import Pair
+from harness.rollout import Prompts
 from harness.task import Demonstration, Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class SftConfig:
-    """A fixed number of steps on fresh demonstrations: the same seed gives the same weights on the same machine."""
+    """A fixed number of steps: the same seed gives the same weights on the same machine."""
 
     steps: int = 1500
     batch_size: int = 128
@@ -37,11 +41,20 @@ class SftConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EncodedPair:
+    """Token ids of a prompt and of its completion."""
+
+    prompt_ids: Sequence[int]
+    completion_ids: Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MaskedBatch:
-    """tokens_BL: input with masks. clean_BL: what the masks hide. masked_BL: where they are. masked_count_B: how
-    many."""
+    """tokens_BL: input with masks. mask_BL: attention mask, None where nothing is padded. clean_BL: what the masks
+    hide. masked_BL: where they are. masked_count_B: how many."""
 
     tokens_BL: Tensor
+    mask_BL: Tensor | None
     clean_BL: Tensor
     masked_BL: Tensor
     masked_count_B: Tensor
@@ -54,7 +67,36 @@ def train(
     *,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> float:
-    """Trains all weights in place and returns the mean loss of the last 100 steps; on_step is told (step, loss)."""
+    """Trains all weights on fresh demonstrations of a task, in place.
+
+    Returns the mean loss of the last 100 steps; on_step is told (step, loss).
+    """
+    rng = random.Random(stream_seed(config.seed, "demonstrations"))
+
+    def batches() -> Iterator[Sequence[EncodedPair]]:
+        while True:
+            yield [encode_demonstration(model, row) for row in task.demonstrations(config.batch_size, rng)]
+
+    return _fit(model, batches(), config, on_step)
+
+
+def train_on_pairs(
+    model: DiffusionLM,
+    pairs: Sequence[EncodedPair],
+    config: SftConfig,
+    *,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> float:
+    """Trains the trainable weights (all, or the adapters) on given pairs, in place; returns as `train` does."""
+    return _fit(model, shuffled_batches(pairs, config.batch_size, config.seed), config, on_step)
+
+
+def _fit(
+    model: DiffusionLM,
+    batches: Iterator[Sequence[EncodedPair]],
+    config: SftConfig,
+    on_step: Callable[[int, float], None],
+) -> float:
     optimizer_config = OptimizerConfig(
         learning_rate=config.learning_rate,
         schedule="cosine",
@@ -63,44 +105,94 @@ def train(
         weight_decay=0.0,
     )
     optimizer = adamw(model.network, optimizer_config)
-    text_rng = random.Random(stream_seed(config.seed, "demonstrations"))
+    trainable = [weight for weight in model.network.parameters() if weight.requires_grad]
     mask_rng = stream(config.seed, "masks")
     losses: list[float] = []
     model.network.train()
-    for step in range(config.steps):
-        batch = mask_batch(model, task.demonstrations(config.batch_size, text_rng), mask_rng)
-        loss = masked_loss(model, batch)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(optimizer_config, update=step, spent=step / config.steps)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.network.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
-        on_step(step + 1, losses[-1])
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(stream_seed(config.seed, "dropout"))
+        for step in range(config.steps):
+            loss = masked_loss(model, mask_batch(model, next(batches), mask_rng))
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(optimizer_config, update=step, spent=step / config.steps)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trainable, 1.0)
+            optimizer.step()
+            losses.append(loss.item())
+            on_step(step + 1, losses[-1])
     model.network.eval()
     return sum(losses[-100:]) / len(losses[-100:])
 
 
-def mask_batch(model: DiffusionLM, rows: Sequence[Demonstration], generator: torch.Generator) -> MaskedBatch:
-    """Encodes demonstrations and masks their completions; shorter completions are filled up with end tokens, which
-    count.
+def shuffled_batches(pairs: Sequence[EncodedPair], size: int, seed: int) -> Iterator[list[EncodedPair]]:
+    """Endless batches of `size` rows: every pass takes the pairs in a new order; a batch may reach into the next."""
+    rng = random.Random(stream_seed(seed, "order"))
+    waiting: list[EncodedPair] = []
+    while True:
+        while len(waiting) < size:
+            waiting += rng.sample(pairs, len(pairs))
+        yield waiting[:size]
+        del waiting[:size]
 
-    Raises UserError where the prompts differ in length: the tiny models' prompts are of one length.
+
+def encode_demonstration(model: DiffusionLM, row: Demonstration) -> EncodedPair:
+    """The token ids of a demonstration as it stands."""
+    encode = model.tokenizer.encode
+    return EncodedPair(prompt_ids=encode(row.prompt), completion_ids=encode(row.completion))
+
+
+def encode_pair(model: DiffusionLM, pair: Pair, max_length: int) -> EncodedPair:
+    """The token ids of a pair: the prompt in the model's chat template, the answer and one end token, cut at the end
+    where both exceed `max_length` tokens.
+
+    Raises UserError, with file and line, where the prompt leaves no room for the answer, the model has no token for a
+    character, or the answer contains the mask token.
     """
-    prompts = model.encode_prompts([row.prompt for row in rows])
-    if prompts.mask_BP is not None:
-        raise UserError("Demonstrations need prompts of one length.")
-    encoded = [model.tokenizer.encode(row.completion) for row in rows]
-    longest = max(len(ids) for ids in encoded)
+    try:
+        prompt_ids = model.tokenizer.encode(_prompt_text(model, pair))
+        answer_ids = model.tokenizer.encode(pair.answer)
+    except UserError as error:
+        raise UserError(f"{pair.place}: {error}") from error
+    room = max_length - len(prompt_ids)
+    if room < 1:
+        raise UserError(
+            f"{pair.place}: the prompt of {len(prompt_ids)} tokens leaves no room for an answer; raise --max-length "
+            f"{max_length}."
+        )
+    if model.special.mask_id in answer_ids:
+        raise UserError(f"{pair.place}: the answer contains the mask token, which no answer may contain.")
+    return EncodedPair(prompt_ids=prompt_ids, completion_ids=[*answer_ids, model.special.end_ids[0]][:room])
+
+
+def _prompt_text(model: DiffusionLM, pair: Pair) -> str:
+    """The tiny model takes a text as it stands; for others it is what the user says."""
+    if isinstance(pair.prompt, str):
+        if model.compact_prompts:
+            return pair.prompt
+        return apply_chat_template(model.tokenizer, [{"role": "user", "content": pair.prompt}], model.name)
+    return apply_chat_template(model.tokenizer, pair.prompt, model.name)
+
+
+def mask_batch(model: DiffusionLM, rows: Sequence[EncodedPair], generator: torch.Generator) -> MaskedBatch:
+    """Pads prompts on the left, fills completions up with end tokens, and draws which of their tokens are masked."""
+    longest = max(len(row.completion_ids) for row in rows)
     end_id = model.special.end_ids[0]
-    completion_BC = torch.tensor([ids + [end_id] * (longest - len(ids)) for ids in encoded], device=model.device)
-    masked_BC = draw_masks(len(rows), longest, generator).to(model.device)
-    clean_BL, _ = prompts.with_completion(completion_BC)
+    filled = [[*row.completion_ids, *[end_id] * (longest - len(row.completion_ids))] for row in rows]
+    masked_BC = draw_masks(len(rows), longest, generator)
+    prompts = model.pad_prompts([row.prompt_ids for row in rows])
+    return masked_batch(prompts, torch.tensor(filled), masked_BC, mask_id=model.special.mask_id)
+
+
+def masked_batch(prompts: Prompts, completion_BC: Tensor, masked_BC: Tensor, *, mask_id: int) -> MaskedBatch:
+    """The batch for given masks of the completions."""
+    device = prompts.ids_BP.device
+    masked_BC = masked_BC.to(device)
+    clean_BL, mask_BL = prompts.with_completion(completion_BC.to(device))
     masked_BL = torch.cat([torch.zeros_like(prompts.ids_BP, dtype=torch.bool), masked_BC], 1)
-    tokens_BL = torch.where(masked_BL, model.special.mask_id, clean_BL)
     return MaskedBatch(
-        tokens_BL=tokens_BL,
+        tokens_BL=torch.where(masked_BL, mask_id, clean_BL),
+        mask_BL=mask_BL,
         clean_BL=clean_BL,
         masked_BL=masked_BL,
         masked_count_B=masked_BC.sum(1),
@@ -118,7 +210,7 @@ def draw_masks(num_rows: int, length: int, generator: torch.Generator) -> Tensor
 
 def masked_loss(model: DiffusionLM, batch: MaskedBatch) -> Tensor:
     """Mean over rows of the mean cross-entropy of their masked tokens; nats."""
-    hidden_BLd = model.hidden(batch.tokens_BL, None)
+    hidden_BLd = model.hidden(batch.tokens_BL, batch.mask_BL)
     logits_nV = model.head(hidden_BLd[batch.masked_BL])
     cross_entropy_n = torch.nn.functional.cross_entropy(logits_nV, batch.clean_BL[batch.masked_BL], reduction="none")
     row_n = batch.masked_BL.nonzero()[:, 0]
