@@ -62,3 +62,22 @@ def test_a_forbidden_token_can_be_put_back():
     kept = categorical.forbid(logits, 1)
     assert kept.tolist() == [2.0, 4.0]
     assert logits[:, 1].tolist() == [-math.inf, -math.inf]
+
+
+@pytest.mark.slow
+def test_a_vocabulary_of_126464_is_sampled_from_its_softmax_in_every_region():
+    vocabulary, draws = 126_464, 12_000
+    generator = torch.Generator().manual_seed(3)
+    logits = 2 * torch.randn(vocabulary, generator=generator)
+    uniforms = torch.rand(draws, generator=generator, dtype=torch.float64)
+    drawn = torch.cat([categorical.draw(logits.expand(len(u), -1), u, 0.9) for u in uniforms.split(100)])
+    probability = (logits.double() / 0.9).softmax(0)
+    # By place in the vocabulary (64 equal regions), and by probability (64 classes of equal mass).
+    region = torch.arange(vocabulary) * 64 // vocabulary
+    order = probability.argsort()
+    mass_class = torch.empty(vocabulary, dtype=torch.long)
+    mass_class[order] = (probability[order].cumsum(0) * 64).long().clamp_max(63)
+    for label in (region, mass_class):
+        expected = torch.zeros(64, dtype=torch.float64).scatter_add_(0, label, probability) * draws
+        observed = torch.bincount(label[drawn], minlength=64)
+        assert chisquare(observed.tolist(), expected.tolist()).pvalue > 1e-4

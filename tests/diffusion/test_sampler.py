@@ -7,6 +7,8 @@ from harness.decoding import Decoding
 from harness.diffusion import categorical
 from harness.diffusion.greedy import cheaper_while_sampling, greedy_completions
 from harness.diffusion.sampler import generate
+from harness.diffusion.truncation import on_support
+from harness.errors import UserError
 from harness.models.tiny import END_ID, MASK_ID
 from harness.randomness import row_seeds, stream
 from harness.rollout import Prompts, RolloutNeeds
@@ -74,17 +76,76 @@ def test_low_confidence_reveals_the_most_probable_tokens_of_the_block_first(rand
         assert (rollout.unmask_step_BC[row] == 0).nonzero()[:, 0].tolist() == places_of_row.tolist()
 
 
+EIGHT = [*PROMPTS, "x", "what is 2+2?", "4444"]
+
+
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 @pytest.mark.parametrize("remasking", REMASKING)
-def test_batch_size_order_and_padding_never_change_a_completion(random_model, temperature, remasking):
-    decoding = Decoding(completion_length=12, block_length=6, num_steps=6, temperature=temperature, remasking=remasking)
-    seeds = row_seeds(len(PROMPTS), stream(0, "rows"))
-    together = generate(random_model, random_model.encode_prompts(PROMPTS), decoding, seeds)
-    for rows in ([0], [3], [4, 2, 0], [1, 0, 3, 2, 4]):
-        prompts = random_model.encode_prompts([PROMPTS[row] for row in rows])
+@pytest.mark.parametrize("truncation", [{}, {"top_k": 20, "top_p": 0.9}, {"guidance_scale": 0.5}], ids=str)
+def test_batch_size_order_and_padding_never_change_a_completion(random_model, temperature, remasking, truncation):
+    decoding = Decoding(
+        completion_length=12, block_length=6, num_steps=6, temperature=temperature, remasking=remasking, **truncation
+    )
+    seeds = row_seeds(8, stream(0, "rows"))
+    together = generate(random_model, random_model.encode_prompts(EIGHT), decoding, seeds)
+    for rows in ([0], [3], [6], [4, 2, 0], [7, 5, 6], [1, 0, 3, 2, 4, 7, 6, 5]):
+        prompts = random_model.encode_prompts([EIGHT[row] for row in rows])
         alone = generate(random_model, prompts, decoding, seeds[rows])
         assert torch.equal(alone.completion_ids_BC, together.completion_ids_BC[rows])
         assert torch.equal(alone.unmask_step_BC, together.unmask_step_BC[rows])
+
+
+def test_a_row_of_its_own_length_is_completed_as_if_all_had_that_length(random_model):
+    decoding = Decoding(completion_length=12, block_length=4, num_steps=6, temperature=0.9, eos_policy="run")
+    seeds = row_seeds(3, stream(0, "rows"))
+    prompts = random_model.encode_prompts(EIGHT[:3])
+    mixed = generate(random_model, prompts, decoding, seeds, length_B=torch.tensor([4, 12, 8]))
+    assert mixed.num_steps_B.tolist() == [2, 6, 4]
+    for row, length in enumerate([4, 12, 8]):
+        short = dataclasses.replace(decoding, completion_length=length, num_steps=length // 2)
+        alone = generate(random_model, prompts.rows(slice(row, row + 1)), short, seeds[row : row + 1])
+        assert torch.equal(alone.completion_ids_BC[0], mixed.completion_ids_BC[row, :length])
+        assert (mixed.completion_ids_BC[row, length:] == END_ID).all()
+        assert (mixed.unmask_step_BC[row, length:] == 6).all()
+
+
+@pytest.mark.parametrize("length", [0, 6, 16])
+def test_a_length_that_is_no_multiple_of_the_block_is_refused(random_model, length):
+    decoding = Decoding(completion_length=12, block_length=4, num_steps=6)
+    with pytest.raises(UserError, match="multiples of block_length=4"):
+        generate(
+            random_model,
+            random_model.encode_prompts(["abc"]),
+            decoding,
+            torch.zeros(1, dtype=torch.long),
+            length_B=torch.tensor([length]),
+        )
+
+
+def test_the_behaviour_record_is_of_the_tempered_truncated_distribution(random_model):
+    decoding = Decoding(
+        completion_length=8, block_length=8, num_steps=4, temperature=0.6, top_k=10, top_p=0.9, eos_policy="run"
+    )
+    rollout = rollout_of(random_model, decoding, needs=RolloutNeeds(behaviour=True))
+    kept = rollout.support_ids_BCk == rollout.completion_ids_BC[:, :, None]
+    assert (kept.sum(2) == 1).all()
+    for step in range(4):
+        step_B = torch.full((len(PROMPTS),), step)
+        tokens_BL, mask_BL = rollout.state_at(step_B)
+        places = torch.arange(8).expand(len(PROMPTS), -1) + tokens_BL.shape[1] - 8
+        with torch.no_grad():
+            logits = random_model.logits(tokens_BL, mask_BL, places)
+        support = rollout.support_ids_BCk
+        logprob = on_support(logits.flatten(0, 1), support.flatten(0, 1), 0.6).view(support.shape)
+        chosen = logprob.gather(2, kept.int().argmax(2, keepdim=True))[:, :, 0]
+        revealed = rollout.revealed_at(step_B)
+        torch.testing.assert_close(rollout.behaviour_logprob_BC[revealed], chosen[revealed], atol=1e-4, rtol=0)
+
+
+def test_a_support_without_a_bound_cannot_be_recorded(random_model):
+    decoding = Decoding(completion_length=8, block_length=8, num_steps=4, temperature=1.0, top_p=0.9)
+    with pytest.raises(UserError, match="top_k"):
+        rollout_of(random_model, decoding, needs=RolloutNeeds(behaviour=True))
 
 
 def test_temperature_zero_ignores_the_seeds_and_a_high_one_does_not(random_model):
