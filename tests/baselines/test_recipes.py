@@ -3,17 +3,20 @@
 import pytest
 
 from harness import registry
-from harness.config import load_recipe, resolve
+from harness.config import PROFILES, load_recipe, resolve
+from harness.decoding import Decoding
 
 TASK = "sudoku"
 METHODS = ["egspo", "egspo-sa", "d1", "agrpo", "espo"]
+ITEMS = {"gsm8k": 1319, "math500": 500, "countdown": 256, "mbpp": 257, "humaneval": 164, "sudoku": 256}
+CODE = ["mbpp", "humaneval"]
 
 
-def resolved(name, recipe):
+def resolved(name, recipe, task=TASK):
     cls = registry.get_method(name)
-    tree = load_recipe(recipe, method=name, task=TASK, folder=registry.recipes_folder())
+    tree = load_recipe(recipe, method=name, task=task, folder=registry.recipes_folder())
     config = resolve(
-        method=name, method_config=cls.Config, task=TASK, recipe=recipe, recipe_tree=tree, overrides={}
+        method=name, method_config=cls.Config, task=task, recipe=recipe, recipe_tree=tree, overrides={}
     ).config
     cls(config=cls.Config(**config.method.options)).check(config.rollout)
     return config
@@ -21,6 +24,24 @@ def resolved(name, recipe):
 
 def test_every_method_has_recipes():
     assert sorted(METHODS) == registry.names("method")
+
+
+def test_every_task_of_every_method_has_a_recipe_file_and_no_file_is_of_another():
+    folder = registry.recipes_folder()
+    assert sorted(ITEMS) == registry.names("task")
+    found = {str(path.relative_to(folder)) for path in folder.glob("*/*.yaml")}
+    assert found == {f"{name}/{task}.yaml" for name in METHODS for task in ITEMS}
+
+
+@pytest.mark.parametrize("task", ITEMS)
+@pytest.mark.parametrize("name", METHODS)
+def test_every_paper_recipe_is_legal_and_evaluates_the_published_items(name, task):
+    config = resolved(name, "paper", task)
+    assert config.evaluation.items == ITEMS[task]
+    assert config.evaluation.decoding == Decoding(completion_length=256, block_length=32, num_steps=128, temperature=0)
+    assert config.data.train == ""
+    if config.reward in PROFILES:
+        assert config.reward in registry.get_task(task).profiles
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -75,3 +96,55 @@ def test_agrpo_s_rollouts_are_tempered_and_truncated():
     rollout = resolved("agrpo", "paper").rollout
     assert (rollout.temperature, rollout.top_k, rollout.top_p) == (0.6, 150, 0.99)
     assert (rollout.completion_length, rollout.block_length, rollout.num_steps) == (384, 12, 128)
+
+
+@pytest.mark.parametrize("task", [task for task in ITEMS if task != TASK])
+@pytest.mark.parametrize("name", METHODS)
+def test_agrpo_and_espo_train_on_their_own_rewards_where_the_task_has_them(name, task):
+    own = name in registry.get_task(task).profiles
+    assert own == (name == "espo" or (name == "agrpo" and task not in CODE))
+    assert resolved(name, "paper", task).reward == (name if own else "task")
+
+
+@pytest.mark.parametrize(
+    ("task", "rate", "beta", "clip", "group_size", "batch_size", "num_steps"),
+    [
+        ("gsm8k", 3e-6, 0.001, 0.2, 6, 96, 256),
+        ("math500", 3e-6, 0.001, 0.2, 16, 256, 256),
+        ("countdown", 3e-6, 0.003, 0.0, 6, 96, 128),
+        ("mbpp", 1e-6, 0.01, 0.2, 10, 160, 256),
+        ("humaneval", 1e-6, 0.01, 0.2, 10, 160, 256),
+        ("sudoku", 3e-6, 0.01, 0.2, 6, 96, 128),
+    ],
+)
+def test_espo_differs_by_task(task, rate, beta, clip, group_size, batch_size, num_steps):
+    config = resolved("espo", "paper", task)
+    options = config.method.options
+    assert config.optimizer.learning_rate == rate
+    assert (options["beta"], options["clip_low"], options["clip_high"]) == (beta, clip, clip)
+    assert (config.train.group_size, config.train.batch_size) == (group_size, batch_size)
+    assert config.rollout.num_steps == num_steps
+
+
+@pytest.mark.parametrize("task", ITEMS)
+def test_espo_alone_trains_all_weights_and_on_code_alone(task):
+    assert [name for name in METHODS if resolved(name, "paper", task).model.lora.rank == 0] == (
+        ["espo"] if task in CODE else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "inner_updates", "updates"),
+    [
+        ("gsm8k", 12, 7700),
+        ("math500", 12, 6600),
+        ("countdown", 8, 5000),
+        ("mbpp", 12, 6000),
+        ("humaneval", 12, 6000),
+        ("sudoku", 8, 3800),
+    ],
+)
+def test_d1_differs_by_task(task, inner_updates, updates):
+    config = resolved("d1", "paper", task)
+    assert config.method.options["inner_updates"] == inner_updates
+    assert config.budget.updates == updates
