@@ -2,11 +2,16 @@
 gradients."""
 
 import dataclasses
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from harness.diffusion import categorical
 from harness.registry import get_method
+from harness.rl.policy_loss import k3
+from harness.rl.step_selection import last_real_step
 from harness.rollout import Prompts, Rewards, Rollout, ScoredRollouts
 
 CONFIGS = [
@@ -160,3 +165,49 @@ def test_pooling_two_slots_averages_their_losses(golden_json):
     module_config = get_method("egspo").Config(slots_per_update=2, num_selected=4)
     assert get_method("egspo")(config=module_config).updates_per_rollout() == 2
     assert dataclasses.asdict(module_config)["slots_per_update"] == 2
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_pure_loss_in_float64_is_the_official_one_to_a_hundred_millionth(golden, golden_json, name):
+    official = next(config for config in golden_json("loss/egspo.json")["configs"] if config["name"] == name)
+    tokens_per_step = golden_json("loss/egspo_trajectory.json")["tokens_per_step"]
+    arrays = golden("loss/egspo.f64.safetensors")
+    case = {key.partition("/")[2]: value for key, value in arrays.items() if key.startswith(name + "/")}
+    config, leaf = egspo(official).config, sys.modules[get_method("egspo").__module__]
+    new_KB, old_KB = case["new_step_logps"], case["old_step_logps"]
+    kl_KB = torch.zeros_like(new_KB)
+    if config.beta:
+        kl_KB = case["exact_kl"] if config.kl == "exact" else k3(new_KB, case["ref_step_logps"])
+    rows = new_KB.shape[1]
+    normaliser = rows * (tokens_per_step if config.aggregation == "sum" else 1)
+    slot = SimpleNamespace(weight_B=torch.ones(rows, dtype=torch.float64), normaliser=normaliser)
+    for k in range(len(new_KB)):
+        advantage_B = case["advantages_per_step"][:, k]
+        loss, clipped = leaf.slot_loss(new_KB[k], old_KB[k], advantage_B, kl_KB[k], slot, config)
+        torch.testing.assert_close(loss, case["loss"][k], atol=1e-8, rtol=0)
+        torch.testing.assert_close(clipped.ratio, case["ratio"][k], atol=1e-8, rtol=0)
+        if config.beta and config.kl == "k3":
+            torch.testing.assert_close(kl_KB[k], case["k3_kl"][k], atol=1e-8, rtol=0)
+
+
+@torch.no_grad()
+def test_the_recorded_trajectory_has_the_official_log_probabilities_and_entropies(golden, golden_json, golden_model):
+    trajectory, meta = golden("loss/egspo_trajectory.safetensors"), golden_json("loss/egspo_trajectory.json")
+    model = golden_model("llada_tiny_old")
+    rollout = recorded_rollout(trajectory, meta, model)
+    rows = rollout.num_rows
+    places = torch.arange(rollout.completion_length).expand(rows, -1) + meta["prompt_len"]
+    for step in range(meta["diffusion_steps"]):
+        step_B = torch.full((rows,), step)
+        tokens_BL, mask_BL = rollout.state_at(step_B)
+        assert torch.equal(tokens_BL, trajectory["trajectory_ids"][step])
+        logits = model.logits(tokens_BL, mask_BL, places)
+        revealed = rollout.revealed_at(step_B)
+        logprob = logits.log_softmax(-1).gather(-1, rollout.completion_ids_BC[:, :, None])[:, :, 0]
+        expected = trajectory["unmasked_token_logps_old"][step]
+        torch.testing.assert_close(logprob[revealed].view(rows, -1), expected, atol=1e-4, rtol=0)
+        entropy = categorical.entropy(logits.flatten(0, 1)).view(rows, -1)
+        mean = entropy[revealed].view(rows, -1).mean(1)
+        torch.testing.assert_close(mean, trajectory["step_entropy_old"][:, step], atol=1e-4, rtol=0)
+    last_B = last_real_step(rollout.unmask_step_BC, model.is_end(rollout.completion_ids_BC), rollout.num_steps)
+    assert torch.equal(last_B, trajectory["last_non_eos_steps"])
