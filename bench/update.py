@@ -4,7 +4,8 @@ Ours: a slot per backward pass, states rebuilt from (completion, unmask_step), l
 micro-batches. Textbook: one row and one step at a time, full logits and log-softmax at all positions. Both make the
 same gradients; the difference of their norms is printed.
 
-    python bench/update.py                     d 512, 16 layers, vocabulary 126,464, batch 8, K = 2
+    python bench/update.py                     d 512, 16 layers, vocabulary 126,464, batch 8, K = 2, LoRA as published
+    python bench/update.py --lora-rank 0       the same, training all weights
     python bench/update.py --device cuda --shape llada-8b
 
 Memory is the peak above what the weights and their gradients take.
@@ -23,6 +24,7 @@ import torch
 from shapes import SHAPES, BenchShape, make_model, synchronise
 from torch import Tensor
 
+from harness.config import LoraConfig
 from harness.models.adapter import DiffusionLM
 from harness.registry import get_method
 from harness.rl.method import Method, Prepared
@@ -87,22 +89,27 @@ def textbook(method: Method, model: DiffusionLM, prepared: Prepared) -> None:
                 (-torch.minimum(ratio * advantage, clipped * advantage) / slot.normaliser).backward()
 
 
-def measure(shape: BenchShape, device: str, variant: str, slots: int, micro_batch: int) -> dict[str, float]:
+def measure(shape: BenchShape, variant: str, chosen: argparse.Namespace) -> dict[str, float]:
     """Seconds, peak MiB above weights and gradients, and the gradient's norm."""
+    device = chosen.device
     model, prompts = make_model(shape, device)
-    method, prepared = prepare(shape, model, prompts, slots)
-    for weight in model.predictor.parameters():
+    if chosen.lora_rank:
+        model.add_lora(LoraConfig(rank=chosen.lora_rank, targets="official-subset"), seed=0)
+        model.predictor.to(device)
+    method, prepared = prepare(shape, model, prompts, chosen.slots)
+    trained = [weight for weight in model.predictor.parameters() if weight.requires_grad]
+    for weight in trained:
         weight.grad = torch.zeros_like(weight)
     base = _resident(device)
     synchronise(device)
     start = time.perf_counter()
     if variant == "ours":
-        ours(method, model, prepared, micro_batch)
+        ours(method, model, prepared, chosen.micro_batch)
     else:
         textbook(method, model, prepared)
     synchronise(device)
     seconds = time.perf_counter() - start
-    norms = [weight.grad.float().norm() for weight in model.predictor.parameters() if weight.grad is not None]
+    norms = [weight.grad.float().norm() for weight in trained if weight.grad is not None]
     return {"seconds": seconds, "mib": _peak(device) - base, "norm": float(torch.stack(norms).norm())}
 
 
@@ -128,11 +135,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=0)
     parser.add_argument("--slots", type=int, default=2, help="K: chosen steps per row")
     parser.add_argument("--micro-batch", type=int, default=1)
+    parser.add_argument("--lora-rank", type=int, default=128, help="adapters on q, k, v and up; 0 trains all weights")
     parser.add_argument("--variant", choices=("both", "ours", "textbook"), default="both")
     chosen = parser.parse_args()
     shape = SHAPES[chosen.shape].with_sizes(batch=chosen.batch)
     if chosen.variant != "both":
-        print(json.dumps(measure(shape, chosen.device, chosen.variant, chosen.slots, chosen.micro_batch)))
+        print(json.dumps(measure(shape, chosen.variant, chosen)))
         return
     found = {}
     for variant in ("textbook", "ours"):

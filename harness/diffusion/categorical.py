@@ -26,6 +26,9 @@ def draw(logits_NV: Tensor, uniform_N: Tensor, temperature: float) -> Tensor:
     logit -inf are never drawn."""
     peak_N1 = logits_NV.amax(1, keepdim=True)
     weight_NV = ((logits_NV - peak_N1) / temperature).exp_()
+    if weight_NV.shape[1] <= CHUNK:
+        cdf_NV = weight_NV.cumsum(1, dtype=torch.float64)
+        return _search(cdf_NV, uniform_N[:, None] * cdf_NV[:, -1:])[:, 0]
     short = -weight_NV.shape[1] % CHUNK
     if short:
         weight_NV = torch.nn.functional.pad(weight_NV, (0, short))
