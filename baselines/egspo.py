@@ -117,7 +117,7 @@ class Egspo(Method):
     config: EgspoConfig = field(default_factory=EgspoConfig)
 
     def check(self, decoding: Decoding) -> None:
-        """Raises UserError for unknown options, for K above T and for sizes below 1."""
+        """Raises UserError for unknown options, for K above T, for sizes below 1 and for guided rollouts."""
         for name, choices in CHOICES.items():
             if getattr(self.config, name) not in choices:
                 raise unknown_choice(f"method.{name}", getattr(self.config, name), choices)
@@ -125,6 +125,11 @@ class Egspo(Method):
             raise UserError(
                 f"method.num_selected={self.config.num_selected} must lie between 1 and rollout.num_steps="
                 f"{decoding.num_steps}: a completion has no more steps to choose from."
+            )
+        if decoding.guidance_scale:
+            raise UserError(
+                f"rollout.guidance_scale={decoding.guidance_scale}: EGSPO's log-probabilities are unguided, so its "
+                "importance ratios would be wrong; set it to 0."
             )
         if self.config.slots_per_update < 1:
             raise UserError(f"method.slots_per_update={self.config.slots_per_update} must be 1 or more.")

@@ -160,6 +160,11 @@ def test_wrong_options_are_refused(options, message):
         get_method("egspo")(config=Config(**options)).check(Decoding(num_steps=4))
 
 
+def test_guided_rollouts_are_refused():
+    with pytest.raises(UserError, match=r"guidance_scale=0.5.*unguided"):
+        get_method("egspo")().check(Decoding(guidance_scale=0.5))
+
+
 def test_the_loss_gradient_equals_reinforce_at_ratio_one(random_model):
     decoding = Decoding(completion_length=6, block_length=6, num_steps=3, temperature=1.0)
     rollout = generate(random_model, random_model.encode_prompts(["ab", "cd"]), decoding, torch.arange(2))
