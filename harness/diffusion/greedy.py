@@ -45,8 +45,8 @@ def cheaper_while_sampling(shape: flops.ModelShape, decoding: Decoding, *, promp
 def greedy_completions(model: DiffusionLM, rollout: Rollout, step_BK: Tensor) -> GreedyCompletions:
     """The greedy completions at steps step_BK; from the rollout's record, or lazily where it has none.
 
-    Revealed tokens stay. A step at or after the row's last is the finished completion itself. Lazily the completions are
-    unguided, whatever the rollout was.
+    Revealed tokens stay. A step at or after the row's last is the finished completion itself. Lazily the completions
+    are unguided, whatever the rollout was.
     """
     if rollout.argmax_BTC is not None:
         chosen = step_BK.clamp_max(rollout.num_steps - 1)[:, :, None].expand(-1, -1, rollout.completion_length)
