@@ -161,10 +161,16 @@ def test_micro_batches_add_up_to_the_whole_loss(prepared):
     torch.testing.assert_close(pieces, expected["loss"][2], atol=2e-5, rtol=0)
 
 
-def test_pooling_two_slots_averages_their_losses(golden_json):
-    module_config = get_method("egspo").Config(slots_per_update=2, num_selected=4)
-    assert get_method("egspo")(config=module_config).updates_per_rollout() == 2
-    assert dataclasses.asdict(module_config)["slots_per_update"] == 2
+@pytest.mark.parametrize("prepared", ["sa_norm_k3"], indirect=True)
+def test_two_slots_in_one_update_average_their_losses_in_the_official_order(prepared):
+    method, model, ours, expected = prepared
+    slots = [part for update in ours.updates for part in update.parts]
+    leaf = sys.modules[type(method).__module__]
+    for first, orders in ((0, (1, 2)), (2, (3, 0))):
+        pooled = sum(method.loss(model, part).loss for part in leaf.average(slots[first : first + 2]).parts)
+        torch.testing.assert_close(pooled, expected["loss"][list(orders)].mean(), atol=2e-5, rtol=0)
+    config = dataclasses.replace(method.config, slots_per_update=2)
+    assert type(method)(config=config).updates_per_rollout() == 2
 
 
 @pytest.mark.parametrize("name", CONFIGS)
