@@ -30,6 +30,7 @@ FLOORS = (
         "config",
         "records",
         "flops",
+        "generators",
         "rollout",
         "registry",
     },
@@ -40,7 +41,7 @@ FLOORS = (
 )
 ROOMS = {"report"}.union(*FLOORS)
 REPORT_MAY_IMPORT = {"report", "records", "flops", "config", "errors"}
-WITHOUT_TORCH = {"report", "records", "config", "flops", "registry", "errors", "data", "task", "scoring"}
+WITHOUT_TORCH = {"report", "records", "config", "flops", "registry", "errors", "data", "task", "scoring", "generators"}
 TORCH_AND_ITS_USERS = {"torch", "transformers", "peft", "accelerate", "safetensors", "lm_eval"}
 
 

@@ -43,7 +43,8 @@ FILE_DEFAULTS = Defaults(steps=0, batch_size=8, learning_rate=1e-5, warmup_steps
 def sft(
     out: Annotated[Path, typer.Option(help="Folder to write the model into; with --data a new one.")],
     task: Annotated[
-        str, typer.Option(help="Task whose demonstrations are learnt; with --data: of the tiny model's weights.")
+        str,
+        typer.Option(help="Task, or several, to learn from demonstrations; with --data: of the tiny model's weights."),
     ] = "",
     model: Annotated[
         str, typer.Option(help="Model to begin with: tiny, a folder, or a hub id; goes with --data.")
@@ -58,6 +59,9 @@ def sft(
     learning_rate: Annotated[
         float | None, typer.Option(min=0, help="Peak of the cosine schedule: 3e-3 for a task, 1e-5 for a file.")
     ] = None,
+    completion_length: Annotated[
+        int, typer.Option(min=0, help="Tokens that completions are filled up to; 0: the longest of a batch.")
+    ] = 0,
     max_length: Annotated[int, typer.Option(min=2, help="Tokens of prompt and answer; longer answers are cut.")] = 4096,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, demonstrations and masks.")] = 0,
     settings: Annotated[
@@ -66,19 +70,21 @@ def sft(
 ) -> None:
     """Masked fine-tuning: --task sudoku --out DIR, or --model NAME --data FILE.jsonl --out DIR.
 
-    With --task alone a tiny base model learns a task's demonstrations from nothing. With --data a model learns the
+    With --task alone a tiny base model learns the demonstrations of a task, or of several, from nothing. With --data a model learns the
     answers of a file; adapters are merged at the end, and harness run --model DIR goes on from there.
     """
     if data is None:
         if model or settings or not task:
             raise UserError("Give --task NAME, or --model NAME and --data FILE.jsonl; --set goes with these two.")
-        _from_nothing(task, out, _config(TASK_DEFAULTS, steps, batch_size, learning_rate, seed))
+        config = _config(TASK_DEFAULTS, steps, batch_size, learning_rate, seed)
+        _from_nothing(task, out, replace(config, completion_length=completion_length))
         return
     model_config = _model_config(model, settings or [])
     pairs = read_pairs(data)
     passes = math.ceil(FILE_PASSES * len(pairs) / (batch_size or FILE_DEFAULTS.batch_size))
     defaults = replace(FILE_DEFAULTS, steps=passes, warmup_steps=min(MOST_WARMUP, (steps or passes) // 10))
     config = _config(defaults, steps, batch_size, learning_rate, seed)
+    config = replace(config, completion_length=completion_length)
     _on_pairs(model_config, task or "sudoku", pairs, out, config, max_length)
 
 
@@ -114,15 +120,15 @@ def _model_config(name: str, settings: Sequence[str]) -> ModelConfig:
     return config
 
 
-def _from_nothing(task: str, out: Path, config: SftConfig) -> None:
+def _from_nothing(names: str, out: Path, config: SftConfig) -> None:
     from harness.models.tiny import fresh_tiny, save_tiny
     from harness.rl.sft import train
 
-    chosen = registry.get_task(task)()
+    tasks = [registry.get_task(name.strip())() for name in names.split(",")]
     model = fresh_tiny(config.seed)
     out.mkdir(parents=True, exist_ok=True)
-    with _progress(f"sft {task}", config.steps) as on_step:
-        final = train(model, chosen, config, on_step=on_step)
+    with _progress(f"sft {names}", config.steps) as on_step:
+        final = train(model, tasks, config, on_step=on_step)
     save_tiny(model, out)
     _say_done(final, out)
 

@@ -92,10 +92,12 @@ def save_tiny(model: DiffusionLM, folder: Path) -> None:
 
 
 def tiny_weights(task: str) -> Path:
-    """The folder of the tiny base weights for `task`. Raises UserError where none are shipped."""
-    folder = WEIGHTS / f"tiny-{task}"
-    if not folder.is_dir():
-        shipped = [path.name.removeprefix("tiny-") for path in WEIGHTS.glob("tiny-*")]
+    """The folder of the tiny base weights for `task`: `tiny-mbpp-humaneval` serves the two tasks in its name.
+
+    Raises UserError where none are shipped.
+    """
+    shipped = {name: folder for folder in WEIGHTS.glob("tiny-*") for name in folder.name.split("-")[1:]}
+    if task not in shipped:
         fix = f"Train one with `harness sft --task {task} --out DIR` and name it with --model DIR."
-        raise unknown_choice("task of the tiny model", task, shipped, fix=fix)
-    return folder
+        raise unknown_choice("task of the tiny model", task, sorted(shipped), fix=fix)
+    return shipped[task]

@@ -30,13 +30,17 @@ from harness.task import Demonstration, Task
 
 @dataclass(frozen=True, kw_only=True)
 class SftConfig:
-    """A fixed number of steps: the same seed gives the same weights on the same machine."""
+    """A fixed number of steps: the same seed gives the same weights on the same machine.
+
+    completion_length: tokens that every completion is filled up to, at least; 0 for the longest of each batch.
+    """
 
     steps: int = 1500
     batch_size: int = 128
     learning_rate: float = 3e-3
     warmup_steps: int = 50
     beta2: float = 0.98
+    completion_length: int = 0
     seed: int = 0
 
 
@@ -62,12 +66,12 @@ class MaskedBatch:
 
 def train(
     model: DiffusionLM,
-    task: Task,
+    tasks: Sequence[Task],
     config: SftConfig,
     *,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> float:
-    """Trains all weights on fresh demonstrations of a task, in place.
+    """Trains all weights on fresh demonstrations of the tasks, which take turns row by row, in place.
 
     Returns the mean loss of the last 100 steps; on_step is told (step, loss).
     """
@@ -75,9 +79,16 @@ def train(
 
     def batches() -> Iterator[Sequence[EncodedPair]]:
         while True:
-            yield [encode_demonstration(model, row) for row in task.demonstrations(config.batch_size, rng)]
+            yield [encode_demonstration(model, row) for row in take_turns(tasks, config.batch_size, rng)]
 
     return _fit(model, batches(), config, on_step)
+
+
+def take_turns(tasks: Sequence[Task], count: int, rng: random.Random) -> list[Demonstration]:
+    """Rows of the tasks in turn: their places in the batch decide how much of them is masked."""
+    each = -(-count // len(tasks))
+    rows = zip(*[task.demonstrations(each, rng) for task in tasks], strict=True)
+    return [row for turn in rows for row in turn][:count]
 
 
 def train_on_pairs(
@@ -112,7 +123,7 @@ def _fit(
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(stream_seed(config.seed, "dropout"))
         for step in range(config.steps):
-            loss = masked_loss(model, mask_batch(model, next(batches), mask_rng))
+            loss = masked_loss(model, mask_batch(model, next(batches), mask_rng, config.completion_length))
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(optimizer_config, update=step, spent=step / config.steps)
             optimizer.zero_grad()
@@ -174,9 +185,14 @@ def _prompt_text(model: DiffusionLM, pair: Pair) -> str:
     return apply_chat_template(model.tokenizer, pair.prompt, model.name)
 
 
-def mask_batch(model: DiffusionLM, rows: Sequence[EncodedPair], generator: torch.Generator) -> MaskedBatch:
-    """Pads prompts on the left, fills completions up with end tokens, and draws which of their tokens are masked."""
-    longest = max(len(row.completion_ids) for row in rows)
+def mask_batch(
+    model: DiffusionLM, rows: Sequence[EncodedPair], generator: torch.Generator, at_least: int = 0
+) -> MaskedBatch:
+    """Pads prompts on the left, fills completions up with end tokens, and draws which of their tokens are masked.
+
+    at_least: completion tokens per row, more where a row has more.
+    """
+    longest = max(at_least, *(len(row.completion_ids) for row in rows))
     end_id = model.special.end_ids[0]
     filled = [[*row.completion_ids, *[end_id] * (longest - len(row.completion_ids))] for row in rows]
     masked_BC = draw_masks(len(rows), longest, generator)

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -23,9 +24,11 @@ from harness.rl.sft import (
     masked_batch,
     masked_loss,
     shuffled_batches,
+    take_turns,
     train_on_pairs,
 )
 from harness.rl.sft_data import Pair, read_pairs
+from harness.task import Demonstration
 
 LINES = (("12+3=", "15"), ("7*8=", "56"), ("what?", "nothing at all"), ("a", "b"))
 
@@ -252,3 +255,29 @@ def test_any_line_is_read_or_refused_with_its_place(tmp_path_factory, line):
         places = [str(error)]
     assert places
     assert all(place.startswith(f"'{path}'") for place in places)
+
+
+class Named:
+    """A task that demonstrates its own name."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def demonstrations(self, count, rng):
+        return [Demonstration(prompt=f"{self.name}{number}\n", completion=self.name) for number in range(count)]
+
+
+def test_the_rows_of_several_tasks_take_turns():
+    tasks = [Named(name) for name in "ab"]
+    rows = take_turns(tasks, 5, random.Random(0))
+    assert [row.prompt for row in rows] == ["a0\n", "b0\n", "a1\n", "b1\n", "a2\n"]
+
+
+@pytest.mark.parametrize(("at_least", "length"), [(0, 3), (2, 3), (7, 7)])
+def test_completions_are_filled_up_with_end_tokens_to_the_length_asked_for(at_least, length):
+    model = fresh_tiny(0)
+    rows = [EncodedPair(prompt_ids=[1], completion_ids=[2, 3, 4]), EncodedPair(prompt_ids=[1], completion_ids=[5])]
+    batch = mask_batch(model, rows, torch.Generator().manual_seed(0), at_least)
+    end = model.special.end_ids[0]
+    filled = [[2, 3, 4] + [end] * (length - 3), [5] + [end] * (length - 1)]
+    assert batch.clean_BL[:, 1:].tolist() == filled

@@ -1,0 +1,68 @@
+"""Problems drawn from a seed, owned by one split each, and how a beginner answers them. No torch.
+
+A generator is a function of a random.Random that gives a Problem. Which split owns it follows from its key alone, so
+no key occurs in two splits, however many problems are drawn. Tiny base models learn from `demonstrate`: most answers
+are careless, the others right, so that the base has the skill and reinforcement learning has to bring it out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.task import Demonstration
+
+CARELESS_SHARE = 0.6
+SHARES = 16
+OWNERS = {0: "validation", 1: "test", 2: "test", 3: "test"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """question: what the tiny model is shown, ending in a newline. answer: a right completion. careless: the completion
+    of somebody who leaves out the hard part; now and then it is right. key: what makes two problems the same."""
+
+    question: str
+    answer: str
+    careless: str
+    key: str
+
+
+Draw = Callable[[random.Random], Problem]
+
+
+def owner(key: str) -> str:
+    """The split that owns a key: 12 of 16 train, 1 validation, 3 test, by a hash."""
+    return OWNERS.get(hashlib.sha256(key.encode()).digest()[0] % SHARES, "train")
+
+
+def draw_owned(draw: Draw, split: str, rng: random.Random) -> Problem:
+    """The next problem that `split` owns."""
+    while True:
+        problem = draw(rng)
+        if owner(problem.key) == split:
+            return problem
+
+
+def distinct_problems(draw: Draw, split: str, count: int, *, seed: str) -> tuple[Problem, ...]:
+    """The fixed list of `count` problems of a split, all questions different."""
+    rng = random.Random(f"{seed}-{split}")
+    found: dict[str, Problem] = {}
+    while len(found) < count:
+        problem = draw_owned(draw, split, rng)
+        found.setdefault(problem.question, problem)
+    return tuple(found.values())
+
+
+def demonstrate(draw: Draw, count: int, rng: random.Random) -> list[Demonstration]:
+    """Fresh problems of the train split, 60 % answered carelessly."""
+    problems = [draw_owned(draw, "train", rng) for _ in range(count)]
+    return [
+        Demonstration(
+            prompt=problem.question,
+            completion=problem.careless if rng.random() < CARELESS_SHARE else problem.answer,
+        )
+        for problem in problems
+    ]
