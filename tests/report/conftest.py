@@ -26,6 +26,8 @@ from harness.records import (
     write_atomic,
     write_status,
 )
+from harness.report.collect import collect
+from harness.report.page import write_report
 
 SETTINGS: dict[str, Any] = {
     "method": {"name": "egspo-sa", "num_selected": 2, "stepwise_weight": 0.5},
@@ -195,3 +197,15 @@ class Synthetic:
 def synthetic(tmp_path: Path) -> Synthetic:
     """Run folders below `tmp_path / "runs"`."""
     return Synthetic(root=tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def demo_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """report.html of the demo's runs, one more method and a failed run, beside everything else of its report."""
+    place = tmp_path_factory.mktemp("demo")
+    made = Synthetic(root=place / "runs")
+    made.demo()
+    made.run(method="espo", records=learning(38, 90), traces=[trace(greedy=())])
+    made.run(method="agrpo", state="failed", reason="loss became NaN")
+    write_report(collect([made.root]), place / "out")
+    return place / "out" / "report.html"

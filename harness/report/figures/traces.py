@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -38,6 +37,7 @@ MOST_TOKENS = 160
 MOST_CHARACTERS = 8
 CHARACTER_INCHES = 0.062
 TEXT_CHARACTERS = 96
+END_POINTS = 5.0
 STEP_COLOURS = "cividis"
 
 
@@ -64,6 +64,16 @@ class Layout:
     def width(self) -> float:
         """Inches of a line of cells."""
         return WIDTH_INCHES - self.left - SIDE_INCHES - (REWARD_INCHES if self.short else 0)
+
+    def cell(self, line: int, column: int, top: float) -> Box:
+        """The place of a cell in rows of cells that begin at `top`."""
+        width = self.width / self.columns
+        return Box(
+            left=self.left + width * (column + 0.04),
+            top=top + CELL_INCHES * (line + 0.06),
+            width=0.92 * width,
+            height=0.88 * CELL_INCHES,
+        )
 
 
 def draw(traces: Sequence[TraceRecord], title: str, note: str, colour: str) -> Picture:
@@ -145,28 +155,28 @@ def _draw_cells(
     figure: Figure, trace: TraceRecord, layout: Layout, top: float, greedy: GreedyTrace | None, colour: str
 ) -> None:
     """The tokens of the completion, or of a greedy one: revealed before its step in the colour of their own step."""
-    axes = place(figure, Box(left=layout.left, top=top, width=layout.width, height=layout.lines * CELL_INCHES))
-    axes.set_axis_off()
-    axes.set_xlim(0, layout.columns)
-    axes.set_ylim(layout.lines, 0)
     for position in range(layout.count):
         line, column = divmod(position, layout.columns)
+        cell = layout.cell(line, column, top)
         step, sampled = trace.unmask_step[position], trace.tokens[position]
         if greedy is None or step < greedy.step:
-            _cell(axes, column, line, sampled, _step_colour(step, trace.num_steps), None)
+            _cell(figure, cell, sampled, _step_colour(step, trace.num_steps), None)
         else:
             token = greedy.tokens[position]
-            _cell(axes, column, line, token, PAPER if token == sampled else _tint(colour), colour)
+            _cell(figure, cell, token, PAPER if token == sampled else _tint(colour), colour)
 
 
-def _cell(axes: Axes, column: int, line: int, token: str, fill: str, edge: str | None) -> None:
+def _cell(figure: Figure, cell: Box, token: str, fill: str, edge: str | None) -> None:
+    """Drawn onto the figure itself: axes for every row of cells would take most of the report's time."""
+    width, height = (float(size) for size in figure.get_size_inches())
+    corner = (cell.left / width, 1 - (cell.top + cell.height) / height)
     style: dict[str, Any] = {"facecolor": fill, "edgecolor": edge or PAPER, "linewidth": 0.9 if edge else 0.6}
-    axes.add_patch(Rectangle((column + 0.04, line + 0.06), 0.92, 0.88, **style))
-    axes.text(
-        column + 0.5,
-        line + 0.52,
+    figure.add_artist(Rectangle(corner, cell.width / width, cell.height / height, **style))
+    figure.text(
+        corner[0] + cell.width / width / 2,
+        corner[1] + 0.47 * cell.height / height,
         shown_token(token, MOST_CHARACTERS) or "end",
-        fontsize=TEXT_POINTS if token else 5.0,
+        fontsize=TEXT_POINTS if token else END_POINTS,
         color=PAPER if _is_dark(fill) else INK,
         horizontalalignment="center",
         verticalalignment="center",

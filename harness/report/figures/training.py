@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.drawing import SMALL_POINTS, TEXT_POINTS, Box, Picture, canvas, heading, picture, place
@@ -86,9 +87,7 @@ def _draw_legend(figure: Figure, groups: Sequence[Group], looks: Mapping[str, Lo
         row, column = divmod(index, LEGEND_COLUMNS)
         x, y = 0.02 + column * 0.98 / LEGEND_COLUMNS, 1 - (TOP_INCHES + (row + 0.5) * LEGEND_INCHES) / height
         look = looks[group.label]
-        axes = figure.add_axes((x, y - 0.001, 0.045, 0.002))
-        axes.set_axis_off()
-        axes.plot([0, 1], [0, 0], color=look.colour, linestyle=look.dashes, linewidth=1.6, clip_on=False)
+        figure.add_artist(Line2D([x, x + 0.045], [y, y], color=look.colour, linestyle=look.dashes, linewidth=1.6))
         figure.text(x + 0.055, y, _name(group), fontsize=SMALL_POINTS, verticalalignment="center")
 
 
