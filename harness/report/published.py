@@ -83,11 +83,12 @@ class Paper:
 
 @dataclass(frozen=True, kw_only=True)
 class ItemSet:
-    """Test items of a task; n is None where the count is not known."""
+    """Test items of a task; n is None where the count is not known. label: what a footnote calls them."""
 
     items: str
     task: str
     n: int | None
+    label: str
     about: str
 
 
