@@ -107,19 +107,40 @@ def bootstrap_interval(
     return Interval(low=float(low), high=float(high))
 
 
-def ratio_of_pairs(
-    numerators: Sequence[float], denominators: Sequence[float], rng: np.random.Generator
-) -> tuple[float, Interval | None]:
-    """Geometric mean of paired ratios and its bootstrap interval over the pairs (None below two pairs).
+@dataclass(frozen=True, kw_only=True)
+class PairedRatio:
+    """Geometric mean of paired ratios; its intervals over the pairs, by bootstrap and Student's t of the logarithms.
 
-    Raises ValueError for a value that is not above 0.
+    The intervals are None for a single pair.
     """
+
+    value: float
+    bootstrap: Interval | None
+    student: Interval | None
+
+    @property
+    def is_told_from_1(self) -> bool:
+        """Whether both intervals leave out 1: the bootstrap alone is too narrow for few pairs."""
+        both = [interval for interval in (self.bootstrap, self.student) if interval is not None]
+        return len(both) == 2 and (all(one.low > 1 for one in both) or all(one.high < 1 for one in both))
+
+
+def ratio_of_pairs(numerators: Sequence[float], denominators: Sequence[float], rng: np.random.Generator) -> PairedRatio:
+    """The ratio of two costs paired by seed. Raises ValueError for a value that is not above 0, and for none."""
     if min((*numerators, *denominators), default=0.0) <= 0:
         raise ValueError("ratios need values above 0")
     logs = [math.log(first / second) for first, second in zip(numerators, denominators, strict=True)]
-    found = bootstrap_interval(logs, rng)
-    interval = Interval(low=math.exp(found.low), high=math.exp(found.high)) if found else None
-    return math.exp(mean(logs)), interval
+    return PairedRatio(
+        value=math.exp(mean(logs)),
+        bootstrap=_exponential(bootstrap_interval(logs, rng)),
+        student=_exponential(seed_interval(logs)),
+    )
+
+
+def _exponential(interval: Interval | None) -> Interval | None:
+    # A wide interval of few logarithms must not overflow.
+    top = math.log(1e300)
+    return Interval(low=math.exp(max(interval.low, -top)), high=math.exp(min(interval.high, top))) if interval else None
 
 
 def sign_flip_test(differences: Sequence[int]) -> float:
