@@ -27,6 +27,7 @@ from harness.records import (
     CHECKPOINT_FOLDER,
     EVAL_FILE,
     METRICS_FILE,
+    TRACE_FILE,
     EvalRecord,
     append_line,
     keep_lines,
@@ -38,6 +39,7 @@ from harness.rl.method import Method, Prepared, UpdateBatch
 from harness.rl.metrics import UpdateLog, update_metrics
 from harness.rl.optimizer import adamw, learning_rate
 from harness.rl.rewards import RandomRewards, TaskRewards
+from harness.rl.traces import completion_trace
 from harness.rollout import Rollout, ScoredRollouts, Shard
 from harness.task import Example, Task
 
@@ -139,6 +141,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             keep_lines(self.folder / METRICS_FILE, self.progress.update)
             keep_lines(self.folder / EVAL_FILE, self.progress.evaluations)
+            keep_lines(self.folder / TRACE_FILE, self.progress.traces)
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
@@ -158,8 +161,8 @@ class Trainer:
         return max(used[name] / limit for name, limit in asdict(budget).items() if limit)
 
     def _iterate(self) -> None:
-        """One rollout and the updates made from it."""
-        examples = self._examples()
+        """One rollout and the updates made from it; the first and the last leave a trace."""
+        examples, before = self._examples(), self.progress.update
         with self._phase("rollout"):
             rollout = self._rollout(examples)
         with self._phase("score"):
@@ -179,6 +182,8 @@ class Trainer:
             self._update(batch, scored, prepared, index)
             if self._spent() >= 1 and self.config.budget.updates:
                 break
+        if self.progress.iteration == 1 or self._spent() >= 1:
+            self._trace(examples[0], scored, prepared, before)
 
     def _examples(self) -> list[Example]:
         """The example of each of this process's rows; epochs are shuffled, one after another."""
@@ -228,6 +233,16 @@ class Trainer:
         if self.accelerator.is_main_process:
             append_line(self.folder / METRICS_FILE, line)
         self.on_event(Updated(metrics=line, spent=self._spent()))
+
+    def _trace(self, example: Example, scored: ScoredRollouts, prepared: Prepared, update: int) -> None:
+        """Records how the first completion of the rollout came about, for pictures of it."""
+        if self.accelerator.is_main_process:
+            prompt = self.model.prompt_text(self.task, example)
+            trace = completion_trace(
+                example, prompt, scored, prepared, self.model, progress=self.progress, update=update
+            )
+            append_line(self.folder / TRACE_FILE, trace.to_json())
+        self.progress.traces += 1
 
     def _accumulate(self, batch: UpdateBatch, log: UpdateLog) -> None:
         micro_batches = [part for whole in batch.parts for part in whole.split(self.config.train.micro_batch_size)]
