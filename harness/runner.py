@@ -22,6 +22,7 @@ from harness import registry
 from harness.config import PROFILES, DataConfig, Resolved, load_recipe, resolve
 from harness.data import DATA_VARIABLE, DataSource, default_source, parse_source, sha256_of_text
 from harness.errors import UserError
+from harness.processes import is_main
 from harness.records import (
     CONFIG_FILE,
     ENVIRONMENT_FILE,
@@ -36,6 +37,7 @@ from harness.task import Example, Task, TaskOptions
 
 if TYPE_CHECKING:
     from harness.models.adapter import DiffusionLM
+    from harness.rl.checkpoint import Progress
     from harness.rl.method import Method
     from harness.rl.trainer import Event
 
@@ -166,7 +168,8 @@ def execute(
     for warning in model.warnings:
         on_warning(warning)
     with run_folder(planned):
-        write_description(planned, model, train, items)
+        if is_main():
+            write_description(planned, model, train, items)
         trainer = Trainer(
             config,
             method=planned.method,
@@ -177,15 +180,17 @@ def execute(
             on_event=on_event,
         )
         try:
-            progress = trainer.run()
+            trainer.run()
         except UserError as error:
-            done = trainer.progress
-            write_status(
-                planned.folder,
-                RunStatus(state="failed", updates=done.update, samples=done.samples, reason=str(error)),
-            )
+            _write_outcome(planned, trainer.progress, state="failed", reason=str(error))
             raise
-        write_status(planned.folder, RunStatus(state="finished", updates=progress.update, samples=progress.samples))
+        _write_outcome(planned, trainer.progress, state="finished")
+
+
+def _write_outcome(planned: PlannedRun, progress: Progress, *, state: str, reason: str = "") -> None:
+    if is_main():
+        status = RunStatus(state=state, updates=progress.update, samples=progress.samples, reason=reason)
+        write_status(planned.folder, status)
 
 
 def load_examples(planned: PlannedRun) -> tuple[list[Example], list[Example]]:
@@ -202,7 +207,11 @@ def load_examples(planned: PlannedRun) -> tuple[list[Example], list[Example]]:
 
 @contextmanager
 def run_folder(planned: PlannedRun) -> Iterator[None]:
-    """Makes the run folder and holds its lock. Raises UserError where it cannot be written or is in use."""
+    """Makes the run folder and holds its lock, in the main process. Raises UserError where it cannot be written or is
+    in use."""
+    if not is_main():
+        yield
+        return
     folder = planned.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)

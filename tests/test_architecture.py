@@ -31,6 +31,7 @@ FLOORS = (
         "records",
         "flops",
         "generators",
+        "processes",
         "rollout",
         "registry",
     },

@@ -13,6 +13,7 @@ from harness import registry
 from harness.cli.progress import Display
 from harness.config import parse_budget, parse_settings
 from harness.errors import UserError
+from harness.processes import is_main
 from harness.records import DEFAULT_RUNS
 from harness.runner import PlannedRun, RunRequest, execute, plan
 
@@ -96,6 +97,9 @@ def run_grid(planned: Sequence[PlannedRun]) -> int:
 
 
 def _one(cell: PlannedRun, label: str) -> None:
+    if not is_main():
+        execute(cell, lambda event: None)
+        return
     with Display(cell, label) as display:
         execute(cell, display.on_event, display.on_warning)
     typer.echo(f"{label}{display.summary()}")
