@@ -1,4 +1,4 @@
-"""The report folder: report.md, summary.csv, table.csv and figures/. The same runs give the same bytes."""
+"""The report folder: report.md, summary.csv, table.csv, tables/ and figures/. The same runs give the same bytes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from harness.records import write_atomic
 from harness.report.collect import Collection, Skipped
 from harness.report.commands import command
 from harness.report.curves import AXES, Panel, make_panels, points_csv
+from harness.report.evidence import Chapter, all_costs, chapter_markdown, make_chapters, published_lists, write_tables
 from harness.report.groups import Group, make_groups
 from harness.report.labels import data_name, method_colours, metric_name, task_name
 from harness.report.summary import summary_csv
@@ -51,12 +52,15 @@ def write_report(collection: Collection, folder: Path, *, metric: str | None = N
     if metric is not None and metric not in {found.metric for found in tables}:
         raise unknown_choice("metric", metric, {found.metric for found in tables})
     panels = make_panels(groups, headline=metric)
+    chapters = make_chapters(groups, panels, headline=metric)
+    files = [*map(make_table, tables), *(table for chapter in chapters for table in chapter.tables), *published_lists()]
     try:
         (folder / FIGURE_FOLDER).mkdir(parents=True, exist_ok=True)
         write_atomic(folder / SUMMARY_FILE, summary_csv(collection.runs))
         write_atomic(folder / TABLE_FILE, table_csv(tables))
         figures = _write_figures(panels, folder / FIGURE_FOLDER)
-        write_atomic(folder / REPORT_FILE, _page(collection, groups, tables, panels))
+        write_tables(files, folder, costs=all_costs(panels))
+        write_atomic(folder / REPORT_FILE, _page(collection, groups, tables, panels, chapters))
     except OSError as error:
         raise UserError(
             f"The report cannot be written to '{folder}' ({error.strerror}); choose another with --out DIR."
@@ -84,7 +88,11 @@ def _write_figures(panels: Sequence[Panel], folder: Path) -> tuple[Path, ...]:
 
 
 def _page(
-    collection: Collection, groups: Sequence[Group], tables: Sequence[MetricRows], panels: Sequence[Panel]
+    collection: Collection,
+    groups: Sequence[Group],
+    tables: Sequence[MetricRows],
+    panels: Sequence[Panel],
+    chapters: Sequence[Chapter],
 ) -> str:
     count = len(collection.runs)
     lines = [
@@ -101,7 +109,8 @@ def _page(
             [found for found in tables if found.task == task],
             [panel for panel in panels if panel.task == task],
         )
-    return "\n".join([*lines, *_commands(groups), *_left_out(collection.skipped)])
+    more = [line for chapter in chapters for line in chapter_markdown(chapter)]
+    return "\n".join([*lines, *more, *_commands(groups), *_left_out(collection.skipped)])
 
 
 def _task_section(task: str, tables: Sequence[MetricRows], panels: Sequence[Panel]) -> list[str]:

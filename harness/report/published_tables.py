@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.report.labels import DASH, task_name
+from harness.report.labels import DASH, listed, task_name
 from harness.report.protocols import Ranked, differences, rank, reference_text, solved
 from harness.report.published import CHECKPOINT, TRAINING, Published, Value
 from harness.report.tables import Column, Table
@@ -240,7 +240,7 @@ def _task_text(task: str, found: Sequence[tuple[tuple[str, str], Ranked]], label
     own = [(length, group) for (name, length), group in found if name == task]
     clear = [f"{label[id(group.best)]} {_plain(group.best)} at {length}" for length, group in own if group.clear]
     start = f"{task_name(task)}: of {len(own)} comparisons within one protocol and length, {len(clear) or 'none'}"
-    named = f" ({_listed(clear)})" if clear else ""
+    named = f" ({listed(clear)})" if clear else ""
     return f"{start} {'has' if len(clear) == 1 else 'have'} a highest value above noise{named}."
 
 
@@ -254,16 +254,12 @@ def _ranked_text(place: tuple[str, str], group: Ranked, label: Mapping[int, str]
     named = [f"{label[id(value)]} {_plain(value)}" for value in _all(group)]
     best, near, below = named[0], named[1 : 1 + len(group.within)], named[1 + len(group.within) :]
     if all(solved(value, published) for value in (group.best, *group.within)) and group.within:
-        text = f"{_listed([best, *near])} are all solved: no order"
+        text = f"{listed([best, *near])} are all solved: no order"
     elif near:
-        text = f"{_listed([best, *near])} cannot be told apart"
+        text = f"{listed([best, *near])} cannot be told apart"
     else:
         text = f"{best} is the highest by more than noise"
-    return f"{where}: {text}{f'; {_listed(below)} below' if below else ''}."
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    return f"{where}: {text}{f'; {listed(below)} below' if below else ''}."
 
 
 def _solved_texts(lines: Sequence[Line], published: Published) -> list[str]:
@@ -274,7 +270,7 @@ def _solved_texts(lines: Sequence[Line], published: Published) -> list[str]:
             if ceiling is not None and ceiling.sd is not None and solved(value, published):
                 texts.setdefault((ceiling.value, ceiling.sd, value.items), {})[f"{line.label} {_plain(value)}"] = None
     return [
-        f"{_listed(list(names))}: at or above the range {mean:.1f} ± {2 * sd:.1f} of a perfect solver on "
+        f"{listed(list(names))}: at or above the range {mean:.1f} ± {2 * sd:.1f} of a perfect solver on "
         f"{published.item_sets[items].label}, where some puzzles have several answers: solved, not a ranking."
         for (mean, sd, items), names in texts.items()
     ]

@@ -27,6 +27,7 @@ from harness.report.labels import (
 )
 from harness.report.statistics import Interval, bootstrap_interval, items_interval, mean, seed_interval
 from harness.report.summary import csv_text
+from harness.report.support import interval_supports
 
 BOOTSTRAP_SEED = 0
 TOY_MARK = "†"
@@ -190,6 +191,7 @@ def make_table(found: MetricRows) -> Table:
         columns=(*TABLE_COLUMNS, *costs),
         cells=tuple(_cells(row, unit, protocols) for row in found.rows),
         notes=tuple(_notes(found.rows, protocols)),
+        supports=tuple(interval_supports(found.rows)),
     )
 
 

@@ -27,7 +27,8 @@ def test_the_folder_holds_the_page_the_tables_and_three_figures_in_three_formats
         for axis in ("flops", "samples", "updates")
         for kind in ("png", "svg", "csv")
     }
-    assert set(files(report.folder)) == {"report.md", "summary.csv", "table.csv", *figures}
+    written = {name for name in files(report.folder) if not name.startswith("tables/")}
+    assert written == {"report.md", "summary.csv", "table.csv", *figures}
     assert {path.relative_to(report.folder).as_posix() for path in report.figures} == {
         name for name in figures if name.endswith(".png")
     }
