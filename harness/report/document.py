@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness import __version__
+from harness.report.budget import Costs
 from harness.report.collect import Collection, Skipped
 from harness.report.commands import command
 from harness.report.curves import make_panels
 from harness.report.differences import difference_tables
+from harness.report.evidence import all_costs, evidence_sections
 from harness.report.groups import Group
 from harness.report.labels import metric_name, task_name
 from harness.report.plots import (
@@ -33,12 +35,14 @@ TABLE_FILE = "table.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """A report in no format. intro: what it is made of. verdicts: it in a few sentences per task."""
+    """A report in no format. intro: what it is made of. verdicts: it in a few sentences per task. costs: what levels
+    cost, for the file of budgets."""
 
     title: str
     intro: str
     verdicts: tuple[Verdict, ...]
     sections: tuple[Section, ...]
+    costs: tuple[Costs, ...]
 
 
 def make_document(
@@ -62,12 +66,15 @@ def make_document(
     for task in headlines:
         own = [found for found in shown if found.task == task]
         sections += _task_sections(task, own, standing, sweeps, traces, colours, metric)
+    costs = all_costs(make_panels(standing, headline=metric))
+    sections += evidence_sections(standing, costs, headline=metric)
     sections += [*_settings(groups), *_commands(groups), *_left_out([*collection.skipped, *problems])]
     return Document(
         title=f"Report: {', '.join(task_name(task) for task in headlines)}",
         intro=_intro(collection),
         verdicts=tuple(verdicts([found for found in heads.values() if found.rows])),
         sections=tuple(_with_unique_stems(sections)),
+        costs=tuple(costs),
     )
 
 
