@@ -25,6 +25,8 @@ FLOORS = (
         "randomness",
         "environment",
         "data",
+        "hub_data",
+        "prompts",
         "task",
         "decoding",
         "config",
