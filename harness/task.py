@@ -196,6 +196,10 @@ class Task(ABC):
             return {"file": self.files[split], "sha256": sha256_of_file(source.file(self.files[split]))}
         return {}
 
+    def takes(self, row: Mapping[str, Any], split: str) -> bool:
+        """Whether a row of the data set on the hub or in a folder is one of the task's."""
+        return True
+
     def without_test_items(self, train: Sequence[Example], test: Sequence[Example]) -> list[Example]:
         """The training examples to use beside a test list; all of them, where the published splits are disjoint."""
         return list(train)
@@ -299,10 +303,6 @@ class RowsTask(TextTask):
             return self.builtin_examples(split)
         rows = [row for row in source_rows(self, split, source) if self.takes(row, split)]
         return [replace(self.read_row(row), id=f"{self.name}-{split}-{number}") for number, row in enumerate(rows)]
-
-    def takes(self, row: Mapping[str, Any], split: str) -> bool:
-        """Whether a row of the data set is one of the task's."""
-        return True
 
     def builtin_examples(self, split: str) -> list[Example]:
         """The generated problems of a split. Raises UserError where the task has none."""

@@ -37,7 +37,7 @@ FLOORS = (
         "registry",
     },
     {"models", "diffusion", "scoring"},
-    {"rl", "evaluation", "grade", "metric", "lm_eval_model", "diagnose"},
+    {"rl", "evaluation", "grade", "data_folder", "metric", "lm_eval_model", "diagnose"},
     {"runner"},
     {"cli", "__main__"},
 )

