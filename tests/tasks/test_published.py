@@ -145,6 +145,14 @@ def test_the_stored_answers_solve_every_item(data_folder, name, grader):
     assert wrong == []
 
 
+@pytest.mark.parametrize("name", ["gsm8k", "math500", "countdown", "sudoku"])
+def test_the_worked_answers_of_few_shot_prompts_solve_every_item(data_folder, name):
+    task = get_task(name)(TaskOptions(bare_answers=False))
+    examples = task.examples("test", source(data_folder))
+    wrong = [one.id for one in examples if not task.grade(one, task.worked_answer(one), ROBUST).correct]
+    assert (len(examples), wrong) == ({"gsm8k": 1319, "countdown": 256}.get(name, 500), [])
+
+
 def test_a_random_valid_grid_scores_93_44_percent_of_the_published_cells_give_or_take_0_8(data_folder):
     task = get_task("sudoku")()
     published = task.examples("test", source(data_folder))[:256]
