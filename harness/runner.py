@@ -180,8 +180,7 @@ def execute(
     train, items = load_examples(planned)
     planned.task.prepare()
     model = load_model(config.model, task=config.task, seed=stream_seed(config.seed, "lora"))
-    # A model that does not take such prompts is found before anything is written.
-    model.prompt_text(planned.task, items[0])
+    check_prompt(planned, model, train[0])
     for warning in model.warnings:
         on_warning(warning)
     with run_folder(planned):
@@ -205,6 +204,20 @@ def execute(
             )
             raise
         write_status(planned.folder, RunStatus(state="finished", updates=progress.update, samples=progress.samples))
+
+
+def check_prompt(planned: PlannedRun, model: DiffusionLM, example: Example) -> None:
+    """Raises UserError where the model does not take the task's prompts, or training would cut off worked examples."""
+    config = planned.resolved.config
+    longest, tokens = (
+        config.train.max_prompt_length,
+        len(model.tokenizer.encode(model.prompt_text(planned.task, example))),
+    )
+    if config.data.few_shot and 0 < longest < tokens:
+        raise UserError(
+            f"A prompt with {config.data.few_shot} worked examples has {tokens} tokens, and train.max_prompt_length="
+            f"{longest} would cut them off; raise it with --set train.max_prompt_length=N, or to 0 for no limit."
+        )
 
 
 def load_examples(planned: PlannedRun) -> tuple[list[Example], list[Example]]:

@@ -85,6 +85,7 @@ def test_the_tiny_model_takes_neither(command, option, tmp_path, prompts, capsys
     [
         (("--set", "data.prompts=abc"), "give the file with --prompts FILE"),
         (("--set", "data.few_shot=-1"), "data.few_shot=-1 is negative"),
+        (("--few-shot", "1", "--set", "train.max_prompt_length=32"), "train.max_prompt_length=32 would cut them off"),
         (("--few-shot", "5000"), "--few-shot 5000, but the training split has 4096"),
     ],
 )
