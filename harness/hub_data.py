@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.errors import UserError
 
-COMMIT = re.compile(r"@([0-9a-f]{40})/")
+COMMIT = re.compile(r"[/\\]([0-9a-f]{40})[/\\]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,6 @@ def _load(place: HubSplit) -> Any:
 
 
 def _commit(loaded: Any, place: HubSplit) -> str:
-    for address in loaded.info.download_checksums or ():
-        if found := COMMIT.search(address):
-            return found.group(1)
-    return place.revision
+    """The library keeps what it loaded in a folder that has the commit's name."""
+    found = [COMMIT.search(file["filename"]) for file in loaded.cache_files]
+    return next((match.group(1) for match in found if match), place.revision)

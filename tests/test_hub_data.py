@@ -61,6 +61,17 @@ PLACES = {
 }
 
 
+REAL_LOAD = datasets.load_dataset
+
+
+class Loaded(list):
+    """Rows with the cache file that the library names after the commit."""
+
+    def __init__(self, rows, commit):
+        super().__init__(rows)
+        self.cache_files = [{"filename": f"/cache/openai___gsm8k/main/0.0.0/{commit}/gsm8k-test.arrow"}]
+
+
 @pytest.fixture(autouse=True)
 def asked(monkeypatch):
     """Every call of the library: (data set, configuration, split, revision)."""
@@ -68,10 +79,7 @@ def asked(monkeypatch):
 
     def load(name, config, *, split, revision):
         calls.append((name, config, split, revision))
-        loaded = datasets.Dataset.from_list(ROWS[name])
-        commit = COMMIT if revision == "main" else revision
-        loaded.info.download_checksums = {f"hf://datasets/{name}@{commit}/data.parquet": {"num_bytes": 1}}
-        return loaded
+        return Loaded(ROWS[name], COMMIT if revision == "main" else revision)
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     hub_data._load.cache_clear()
@@ -144,3 +152,14 @@ def test_without_network_one_sentence_says_what_to_run(monkeypatch, error):
     monkeypatch.setattr(datasets, "load_dataset", fail)
     with pytest.raises(UserError, match=r"cannot be had from the hub .* `harness data pull --to DIR`, then use --data"):
         get_task("gsm8k")().examples("test", HUB)
+
+
+def test_the_library_s_own_rows_are_read_and_a_folder_has_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "load_dataset", REAL_LOAD)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / "train.jsonl").write_text('{"nums": [3, 4, 5], "target": 17}\n')
+    place = hub_data.HubSplit(dataset=str(tmp_path / "mirror"), split="train")
+    assert hub_data.read_hub(place) == hub_data.HubRows(rows=[{"nums": [3, 4, 5], "target": 17}], revision="main")
+    with pytest.raises(UserError, match="cannot be had from the hub"):
+        hub_data.read_hub(hub_data.HubSplit(dataset=str(tmp_path / "mirror"), split="test"))
