@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from harness.errors import UserError
+from harness.hub_data import HubSplit
 from harness.registry import task
 from harness.scoring.agrpo import agrpo_parts
 from harness.scoring.answers import (
@@ -30,7 +31,7 @@ from harness.scoring.answers import (
 )
 from harness.scoring.boxed import official_boxed
 from harness.scoring.math_equal import equal, same_text, same_value_by_older_rules
-from harness.task import OFFICIAL, Example, Message, RowsTask, Verdict, outcome, required
+from harness.task import OFFICIAL, Example, Message, RowsTask, Verdict, outcome, required, worked
 
 MISSPELT_BOX = "\boxed"
 
@@ -63,6 +64,12 @@ class Math500(RowsTask):
 
     name = "math500"
     files: ClassVar[Mapping[str, str]] = {"train": "math500/train.jsonl", "test": "math500/test.jsonl"}
+    hub: ClassVar[Mapping[str, HubSplit]] = {
+        "train": HubSplit(dataset="ankner/math-500", split="train"),
+        "test": HubSplit(
+            dataset="HuggingFaceH4/MATH-500", split="test", revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"
+        ),
+    }
     profiles = ("official", "agrpo", "espo", "correctness")
 
     def read_row(self, row: Mapping[str, Any]) -> Example:
@@ -83,6 +90,10 @@ class Math500(RowsTask):
     def prompt(self, example: Example) -> list[Message]:
         """One user message: the problem, and where reasoning and answer go."""
         return [{"role": "user", "content": PROMPT.format(question=example.question)}]
+
+    def worked_answer(self, example: Example) -> str:
+        """The stored solution and the boxed answer."""
+        return worked(example.target["solution"], f"\\boxed{{{example.target['answer']}}}")
 
     def compact_prompt(self, example: Example) -> str:
         """The problem and a newline."""

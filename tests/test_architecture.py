@@ -25,6 +25,8 @@ FLOORS = (
         "randomness",
         "environment",
         "data",
+        "hub_data",
+        "prompts",
         "task",
         "decoding",
         "config",
@@ -37,7 +39,7 @@ FLOORS = (
         "registry",
     },
     {"models", "diffusion", "scoring"},
-    {"rl", "evaluation", "grade", "metric", "lm_eval_model", "diagnose"},
+    {"rl", "evaluation", "grade", "data_folder", "metric", "lm_eval_model", "diagnose"},
     {"runner"},
     {"cli", "__main__"},
 )

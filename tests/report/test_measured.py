@@ -50,7 +50,7 @@ def test_lengths_are_columns_and_missing_ones_a_dash(synthetic: Any) -> None:
     assert [note.split(":")[0] for note in table.notes[1:3]] == ["Sudoku 128", "Sudoku 256"]
     by_method = {cells[0]: cells[3:] for cells in table.cells}
     assert by_method["EGSPO"][0] == "-"
-    assert by_method["EGSPO-SA"][0].== "50.0 [43.9, 56.1]‡"
+    assert by_method["EGSPO-SA"][0] == "50.0 [43.9, 56.1]‡"
     frame = pd.read_csv(io.StringIO(cells_csv(table)))
     assert list(frame["Sudoku 256"]) == [25.0, 75.0]
 
