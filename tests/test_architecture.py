@@ -35,7 +35,7 @@ FLOORS = (
         "registry",
     },
     {"models", "diffusion", "scoring"},
-    {"rl", "evaluation", "grade", "metric", "lm_eval_model", "diagnose"},
+    {"rl", "evaluation", "grade", "metric", "lmeval", "lm_eval_model", "diagnose"},
     {"runner"},
     {"cli", "__main__"},
 )
