@@ -131,10 +131,10 @@ class DiffusionEvalLM(TemplateLM):
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Monte-Carlo log p(text) in nats; a text longer than the model is cut into windows of half its length, each
         after as much of the text before."""
-        windows = [_windows(self.tok_encode(one.args[0]), self.max_length) for one in requests]
-        pairs = [(one.task_name, *pair) for one, mine in zip(requests, windows, strict=True) for pair in mine]
+        cut = [windows(self.tok_encode(one.args[0]), self.max_length) for one in requests]
+        pairs = [(one.task_name, *pair) for one, mine in zip(requests, cut, strict=True) for pair in mine]
         values = iter(self._likelihoods(pairs, greedy=False, quiet=disable_tqdm))
-        return [sum(next(values)[0] for _ in mine) for mine in windows]
+        return [sum(next(values)[0] for _ in mine) for mine in cut]
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[tuple[str, str], list[int], list[int]]], disable_tqdm: bool = False, **kwargs: Any
@@ -290,7 +290,7 @@ def _with_repeats(requests: Sequence[Instance]) -> Iterator[tuple[Instance, int]
         seen[id(request)] += 1
 
 
-def _windows(ids: Sequence[int], max_length: int) -> list[tuple[Sequence[int], Sequence[int]]]:
+def windows(ids: Sequence[int], max_length: int) -> list[tuple[Sequence[int], Sequence[int]]]:
     """(context, answer) pairs whose answers make up the text."""
     if len(ids) <= max_length:
         return [([], ids)]
