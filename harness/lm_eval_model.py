@@ -99,9 +99,10 @@ class DiffusionEvalLM(TemplateLM):
         self._models = Models(config, tiny_task=tiny_task)
         tokenizer = self._models.main.model.tokenizer
         self.tokenizer = tokenizer.backend if isinstance(tokenizer, CheckpointTokenizer) else None
+        self._store = AnswerStore(Path(cache) if cache else None, process=self.rank)
         self._answering = Answering(
             self._models,
-            AnswerStore(Path(cache) if cache else None, process=self.rank),
+            self._store,
             self._processes,
             batch_size=rows,
             likelihood=likelihood,
@@ -182,6 +183,10 @@ class DiffusionEvalLM(TemplateLM):
             "--use_cache is keyed by the prompt and its gen_kwargs alone: after a change of model, adapter or "
             "model_args it hands out old answers. Use cache=DIR in --model_args, which is keyed by all of them."
         )
+
+    def close(self) -> None:
+        """Gives the cache's folder free for another evaluation; the end of the process does so too."""
+        self._store.close()
 
     def get_model_info(self) -> dict[str, Any]:
         """Model, hardware, decoding by task and cost, for the `config` of lm-eval's results."""
