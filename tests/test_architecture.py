@@ -39,7 +39,7 @@ FLOORS = (
         "registry",
     },
     {"models", "diffusion", "scoring"},
-    {"rl", "evaluation", "grade", "data_folder", "metric", "lm_eval_model", "diagnose"},
+    {"rl", "evaluation", "grade", "data_folder", "metric", "lmeval", "lm_eval_model", "diagnose"},
     {"runner"},
     {"cli", "__main__"},
 )
