@@ -1,4 +1,4 @@
-"""Countdown, word problems and formulas: what is drawn, right and careless answers, texts that the tiny model can read."""
+"""Countdown, word problems and formulas: what is drawn, right and careless answers, short texts in plain characters."""
 
 import random
 
