@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.generators.problem import Problem
 from harness.generators.working import Text, draw_numbers, worked
 
-COMPUTE = ("Calculate", "Compute", "Evaluate", "Find", "Give", "Simplify", "State", "Work out")
+COMPUTE = ("Calculate", "Compute", "Determine", "Evaluate", "Find", "Give", "Simplify", "State", "Work out")
 SOLVE = ("Find $x$ if", "Find $x$ when", "Give $x$ if", "Give $x$ when", "Solve", "Solve for $x$:")
 
 
@@ -51,9 +51,9 @@ FORMULAS = (
         asked=SOLVE,
     ),
     Formula(
-        shown=lambda a, b, c: rf"$\frac{{{a}}}{{{c + 6}}}+\frac{{{b}}}{{{c + 6}}}$",
-        right=lambda a, b, c: f"{a + b}/{c + 6}",
-        careless=lambda a, b, c: f"{a}/{c + 6}",
+        shown=lambda a, b, c: rf"$\frac{{1}}{{{c}}}+\frac{{{a}}}{{{c}}}$",
+        right=lambda a, b, c: f"{1 + a}/{c}",
+        careless=lambda a, b, c: f"{a}/{c}",
     ),
 )
 

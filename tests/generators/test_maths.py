@@ -10,7 +10,7 @@ from harness.generators.working import value, worked
 from harness.models.tiny import CHARACTERS
 
 DRAWS = {"countdown": countdown.draw, "gsm8k": word_problems.draw, "math500": formulas.draw}
-LONGEST_COMPLETION = {"countdown": 8, "gsm8k": 20, "math500": 20}
+LONGEST_COMPLETION = {"countdown": 8, "gsm8k": 16, "math500": 16}
 
 
 def drawn(name, count=2000, seed=0):
@@ -97,7 +97,7 @@ FORMULAS = {
     2: (r"$4\cdot (2+3)$", "4*5", "8+3"),
     3: ("$4^2+3$", "16+3", "8+3"),
     4: ("$4x+3=11$", "8/4", "11-3"),
-    5: (r"$\frac{4}{9}+\frac{2}{9}$", "6/9", "4/9"),
+    5: (r"$\frac{1}{3}+\frac{4}{3}$", "5/3", "4/3"),
 }
 
 

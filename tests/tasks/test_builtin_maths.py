@@ -19,9 +19,9 @@ QUESTIONS = {
     ("gsm8k", "train"): "1c03bfeb8f4a4782",
     ("gsm8k", "validation"): "52bee6c412188f5a",
     ("gsm8k", "test"): "7269fdc610a81c85",
-    ("math500", "train"): "5f86ad6c8f7ed130",
-    ("math500", "validation"): "8b181e3a00d0a3f1",
-    ("math500", "test"): "5224e5c053d563e2",
+    ("math500", "train"): "c6dab6606cc585aa",
+    ("math500", "validation"): "f077cfe65eca4bb3",
+    ("math500", "test"): "753670e08ae4597c",
 }
 
 
