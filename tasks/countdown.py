@@ -20,6 +20,7 @@ stands (the tiny model's output).
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -28,6 +29,8 @@ from itertools import permutations
 from typing import Any, ClassVar
 
 from harness.errors import UserError
+from harness.generators.countdown import draw
+from harness.generators.problem import demonstrate, split_problems
 from harness.hub_data import HubSplit
 from harness.registry import task
 from harness.scoring.answers import (
@@ -41,7 +44,18 @@ from harness.scoring.answers import (
 )
 from harness.scoring.boxed import official_boxed
 from harness.scoring.expressions import evaluate, uses
-from harness.task import OFFICIAL, Example, LeakageReport, Message, RowsTask, Verdict, outcome, required, worked
+from harness.task import (
+    OFFICIAL,
+    Demonstration,
+    Example,
+    LeakageReport,
+    Message,
+    RowsTask,
+    Verdict,
+    outcome,
+    required,
+    worked,
+)
 
 TOLERANCE = Fraction(1, 100_000)
 ATTEMPT = 0.1
@@ -66,6 +80,12 @@ def make_example(identifier: str, numbers: Sequence[int], target: int) -> Exampl
     """An Example whose target has `numbers` (list) and `target`."""
     question = f"Numbers: {list(numbers)}\nTarget: {target}"
     return Example(id=identifier, question=question, target={"numbers": list(numbers), "target": target})
+
+
+def builtin_example(identifier: str, question: str) -> Example:
+    """The example of a generated question, which is the compact prompt: `3,4,5=17`."""
+    numbers, target = question.split("=")
+    return make_example(identifier, [int(number) for number in numbers.split(",")], int(target))
 
 
 def is_right(expression: str, numbers: Sequence[int], target: int) -> bool:
@@ -188,6 +208,17 @@ class Countdown(RowsTask):
             return make_example(question, [int(number) for number in numbers], int(goal))
         except (TypeError, ValueError) as error:
             raise UserError(f"{str(target)[:80]!r} is no list of numbers and a target of countdown.") from error
+
+    def builtin_examples(self, split: str) -> list[Example]:
+        """Generated problems of three numbers from 1 to 9; no three numbers, in any order, are in two splits."""
+        return [
+            builtin_example(f"builtin-{split}-{number:04d}", problem.question)
+            for number, problem in enumerate(split_problems(draw, split, seed=self.name))
+        ]
+
+    def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
+        """Fresh problems; 60 % of the answers are sums that leave multiplication and parentheses out."""
+        return demonstrate(draw, count, rng)
 
     def prompt(self, example: Example) -> list[Message]:
         """One user message: the numbers, the rules, and where reasoning and answer go."""

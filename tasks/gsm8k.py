@@ -13,12 +13,15 @@ Rewards by profile (parts are added up):
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from harness.errors import UserError
+from harness.generators.problem import demonstrate, split_problems
+from harness.generators.word_problems import draw
 from harness.hub_data import HubSplit
 from harness.registry import task
 from harness.scoring.agrpo import agrpo_parts
@@ -26,10 +29,10 @@ from harness.scoring.answers import (
     final_answer,
     official_first_answer,
 )
-from harness.scoring.boxed import shallow_boxes
+from harness.scoring.boxed import last_boxed, shallow_boxes
 from harness.scoring.math_equal import equal, plain_number, same_value
 from harness.scoring.official_format import answer_text, soft_format, strict_format, tag_counts, whole_number
-from harness.task import OFFICIAL, Example, Message, RowsTask, Verdict, outcome, required, worked
+from harness.task import OFFICIAL, Demonstration, Example, Message, RowsTask, Verdict, outcome, required, worked
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
 DRESSED_NUMBER = re.compile(
@@ -135,6 +138,20 @@ class Gsm8k(RowsTask):
         if plain_number(answer.replace(",", "")) is None:
             raise UserError(f"'{answer}' is no number, so it is no answer of gsm8k.")
         return Example(id=question, question=question, target={"answer": answer})
+
+    def builtin_examples(self, split: str) -> list[Example]:
+        """Generated stories of one or two steps; no story is told with the same numbers in two splits."""
+        return [
+            replace(
+                self.example_for(problem.question.strip(), last_boxed(problem.answer)),
+                id=f"builtin-{split}-{number:04d}",
+            )
+            for number, problem in enumerate(split_problems(draw, split, seed=self.name))
+        ]
+
+    def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
+        """Fresh stories; 60 % of the answers leave a step out or take the wrong one."""
+        return demonstrate(draw, count, rng)
 
     def prompt(self, example: Example) -> list[Message]:
         """One user message: the problem, and where reasoning and answer go."""
