@@ -75,7 +75,7 @@ def all_costs(panels: Sequence[Panel]) -> list[Costs]:
 
 
 def published_lists() -> list[Table]:
-    """Every published value on LLaDA, a long table per task; for files and pages that can be filtered."""
+    """Every published value, a long table per task; for files and pages that can be filtered."""
     published = load_published()
     return [every_value(published, task) for task in (*TABLE_1, *TABLE_2)]
 

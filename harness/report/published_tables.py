@@ -279,7 +279,7 @@ def _solved_texts(lines: Sequence[Line], published: Published) -> list[str]:
 
 EVERY_NUMERIC = ("Value", "95 % interval", "Shots", "Tokens per step")
 EVERY_TITLES = (
-    *("Method", "Printed by", "Whose", "Metric", "Length", "Value", "Unit", "95 % interval", "Items", "Shots"),
+    *("Method", "Printed by", "Whose", "Model", "Metric", "Length", "Value", "Unit", "95 % interval", "Items", "Shots"),
     *("Tokens per step", "Checkpoint", "Training", "Grade", "Source", "Note"),
 )
 EVERY_NOTE = (
@@ -289,11 +289,11 @@ EVERY_NOTE = (
 WHOSE_NOTE = "Whose: the paper's own method or base, its re-run of another, a quotation, or unclear which."
 
 
-def every_value(published: Published, task: str, *, model: str = LLADA) -> Table:
+def every_value(published: Published, task: str) -> Table:
     """All printed values of a task, re-runs and quotations too, each with its protocol, grade and source."""
-    rows = [value for value in published.values if value.task == task and value.model == model]
+    rows = [value for value in published.values if value.task == task]
     return Table(
-        title=f"{task_name(task)}, every published value, {model}",
+        title=f"{task_name(task)}, every published value",
         columns=tuple(Column(title=title, numeric=title in EVERY_NUMERIC) for title in EVERY_TITLES),
         cells=tuple(_every_cells(value, published) for value in rows),
         notes=(
@@ -309,6 +309,7 @@ def _every_cells(value: Value, published: Published) -> tuple[str, ...]:
         f"{value.method} ({value.variant})" if value.variant else value.method,
         _paper_name(value.paper, published),
         value.whose,
+        value.model,
         value.metric,
         value.length,
         _plain(value),
