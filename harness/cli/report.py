@@ -74,19 +74,15 @@ def _quoted(paths: Sequence[Path]) -> str:
 
 def _show(table: Table) -> None:
     """Columns with the same value in every row move into the title."""
-    columns = list(zip(*table.cells, strict=True))
-    same = [not column.numeric and len(set(values)) == 1 for column, values in zip(table.columns, columns, strict=True)]
-    kept = [index for index, constant in enumerate(same) if not constant or index == 0]
-    shared = [
-        f"{table.columns[index].title.lower()} {columns[index][0]}"
-        for index in range(len(columns))
-        if index not in kept
-    ]
+    from harness.report.condense import condense
+
+    condensed = condense(table, numbers=False)
+    shown = condensed.table
     show_table(
-        ", ".join([table.title, *shared]),
-        [table.columns[index].title for index in kept],
-        [[row[index] for index in kept] for row in table.cells],
-        numeric=[table.columns[index].numeric for index in kept],
+        ", ".join([table.title, *condensed.shared]),
+        [column.title for column in shown.columns],
+        [list(row) for row in shown.cells],
+        numeric=[column.numeric for column in shown.columns],
     )
     for note in table.notes:
         typer.echo(f"  {note}")

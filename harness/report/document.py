@@ -10,9 +10,10 @@ from harness import __version__
 from harness.report.budget import Costs
 from harness.report.collect import Collection, Skipped
 from harness.report.commands import command
-from harness.report.curves import make_panels
+from harness.report.comparisons import compare
+from harness.report.curves import Panel, make_panels
 from harness.report.differences import difference_tables
-from harness.report.evidence import all_costs, evidence_sections
+from harness.report.evidence import Chapter, all_costs, make_chapters, published_lists
 from harness.report.groups import Group
 from harness.report.labels import metric_name, task_name
 from harness.report.plots import (
@@ -35,13 +36,16 @@ TABLE_FILE = "table.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """A report in no format. intro: what it is made of. verdicts: it in a few sentences per task. costs: what levels
-    cost, for the file of budgets."""
+    """A report in no format. intro: what it is made of. verdicts: it in a few sentences per task.
+
+    files: tables that are also written as files of their own. costs: the budgets, for a file with all of them.
+    """
 
     title: str
     intro: str
     verdicts: tuple[Verdict, ...]
     sections: tuple[Section, ...]
+    files: tuple[Table, ...]
     costs: tuple[Costs, ...]
 
 
@@ -60,21 +64,32 @@ def make_document(
     shown = [_of(standing, found) for found in tables]
     heads = headline_rows(shown)
     traces = [read_traces(group) for group in standing if not group.is_control and group.lasts]
+    panels = make_panels(standing, headline=metric)
+    chapters = make_chapters(standing, panels, headline=metric)
     problems = [item.problem for item in traces if item.problem is not None]
     bars = bar_figures([row for found in heads.values() for row in found.rows], colours)
     sections = [Section(title="Overview", text=(HOW_TO_READ,), figures=tuple(bars))]
+    sections_of_tables = [section for chapter in chapters for section in _chapter(chapter)]
     for task in headlines:
         own = [found for found in shown if found.task == task]
-        sections += _task_sections(task, own, standing, sweeps, traces, colours, metric)
-    costs = all_costs(make_panels(standing, headline=metric))
-    sections += evidence_sections(standing, costs, headline=metric)
-    sections += [*_settings(groups), *_commands(groups), *_left_out([*collection.skipped, *problems])]
+        sections += _task_sections(task, own, standing, panels, sweeps, traces, colours, metric)
+    sections += [
+        *sections_of_tables,
+        *_settings(groups),
+        *_commands(groups),
+        *_left_out([*collection.skipped, *problems]),
+    ]
     return Document(
         title=f"Report: {', '.join(task_name(task) for task in headlines)}",
         intro=_intro(collection),
-        verdicts=tuple(verdicts([found for found in heads.values() if found.rows])),
+        verdicts=tuple(verdicts([found for found in heads.values() if found.rows], compare(standing, headline=metric))),
         sections=tuple(_with_unique_stems(sections)),
-        costs=tuple(costs),
+        files=(
+            *map(make_table, tables),
+            *(table for chapter in chapters for table in chapter.tables),
+            *published_lists(),
+        ),
+        costs=tuple(all_costs(panels)),
     )
 
 
@@ -114,13 +129,14 @@ def _task_sections(
     task: str,
     tables: Sequence[MetricRows],
     standing: Sequence[Group],
+    panels: Sequence[Panel],
     sweeps: Sequence[Sweep],
     traces: Sequence[GroupTraces],
     colours: Colours,
     metric: str | None,
 ) -> list[Section]:
     groups = [group for group in standing if group.task == task]
-    curves = curve_figures(make_panels(groups, headline=metric), colours)
+    curves = curve_figures([panel for panel in panels if panel.task == task], colours)
     sections = [Section(title=task_name(task))]
     for number, found in enumerate(tables):
         name = metric_name(found.metric)
@@ -138,6 +154,11 @@ def _task_sections(
     sections += [Section(title="Training", level=3, figures=tuple(training))] if training else []
     sections += [_ablation(sweep, metric, colours) for sweep in sweeps if sweep.task == task]
     return [*sections, *([Section(title="One completion", level=3, figures=tuple(completions))] if completions else [])]
+
+
+def _chapter(chapter: Chapter) -> list[Section]:
+    tables = [Section(title=table.title, level=3, tables=(table,)) for table in chapter.tables]
+    return [Section(title=chapter.title, text=(chapter.text,)), *tables]
 
 
 def _ablation(sweep: Sweep, metric: str | None, colours: Colours) -> Section:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.records import write_atomic
@@ -17,8 +18,7 @@ from harness.report.latex import latex
 from harness.report.measured import measured_tables
 from harness.report.published import load_published
 from harness.report.published_tables import DREAM, TABLE_1, TABLE_2, every_value, figure_1, table_1, table_2
-from harness.report.sections import Section
-from harness.report.tables import Table, cells_csv, markdown
+from harness.report.tables import Table, cells_csv, escape_markdown, markdown
 
 TABLE_FOLDER = "tables"
 BUDGET_FILE = "budget.csv"
@@ -35,27 +35,38 @@ PUBLISHED_TEXT = (
 )
 
 
-def evidence_sections(groups: Sequence[Group], costs: Sequence[Costs], *, headline: str | None = None) -> list[Section]:
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """A heading, a paragraph and tables."""
+
+    title: str
+    text: str
+    tables: tuple[Table, ...]
+
+
+def make_chapters(groups: Sequence[Group], panels: Sequence[Panel], *, headline: str | None = None) -> list[Chapter]:
     """Statistics, measured tables and published tables; a chapter without tables is left out.
 
     headline: the metric to compare by where a task has it. Raises UserError where the published numbers are damaged.
     """
     pairs = [comparison_table(found) for found in compare(groups, headline=headline)]
-    budgets = [table for found in costs for table in budget_tables(found)]
+    costs = [table for found in all_costs(panels) for table in budget_tables(found)]
     published = load_published()
-    printed = [figure_1(published), table_1(published), table_2(published), table_1(published, model=DREAM)]
-    return [
-        *_chapter("How sure, at what cost", PAIRS_TEXT, [*pairs, *budgets]),
-        *_chapter("The papers' tables, measured here", MEASURED_TEXT, measured_tables(groups)),
-        *_chapter("The papers' tables, as published", PUBLISHED_TEXT, printed),
+    printed = (figure_1(published), table_1(published), table_2(published), table_1(published, model=DREAM))
+    chapters = [
+        Chapter(title="How sure, at what cost", text=PAIRS_TEXT, tables=(*pairs, *costs)),
+        Chapter(title="The papers' tables, measured here", text=MEASURED_TEXT, tables=tuple(measured_tables(groups))),
+        Chapter(title="The papers' tables, as published", text=PUBLISHED_TEXT, tables=printed),
     ]
+    return [chapter for chapter in chapters if chapter.tables]
 
 
-def _chapter(title: str, text: str, tables: Sequence[Table]) -> list[Section]:
-    if not tables:
-        return []
-    parts = [Section(title=table.title, level=3, tables=(table,)) for table in tables]
-    return [Section(title=title, text=(text,)), *parts]
+def chapter_markdown(chapter: Chapter) -> list[str]:
+    """The chapter's lines in GitHub's Markdown."""
+    lines = [f"## {escape_markdown(chapter.title)}", "", escape_markdown(chapter.text), ""]
+    for table in chapter.tables:
+        lines += [f"### {escape_markdown(table.title)}", "", markdown(table)]
+    return lines
 
 
 def all_costs(panels: Sequence[Panel]) -> list[Costs]:
@@ -64,9 +75,14 @@ def all_costs(panels: Sequence[Panel]) -> list[Costs]:
 
 
 def published_lists() -> list[Table]:
-    """Every published value, a long table per task; for files and pages that can be filtered."""
+    """Every published value on LLaDA, a long table per task; for files and pages that can be filtered."""
     published = load_published()
     return [every_value(published, task) for task in (*TABLE_1, *TABLE_2)]
+
+
+def paper_tables(groups: Sequence[Group]) -> list[Table]:
+    """The layout of Tables 1 and 2 with the numbers measured in `groups`."""
+    return measured_tables(groups)
 
 
 def write_tables(tables: Sequence[Table], folder: Path, *, costs: Sequence[Costs] = ()) -> Mapping[str, Table]:

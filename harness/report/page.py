@@ -14,7 +14,7 @@ from harness.errors import UserError, unknown_choice
 from harness.records import write_atomic
 from harness.report.collect import Collection
 from harness.report.document import SUMMARY_FILE, TABLE_FILE, Document, headline_rows, make_document
-from harness.report.evidence import published_lists, write_tables
+from harness.report.evidence import write_tables
 from harness.report.groups import make_groups
 from harness.report.html import render
 from harness.report.labels import method_colours
@@ -55,7 +55,7 @@ def write_report(collection: Collection, folder: Path, *, metric: str | None = N
         (folder / FIGURE_FOLDER).mkdir(parents=True, exist_ok=True)
         for name, text in downloads.items():
             write_atomic(folder / name, text)
-        write_tables([*_tables(document), *published_lists()], folder, costs=document.costs)
+        write_tables(document.files, folder, costs=document.costs)
         drawn = {figure.stem: _write_figure(figure, folder) for figure in figures}
         write_atomic(folder / REPORT_FILE, document_markdown(document))
         write_atomic(folder / PAGE_FILE, _page(document, drawn, downloads))
@@ -65,10 +65,6 @@ def write_report(collection: Collection, folder: Path, *, metric: str | None = N
         ) from error
     headlines = tuple(make_table(found) for found in headline_rows(tables).values())
     return Report(folder=folder, headlines=headlines, figures=tuple(folder / figure.file("png") for figure in figures))
-
-
-def _tables(document: Document) -> list[Table]:
-    return [table for section in document.sections for table in section.tables]
 
 
 def _write_figure(figure: Figure, folder: Path) -> Picture:

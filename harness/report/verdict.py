@@ -1,26 +1,20 @@
-"""The report in a few sentences: which method was best on what, by how much, how sure, at what cost, on which data.
-
-The interval of a difference combines those of the two values: with d = a - b, it is
-d - sqrt((a - low_a)^2 + (high_b - b)^2) .. d + sqrt((high_a - a)^2 + (b - low_b)^2), G. Y. Zou and A. Donner,
-Statistics in Medicine 27 (2008) 1693-1702. It holds for independent values and is not corrected for the number of
-pairs.
-"""
+"""The report in a few sentences: which method was best on what, by how much, how sure, at what cost, on which data."""
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.report.comparisons import Comparison, Comparisons
 from harness.report.groups import Protocol
 from harness.report.labels import data_name, digits, flop_unit, method_name, metric_name, percent, points, task_name
-from harness.report.statistics import Interval
+from harness.report.sweeps import group_key
 from harness.report.tables import MetricRows, Row
 
 HOW_TO_READ = (
-    "Two methods differ here if the 95 % interval of their difference leaves out 0; it is that of the pair alone, "
-    "not corrected for the number of pairs. Every number is that of the last checkpoint, never of the best one."
+    "One method counts as better than another only where the shared items and the seeds both show it. Every number is "
+    "that of the last checkpoint, never of the one that is best on the test items."
 )
 
 
@@ -32,85 +26,78 @@ class Verdict:
     sentences: tuple[str, ...]
 
 
-def verdicts(headlines: Sequence[MetricRows]) -> list[Verdict]:
+def verdicts(headlines: Sequence[MetricRows], comparisons: Sequence[Comparisons]) -> list[Verdict]:
     """One verdict per task, model and protocol. headlines: the rows of every task's headline metric."""
+    pairs = [pair for found in comparisons for pair in found.pairs]
     found = []
     for rows in headlines:
         together: dict[tuple[str, Protocol], list[Row]] = defaultdict(list)
         for row in rows.rows:
             together[row.group.model, row.group.protocol].append(row)
-        found += [_verdict(own) for _, own in sorted(together.items())]
+        found += [_verdict(own, pairs) for _, own in sorted(together.items(), key=lambda item: item[0])]
     return found
 
 
-def difference(first: Row, second: Row) -> Interval | None:
-    """The 95 % interval of first minus second, fractions of 1; None where one of them has none."""
-    if first.interval is None or second.interval is None:
-        return None
-    gap = first.value - second.value
-    below = math.hypot(first.value - first.interval.low, second.interval.high - second.value)
-    above = math.hypot(first.interval.high - first.value, second.value - second.interval.low)
-    return Interval(low=gap - below, high=gap + above)
-
-
-def _verdict(rows: Sequence[Row]) -> Verdict:
+def _verdict(rows: Sequence[Row], pairs: Sequence[Comparison]) -> Verdict:
     group = rows[0].group
     trained = sorted((row for row in rows if not row.group.is_control), key=lambda row: -row.value)
     controls = [row for row in rows if row.group.is_control]
-    sentences = [*_ranking(trained), *_control(trained, controls), *_cost(trained), _where(rows)]
+    sentences = [*_ranking(trained, pairs), *_control(trained, controls, pairs), *_cost(trained), _where(rows)]
     return Verdict(title=f"{task_name(group.task)}, {group.model} model", sentences=tuple(sentences))
 
 
-def _ranking(trained: Sequence[Row]) -> list[str]:
+def _ranking(trained: Sequence[Row], pairs: Sequence[Comparison]) -> list[str]:
     if not trained:
         return []
     best, metric = trained[0], metric_name(trained[0].metric)
-    gain = (
-        f", {points(best.gain)} points from {percent(best.base)} %"
-        if best.gain is not None and best.base is not None
-        else ""
-    )
+    known = best.gain is not None and best.base is not None
+    gain = f", {points(best.gain or 0.0)} points from {percent(best.base or 0.0)} %" if known else ""
     first = f"{_shown(best)} reached {_value(best)} {metric}{gain}"
     if len(trained) == 1:
         return [f"{first}. No other method was run."]
     sentences = [f"{first}, the highest of {len(trained)}."]
-    alike = [row for row in trained[1:] if _is_alike(best, row)]
-    behind = [row for row in trained[1:] if not _is_alike(best, row)]
+    behind = [row for row in trained[1:] if (pair := _pair(best, row, pairs)) is not None and pair.is_clear]
+    alike = [row for row in trained[1:] if row not in behind]
     if alike:
-        sentences.append(f"Not told apart from it: {_gaps(best, alike)}.")
+        gaps = "; ".join(_gap(row, best, pairs) for row in alike)
+        sentences.append(f"Not told apart from it: {gaps}.")
     if behind:
-        sentences.append(f"Behind it by more than the noise: {_gaps(best, behind)}.")
+        gaps = "; ".join(_gap(row, best, pairs) for row in behind)
+        sentences.append(f"Behind it, on the items and over the seeds: {gaps}.")
     return sentences
 
 
-def _is_alike(best: Row, row: Row) -> bool:
-    interval = difference(best, row)
-    return interval is None or interval.low <= 0
+def _pair(first: Row, second: Row, pairs: Sequence[Comparison]) -> Comparison | None:
+    """The comparison of two rows, whichever of them stands first in it."""
+    wanted = {group_key(first.group), group_key(second.group)}
+    return next((pair for pair in pairs if {group_key(pair.first), group_key(pair.second)} == wanted), None)
 
 
-def _gaps(best: Row, rows: Sequence[Row]) -> str:
-    return "; ".join(f"{_shown(row)} at {percent(row.value)} % ({_gap(row, best)} points)" for row in rows)
+def _gap(row: Row, best: Row, pairs: Sequence[Comparison]) -> str:
+    """`ESPO at 53.4 % (-29.0 points [-41.0, -17.1])`, with a reason where the pair is not told apart."""
+    pair = _pair(best, row, pairs)
+    text = f"{_shown(row)} at {percent(row.value)} % ({points(row.value - best.value)} points"
+    if pair is None:
+        return f"{text}, not compared)"
+    if pair.interval is not None:
+        ends = sorted((pair.interval.low, pair.interval.high))
+        low, high = ends if group_key(pair.first) == group_key(row.group) else (-ends[1], -ends[0])
+        text = f"{text} [{points(low)}, {points(high)}]"
+    return f"{text})" if pair.is_clear else f"{text}, {pair.verdict})"
 
 
-def _gap(row: Row, best: Row) -> str:
-    interval = difference(row, best)
-    span = f" [{points(interval.low)}, {points(interval.high)}]" if interval else ""
-    return f"{points(row.value - best.value)}{span}"
-
-
-def _control(trained: Sequence[Row], controls: Sequence[Row]) -> list[str]:
+def _control(trained: Sequence[Row], controls: Sequence[Row], pairs: Sequence[Comparison]) -> list[str]:
     """Whether learning needs the reward: what the same method does with random ones."""
     sentences = []
     for control in controls:
         twin = next((row for row in trained if row.group.method == control.group.method), None)
-        interval = difference(twin, control) if twin else None
         text = f"With random rewards {_shown(control)} reached {_value(control)}"
-        if twin is None or interval is None:
+        if twin is None:
             sentences.append(f"{text}.")
-        elif interval.low > 0:
-            sentences.append(f"{text}: its gain comes from the reward.")
-        else:
-            sentences.append(f"{text}: its gain is not shown to come from the reward.")
+            continue
+        pair = _pair(twin, control, pairs)
+        is_shown = pair is not None and pair.is_clear and twin.value > control.value
+        sentences.append(f"{text}: its gain {'comes' if is_shown else 'is not shown to come'} from the reward.")
     return sentences
 
 

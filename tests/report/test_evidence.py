@@ -10,52 +10,39 @@ import pytest
 
 from harness.report.collect import collect
 from harness.report.curves import make_panels
-from harness.report.evidence import all_costs, evidence_sections, with_stems, write_tables
+from harness.report.evidence import Chapter, all_costs, chapter_markdown, make_chapters, with_stems, write_tables
 from harness.report.groups import make_groups
 from harness.report.page import write_report
-from harness.report.sections import Section
 from harness.report.tables import Column, Table
 
 
-def sections(synthetic: Any) -> list[Section]:
+def chapters(synthetic: Any) -> list[Chapter]:
     groups = make_groups(collect([synthetic.root]).runs)
-    return evidence_sections(groups, all_costs(make_panels(groups)))
-
-
-def chapters(found: list[Section]) -> dict[str, list[Table]]:
-    """The tables below each heading of the second level."""
-    below: dict[str, list[Table]] = {}
-    for section in found:
-        if section.level == 2:
-            below[section.title] = []
-        else:
-            below[list(below)[-1]] += section.tables
-    return below
+    return make_chapters(groups, make_panels(groups))
 
 
 def test_the_chapters_stand_in_their_order(synthetic: Any) -> None:
     synthetic.demo()
-    found = chapters(sections(synthetic))
-    assert list(found) == [
+    found = chapters(synthetic)
+    assert [chapter.title for chapter in found] == [
         "How sure, at what cost",
         "The papers' tables, measured here",
         "The papers' tables, as published",
     ]
-    first = found["How sure, at what cost"]
-    assert all("pairs" in table.title or "level" in table.title or "curve" in table.title for table in first)
+    assert all("pairs" in table.title or "level" in table.title or "curve" in table.title for table in found[0].tables)
 
 
 def test_no_published_number_stands_in_a_table_of_runs(synthetic: Any) -> None:
     synthetic.demo()
-    *ours, published = chapters(sections(synthetic)).values()
-    assert all("published" in table.title for table in published)
-    assert not any("published" in table.title for tables in ours for table in tables)
-    assert not any("tiny" in cell for table in published for cells in table.cells for cell in cells)
+    *ours, published = chapters(synthetic)
+    assert all("published" in table.title for table in published.tables)
+    assert not any("published" in table.title for chapter in ours for table in chapter.tables)
+    assert not any("tiny" in cell for table in published.tables for cells in table.cells for cell in cells)
 
 
 def test_one_run_with_one_evaluation_has_no_chapter_of_statistics(synthetic: Any) -> None:
     synthetic.run(records=[synthetic.evaluation("last", 24, synthetic.metrics(128))])
-    assert list(chapters(sections(synthetic))) == [
+    assert [chapter.title for chapter in chapters(synthetic)] == [
         "The papers' tables, measured here",
         "The papers' tables, as published",
     ]
@@ -64,7 +51,7 @@ def test_one_run_with_one_evaluation_has_no_chapter_of_statistics(synthetic: Any
 def test_every_table_is_written_in_three_formats_and_the_csv_files_are_readable(synthetic: Any, tmp_path: Path) -> None:
     synthetic.demo()
     groups = make_groups(collect([synthetic.root]).runs)
-    tables = [table for section in sections(synthetic) for table in section.tables]
+    tables = [table for chapter in chapters(synthetic) for table in chapter.tables]
     named = write_tables(tables, tmp_path, costs=all_costs(make_panels(groups)))
     assert len(named) == len(tables)
     for stem, table in named.items():
@@ -86,6 +73,12 @@ def test_a_table_of_many_rows_has_no_latex(tmp_path: Path) -> None:
 def test_two_tables_of_one_title_have_two_files() -> None:
     table = Table(title="A: b/c, %", columns=(), cells=(), notes=())
     assert list(with_stems([table, table])) == ["a-b-c", "a-b-c--2"]
+
+
+def test_a_chapter_is_a_heading_a_paragraph_and_tables() -> None:
+    table = Table(title="T", columns=(Column(title="A"),), cells=(("x",),), notes=("n",))
+    lines = chapter_markdown(Chapter(title="How", text="Why.", tables=(table,)))
+    assert lines[:5] == ["## How", "", "Why.", "", "### T"]
 
 
 @pytest.mark.slow

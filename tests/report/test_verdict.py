@@ -1,93 +1,111 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-import pytest
-
+from harness.records import write_samples
 from harness.report.collect import collect
+from harness.report.comparisons import compare
 from harness.report.groups import make_groups
-from harness.report.statistics import Interval
-from harness.report.tables import Row, all_rows
-from harness.report.verdict import difference, verdicts
+from harness.report.tables import all_rows
+from harness.report.verdict import Verdict, verdicts
+
+ITEMS = 100
 
 
-def rows_of(synthetic: Any) -> tuple[Row, ...]:
-    return all_rows(make_groups(collect([synthetic.root]).runs))[0].rows
+def found(synthetic: Any) -> list[Verdict]:
+    groups = make_groups(collect([synthetic.root]).runs)
+    return verdicts(all_rows(groups)[:1], compare(groups))
 
 
 def sentences(synthetic: Any) -> str:
-    (verdict,) = verdicts(all_rows(make_groups(collect([synthetic.root]).runs))[:1])
+    (verdict,) = found(synthetic)
     return " ".join(verdict.sentences)
 
 
-def run(synthetic: Any, solved: int, **options: Any) -> None:
-    base, end = synthetic.metrics(64), synthetic.metrics(solved)
+def run(synthetic: Any, right: Sequence[int], *, samples: bool = True, **options: Any) -> None:
+    """A run per seed that gets the first `right` of 100 items right, after 25 before training."""
     costs = options.pop("costs", {})
-    records = [synthetic.evaluation("base", 0, base), synthetic.evaluation("last", 24, end, **costs)]
-    synthetic.run(records=records, **options)
-
-
-def test_the_interval_of_a_difference_adds_the_squares_of_the_sides(synthetic: Any) -> None:
-    run(synthetic, 128, method="egspo")
-    run(synthetic, 64, method="espo")
-    first, second = rows_of(synthetic)
-    assert (first.interval, second.interval) == (
-        Interval(low=pytest.approx(0.4392, abs=5e-5), high=pytest.approx(0.5608, abs=5e-5)),
-        Interval(low=pytest.approx(0.2009, abs=5e-5), high=pytest.approx(0.3065, abs=5e-5)),
-    )
-    gap = difference(first, second)
-    assert gap is not None
-    # 0.25 - sqrt(0.0608^2 + 0.0565^2) and 0.25 + sqrt(0.0608^2 + 0.0491^2).
-    assert gap.low == pytest.approx(0.1670, abs=2e-4)
-    assert gap.high == pytest.approx(0.3282, abs=2e-4)
+    for seed, count in enumerate(right):
+        verdict = [{"exact_match": {"part": float(item < count), "whole": 1.0}} for item in range(ITEMS)]
+        ends = [
+            synthetic.evaluation(
+                name,
+                update,
+                {"exact_match": synthetic.metrics(solved, n=ITEMS)["exact_match"]},
+                samples_file="samples-last.jsonl.gz",
+                **(costs if name == "last" else {}),
+            )
+            for name, update, solved in (("base", 0, 25), ("last", 24, count))
+        ]
+        folder = synthetic.run(records=ends, seed=seed, **options)
+        if samples:
+            rows = [{"id": f"item-{item}", "metrics": metrics} for item, metrics in enumerate(verdict)]
+            write_samples(folder / "samples-last.jsonl.gz", rows)
 
 
 def test_a_gap_beyond_the_noise_is_told_from_one_within(synthetic: Any) -> None:
-    run(synthetic, 192, method="egspo-sa")
-    run(synthetic, 188, method="egspo")
-    run(synthetic, 100, method="espo")
+    run(synthetic, [74, 75, 76], method="egspo-sa")
+    run(synthetic, [73, 76, 70], method="egspo")
+    run(synthetic, [39, 40, 41], method="espo")
     text = sentences(synthetic)
-    assert "EGSPO-SA reached 75.0 % [69.4, 79.9] exact match, +50.0 points from 25.0 %, the highest of 3." in text
-    assert "Not told apart from it: EGSPO at 73.4 % (-1.6 [" in text
-    assert "Behind it by more than the noise: ESPO at 39.1 % (-35.9 [" in text
+    # Student t, 2 degrees of freedom: 4.303 * 1 / sqrt(3) = 2.5 points.
+    assert "EGSPO-SA reached 75.0 % [72.5, 77.5] exact match, +50.0 points from 25.0 %, the highest of 3." in text
+    # Seed by seed -1, +1, -6: mean -2, 4.303 * 3.606 / sqrt(3) = 9.0.
+    assert "Not told apart from it: EGSPO at 73.0 % (-2.0 points [-11.0, +7.0], within noise)." in text
+    # Every seed is 35 points behind.
+    assert "Behind it, on the items and over the seeds: ESPO at 40.0 % (-35.0 points [-35.0, -35.0])." in text
+
+
+def test_one_seed_never_makes_a_method_better(synthetic: Any) -> None:
+    run(synthetic, [90], method="egspo")
+    run(synthetic, [30], method="espo")
+    assert (
+        "Not told apart from it: ESPO at 30.0 % (-60.0 points, EGSPO above with this seed; other seeds unknown)."
+        in sentences(synthetic)
+    )
+
+
+def test_without_the_items_nothing_is_told_apart(synthetic: Any) -> None:
+    run(synthetic, [90, 91, 92], samples=False, method="egspo")
+    run(synthetic, [30, 31, 32], samples=False, method="espo")
+    assert "ESPO at 31.0 % (-60.0 points [-60.0, -60.0], no samples kept)" in sentences(synthetic)
 
 
 def test_a_control_that_learns_as_much_casts_doubt_on_the_reward(synthetic: Any) -> None:
-    run(synthetic, 192)
-    run(synthetic, 190, reward="random", config_hash="1b2c3d4e")
-    assert "With random rewards EGSPO-SA reached 74.2 % [68.5, 79.2]: its gain is not shown to come" in sentences(
+    run(synthetic, [75, 76, 77])
+    run(synthetic, [74, 77, 75], reward="random", config_hash="1b2c3d4e")
+    assert "With random rewards EGSPO-SA reached 75.3 % [71.5, 79.1]: its gain is not shown to come" in sentences(
         synthetic
     )
 
 
 def test_a_control_that_learns_nothing_shows_that_the_reward_teaches(synthetic: Any) -> None:
-    run(synthetic, 192)
-    run(synthetic, 64, reward="random", config_hash="1b2c3d4e")
+    run(synthetic, [75, 76, 77])
+    run(synthetic, [25, 24, 26], reward="random", config_hash="1b2c3d4e")
     text = sentences(synthetic)
     assert "its gain comes from the reward" in text
     assert "No other method was run." in text
 
 
 def test_the_cost_of_the_best_and_of_the_cheapest(synthetic: Any) -> None:
-    run(synthetic, 192, method="egspo", costs={"flops_total": 3e12, "samples": 2048, "seconds": 41.5})
-    run(synthetic, 100, method="espo", costs={"flops_total": 2e11})
+    run(synthetic, [75], method="egspo", costs={"flops_total": 3e12, "samples": 2048, "seconds": 41.5})
+    run(synthetic, [39], method="espo", costs={"flops_total": 2e11})
     text = sentences(synthetic)
-    assert (
-        "EGSPO cost 3.00 TFLOP, 2,048 samples and 41.5 s of training per seed; the fewest FLOPs took ESPO, 200 GFLOP"
-        in text
-    )
+    assert "EGSPO cost 3.00 TFLOP, 2,048 samples and 41.5 s of training per seed; the fewest FLOPs took ESPO" in text
+    assert "ESPO, 200 GFLOP, 1,536 samples and 12.0 s of training." in text
 
 
 def test_data_seeds_and_checkpoint_are_named_and_a_toy_setting_is_called_one(synthetic: Any) -> None:
-    run(synthetic, 192)
+    run(synthetic, [75])
     assert (
-        "Measured on the 256 items of the test split of builtin data, 1 seed each, last checkpoint. A toy setting, "
+        "Measured on the 100 items of the test split of builtin data, 1 seed each, last checkpoint. A toy setting, "
         "not to be set beside published numbers." in sentences(synthetic)
     )
 
 
 def test_another_model_is_another_verdict(synthetic: Any) -> None:
-    run(synthetic, 192)
-    run(synthetic, 100, model="GSAI-ML/LLaDA-8B-Instruct", recipe="paper")
-    found = verdicts(all_rows(make_groups(collect([synthetic.root]).runs))[:1])
-    assert [item.title for item in found] == ["Sudoku, GSAI-ML/LLaDA-8B-Instruct model", "Sudoku, tiny model"]
+    run(synthetic, [75])
+    run(synthetic, [40], model="GSAI-ML/LLaDA-8B-Instruct", recipe="paper")
+    titles = [item.title for item in found(synthetic)]
+    assert titles == ["Sudoku, GSAI-ML/LLaDA-8B-Instruct model", "Sudoku, tiny model"]

@@ -11,10 +11,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.report.condense import condense
 from harness.report.document import Document
 from harness.report.html.inline import inline_svg
 from harness.report.plots import slug
 from harness.report.sections import Figure, Section
+from harness.report.tables import cells_csv
 
 HERE = Path(__file__).parent
 TEMPLATE, STYLE, SCRIPT = "page.html.j2", "style.css", "script.js"
@@ -26,6 +28,9 @@ def render(document: Document, svgs: Mapping[str, str], downloads: Mapping[str, 
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["data_uri"] = data_uri
+    environment.filters["slug"] = slug
+    environment.filters["cells_csv"] = cells_csv
+    environment.filters["condense"] = lambda table: condense(table, numbers=True)
     return environment.get_template(TEMPLATE).render(
         document=document,
         anchors=_anchors(document.sections),
