@@ -1,6 +1,6 @@
 """Data parallelism as lm-eval does it: every process evaluates its share of the items, the first one has the results.
 
-Started by `accelerate launch -m harness lm-eval run ...` or torchrun; without them there is one process.
+Started by `accelerate launch -m harness lm-eval run ...`, torchrun or mpirun; without them there is one process.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor
 
+SIZE_VARIABLES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where launchers say how many processes there are."""
+
 PATIENCE = timedelta(weeks=52)
 """How long a process waits for the others: a share of items may take long."""
 
@@ -25,9 +28,10 @@ class Processes:
         self.rank, self.count = 0, 1
         self.device: torch.device | None = None
         self._accelerator: Accelerator | None = None
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if any(int(os.environ.get(name, "1")) > 1 for name in SIZE_VARIABLES):
             patience = InitProcessGroupKwargs(timeout=PATIENCE)
-            self._accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=[patience])
+            on_cpu = device == "cpu" or not torch.cuda.is_available()
+            self._accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[patience])
             self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
             self.device = self._accelerator.device
 
