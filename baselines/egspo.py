@@ -40,7 +40,7 @@ from harness.rl.method import (
     score_rows,
 )
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, exact_kl, k3
-from harness.rollout import Rewards, Rollout, RolloutNeeds, ScoredRollouts
+from harness.rollout import ALONE, Rewards, Rollout, RolloutNeeds, ScoredRollouts, Shard
 
 CHOICES = {
     "selection": ("entropy", "uniform", "random", "random-official"),
@@ -152,7 +152,7 @@ class Egspo(Method):
     ) -> Prepared:
         """Chooses the steps, computes their advantages, and cuts the rollout into slots."""
         rollout = scored.rollout
-        step_BK = select_steps(rollout, policy.is_end(rollout.completion_ids_BC), self.config, generator)
+        step_BK = select_steps(rollout, policy.is_end(rollout.completion_ids_BC), self.config, generator, scored.shard)
         return self.prepare_chosen(scored, policy, score, step_BK)
 
     def prepare_chosen(
@@ -273,7 +273,9 @@ def average(slots: Sequence[Slot]) -> UpdateBatch:
     return UpdateBatch(parts=[dataclasses.replace(slot, normaliser=slot.normaliser * len(slots)) for slot in slots])
 
 
-def select_steps(rollout: Rollout, is_end_BC: Tensor, config: EgspoConfig, generator: torch.Generator) -> Tensor:
+def select_steps(
+    rollout: Rollout, is_end_BC: Tensor, config: EgspoConfig, generator: torch.Generator, shard: Shard = ALONE
+) -> Tensor:
     """The chosen steps (B, K) in slot order, -1 where a row has fewer eligible ones."""
     num_rows, num_steps, k = rollout.num_rows, rollout.num_steps, config.num_selected
     entropy_BT = step_selection.step_entropy(rollout)
@@ -286,7 +288,8 @@ def select_steps(rollout: Rollout, is_end_BC: Tensor, config: EgspoConfig, gener
         case "entropy":
             return step_selection.highest_entropy(entropy_BT, eligible_BT, k)
         case "random":
-            return step_selection.random_without_replacement(eligible_BT, k, generator)
+            all_eligible_BT = shard.gather(eligible_BT.to(torch.uint8)).bool()
+            return shard.mine(step_selection.random_without_replacement(all_eligible_BT, k, generator))
         case "uniform" if config.until_last_non_eos:
             return step_selection.uniform_until(last_B, k)
         case "uniform":

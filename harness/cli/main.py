@@ -22,16 +22,30 @@ from harness.records import RecordError
 BAD_INPUT = 2
 INTERRUPTED = 130
 
-CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
+CANNOT_WRITE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subcommand:
-    """The function behind `harness <name>`. Its docstring is the help text."""
+    """The function behind `harness <name>`. Its docstring is the help text.
+
+    passes_on: whether it takes any arguments and hands them on to another program.
+    """
 
     name: str
     module: str
     function: str
+    passes_on: bool = False
 
     def load(self) -> Callable[..., Any]:
         """Imports the function."""
@@ -45,10 +59,12 @@ SUBCOMMANDS = (
     Subcommand(name="grade", module="harness.cli.grade", function="grade"),
     Subcommand(name="report", module="harness.cli.report", function="report"),
     Subcommand(name="list", module="harness.cli.list", function="list_runs"),
+    Subcommand(name="data", module="harness.cli.data", function="data"),
     Subcommand(name="doctor", module="harness.cli.doctor", function="doctor"),
     Subcommand(name="diagnose", module="harness.cli.diagnose", function="diagnose"),
     Subcommand(name="sft", module="harness.cli.sft", function="sft"),
     Subcommand(name="export", module="harness.cli.export", function="export"),
+    Subcommand(name="lm-eval", module="harness.cli.lm_eval", function="lm_eval", passes_on=True),
 )
 
 
@@ -90,7 +106,7 @@ def _application(commands: Iterable[Subcommand]) -> typer.Typer:
     application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     application.callback()(_overview)
     for command in commands:
-        application.command(command.name)(command.load())
+        application.command(command.name, context_settings=PASS_ON if command.passes_on else None)(command.load())
     return application
 
 

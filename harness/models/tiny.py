@@ -91,12 +91,17 @@ def save_tiny(model: DiffusionLM, folder: Path) -> None:
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def tiny_tasks() -> dict[str, Path]:
+    """The tasks that the package ships base weights for, and their folders."""
+    return {name: folder for folder in WEIGHTS.glob("tiny-*") for name in folder.name.split("-")[1:]}
+
+
 def tiny_weights(task: str) -> Path:
     """The folder of the tiny base weights for `task`: `tiny-mbpp-humaneval` serves the two tasks in its name.
 
     Raises UserError where none are shipped.
     """
-    shipped = {name: folder for folder in WEIGHTS.glob("tiny-*") for name in folder.name.split("-")[1:]}
+    shipped = tiny_tasks()
     if task not in shipped:
         fix = f"Train one with `harness sft --task {task} --out DIR` and name it with --model DIR."
         raise unknown_choice("task of the tiny model", task, sorted(shipped), fix=fix)

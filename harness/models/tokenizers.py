@@ -43,16 +43,19 @@ class CheckpointTokenizer:
         """The text of `ids`. Special tokens, and rows of the embedding that stand for no token, have none."""
         return self.backend.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
-    def apply_chat_template(self, messages: Sequence[Mapping[str, str]]) -> str:
+    def apply_chat_template(self, messages: Sequence[Mapping[str, str]], *, continue_last: bool = False) -> str:
         """The messages as the checkpoint writes them, ready for the answer; without a template their plain texts.
 
-        Raises UserError where the template fails.
+        continue_last: the last message is the answer's beginning and stays open. Raises UserError where the template
+        fails.
         """
         if not self.has_chat_template:
             return "".join(f"{message['content'].strip()}\n\n" for message in messages)
         turns = [dict(message) for message in messages]
         try:
-            return self.backend.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            return self.backend.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=not continue_last, continue_final_message=continue_last
+            )
         except (TemplateError, TypeError, ValueError) as error:
             raise UserError(f"The chat template of '{self.name}' fails: {error}.") from error
 

@@ -2,8 +2,8 @@
 
 Two questions, two answers. Do these trained models differ on items of this kind? McNemar's exact test on the
 verdicts of the shared items (with several seeds: items as the unit, verdicts summed over seeds), adjusted after
-Holm for the number of pairs. Do the methods differ over seeds? Student's t interval of the difference paired by
-seed. A difference is called one only where both say so.
+Holm for the number of pairs. Do the methods differ over seeds? Student's t of the difference paired by seed, adjusted
+in the same way. A difference is called one only where both say so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.records import EvalRecord, RecordError, read_samples
 from harness.report.collect import Run
 from harness.report.groups import Group, Member
 from harness.report.labels import DASH, data_name, headline_metric, metric_name, points, task_name
-from harness.report.statistics import Interval, holm, mean, seed_interval, sign_flip_test
+from harness.report.statistics import Interval, holm, mean, paired_t_test, seed_interval, sign_flip_test
 from harness.report.tables import Column, Table
 
 LEVEL = 0.05
@@ -30,8 +30,9 @@ NOTE_ITEMS = (
     "It is about these trained models and says nothing about other seeds. Holm: adjusted for the number of pairs."
 )
 NOTE_SEEDS = (
-    "Difference: first less second, paired by seed; the interval (Student t) is over seeds and needs two. A difference "
-    "counts only where Holm's p is below 0.05 and the interval leaves out 0; else it is within noise."
+    "Difference: first less second, paired by seed; its interval (Student t) is over seeds, needs two, and is that of "
+    "the pair alone. A difference counts where both adjusted p-values are below 0.05; as a single pair where that over "
+    "items is and the interval leaves out 0; else it is within noise."
 )
 
 
@@ -39,8 +40,9 @@ NOTE_SEEDS = (
 class Comparison:
     """Two groups at their last checkpoints. difference: mean over the shared seeds, a fraction of 1.
 
-    only_first, only_second: verdicts, summed over seeds, that one group alone got right. p and adjusted are None
-    where the verdicts cannot be compared; `reason` tells why.
+    only_first, only_second: verdicts, summed over seeds, that one group alone got right. p and adjusted are over the
+    items and None where the verdicts cannot be compared; `reason` tells why. seed_p and seed_adjusted are over the
+    seeds and None below two.
     """
 
     first: Group
@@ -53,6 +55,8 @@ class Comparison:
     only_second: int
     p: float | None
     adjusted: float | None
+    seed_p: float | None
+    seed_adjusted: float | None
     reason: str
 
     @property
@@ -64,14 +68,27 @@ class Comparison:
             return WITHIN
         if self.interval is None:
             return f"{self._above.label} above with this seed; other seeds unknown"
-        clear = self.interval.low > 0 or self.interval.high < 0
-        return f"{self._above.label} above" if clear else f"{WITHIN} of the seeds"
+        if self.is_clear:
+            return f"{self._above.label} above"
+        return f"{self._above.label} above as a single pair" if self.is_clear_alone else f"{WITHIN} of the seeds"
 
     @property
     def is_clear(self) -> bool:
-        """Whether items and seeds both tell the groups apart."""
-        over = self.interval is not None and (self.interval.low > 0 or self.interval.high < 0)
-        return over and self.adjusted is not None and self.adjusted < LEVEL
+        """Whether items and seeds both tell the groups apart, each adjusted for the number of pairs."""
+        chances = (self.adjusted, self.seed_adjusted)
+        return all(chance is not None and chance < LEVEL for chance in chances)
+
+    @property
+    def is_clear_alone(self) -> bool:
+        """Whether the items do, adjusted, and the seeds would if this were the only pair."""
+        chances = (self.adjusted, self.seed_p)
+        return all(chance is not None and chance < LEVEL for chance in chances)
+
+    @property
+    def sentence(self) -> str:
+        """`EGSPO-SA above ESPO by 28.5 points`."""
+        below = self.second if self.difference > 0 else self.first
+        return f"{self._above.label} above {below.label} by {points(abs(self.difference)).removeprefix('+')} points"
 
     @property
     def _above(self) -> Group:
@@ -138,15 +155,22 @@ def _compare(groups: Sequence[Group], headline: str | None, verdicts: Verdicts) 
     measured = [group for group in groups if any(_last(member, metric) for member in group.members)]
     best_only = len(measured) > ALL_PAIRS_UP_TO
     pairs = [_pair(first, second, metric, verdicts) for first, second in _pairs(measured, metric, best_only=best_only)]
-    tested = [pair.p for pair in pairs if pair.p is not None]
-    adjusted = iter(holm(tested))
+    items = iter(holm([pair.p for pair in pairs if pair.p is not None]))
+    seeds = iter(holm([pair.seed_p for pair in pairs if pair.seed_p is not None]))
     return Comparisons(
         task=groups[0].task,
         model=groups[0].model,
         metric=metric,
         protocol=groups[0].protocol.text,
         data=groups[0].protocol.data,
-        pairs=tuple(replace(pair, adjusted=next(adjusted)) if pair.p is not None else pair for pair in pairs),
+        pairs=tuple(
+            replace(
+                pair,
+                adjusted=None if pair.p is None else next(items),
+                seed_adjusted=None if pair.seed_p is None else next(seeds),
+            )
+            for pair in pairs
+        ),
         best_only=best_only,
     )
 
@@ -225,6 +249,8 @@ def _pair(first: Group, second: Group, metric: str, verdicts: Verdicts) -> Compa
         only_second=signs.count(-1),
         p=None if reason else sign_flip_test(list(per_item.values())),
         adjusted=None,
+        seed_p=paired_t_test(gaps),
+        seed_adjusted=None,
         reason=reason,
     )
 
@@ -232,7 +258,7 @@ def _pair(first: Group, second: Group, metric: str, verdicts: Verdicts) -> Compa
 def comparison_table(found: Comparisons) -> Table:
     """The pairs as a table."""
     titles = ("First", "Second", "Difference, points", "Seeds", "Items", "Only first right", "Only second right")
-    columns = (*titles, "p", "p (Holm)", "Verdict")
+    columns = (*titles, "p, items", "p, items (Holm)", "p, seeds (Holm)", "Verdict")
     texts = {"First", "Second", "Verdict"}
     where = f"{found.model} model, {data_name(found.data)}"
     best = (
@@ -259,6 +285,7 @@ def _cells(pair: Comparison) -> tuple[str, ...]:
         *counts,
         _chance(pair.p),
         _chance(pair.adjusted),
+        _chance(pair.seed_adjusted),
         pair.verdict,
     )
 
@@ -270,12 +297,13 @@ def _chance(p: float | None) -> str:
 
 
 def _supports(pairs: Sequence[Comparison]) -> list[str]:
-    """One sentence for the pairs that items and seeds tell apart, one for the others."""
+    """One sentence for each strength of evidence that occurs."""
     clear = [pair for pair in pairs if pair.is_clear]
-    other = [f"{pair.first.label} and {pair.second.label}" for pair in pairs if not pair.is_clear]
-    texts = [
-        f"{pair.verdict} {(pair.second if pair.difference > 0 else pair.first).label} by "
-        f"{points(abs(pair.difference)).removeprefix('+')} points, on the items and over {len(pair.seeds)} seeds."
-        for pair in clear
-    ]
-    return texts + ([f"Not told apart by items and seeds together: {'; '.join(other)}."] if other else [])
+    alone = [pair for pair in pairs if pair.is_clear_alone and not pair.is_clear]
+    other = [f"{pair.first.label} and {pair.second.label}" for pair in pairs if pair not in clear and pair not in alone]
+    found = {
+        "Told apart on the items and over seeds, adjusted for the number of pairs": [pair.sentence for pair in clear],
+        "Told apart over seeds only as a single pair": [pair.sentence for pair in alone],
+        "Not told apart by items and seeds together": other,
+    }
+    return [f"{start}: {'; '.join(texts)}." for start, texts in found.items() if texts]

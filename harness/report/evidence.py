@@ -25,8 +25,8 @@ BUDGET_FILE = "budget.csv"
 LONGEST_STEM = 90
 ROWS_OF_A_PAGE = 60
 PAIRS_TEXT = (
-    "A difference counts only where the items and the seeds both show it; a ratio of costs only where every seed "
-    "reaches the level. Everything else is within noise."
+    "A difference counts only where the items and the seeds both show it, adjusted for the number of pairs; a ratio of "
+    "costs only where every seed reaches the level. Everything else is within noise."
 )
 MEASURED_TEXT = "Our numbers in the layout of the papers' tables; no published number stands here."
 PUBLISHED_TEXT = (

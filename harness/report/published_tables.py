@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.report.labels import DASH, listed, task_name
+from harness.report.labels import DASH, listed, percent, task_name
 from harness.report.protocols import Ranked, differences, rank, reference_text, solved
 from harness.report.published import CHECKPOINT, TRAINING, Published, Value
+from harness.report.statistics import wilson_interval
 from harness.report.tables import Column, Table
 
 TABLE_1 = ("gsm8k", "math500", "countdown", "sudoku")
@@ -276,30 +277,44 @@ def _solved_texts(lines: Sequence[Line], published: Published) -> list[str]:
     ]
 
 
-def every_value(published: Published, task: str, *, model: str = LLADA) -> Table:
+EVERY_NUMERIC = ("Value", "95 % interval", "Shots", "Tokens per step")
+EVERY_TITLES = (
+    *("Method", "Printed by", "Whose", "Model", "Metric", "Length", "Value", "Unit", "95 % interval", "Items", "Shots"),
+    *("Tokens per step", "Checkpoint", "Training", "Grade", "Source", "Note"),
+)
+EVERY_NOTE = (
+    "95 % interval: Wilson's, from the number of items where it is known; for cell accuracy it counts puzzles, not "
+    "cells, and is on the wide side. It is about the items alone and not about seeds or the choice of a checkpoint."
+)
+WHOSE_NOTE = "Whose: the paper's own method or base, its re-run of another, a quotation, or unclear which."
+
+
+def every_value(published: Published, task: str) -> Table:
     """All printed values of a task, re-runs and quotations too, each with its protocol, grade and source."""
-    rows = [value for value in published.values if value.task == task and value.model == model]
-    titles = ("Method", "Printed by", "Whose", "Metric", "Length", "Value", "Items", "Shots", "Tokens per step")
-    more = ("Checkpoint", "Training", "Grade", "Source", "Note")
+    rows = [value for value in published.values if value.task == task]
     return Table(
-        title=f"{task_name(task)}, every published value, {model}",
-        columns=tuple(
-            Column(title=title, numeric=title in ("Value", "Shots", "Tokens per step")) for title in (*titles, *more)
-        ),
+        title=f"{task_name(task)}, every published value",
+        columns=tuple(Column(title=title, numeric=title in EVERY_NUMERIC) for title in EVERY_TITLES),
         cells=tuple(_every_cells(value, published) for value in rows),
-        notes=tuple(f"{grade.grade}: {grade.meaning}." for grade in published.grades.values()),
+        notes=(
+            EVERY_NOTE,
+            WHOSE_NOTE,
+            *(f"{grade.grade}: {grade.meaning}." for grade in published.grades.values()),
+        ),
     )
 
 
 def _every_cells(value: Value, published: Published) -> tuple[str, ...]:
-    unit = "" if value.unit == "%" else f" {value.unit}"
     return (
         f"{value.method} ({value.variant})" if value.variant else value.method,
         _paper_name(value.paper, published),
         value.whose,
+        value.model,
         value.metric,
         value.length,
-        f"{_plain(value)}{unit}",
+        _plain(value),
+        value.unit,
+        _interval(value, published),
         published.item_sets[value.items].label if value.items else DASH,
         DASH if value.shots is None else str(value.shots),
         DASH if value.tokens_per_step is None else str(value.tokens_per_step),
@@ -309,3 +324,11 @@ def _every_cells(value: Value, published: Published) -> tuple[str, ...]:
         value.source,
         value.note,
     )
+
+
+def _interval(value: Value, published: Published) -> str:
+    n = published.item_sets[value.items].n if value.items else None
+    if n is None or value.unit != "%":
+        return DASH
+    found = wilson_interval(value.value / 100 * n, n)
+    return f"[{percent(found.low)}, {percent(found.high)}]"

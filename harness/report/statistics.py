@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 from harness.records import MetricTotals
 
@@ -141,6 +141,18 @@ def _exponential(interval: Interval | None) -> Interval | None:
     # A wide interval of few logarithms must not overflow.
     top = math.log(1e300)
     return Interval(low=math.exp(max(interval.low, -top)), high=math.exp(min(interval.high, top))) if interval else None
+
+
+def paired_t_test(differences: Sequence[float]) -> float | None:
+    """Two-sided p-value of Student's t that the mean of paired differences is 0; None below two."""
+    interval = seed_interval(differences)
+    if interval is None:
+        return None
+    centre = mean(differences)
+    error = (interval.high - centre) / _student(len(differences) - 1, CONFIDENCE)
+    if error == 0:
+        return 1.0 if centre == 0 else 0.0
+    return 2 * float(stdtr(len(differences) - 1, -abs(centre) / error))
 
 
 def sign_flip_test(differences: Sequence[int]) -> float:

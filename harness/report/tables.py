@@ -229,7 +229,7 @@ def _notes(rows: Sequence[Row], protocols: Sequence[Protocol]) -> list[str]:
     if several:
         notes.append("Rows with different numbers were evaluated differently: do not rank them against each other.")
     notes += [
-        f"A perfect solver is expected to reach {percent(ceiling)} %: some items have several answers."
+        f"A perfect solver is expected to reach {100 * ceiling:.2f} %: some items have several answers."
         for ceiling in ceilings
     ]
     explained = {

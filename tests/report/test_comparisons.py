@@ -70,7 +70,8 @@ def test_items_and_seeds_must_both_tell_the_groups_apart(synthetic: Any) -> None
     assert pair.is_clear
     assert pair.verdict == "EGSPO-SA above"
     table = comparison_table(found(synthetic)[0])
-    assert table.supports == ("EGSPO-SA above EGSPO by 97.2 points, on the items and over 3 seeds.",)
+    (text,) = table.supports
+    assert text.endswith("adjusted for the number of pairs: EGSPO-SA above EGSPO by 97.2 points.")
 
 
 def test_seeds_that_disagree_are_noise_however_sure_the_items_are(synthetic: Any) -> None:
@@ -95,6 +96,22 @@ def test_three_pairs_are_adjusted_for_three(synthetic: Any) -> None:
     assert ps["egspo", "espo"] == (1.0, 1.0)
 
 
+def test_a_pair_that_holds_alone_is_not_called_clear_among_three(synthetic: Any) -> None:
+    # Differences of 10, 8 and 6 of 12: mean 8, s = 2, t = 6.93, p = 0.020, and 0.061 for three pairs.
+    for seed, right in enumerate((10, 8, 6)):
+        run(synthetic, [True] * right + [False] * (12 - right), seed=seed)
+        run(synthetic, NONE, **other(seed=seed))
+        run(synthetic, NONE, method="espo", config_hash="2c3d4e5f", seed=seed)
+    (one,) = found(synthetic)
+    pair = next(pair for pair in one.pairs if (pair.first.method, pair.second.method) == ("egspo", "egspo-sa"))
+    assert (pair.seed_p, pair.seed_adjusted) == (pytest.approx(0.0202, abs=1e-4), pytest.approx(0.0606, abs=1e-4))
+    assert pair.verdict == "EGSPO-SA above as a single pair"
+    assert (pair.is_clear, pair.is_clear_alone) == (False, True)
+    supports = comparison_table(one).supports
+    assert supports[0].startswith("Told apart over seeds only as a single pair: EGSPO-SA above EGSPO by 66.7 points; ")
+    assert supports[1] == "Not told apart by items and seeds together: EGSPO and ESPO."
+
+
 def test_only_shared_seeds_are_compared(synthetic: Any) -> None:
     run(synthetic, ALL, seed=0)
     run(synthetic, ALL, seed=1)
@@ -115,10 +132,10 @@ def test_no_shared_seed_is_said(synthetic: Any) -> None:
     ("content", "reason"),
     [
         (b"not gzip", "samples cannot be read"),
-        (gzip.compress(b"[1]\n"), "samples cannot be read"),
-        (gzip.compress(b'{"id": "a", "metrics": {}}\n'), "samples cannot be read"),
+        (gzip.compress(b"[1]\n", mtime=0), "samples cannot be read"),
+        (gzip.compress(b'{"id": "a", "metrics": {}}\n', mtime=0), "samples cannot be read"),
         (
-            gzip.compress(b'{"id": "a", "metrics": {"exact_match": {"part": 6, "whole": 11}}}\n'),
+            gzip.compress(b'{"id": "a", "metrics": {"exact_match": {"part": 6, "whole": 11}}}\n', mtime=0),
             "exact match is no verdict",
         ),
         (None, "no samples kept"),
@@ -181,4 +198,4 @@ def test_the_table_is_one_table(synthetic: Any) -> None:
     run(synthetic, ALL)
     run(synthetic, NONE, **other())
     text = markdown(comparison_table(found(synthetic)[0]))
-    assert "| EGSPO | EGSPO-SA | -100.0 | 1 | 12 | 0 | 12 | \\<0.001 | \\<0.001 | EGSPO-SA above" in text
+    assert "| EGSPO | EGSPO-SA | -100.0 | 1 | 12 | 0 | 12 | \\<0.001 | \\<0.001 | - | EGSPO-SA above" in text

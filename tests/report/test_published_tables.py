@@ -106,9 +106,15 @@ def test_no_quotation_stands_beside_the_papers_own_values() -> None:
 
 def test_every_value_of_a_task_is_listed_with_grade_and_source() -> None:
     table = every_value(PUBLISHED, "sudoku")
-    wanted = [v for v in PUBLISHED.values if v.task == "sudoku" and v.model == "LLaDA-8B-Instruct"]
+    wanted = [value for value in PUBLISHED.values if value.task == "sudoku"]
     assert len(table.cells) == len(wanted) > 100
-    assert any(cells[0] == "AGRPO v2 (second version)" and cells[5] == "69.7 points" for cells in table.cells)
+    frame = pd.read_csv(io.StringIO(cells_csv(table)))
+    assert frame.Value.dtype == float
+    assert any(frame[frame.Method == "AGRPO v2 (second version)"].Unit == "points")
+    own, dream = frame[(frame.Method == "EGSPO-SA") & (frame.Length == "best")].to_dict("records")
+    assert (dream["Model"], dream["Value"]) == (DREAM, 90.6)
+    # Wilson's interval of 94.3 % of 256.
+    assert (own["Value"], own["95 % interval"], own["Grade"]) == (94.3, "[90.8, 96.5]", "confirmed")
 
 
 def test_markdown_is_one_table_and_bold_stays_inside_its_cell() -> None:

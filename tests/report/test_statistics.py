@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -19,6 +19,7 @@ from harness.report.statistics import (
     holm,
     items_interval,
     mean,
+    paired_t_test,
     ratio_interval,
     ratio_of_pairs,
     seed_interval,
@@ -231,3 +232,16 @@ def test_a_ratio_is_told_from_1_only_where_both_intervals_leave_it_out() -> None
 def test_a_ratio_needs_values_above_0(numerators: list[float], denominators: list[float]) -> None:
     with pytest.raises(ValueError, match="above 0"):
         ratio_of_pairs(numerators, denominators, np.random.default_rng(0))
+
+
+def test_the_paired_t_test_agrees_with_scipy() -> None:
+    differences = [0.1, 0.25, -0.05, 0.3]
+    assert paired_t_test(differences) == pytest.approx(ttest_1samp(differences, 0.0).pvalue)
+    # t = 4 / (2 / sqrt(3)) with 2 degrees of freedom.
+    assert paired_t_test([2.0, 4.0, 6.0]) == pytest.approx(0.0741799, abs=1e-6)
+
+
+def test_the_paired_t_test_of_equal_differences() -> None:
+    assert paired_t_test([0.5, 0.5]) == 0.0
+    assert paired_t_test([0.0, 0.0]) == 1.0
+    assert paired_t_test([0.5]) is None

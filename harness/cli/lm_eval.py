@@ -1,0 +1,45 @@
+"""harness lm-eval: lm-eval's own command line with our model type `diffusion_lm` and our tasks `harness_*`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+MODEL = "diffusion_lm"
+
+
+def lm_eval(context: typer.Context) -> int:
+    """lm-eval with our model type and tasks: harness lm-eval run --model diffusion_lm --tasks harness_sudoku.
+
+    All arguments are lm-eval's own: see harness lm-eval run --help, and harness lm-eval ls tasks.
+    """
+    from lm_eval.__main__ import cli_evaluate
+
+    import harness.lm_eval_model  # noqa: F401  (registers)
+
+    # lm-eval reads the arguments of the process.
+    own = sys.argv
+    sys.argv = ["lm-eval", *with_device(context.args)]
+    try:
+        cli_evaluate()
+    except SystemExit as done:  # its way of ending after --help and wrong options
+        return done.code if isinstance(done.code, int) else int(done.code is not None)
+    finally:
+        sys.argv = own
+    return 0
+
+
+def with_device(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--device auto` before all others where our model runs.
+
+    lm-eval's own default is cuda:0, which a machine without a GPU does not have. A device among the arguments comes
+    later and wins; one in a configuration file would not, so with such a file nothing is added.
+    """
+    given = list(arguments)
+    has_file = any(one.startswith(("--config", "-C")) for one in given)
+    if has_file or not any(MODEL in one for one in given):
+        return given
+    first = 1 if given[0] == "run" else 0
+    return [*given[:first], "--device", "auto", *given[first:]]

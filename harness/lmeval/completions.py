@@ -1,0 +1,75 @@
+"""Completions of many requests: grouped by decoding and padded length, sampled by the harness's own sampler.
+
+Axes: B rows, C completion tokens.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from harness.decoding import Decoding
+from harness.diffusion.sampler import generate
+from harness.lmeval.batches import BatchSize, padded_length, padded_prompts
+from harness.models.adapter import DiffusionLM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """One completion to compute. seed: of its draws. max_tokens: its text is cut there."""
+
+    key: str
+    prompt_ids: tuple[int, ...]
+    decoding: Decoding
+    seed: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """tokens: before the first end token. steps, forwards: of its row. seconds, flops: its share of the batch's."""
+
+    ids: tuple[int, ...]
+    text: str
+    tokens: int
+    steps: int
+    forwards: int
+    seconds: float
+    flops: float
+
+
+def complete(model: DiffusionLM, orders: Sequence[Order], batch_size: BatchSize) -> Iterator[tuple[Order, Completion]]:
+    """Completes every order once, the longest prompts first, and yields each as its batch is done."""
+    groups: dict[tuple[Decoding, int], list[Order]] = {}
+    for order in orders:
+        groups.setdefault((order.decoding, padded_length(len(order.prompt_ids))), []).append(order)
+    for decoding, length in sorted(groups, key=lambda group: -(group[0].completion_length + group[1])):
+        group = sorted(groups[decoding, length], key=lambda order: order.key)
+        yield from batch_size.run(group, functools.partial(_batch, model, decoding, length))
+
+
+def _batch(model: DiffusionLM, decoding: Decoding, length: int, orders: Sequence[Order]) -> list[Completion]:
+    prompts = padded_prompts(model, [order.prompt_ids for order in orders], length)
+    rollout = generate(model, prompts, decoding, torch.tensor([order.seed for order in orders]))
+    ends_B = model.completion_lengths(rollout.completion_ids_BC).tolist()
+    passes = 2 if decoding.guidance_scale else 1
+    done = []
+    for order, ids, end, steps in zip(
+        orders, rollout.completion_ids_BC.tolist(), ends_B, rollout.num_steps_B.tolist(), strict=True
+    ):
+        kept = ids[: min(end, order.max_tokens)]
+        done.append(
+            Completion(
+                ids=tuple(ids[: order.max_tokens]),
+                text=model.tokenizer.decode(kept),
+                tokens=len(kept),
+                steps=steps,
+                forwards=steps * passes,
+                seconds=rollout.seconds / len(orders),
+                flops=rollout.flops / len(orders),
+            )
+        )
+    return done

@@ -1,0 +1,35 @@
+"""Makes the model type and our tasks known to lm-eval, which finds types by name and tasks in folders of YAML files."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import lm_eval.models  # noqa: F401  (fills the registry; an early entry of ours would keep its own types out)
+from lm_eval.api.model import LM
+from lm_eval.api.registry import model_registry
+from lm_eval.tasks import TaskManager
+
+MODEL_NAME = "diffusion_lm"
+TASK_FOLDER = Path(__file__).parent / "yaml"
+
+
+def register(model_class: type[LM]) -> None:
+    """Registers the model type, and the folder of our tasks with every TaskManager made from now on."""
+    # Where lm-eval found the entry point of this package, the name is taken by it.
+    if MODEL_NAME not in model_registry:
+        model_registry.register(MODEL_NAME, target=model_class)
+    if not hasattr(TaskManager.__init__, "__wrapped__"):
+        TaskManager.__init__ = _with_our_tasks(TaskManager.__init__)
+
+
+def _with_our_tasks(original: Any) -> Any:
+    """lm-eval has no other way to add a folder for good: `--include_path` takes one, which is the user's."""
+
+    @functools.wraps(original)
+    def init(self: TaskManager, verbosity: Any = None, include_path: Any = None, *args: Any, **kwargs: Any) -> None:
+        given = include_path if isinstance(include_path, list | tuple) else [include_path] if include_path else []
+        original(self, verbosity, [TASK_FOLDER, *given], *args, **kwargs)
+
+    return init
