@@ -6,16 +6,19 @@ Metrics and rewards: harness/scoring/code.py. The asserts stand in the prompt, a
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from harness.data import DataSource, read_rows
 from harness.errors import UserError
+from harness.generators.problem import demonstrate
+from harness.generators.programs import draw_mbpp, mbpp_rows
 from harness.registry import task
 from harness.scoring.code import CodeTask, functions_in, imports_of
 from harness.scoring.sandbox.job import Program
-from harness.task import Example, Message, require_split, required
+from harness.task import Demonstration, Example, Message, require_split, required
 
 FILE = "mbpp/sanitized-mbpp.json"
 # Task numbers of the splits, as the data set defines them.
@@ -52,8 +55,12 @@ class Mbpp(CodeTask):
         return [self.read_row(row) for row in rows if required(row, "task_id")[0] in NUMBERS[split]]
 
     def builtin_examples(self, split: str) -> list[Example]:
-        """The self-written problems. Raises UserError while there are none."""
-        raise UserError("mbpp has no builtin data; use --data DIR.")
+        """Self-written problems in MBPP's form, harness/generators/programs.py."""
+        return [replace(self.read_row(row), id=f"builtin-{split}-{row['task_id']:04d}") for row in mbpp_rows(split)]
+
+    def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
+        """Self-written problems of the train split with careless and right programs."""
+        return demonstrate(draw_mbpp, count, rng)
 
     def read_row(self, row: Mapping[str, Any]) -> Example:
         """A row with `task_id`, `prompt` (`text` in the full version), `code`, `test_list` and `test_imports`."""
