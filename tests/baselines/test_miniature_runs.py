@@ -5,6 +5,8 @@ import json
 import pytest
 
 from harness.cli.main import main
+from harness.models.tiny import fresh_tiny, save_tiny
+from harness.scoring.sandbox.client import missing
 
 
 @pytest.mark.parametrize(("name", "updates"), [("d1", 4), ("agrpo", 2), ("espo", 4)])
@@ -29,3 +31,21 @@ def test_a_method_trains_and_records_its_updates(name, updates, tmp_path, capsys
     capsys.readouterr()
     assert main([*command, "--seed", "0,0"]) == 0
     assert "finished already" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "-")
+@pytest.mark.parametrize("task", ["mbpp", "humaneval"])
+def test_egspo_sa_trains_on_builtin_code(task, tmp_path):
+    model, runs = tmp_path / "model", tmp_path / "runs"
+    model.mkdir()
+    save_tiny(fresh_tiny(0), model)
+    command = ["run", "--method", "egspo-sa", "--task", task, "--budget", "updates=2", "--runs", str(runs)]
+    command += ["--model", str(model), "--recipe", "tiny", "--data", "builtin"]
+    for setting in ("train.batch_size=16", "evaluation.items=16", "evaluation.every=0"):
+        command += ["--set", setting]
+    assert main(command) == 0
+    (folder,) = runs.glob(f"{task}/egspo-sa/*/*-seed0")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["update"] for line in lines] == [1, 2]
+    evaluations = [json.loads(line) for line in (folder / "eval.jsonl").read_text().splitlines()]
+    assert [record["checkpoint"] for record in evaluations] == ["base", "last"]

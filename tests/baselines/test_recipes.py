@@ -63,6 +63,18 @@ def test_tiny_runs_are_evaluated_every_fourth_rollout(name):
     assert config.evaluation.every == 4 * updates
 
 
+@pytest.mark.parametrize("task", CODE)
+@pytest.mark.parametrize("name", METHODS)
+def test_tiny_runs_on_code_start_alike_and_are_paid_for_passing_all_tests(name, task):
+    config, first = resolved(name, "tiny", task), resolved("egspo-sa", "tiny", "mbpp")
+    assert config.rollout == first.rollout
+    assert (config.rollout.completion_length, config.rollout.block_length) == (48, 48)
+    assert (config.budget, config.evaluation.decoding) == (first.budget, first.evaluation.decoding)
+    assert (config.train.batch_size, config.train.group_size) == (64, 8)
+    assert (config.reward, config.evaluation.items) == ("correctness", 256)
+    assert config.method.options["beta"] == 0
+
+
 @pytest.mark.parametrize(
     ("name", "rate", "group_size", "clip", "rank"),
     [
