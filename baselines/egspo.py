@@ -22,7 +22,7 @@ from torch import Tensor
 
 from harness import flops
 from harness.decoding import Decoding
-from harness.diffusion.greedy import GreedyCompletions, cheaper_while_sampling, greedy_completions
+from harness.diffusion.greedy import cheaper_while_sampling, greedy_completions
 from harness.errors import UserError, unknown_choice
 from harness.models.adapter import DiffusionLM
 from harness.registry import method
@@ -30,6 +30,7 @@ from harness.rl import step_selection
 from harness.rl.advantages import centre_in_group, leave_one_out_mean, stepwise_returns
 from harness.rl.logprob import chosen_logprob
 from harness.rl.method import (
+    GreedyScores,
     LossOutput,
     LossPart,
     Method,
@@ -39,7 +40,7 @@ from harness.rl.method import (
     score_rows,
 )
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, exact_kl, k3
-from harness.rollout import Rewards, Rollout, RolloutNeeds, ScoredRollouts
+from harness.rollout import ALONE, Rewards, Rollout, RolloutNeeds, ScoredRollouts, Shard
 
 CHOICES = {
     "selection": ("entropy", "uniform", "random", "random-official"),
@@ -151,14 +152,15 @@ class Egspo(Method):
     ) -> Prepared:
         """Chooses the steps, computes their advantages, and cuts the rollout into slots."""
         rollout = scored.rollout
-        step_BK = select_steps(rollout, policy.is_end(rollout.completion_ids_BC), self.config, generator)
+        step_BK = select_steps(rollout, policy.is_end(rollout.completion_ids_BC), self.config, generator, scored.shard)
         return self.prepare_chosen(scored, policy, score, step_BK)
 
     def prepare_chosen(
         self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, step_BK: Tensor
     ) -> Prepared:
         """The updates from given steps (B, K) in slot order, -1 where a row has fewer."""
-        advantage_BK, greedy = self._advantages(scored, policy, score, step_BK)
+        greedy = self._score_greedy(scored, policy, score, step_BK) if self.config.stepwise_lambda else None
+        advantage_BK = self._advantages(scored, greedy, step_BK)
         columns = zip(step_BK.unbind(1), advantage_BK.unbind(1), strict=True)
         slots = [self._slot(scored, step_B, advantage_B) for step_B, advantage_B in columns]
         official_order = [*slots[1:], slots[0]]
@@ -169,8 +171,9 @@ class Egspo(Method):
             advantages=advantage_BK[step_BK >= 0],
             forwards=greedy.forwards if greedy else 0,
             flops=greedy.flops if greedy else 0.0,
-            reward_calls=greedy.ids_BKC.shape[0] * greedy.ids_BKC.shape[1] if greedy else 0,
+            reward_calls=greedy.step_BM.numel() if greedy else 0,
             chosen_steps_BK=step_BK,
+            greedy=greedy,
         )
 
     def loss(self, policy: DiffusionLM, part: Slot) -> LossOutput:
@@ -194,20 +197,33 @@ class Egspo(Method):
             ),
         )
 
-    def _advantages(
+    def _score_greedy(
         self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, step_BK: Tensor
-    ) -> tuple[Tensor, GreedyCompletions | None]:
-        """Advantages (B, K); with stepwise advantages also the greedy completions that were scored for them."""
+    ) -> GreedyScores:
+        """Greedy completions at the chosen steps; for the baseline at the same step, at all steps of the group."""
+        config, shard = self.config, scored.shard
+        wanted_BM = step_BK
+        if config.baseline == "step":
+            wanted_BM = shard.mine(group_steps(shard.gather(step_BK), scored.group_size))
+        greedy = greedy_completions(policy, scored.rollout, wanted_BM.clamp_min(0))
+        return GreedyScores(
+            step_BM=wanted_BM,
+            ids_BMC=greedy.ids_BKC,
+            reward_BM=greedy_reward(score_rows(score, greedy.ids_BKC), config),
+            forwards=greedy.forwards,
+            flops=greedy.flops,
+        )
+
+    def _advantages(self, scored: ScoredRollouts, greedy: GreedyScores | None, step_BK: Tensor) -> Tensor:
+        """Advantages (B, K); stepwise ones where greedy completions were scored."""
         config, shard, size = self.config, scored.shard, scored.group_size
         final_B, all_step_BK = shard.gather(final_reward(scored.rewards, config)), shard.gather(step_BK)
-        if not config.stepwise_lambda:
-            return shard.mine(plain_advantages(final_B, all_step_BK, size, config.baseline)), None
-        wanted_BM = shard.mine(group_steps(all_step_BK, size)) if config.baseline == "step" else step_BK
-        greedy = greedy_completions(policy, scored.rollout, wanted_BM.clamp_min(0))
-        reward_BM = shard.gather(greedy_reward(score_rows(score, greedy.ids_BKC), config))
+        if greedy is None:
+            return shard.mine(plain_advantages(final_B, all_step_BK, size, config.baseline))
+        reward_BM = shard.gather(greedy.reward_BM)
         if config.baseline == "step":
-            return shard.mine(same_step_advantages(final_B, reward_BM, size, config)), greedy
-        return shard.mine(stepwise_advantages(final_B, reward_BM, all_step_BK >= 0, size, config)), greedy
+            return shard.mine(same_step_advantages(final_B, reward_BM, size, config))
+        return shard.mine(stepwise_advantages(final_B, reward_BM, all_step_BK >= 0, size, config))
 
     def _slot(self, scored: ScoredRollouts, step_B: Tensor, advantage_B: Tensor) -> Slot:
         """Gathers what the loss needs of the states step_B; rows without a k-th step have weight 0."""
@@ -257,7 +273,9 @@ def average(slots: Sequence[Slot]) -> UpdateBatch:
     return UpdateBatch(parts=[dataclasses.replace(slot, normaliser=slot.normaliser * len(slots)) for slot in slots])
 
 
-def select_steps(rollout: Rollout, is_end_BC: Tensor, config: EgspoConfig, generator: torch.Generator) -> Tensor:
+def select_steps(
+    rollout: Rollout, is_end_BC: Tensor, config: EgspoConfig, generator: torch.Generator, shard: Shard = ALONE
+) -> Tensor:
     """The chosen steps (B, K) in slot order, -1 where a row has fewer eligible ones."""
     num_rows, num_steps, k = rollout.num_rows, rollout.num_steps, config.num_selected
     entropy_BT = step_selection.step_entropy(rollout)
@@ -270,7 +288,8 @@ def select_steps(rollout: Rollout, is_end_BC: Tensor, config: EgspoConfig, gener
         case "entropy":
             return step_selection.highest_entropy(entropy_BT, eligible_BT, k)
         case "random":
-            return step_selection.random_without_replacement(eligible_BT, k, generator)
+            all_eligible_BT = shard.gather(eligible_BT.to(torch.uint8)).bool()
+            return shard.mine(step_selection.random_without_replacement(all_eligible_BT, k, generator))
         case "uniform" if config.until_last_non_eos:
             return step_selection.uniform_until(last_B, k)
         case "uniform":

@@ -71,10 +71,15 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Sources of examples: builtin, hub, or a folder. Empty means the default of the model."""
+    """Sources of examples: builtin, hub, or a folder. Empty means the default of the model.
+
+    few_shot: worked training examples before each question. prompts: sha256 of the file of the user's own prompts.
+    """
 
     test: str = ""
     train: str = ""
+    few_shot: int = 0
+    prompts: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +171,8 @@ class RunConfig:
         for name, value in dataclasses.asdict(self.budget).items():
             if value < 0:
                 raise UserError(f"budget.{name}={value} is negative; 0 means no limit.")
+        if self.data.few_shot < 0:
+            raise UserError(f"data.few_shot={self.data.few_shot} is negative; 0 means no worked examples.")
         require_choice("reward", self.reward, REWARDS)
         self.model.check()
         if self.model.quantization and not (self.model.lora.rank or self.model.adapter):
@@ -186,6 +193,8 @@ class RunConfig:
         """Eight hex digits over everything but the seed and the device; names the run's folder."""
         tree = self.to_dict()
         del tree["seed"], tree["model"]["device"]
+        # Settings younger than the first recorded runs count where they are used, so that those keep their names.
+        tree["data"] = {key: value for key, value in tree["data"].items() if value or key in ("test", "train")}
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -40,7 +40,8 @@ class DataSource:
         path = self.folder / relative
         if not path.is_file():
             raise UserError(
-                f"No file '{relative}' in data folder '{self.folder}'. Put it there, or use --data builtin."
+                f"No file '{relative}' in data folder '{self.folder}'. Fetch it on a machine with network with "
+                "`harness data pull --to DIR`, or name another source: --data builtin, --train-data builtin."
             )
         return path
 
@@ -91,6 +92,11 @@ def _parse(text: str, place: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{place} is not JSON ({error}); put the original file there.") from error
+
+
+def sha256_of_file(path: Path) -> str:
+    """The fingerprint of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def sha256_of_text(lines: list[str]) -> str:

@@ -14,7 +14,7 @@ from harness.data import sha256_of_text
 from harness.diffusion.sampler import generate
 from harness.models.adapter import DiffusionLM
 from harness.records import MetricTotals
-from harness.rollout import Rollout
+from harness.rollout import ALONE, Rollout, Shard
 from harness.task import Example, Score, Task
 
 
@@ -32,6 +32,19 @@ class Evaluation:
     tokens_per_second: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """One item's completion. tokens: before the first end token. steps: taken, one forward pass each. seconds: of one
+    process."""
+
+    prompt: str
+    text: str
+    tokens: int
+    steps: int
+    seconds: float
+    flops: float
+
+
 def evaluate(
     model: DiffusionLM,
     task: Task,
@@ -40,41 +53,60 @@ def evaluate(
     *,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
-    """Completes every example once and scores it. on_progress is told (items done, items in all).
+    """Completes every example once and scores it. on_progress is told (items done, items in all)."""
+    return judge(task, examples, complete(model, task, examples, config, on_progress=on_progress))
+
+
+def complete(
+    model: DiffusionLM,
+    task: Task,
+    examples: Sequence[Example],
+    config: EvaluationConfig,
+    *,
+    shard: Shard = ALONE,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Completion]:
+    """One completion of every example, in the order of the examples; several processes share the work.
 
     Batches are made of prompts of similar length; the draws of an item depend on its id alone, so neither the batch
-    size nor the order changes a completion.
+    size, nor the order, nor the number of processes changes a completion.
     """
     prompts = [model.prompt_text(task, example) for example in examples]
-    order = sorted(range(len(examples)), key=lambda index: len(prompts[index]))
-    texts = [""] * len(examples)
-    costs: list[dict[str, Any]] = [{} for _ in examples]
-    seconds = total_flops = 0.0
+    order = sorted(range(len(examples)), key=lambda index: len(prompts[index]))[shard.index :: shard.count]
+    done: list[tuple[int, Completion]] = []
     for start in range(0, len(order), config.batch_size):
         batch = order[start : start + config.batch_size]
         seeds = torch.tensor([item_seed(examples[index].id) for index in batch])
         rollout = generate(model, model.encode_prompts([prompts[index] for index in batch]), config.decoding, seeds)
-        seconds, total_flops = seconds + rollout.seconds, total_flops + rollout.flops
-        for index, text, cost in zip(
-            batch, model.decode(rollout.completion_ids_BC), _costs(model, rollout), strict=True
-        ):
-            texts[index], costs[index] = text, cost
-        on_progress(start + len(batch), len(order))
-    scores = task.score(examples, texts)
-    rows = zip(examples, prompts, texts, scores, costs, strict=True)
-    tokens = sum(cost["tokens"] for cost in costs)
+        done += zip(batch, _completions(model, [prompts[index] for index in batch], rollout), strict=True)
+        on_progress(len(done) * shard.count, len(examples))
+    return [completion for _, completion in sorted(shard.gather_items(done), key=lambda pair: pair[0])]
+
+
+def judge(task: Task, examples: Sequence[Example], completions: Sequence[Completion]) -> Evaluation:
+    """Scores completion i against example i and adds up what all of them cost."""
+    scores = task.score(examples, [completion.text for completion in completions])
+    seconds = sum(completion.seconds for completion in completions)
     return Evaluation(
         samples=[
-            {"id": example.id, "prompt": prompt, "text": text, **_verdict(score), **cost}
-            for example, prompt, text, score, cost in rows
+            {
+                "id": example.id,
+                "prompt": completion.prompt,
+                "text": completion.text,
+                **_verdict(score),
+                "tokens": completion.tokens,
+                "steps": completion.steps,
+                "forwards": completion.steps,
+            }
+            for example, completion, score in zip(examples, completions, scores, strict=True)
         ],
         metrics=totals(task, scores),
         ceiling=task.ceiling(examples),
-        items_sha256=sha256_of_text(prompts),
-        nfe=sum(cost["forwards"] for cost in costs) / len(costs),
-        flops=total_flops,
+        items_sha256=sha256_of_text([completion.prompt for completion in completions]),
+        nfe=sum(completion.steps for completion in completions) / len(completions),
+        flops=sum(completion.flops for completion in completions),
         seconds=seconds,
-        tokens_per_second=tokens / seconds,
+        tokens_per_second=sum(completion.tokens for completion in completions) / seconds,
     )
 
 
@@ -91,11 +123,21 @@ def item_seed(example_id: str) -> int:
     return int.from_bytes(hashlib.sha256(example_id.encode()).digest()[:8], "big") >> 1
 
 
-def _costs(model: DiffusionLM, rollout: Rollout) -> list[dict[str, int]]:
-    """Per row: completion tokens before the first end token, and steps taken (one forward pass each)."""
+def _completions(model: DiffusionLM, prompts: Sequence[str], rollout: Rollout) -> list[Completion]:
+    """The completions of a batch; each has an even share of its seconds and FLOPs."""
+    texts = model.decode(rollout.completion_ids_BC)
     tokens = model.completion_lengths(rollout.completion_ids_BC).tolist()
-    steps = rollout.num_steps_B.tolist()
-    return [{"tokens": count, "steps": taken, "forwards": taken} for count, taken in zip(tokens, steps, strict=True)]
+    return [
+        Completion(
+            prompt=prompt,
+            text=text,
+            tokens=count,
+            steps=steps,
+            seconds=rollout.seconds / len(prompts),
+            flops=rollout.flops / len(prompts),
+        )
+        for prompt, text, count, steps in zip(prompts, texts, tokens, rollout.num_steps_B.tolist(), strict=True)
+    ]
 
 
 def _verdict(score: Score) -> dict[str, Any]:

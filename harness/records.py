@@ -5,6 +5,7 @@
         environment.json      versions, commit, hardware, data sources and fingerprints
         metrics.jsonl         one line per optimiser update
         eval.jsonl            one EvalRecord per evaluated checkpoint
+        traces.jsonl          a TraceRecord of the first and of the last rollout
         samples-<name>.jsonl.gz   one line per evaluated item
         checkpoints/          weights and optimiser state
         status.json           RunStatus
@@ -29,6 +30,7 @@ CONFIG_FILE = "config.yaml"
 ENVIRONMENT_FILE = "environment.json"
 METRICS_FILE = "metrics.jsonl"
 EVAL_FILE = "eval.jsonl"
+TRACE_FILE = "traces.jsonl"
 STATUS_FILE = "status.json"
 CHECKPOINT_FOLDER = "checkpoints"
 
@@ -119,6 +121,72 @@ class EvalRecord:
             return cls(**{**data, "metrics": metrics})
         except (TypeError, KeyError, AttributeError) as error:
             raise RecordError(f"evaluation record is incomplete: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreedyTrace:
+    """The state before a step, filled in greedily, and what that completion earns. tokens: one text per position."""
+
+    step: int
+    tokens: tuple[str, ...]
+    text: str
+    reward: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceRecord:
+    """How one completion came about, C tokens in T steps: a line of traces.jsonl.
+
+    iteration: the rollout, from 1. update: updates made before it was sampled. example: the id of its problem.
+    tokens: one text per position, empty for special tokens. unmask_step: the step that revealed the position, T where
+    none did. entropy: nats, at that moment. chosen_steps: in the method's order; empty where it chooses none.
+    greedy: by rising step, for methods that score greedy completions.
+    """
+
+    iteration: int
+    update: int
+    example: str
+    prompt: str
+    text: str
+    reward: float
+    num_steps: int
+    tokens: tuple[str, ...]
+    unmask_step: tuple[int, ...]
+    entropy: tuple[float, ...]
+    chosen_steps: tuple[int, ...]
+    greedy: tuple[GreedyTrace, ...]
+    schema: int = SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """As a plain dictionary, one line of traces.jsonl."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TraceRecord:
+        """Reads a line of traces.jsonl. Raises RecordError where its schema is another or its fields do not fit."""
+        if data.get("schema") != SCHEMA_VERSION:
+            raise RecordError(f"trace has schema {data.get('schema')!r}, this version reads {SCHEMA_VERSION}")
+        try:
+            lists = {name: tuple(data[name]) for name in ("tokens", "unmask_step", "entropy", "chosen_steps")}
+            greedy = tuple(GreedyTrace(**{**item, "tokens": tuple(item["tokens"])}) for item in data["greedy"])
+            trace = cls(**{**data, **lists, "greedy": greedy})
+        except (TypeError, KeyError) as error:
+            raise RecordError(f"trace is incomplete: {error}") from error
+        if not trace._fits_together():
+            raise RecordError(f"trace of iteration {trace.iteration!r} has values that do not fit together")
+        return trace
+
+    def _fits_together(self) -> bool:
+        steps = (self.num_steps, *self.unmask_step, *self.chosen_steps, *(item.step for item in self.greedy))
+        numbers = (*self.entropy, *(item.reward for item in self.greedy), self.reward)
+        texts = (*self.tokens, *(token for item in self.greedy for token in item.tokens))
+        lengths = {len(values) for values in (self.unmask_step, self.entropy, *(item.tokens for item in self.greedy))}
+        return (
+            lengths == {len(self.tokens)}
+            and all(isinstance(step, int) and 0 <= step <= self.num_steps for step in steps)
+            and all(isinstance(value, int | float) for value in numbers)
+            and all(isinstance(text, str) for text in texts)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

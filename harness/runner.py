@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from harness import registry
-from harness.config import PROFILES, DataConfig, Resolved, load_recipe, resolve
-from harness.data import DATA_VARIABLE, DataSource, default_source, parse_source, sha256_of_text
+from harness.config import PROFILES, Resolved, RunConfig, load_recipe, resolve
+from harness.data import DATA_VARIABLE, DataSource, default_source, parse_source
 from harness.errors import UserError
+from harness.processes import is_main
+from harness.prompts import COMPACT_ONLY, PromptsFile, set_prompts
 from harness.records import (
     CONFIG_FILE,
     ENVIRONMENT_FILE,
@@ -32,10 +34,11 @@ from harness.records import (
     write_atomic,
     write_status,
 )
-from harness.task import Example, Task, TaskOptions
+from harness.task import Example, Task, TaskOptions, fingerprint
 
 if TYPE_CHECKING:
     from harness.models.adapter import DiffusionLM
+    from harness.rl.checkpoint import Progress
     from harness.rl.method import Method
     from harness.rl.trainer import Event
 
@@ -61,6 +64,8 @@ class RunRequest:
     runs: Path
     fresh: bool = False
     unsafe_local_exec: bool = False
+    prompts: PromptsFile | None = None
+    few_shot: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +79,7 @@ class PlannedRun:
     task: Task
     test_source: DataSource
     train_source: DataSource
+    prompts: PromptsFile | None
     fresh: bool
 
     @property
@@ -90,8 +96,9 @@ def plan(request: RunRequest) -> PlannedRun:
     model = request.model or TINY
     recipe = request.recipe or (TINY if model == TINY else "paper")
     method_class = registry.get_method(method_name)
-    given = {"model.name": request.model, "data.test": request.data, "data.train": request.train_data}
-    given |= {"reward": request.reward}
+    given: dict[str, Any] = {"model.name": request.model, "data.test": request.data, "data.train": request.train_data}
+    given |= {"reward": request.reward, "data.few_shot": request.few_shot}
+    given |= {"data.prompts": request.prompts.sha256 if request.prompts else ""}
     overrides = {key: value for key, value in given.items() if value} | {"seed": request.seed} | dict(request.overrides)
     resolved = resolve(
         method=method_name,
@@ -103,6 +110,7 @@ def plan(request: RunRequest) -> PlannedRun:
     )
     resolved = with_data_sources(resolved)
     config = resolved.config
+    _check_prompting(config, request)
     method = method_class(config=method_class.Config(**config.method.options))
     method.check(config.rollout)
     test_source, train_source = parse_source(config.data.test), parse_source(config.data.train)
@@ -131,15 +139,26 @@ def plan(request: RunRequest) -> PlannedRun:
         ),
         test_source=test_source,
         train_source=train_source,
+        prompts=request.prompts,
         fresh=request.fresh,
     )
+
+
+def _check_prompting(config: RunConfig, request: RunRequest) -> None:
+    """Raises UserError for prompts that the model does not take, and for a hash that is not of --prompts."""
+    if config.model.name == TINY and (config.data.few_shot or config.data.prompts):
+        raise UserError(COMPACT_ONLY)
+    if config.data.prompts != (request.prompts.sha256 if request.prompts else ""):
+        raise UserError("data.prompts is the hash of a prompts file; give the file with --prompts FILE.")
+    if request.prompts:
+        request.prompts.template(registry.get_task(config.task))
 
 
 def with_data_sources(resolved: Resolved) -> Resolved:
     """Writes the default data sources into the configuration, so that the record names them."""
     data = resolved.config.data
     test = data.test or default_source(tiny=resolved.config.model.name == TINY)
-    filled = DataConfig(test=test, train=data.train or test)
+    filled = dataclasses.replace(data, test=test, train=data.train or test)
     provenance = dict(resolved.provenance)
     if not data.test and test == os.environ.get(DATA_VARIABLE):
         provenance["data.test"] = "command line"
@@ -163,10 +182,12 @@ def execute(
     train, items = load_examples(planned)
     planned.task.prepare()
     model = load_model(config.model, task=config.task, seed=stream_seed(config.seed, "lora"))
+    check_prompt(planned, model, train[0])
     for warning in model.warnings:
         on_warning(warning)
     with run_folder(planned):
-        write_description(planned, model, train, items)
+        if is_main():
+            write_description(planned, model, train, items)
         trainer = Trainer(
             config,
             method=planned.method,
@@ -177,32 +198,61 @@ def execute(
             on_event=on_event,
         )
         try:
-            progress = trainer.run()
+            trainer.run()
         except UserError as error:
-            done = trainer.progress
-            write_status(
-                planned.folder,
-                RunStatus(state="failed", updates=done.update, samples=done.samples, reason=str(error)),
-            )
+            _write_outcome(planned, trainer.progress, state="failed", reason=str(error))
             raise
-        write_status(planned.folder, RunStatus(state="finished", updates=progress.update, samples=progress.samples))
+        _write_outcome(planned, trainer.progress, state="finished")
+
+
+def _write_outcome(planned: PlannedRun, progress: Progress, *, state: str, reason: str = "") -> None:
+    if is_main():
+        status = RunStatus(state=state, updates=progress.update, samples=progress.samples, reason=reason)
+        write_status(planned.folder, status)
+
+
+def check_prompt(planned: PlannedRun, model: DiffusionLM, example: Example) -> None:
+    """Raises UserError where the model does not take the task's prompts, or training would cut off worked examples."""
+    config = planned.resolved.config
+    longest, tokens = (
+        config.train.max_prompt_length,
+        len(model.tokenizer.encode(model.prompt_text(planned.task, example))),
+    )
+    if config.data.few_shot and 0 < longest < tokens:
+        raise UserError(
+            f"A prompt with {config.data.few_shot} worked examples has {tokens} tokens, and train.max_prompt_length="
+            f"{longest} would cut them off; raise it with --set train.max_prompt_length=N, or to 0 for no limit."
+        )
 
 
 def load_examples(planned: PlannedRun) -> tuple[list[Example], list[Example]]:
-    """Training examples and evaluation items. Raises UserError where a source has no such split."""
-    evaluation = planned.resolved.config.evaluation
-    items = planned.task.examples(evaluation.split, planned.test_source)[: evaluation.items]
+    """Training examples and evaluation items; the task has its prompts afterwards.
+
+    Training examples that the test list holds are left out where the task says so, and so are the worked ones. Raises
+    UserError where a source has no such split.
+    """
+    config, task = planned.resolved.config, planned.task
+    evaluation = config.evaluation
+    tested = task.examples(evaluation.split, planned.test_source)
+    items = tested[: evaluation.items]
     if len(items) < evaluation.items:
         raise UserError(
             f"evaluation.items={evaluation.items}, but split '{evaluation.split}' of {planned.identity.task} from "
             f"'{planned.test_source.label}' has {len(items)}; lower it with --set evaluation.items={len(items)}."
         )
-    return planned.task.examples("train", planned.train_source), items
+    train = task.without_test_items(task.examples("train", planned.train_source), tested)
+    if not train:
+        raise UserError(f"'{planned.train_source.label}' has no training examples of {task.name} but the test items.")
+    return set_prompts(task, planned.prompts, train, config.data.few_shot), items
 
 
 @contextmanager
 def run_folder(planned: PlannedRun) -> Iterator[None]:
-    """Makes the run folder and holds its lock. Raises UserError where it cannot be written or is in use."""
+    """Makes the run folder and holds its lock, in the main process. Raises UserError where it cannot be written or is
+    in use."""
+    if not is_main():
+        yield
+        return
     folder = planned.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -249,14 +299,25 @@ def write_description(
         "weights": model.fingerprint,
         "warnings": list(model.warnings),
         "data": {
-            "train": {"source": planned.train_source.label, "items": len(train), "sha256": _fingerprint(train)},
-            "test": {"source": planned.test_source.label, "items": len(items), "sha256": _fingerprint(items)},
+            "train": describe_examples(planned.task, "train", planned.train_source, train),
+            "test": describe_examples(planned.task, resolved.config.evaluation.split, planned.test_source, items),
             "leakage": dataclasses.asdict(planned.task.leakage(train, items)),
+        },
+        "prompts": {
+            "file": str(planned.prompts.path) if planned.prompts else None,
+            "sha256": resolved.config.data.prompts or None,
+            "few_shot": resolved.config.data.few_shot,
         },
     }
     write_atomic(planned.folder / ENVIRONMENT_FILE, json.dumps(environment, indent=2, sort_keys=True) + "\n")
     write_status(planned.folder, RunStatus(state="running", updates=0, samples=0))
 
 
-def _fingerprint(examples: Sequence[Example]) -> str:
-    return sha256_of_text([json.dumps([item.question, dict(item.target)], sort_keys=True) for item in examples])
+def describe_examples(task: Task, split: str, source: DataSource, examples: Sequence[Example]) -> dict[str, Any]:
+    """Where examples come from and which they are, for the record."""
+    return {
+        "source": source.label,
+        "origin": task.origin(split, source),
+        "items": len(examples),
+        "sha256": fingerprint(examples),
+    }

@@ -5,14 +5,17 @@ Nothing here needs torch: rewards and graders work on text.
 
 from __future__ import annotations
 
+import json
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from harness.data import DataSource, read_rows
+from harness.data import DataSource, read_rows, sha256_of_file, sha256_of_text
 from harness.errors import UserError, unknown_choice
+from harness.hub_data import HubSplit, hub_origin, read_hub
+from harness.prompts import Prompting, fill, with_shots
 
 Message = Mapping[str, str]
 """One chat message: `{"role": "user" | "assistant" | "system", "content": text}`."""
@@ -136,6 +139,18 @@ class Task(ABC):
     profiles: ClassVar[tuple[str, ...]] = ("official", "correctness")
     """The training rewards that the task has."""
 
+    files: ClassVar[Mapping[str, str]] = {}
+    """Split to the path of its file below a data folder."""
+
+    hub: ClassVar[Mapping[str, HubSplit]] = {}
+    """Split to its place on the Hugging Face hub."""
+
+    prompt_fields: ClassVar[tuple[str, ...]] = ()
+    """The target fields that a prompt may show, as placeholders of --prompts; never the answer."""
+
+    prompting: Prompting = Prompting()
+    """The user's own prompt and worked examples; set once, before anything is generated."""
+
     def __init__(self, options: TaskOptions = TaskOptions()) -> None:
         """Raises UserError for a profile that the task does not have."""
         if options.profile not in self.profiles:
@@ -158,6 +173,36 @@ class Task(ABC):
     @abstractmethod
     def prompt(self, example: Example) -> list[Message]:
         """The chat messages for an instruction-tuned model."""
+
+    def messages(self, example: Example) -> list[Message]:
+        """What a chat model is shown: worked examples, then the user's own prompt or `prompt`."""
+        template = self.prompting.template
+        own = fill(template, self.placeholders(example)) if template else self.prompt(example)
+        return with_shots(own, self.prompting.shots)
+
+    def placeholders(self, example: Example) -> dict[str, str]:
+        """The placeholders of a prompt template with their values: question and `prompt_fields`."""
+        return {"question": example.question} | {name: str(example.target[name]) for name in self.prompt_fields}
+
+    def worked_answer(self, example: Example) -> str:
+        """A model answer in the contract's tags, for few-shot prompts. Raises UserError where the task has none."""
+        raise UserError(f"Task '{self.name}' has no worked answers; leave --few-shot out.")
+
+    def origin(self, split: str, source: DataSource) -> dict[str, Any]:
+        """Where the examples of a split come from, for the record: the file with its sha256, or data set and commit."""
+        if source.kind == "hub" and split in self.hub:
+            return hub_origin(self.hub[split])
+        if source.folder is not None and split in self.files:
+            return {"file": self.files[split], "sha256": sha256_of_file(source.file(self.files[split]))}
+        return {}
+
+    def takes(self, row: Mapping[str, Any], split: str) -> bool:
+        """Whether a row of the data set on the hub or in a folder is one of the task's."""
+        return True
+
+    def without_test_items(self, train: Sequence[Example], test: Sequence[Example]) -> list[Example]:
+        """The training examples to use beside a test list; all of them, where the published splits are disjoint."""
+        return list(train)
 
     @abstractmethod
     def compact_prompt(self, example: Example) -> str:
@@ -246,23 +291,17 @@ class TextTask(Task):
 
 
 class RowsTask(TextTask):
-    """A text task whose data sets are files of rows, one file per split."""
-
-    files: ClassVar[Mapping[str, str]]
-    """Split to the path of its file below a data folder."""
+    """A text task whose data sets are rows: one file per split in a folder, or a data set on the hub."""
 
     def examples(self, split: str, source: DataSource) -> list[Example]:
-        """The rows of the split's file in a folder, or the generated problems.
+        """The rows of the split, or the generated problems.
 
         Raises UserError for a split or source that there is not.
         """
         require_split(split)
         if source.kind == "builtin":
             return self.builtin_examples(split)
-        if source.kind != "dir" or split not in self.files:
-            known = " or ".join(self.files)
-            raise UserError(f"{self.name} has no {split} split from '{source.label}'; use --data DIR with {known}.")
-        rows = read_rows(source.file(self.files[split]))
+        rows = [row for row in source_rows(self, split, source) if self.takes(row, split)]
         return [replace(self.read_row(row), id=f"{self.name}-{split}-{number}") for number, row in enumerate(rows)]
 
     def builtin_examples(self, split: str) -> list[Example]:
@@ -270,11 +309,40 @@ class RowsTask(TextTask):
         raise UserError(f"{self.name} has no builtin data; use --data DIR.")
 
 
+def source_rows(task: Task, split: str, source: DataSource) -> list[Mapping[str, Any]]:
+    """The rows of a split in a folder or on the hub. Raises UserError where there is no such split."""
+    if source.kind == "hub" and split in task.hub:
+        return read_hub(task.hub[split]).rows
+    if source.kind == "dir" and split in task.files:
+        return read_rows(source.file(task.files[split]))
+    raise no_split(task, split, source)
+
+
+def no_split(task: Task, split: str, source: DataSource) -> UserError:
+    """The error for a split that a source does not have, with the sources that do."""
+    option = "--data" if split == "test" else "--train-data"
+    known = {"DIR": task.files, "hub": task.hub}
+    others = [f"{option} {name}" for name, splits in known.items() if split in splits]
+    choices = " or ".join([*others, f"{option} builtin"])
+    fetch = " (`harness data pull --to DIR` fills a folder)" if split in task.files else ""
+    return UserError(f"{task.name} has no {split} split from '{source.label}'; use {choices}{fetch}.")
+
+
+def fingerprint(examples: Sequence[Example]) -> str:
+    """The sha256 of questions and targets, in their order."""
+    return sha256_of_text([json.dumps([item.question, dict(item.target)], sort_keys=True) for item in examples])
+
+
 def outcome(correct: bool, extracted: str | None, reason: str) -> Verdict:
     """A verdict of right or wrong; the reason is left out where it is right."""
     return Verdict(
         correct=correct, extracted=extracted, ratio=Ratio(part=float(correct)), reason="" if correct else reason
     )
+
+
+def worked(reasoning: str, answer: str) -> str:
+    """A completion as the prompts ask for: reasoning in its tags, answer in its own."""
+    return f"<reasoning>\n{reasoning.strip()}\n</reasoning>\n<answer>\n{answer.strip()}\n</answer>"
 
 
 def require_split(split: str) -> None:

@@ -20,14 +20,18 @@ stands (the tiny model's output).
 
 from __future__ import annotations
 
+import random
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import permutations
 from typing import Any, ClassVar
 
 from harness.errors import UserError
+from harness.generators.countdown import draw
+from harness.generators.problem import demonstrate, split_problems
+from harness.hub_data import HubSplit
 from harness.registry import task
 from harness.scoring.answers import (
     ANY_CLOSE,
@@ -40,10 +44,22 @@ from harness.scoring.answers import (
 )
 from harness.scoring.boxed import official_boxed
 from harness.scoring.expressions import evaluate, uses
-from harness.task import OFFICIAL, Example, LeakageReport, Message, RowsTask, Verdict, outcome, required
+from harness.task import (
+    OFFICIAL,
+    Demonstration,
+    Example,
+    LeakageReport,
+    Message,
+    RowsTask,
+    Verdict,
+    outcome,
+    required,
+    worked,
+)
 
 TOLERANCE = Fraction(1, 100_000)
 ATTEMPT = 0.1
+COUNT = 3
 LATEX_OPERATORS = {"\\div": "/", "\\times": "*", "\\cdot": "*"}
 EQUATION_END = re.compile(r"=[0-9. ]+")
 LEFT_CHARACTERS = frozenset("0123456789+-*/() ")
@@ -64,6 +80,12 @@ def make_example(identifier: str, numbers: Sequence[int], target: int) -> Exampl
     """An Example whose target has `numbers` (list) and `target`."""
     question = f"Numbers: {list(numbers)}\nTarget: {target}"
     return Example(id=identifier, question=question, target={"numbers": list(numbers), "target": target})
+
+
+def builtin_example(identifier: str, question: str) -> Example:
+    """The example of a generated question, which is the compact prompt: `3,4,5=17`."""
+    numbers, target = question.split("=")
+    return make_example(identifier, [int(number) for number in numbers.split(",")], int(target))
 
 
 def is_right(expression: str, numbers: Sequence[int], target: int) -> bool:
@@ -116,6 +138,31 @@ def robust_expression(answer: str, target: int) -> str | None:
     return None if sign and evaluate(right) != target else left.strip(" $\n\t")
 
 
+def same_problem(example: Example) -> tuple[tuple[int, ...], int]:
+    """The numbers, in rising order, and the target."""
+    return tuple(sorted(example.target["numbers"])), example.target["target"]
+
+
+def find_expression(numbers: Sequence[int], target: int) -> str | None:
+    """An expression of all numbers that comes to the target exactly; None where there is none."""
+    terms = [(Fraction(number), str(number)) for number in numbers]
+    found = next((text for value, text in _combined(terms) if value == target), None)
+    return found.removeprefix("(").removesuffix(")") if found is not None and len(numbers) > 1 else found
+
+
+def _combined(terms: list[tuple[Fraction, str]]) -> Iterator[tuple[Fraction, str]]:
+    """Every value with its expression, in outer parentheses, that all terms together come to."""
+    if len(terms) == 1:
+        yield terms[0]
+    for (i, (left, a)), (j, (right, b)) in permutations(enumerate(terms), 2):
+        rest = [term for k, term in enumerate(terms) if k not in (i, j)]
+        values = {"+": left + right, "-": left - right, "*": left * right}
+        if right:
+            values["/"] = left / right
+        for operator, value in values.items():
+            yield from _combined([*rest, (value, f"({a}{operator}{b})")])
+
+
 @task("countdown")
 class Countdown(RowsTask):
     """`Example.target` has `numbers`, a list of whole numbers, and `target`."""
@@ -125,7 +172,22 @@ class Countdown(RowsTask):
         "train": "countdown/train.jsonl",
         "test": "countdown/countdown_cd3_test.jsonl",
     }
+    hub: ClassVar[Mapping[str, HubSplit]] = {
+        "train": HubSplit(
+            dataset="Jiayi-Pan/Countdown-Tasks-3to4", split="train", revision="408f70d177020686d34a56bba5952feb45aaaee4"
+        ),
+    }
     profiles = ("official", "agrpo", "espo", "correctness")
+    prompt_fields = ("numbers", "target")
+
+    def takes(self, row: Mapping[str, Any], split: str) -> bool:
+        """Of Countdown-Tasks-3to4 the items with three numbers, as the test file has them."""
+        return "nums" not in row or len(row["nums"]) == COUNT
+
+    def without_test_items(self, train: Sequence[Example], test: Sequence[Example]) -> list[Example]:
+        """Leaves out what the test list asks, too, in whatever order of the numbers."""
+        known = {same_problem(example) for example in test}
+        return [example for example in train if same_problem(example) not in known]
 
     def read_row(self, row: Mapping[str, Any]) -> Example:
         """A row of d1's file (`input` "3,4,5", `output` "7") or of Countdown-Tasks-3to4 (`nums`, `target`)."""
@@ -147,9 +209,28 @@ class Countdown(RowsTask):
         except (TypeError, ValueError) as error:
             raise UserError(f"{str(target)[:80]!r} is no list of numbers and a target of countdown.") from error
 
+    def builtin_examples(self, split: str) -> list[Example]:
+        """Generated problems of three numbers from 1 to 9; no three numbers, in any order, are in two splits."""
+        return [
+            builtin_example(f"builtin-{split}-{number:04d}", problem.question)
+            for number, problem in enumerate(split_problems(draw, split, seed=self.name))
+        ]
+
+    def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
+        """Fresh problems; 60 % of the answers are sums that leave multiplication and parentheses out."""
+        return demonstrate(draw, count, rng)
+
     def prompt(self, example: Example) -> list[Message]:
         """One user message: the numbers, the rules, and where reasoning and answer go."""
         return [{"role": "user", "content": PROMPT.format(**example.target)}]
+
+    def worked_answer(self, example: Example) -> str:
+        """The first expression that a search finds. Raises UserError where there is none."""
+        numbers, target = example.target["numbers"], example.target["target"]
+        found = find_expression(numbers, target)
+        if found is None:
+            raise UserError(f"No expression of {numbers} comes to {target}; leave --few-shot out.")
+        return worked(f"{found} = {target}, and every number is used once.", found)
 
     def compact_prompt(self, example: Example) -> str:
         """The numbers, the target and a newline: `3,4,5=17`."""
@@ -184,12 +265,9 @@ class Countdown(RowsTask):
 
     def leakage(self, train: Sequence[Example], test: Sequence[Example]) -> LeakageReport:
         """Adds the test items whose numbers, in any order, and target are also those of a train item."""
-
-        def key(example: Example) -> tuple[frozenset[tuple[int, int]], int]:
-            return frozenset(Counter(example.target["numbers"]).items()), example.target["target"]
-
-        known = {key(example) for example in train}
-        return replace(super().leakage(train, test), structural=sum(key(example) in known for example in test))
+        known = {same_problem(example) for example in train}
+        structural = sum(same_problem(example) in known for example in test)
+        return replace(super().leakage(train, test), structural=structural)
 
 
 def _agrpo_parts(answer: str | None, numbers: Sequence[int], target: int) -> dict[str, float]:

@@ -13,21 +13,26 @@ Rewards by profile (parts are added up):
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from harness.errors import UserError
+from harness.generators.problem import demonstrate, split_problems
+from harness.generators.word_problems import draw
+from harness.hub_data import HubSplit
 from harness.registry import task
 from harness.scoring.agrpo import agrpo_parts
 from harness.scoring.answers import (
     final_answer,
     official_first_answer,
 )
-from harness.scoring.boxed import shallow_boxes
+from harness.scoring.boxed import last_boxed, shallow_boxes
 from harness.scoring.math_equal import equal, plain_number, same_value
 from harness.scoring.official_format import answer_text, soft_format, strict_format, tag_counts, whole_number
-from harness.task import OFFICIAL, Example, Message, RowsTask, Verdict, outcome, required
+from harness.task import OFFICIAL, Demonstration, Example, Message, RowsTask, Verdict, outcome, required, worked
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
 DRESSED_NUMBER = re.compile(
@@ -37,6 +42,8 @@ DOTS = re.compile(r"\.+")
 ANSWER_IS = re.compile(r"The answer is (-?[0-9.,]+).")
 AFTER_HASHES = re.compile(r"#### (-?[0-9.,]+)")
 WHOLE = re.compile(r"-?[0-9]+")
+CALCULATOR = re.compile(r"<<[^<>]*>>")
+REVISION = "740312add88f781978c0658806c59bc2815b9866"
 
 PROMPT = """\
 {question}
@@ -101,15 +108,23 @@ def same_number(gold: str, answer: str) -> bool:
 
 @task("gsm8k")
 class Gsm8k(RowsTask):
-    """`Example.target` has `answer`, the stored number as text, thousands commas kept."""
+    """`Example.target` has `answer`, the stored number as text, thousands commas kept, and for rows of the data set
+    `solution`, the worked steps."""
 
     name = "gsm8k"
     files: ClassVar[Mapping[str, str]] = {"train": "gsm8k/train.jsonl", "test": "gsm8k/test.jsonl"}
+    hub: ClassVar[Mapping[str, HubSplit]] = {
+        split: HubSplit(dataset="openai/gsm8k", config="main", split=split, revision=REVISION)
+        for split in ("train", "test")
+    }
     profiles = ("official", "agrpo", "espo", "correctness")
 
     def read_row(self, row: Mapping[str, Any]) -> Example:
-        """A row with `question` and `answer`."""
-        return self.example_for(*required(row, "question", "answer"))
+        """A row with `question` and `answer`, the steps and, after ####, the number."""
+        question, answer = required(row, "question", "answer")
+        example = self.example_for(question, answer)
+        steps = CALCULATOR.sub("", str(answer)).partition("####")[0].strip()
+        return replace(example, target={**example.target, "solution": steps})
 
     def example_for(self, question: str, target: Any) -> Example:
         """target: a number, its text, or a worked answer that ends in #### and the number.
@@ -124,9 +139,27 @@ class Gsm8k(RowsTask):
             raise UserError(f"'{answer}' is no number, so it is no answer of gsm8k.")
         return Example(id=question, question=question, target={"answer": answer})
 
+    def builtin_examples(self, split: str) -> list[Example]:
+        """Generated stories of one or two steps; no story is told with the same numbers in two splits."""
+        return [
+            replace(
+                self.example_for(problem.question.strip(), last_boxed(problem.answer)),
+                id=f"builtin-{split}-{number:04d}",
+            )
+            for number, problem in enumerate(split_problems(draw, split, seed=self.name))
+        ]
+
+    def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
+        """Fresh stories; 60 % of the answers leave a step out or take the wrong one."""
+        return demonstrate(draw, count, rng)
+
     def prompt(self, example: Example) -> list[Message]:
         """One user message: the problem, and where reasoning and answer go."""
         return [{"role": "user", "content": PROMPT.format(question=example.question)}]
+
+    def worked_answer(self, example: Example) -> str:
+        """The steps of the data set and the boxed number."""
+        return worked(example.target.get("solution", ""), f"\\boxed{{{example.target['answer']}}}")
 
     def compact_prompt(self, example: Example) -> str:
         """The problem and a newline."""

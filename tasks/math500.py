@@ -16,10 +16,15 @@ published runs trained on what it does, so the profile does the same.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from harness.errors import UserError
+from harness.generators.formulas import draw
+from harness.generators.problem import demonstrate, split_problems
+from harness.hub_data import HubSplit
 from harness.registry import task
 from harness.scoring.agrpo import agrpo_parts
 from harness.scoring.answers import (
@@ -28,9 +33,9 @@ from harness.scoring.answers import (
     final_answer,
     official_first_answer,
 )
-from harness.scoring.boxed import official_boxed
+from harness.scoring.boxed import last_boxed, official_boxed
 from harness.scoring.math_equal import equal, same_text, same_value_by_older_rules
-from harness.task import OFFICIAL, Example, Message, RowsTask, Verdict, outcome, required
+from harness.task import OFFICIAL, Demonstration, Example, Message, RowsTask, Verdict, outcome, required, worked
 
 MISSPELT_BOX = "\boxed"
 
@@ -63,6 +68,12 @@ class Math500(RowsTask):
 
     name = "math500"
     files: ClassVar[Mapping[str, str]] = {"train": "math500/train.jsonl", "test": "math500/test.jsonl"}
+    hub: ClassVar[Mapping[str, HubSplit]] = {
+        "train": HubSplit(dataset="ankner/math-500", split="train"),
+        "test": HubSplit(
+            dataset="HuggingFaceH4/MATH-500", split="test", revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"
+        ),
+    }
     profiles = ("official", "agrpo", "espo", "correctness")
 
     def read_row(self, row: Mapping[str, Any]) -> Example:
@@ -80,9 +91,27 @@ class Math500(RowsTask):
         solution = f"The answer is $\\boxed{{{answer}}}$."
         return Example(id=question, question=question, target={"answer": answer, "solution": solution})
 
+    def builtin_examples(self, split: str) -> list[Example]:
+        """Generated formulas; no formula of a kind has the same numbers in two splits."""
+        return [
+            replace(
+                self.example_for(problem.question.strip(), last_boxed(problem.answer)),
+                id=f"builtin-{split}-{number:04d}",
+            )
+            for number, problem in enumerate(split_problems(draw, split, seed=self.name))
+        ]
+
+    def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
+        """Fresh formulas; 60 % of the answers ignore the order of operations, or stop half way."""
+        return demonstrate(draw, count, rng)
+
     def prompt(self, example: Example) -> list[Message]:
         """One user message: the problem, and where reasoning and answer go."""
         return [{"role": "user", "content": PROMPT.format(question=example.question)}]
+
+    def worked_answer(self, example: Example) -> str:
+        """The stored solution and the boxed answer."""
+        return worked(example.target["solution"], f"\\boxed{{{example.target['answer']}}}")
 
     def compact_prompt(self, example: Example) -> str:
         """The problem and a newline."""

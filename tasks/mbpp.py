@@ -6,18 +6,24 @@ Metrics and rewards: harness/scoring/code.py. The asserts stand in the prompt, a
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
-from harness.data import DataSource, read_rows
+from harness.data import DataSource
 from harness.errors import UserError
+from harness.generators.problem import demonstrate
+from harness.generators.programs import draw_mbpp, mbpp_rows
+from harness.hub_data import HubSplit
 from harness.registry import task
+from harness.scoring import kodcode
 from harness.scoring.code import CodeTask, functions_in, imports_of
 from harness.scoring.sandbox.job import Program
-from harness.task import Example, Message, require_split, required
+from harness.task import Demonstration, Example, Message, require_split, required, source_rows
 
 FILE = "mbpp/sanitized-mbpp.json"
+REVISION = "4bb6404fdc6cacfda99d4ac4205087b89d32030c"
 # Task numbers of the splits, as the data set defines them.
 NUMBERS = {"test": range(11, 511), "validation": range(511, 601), "train": range(601, 975)}
 
@@ -37,23 +43,40 @@ class Mbpp(CodeTask):
     `tests` (the asserts as one text)."""
 
     name = "mbpp"
+    files: ClassVar[Mapping[str, str]] = dict.fromkeys(NUMBERS, FILE)
+    hub: ClassVar[Mapping[str, HubSplit]] = {
+        "train": kodcode.HUB,
+        **{
+            split: HubSplit(dataset="google-research-datasets/mbpp", config="sanitized", split=split, revision=REVISION)
+            for split in ("validation", "test")
+        },
+    }
+    prompt_fields = ("tests",)
 
     def examples(self, split: str, source: DataSource) -> list[Example]:
-        """The tasks of a split of a folder's mbpp/sanitized-mbpp.json, or the self-written problems.
+        """The tasks of a split of MBPP, for training KodCode where the source has it, or the self-written problems.
 
         Raises UserError for a source that has none.
         """
         require_split(split)
         if source.kind == "builtin":
             return self.builtin_examples(split)
-        if source.kind != "dir":
-            raise UserError(f"mbpp has no {split} split from '{source.label}'; use --data DIR.")
-        rows = read_rows(source.file(FILE))
+        if kodcode.trains_on(split, source):
+            return kodcode.read(source)
+        rows = source_rows(self, split, source)
         return [self.read_row(row) for row in rows if required(row, "task_id")[0] in NUMBERS[split]]
 
+    def origin(self, split: str, source: DataSource) -> dict[str, Any]:
+        """Names KodCode's file or data set where training examples are of it."""
+        return kodcode.origin(source) if kodcode.trains_on(split, source) else super().origin(split, source)
+
     def builtin_examples(self, split: str) -> list[Example]:
-        """The self-written problems. Raises UserError while there are none."""
-        raise UserError("mbpp has no builtin data; use --data DIR.")
+        """Self-written problems in MBPP's form, harness/generators/programs.py."""
+        return [replace(self.read_row(row), id=f"builtin-{split}-{row['task_id']:04d}") for row in mbpp_rows(split)]
+
+    def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
+        """Self-written problems of the train split with careless and right programs."""
+        return demonstrate(draw_mbpp, count, rng)
 
     def read_row(self, row: Mapping[str, Any]) -> Example:
         """A row with `task_id`, `prompt` (`text` in the full version), `code`, `test_list` and `test_imports`."""
@@ -80,10 +103,13 @@ class Mbpp(CodeTask):
         if not tests or not functions:
             raise UserError(f"The tests of '{question[:60]}' call no function.")
         target = {"test_list": tests, "setup": setup, "functions": list(functions), "tests": "\n".join(tests)}
+        target |= {"code": code} if code else {}
         return Example(id=question, question=question, target=target)
 
     def prompt(self, example: Example) -> list[Message]:
         """One user message: the task, its tests, and where reasoning and program go."""
+        if kodcode.is_kodcode(example):
+            return kodcode.prompt(example)
         content = PROMPT.format(question=example.question, tests="\n".join(example.target["test_list"]))
         return [{"role": "user", "content": content}]
 

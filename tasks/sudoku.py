@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import permutations, product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +64,10 @@ from harness.task import (
     Ratio,
     TextTask,
     Verdict,
+    no_split,
     require_split,
     required,
+    worked,
 )
 
 MIN_BLANKS, MAX_BLANKS = 6, 11
@@ -167,10 +169,7 @@ def keeps_clues(puzzles_NC: Cells) -> NDArray[np.bool_]:
 def blank_out(
     solutions_NC: Cells, blanks_N: NDArray[np.int64], rng: np.random.RandomState, *, distinct: bool
 ) -> list[str]:
-    """Blanks `blanks_N[i]` cells of solution i such that it stays the only solution.
-
-    Cells are drawn uniformly, and again until the puzzle is unique (and, with `distinct`, unlike all others).
-    """
+    """Blanks `blanks_N[i]` cells of solution i, drawn until no other solves it (`distinct`: and no puzzle recurs)."""
     assert (blanks_N <= MAX_BLANKS).all(), "beyond 12 blanks no puzzle is unique and drawing never ends"
     puzzles = [""] * len(solutions_NC)
     seen: set[str] = set()
@@ -252,10 +251,7 @@ def _read_row(row: Mapping[str | None, str | None], *, place: str, number: int) 
 
 
 def read_test_file(path: Path) -> list[Example]:
-    """The rows of d1's file in file order; leading zeros, lost by its writer, are put back.
-
-    Raises UserError with file and line for a row that is not a puzzle with a solution of it.
-    """
+    """The rows of d1's file in order, lost leading zeros put back. Raises UserError naming the line that is none."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -288,27 +284,31 @@ class Sudoku(TextTask):
     name = "sudoku"
     metrics = ("exact_match", "cell_accuracy", "validity", "official_cell_accuracy")
     profiles = ("official", "agrpo", "espo", "correctness")
+    files: ClassVar[Mapping[str, str]] = {"test": TEST_FILE}
+    prompt_fields = ("puzzle",)
 
     def examples(self, split: str, source: DataSource) -> list[Example]:
         """The builtin puzzles, or d1's test file in a folder.
 
         builtin: 4096 / 256 / 512 puzzles with one solution and 6-11 blanks, splits disjoint by solution grid.
-        A folder: 500 puzzles of 8 blanks, 124 of them with several solutions; the first 256 of the list are
-        the items of the published results.
+        A folder: 500 puzzles of 8 blanks, 124 with several solutions; the first 256 are the published items.
         Raises UserError for the hub and for a folder's train or validation split.
         """
         require_split(split)
         if source.kind == "builtin":
             return list(builtin_examples(split))
-        if source.kind == "hub":
-            raise UserError("The hub has no data set with d1's Sudoku file; use --data DIR or --data builtin.")
-        if split != "test":
-            raise UserError(f"'{source.folder}' has no {split} split of sudoku; add --train-data builtin.")
+        if source.kind == "hub" or split not in self.files:
+            raise no_split(self, split, source)
         return in_published_order(read_test_file(source.file(TEST_FILE)))
 
     def prompt(self, example: Example) -> list[Message]:
         """One user message: the rules, the puzzle, and where reasoning and answer go."""
         return [{"role": "user", "content": PROMPT.format(puzzle=example.target["puzzle"])}]
+
+    def worked_answer(self, example: Example) -> str:
+        """The rows of the solution, and the solution."""
+        rows = re.findall("....", example.target["solution"])
+        return worked(f"With every row, column and box complete, the rows are {', '.join(rows)}.", "".join(rows))
 
     def compact_prompt(self, example: Example) -> str:
         """The 16 digits of the puzzle and a newline."""

@@ -1,3 +1,5 @@
+import hashlib
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -128,3 +130,13 @@ def test_recipes_are_found_by_name_or_given_as_a_file(tmp_path):
     own.write_text("a: [")
     with pytest.raises(UserError, match="not YAML"):
         load_recipe(str(own), method="m", task="x", folder=tmp_path)
+
+
+def test_settings_younger_than_the_first_runs_count_in_the_hash_only_where_they_are_used():
+    config = resolved().config
+    tree = config.to_dict()
+    assert tree["data"] == {"test": "", "train": "", "few_shot": 0, "prompts": ""}
+    del tree["seed"], tree["model"]["device"], tree["data"]["few_shot"], tree["data"]["prompts"]
+    assert config.hash == hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:8]
+    used = [resolved(data__few_shot=1), resolved(data__few_shot=2), resolved(data__prompts="ab")]
+    assert len({config.hash, *(other.config.hash for other in used)}) == 4

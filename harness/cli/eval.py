@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,11 +13,12 @@ import typer
 from harness import registry
 from harness.cli.loading import named_model
 from harness.config import EvaluationConfig, ModelConfig, build, parse_settings
-from harness.data import default_source, parse_source
+from harness.data import DataSource, default_source, parse_source
 from harness.decoding import Decoding
 from harness.errors import UserError
+from harness.prompts import COMPACT_ONLY, read_prompts, set_prompts
 from harness.records import EVAL_FILE, write_atomic, write_samples
-from harness.task import TaskOptions
+from harness.task import Example, Task, TaskOptions
 
 if TYPE_CHECKING:
     from harness.evaluation import Evaluation
@@ -30,6 +32,9 @@ def evaluate(
         str, typer.Option(help="tiny, a folder, a hub id, or a run folder: its last checkpoint.")
     ] = "tiny",
     data: Annotated[str, typer.Option(help="builtin, hub, or a folder.")] = "",
+    train_data: Annotated[str, typer.Option(help="Source of the worked examples, where it is another.")] = "",
+    prompts: Annotated[Path | None, typer.Option(help="YAML file with prompts of your own: task to messages.")] = None,
+    few_shot: Annotated[int, typer.Option(min=0, help="Worked training examples before each question.")] = 0,
     items: Annotated[int, typer.Option(min=0, help="First so many items of the split; 0 is all.")] = 0,
     split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
     batch_size: Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")] = 64,
@@ -57,9 +62,15 @@ def evaluate(
     source = parse_source(data or default_source(tiny=is_tiny))
     decoding = build(Decoding, parse_settings(settings or []), "decoding")
     decoding.check("decoding")
+    if is_tiny and (prompts or few_shot):
+        raise UserError(COMPACT_ONLY)
     examples = chosen.examples(split, source)
     if items > len(examples):
         raise UserError(f"--items {items}, but split '{split}' of {task} from '{source.label}' has {len(examples)}.")
+    if few_shot and split == "train":
+        raise UserError("--few-shot takes its examples from the train split; evaluate another --split.")
+    prompting = _set_prompts(chosen, prompts, few_shot, parse_source(train_data) if train_data else source, examples)
+    origin = chosen.origin(split, source)
     examples = examples[: items or None]
     chosen.prepare()
 
@@ -71,16 +82,30 @@ def evaluate(
         result = evaluate_model(
             loaded, chosen, examples, config, on_progress=lambda done, total: bar.update(done - bar.pos)
         )
-    place = _write(out / task / named.label, result, config, source.label, loaded.fingerprint)
+    about = {"data": source.label, "origin": origin, "prompts": prompting, "weights": loaded.fingerprint}
+    place = _write(out / task / named.label, result, config, about)
     _show(result, place)
 
 
-def _write(folder: Path, result: Evaluation, config: EvaluationConfig, data: str, weights: str) -> Path:
+def _set_prompts(
+    task: Task, path: Path | None, few_shot: int, source: DataSource, tested: Sequence[Example]
+) -> dict[str, Any]:
+    """Gives the task its prompts and says what they are, for the record."""
+    file = read_prompts(path, registry.names("task")) if path else None
+    train = task.without_test_items(task.examples("train", source), tested) if few_shot else []
+    set_prompts(task, file, train, few_shot)
+    return {
+        "sha256": file.sha256 if file else None,
+        "few_shot": few_shot,
+        "train_data": source.label if few_shot else None,
+    }
+
+
+def _write(folder: Path, result: Evaluation, config: EvaluationConfig, about: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_samples(folder / "samples.jsonl.gz", result.samples)
     record: dict[str, Any] = {
-        "data": data,
-        "weights": weights,
+        **about,
         "config": asdict(config),
         "items_sha256": result.items_sha256,
         "metrics": {name: asdict(totals) for name, totals in result.metrics.items()},

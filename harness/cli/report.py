@@ -1,4 +1,4 @@
-"""`harness report`: tables and curves from finished runs."""
+"""`harness report`: a page, tables and figures from finished runs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ def report(
         str | None, typer.Option("--metric", help="The metric to plot and to print, where a task has it.")
     ] = None,
 ) -> None:
-    """Write tables, learning curves and summary.csv of finished runs."""
+    """Write a page, tables, figures and summary.csv of finished runs."""
     from harness.report.collect import collect
-    from harness.report.page import REPORT_FILE, write_report
+    from harness.report.page import PAGE_FILE, REPORT_FILE, write_report
+    from harness.report.sections import FIGURE_FOLDER
 
     paths = existing(runs)
     found = collect(paths)
@@ -40,9 +41,9 @@ def report(
     written = write_report(found, out, metric=metric)
     for table in written.headlines:
         _show(table)
-    typer.echo(f"Report:  {out / REPORT_FILE}")
-    for figure in written.figures:
-        typer.echo(f"Figure:  {figure}")
+    typer.echo(f"Page:    {out / PAGE_FILE}")
+    typer.echo(f"Text:    {out / REPORT_FILE}")
+    typer.echo(f"Figures: {len(written.figures)} in {out / FIGURE_FOLDER}")
     if found.skipped:
         typer.echo(f"Left out: {len(found.skipped)}; the reasons stand in the report.")
 
@@ -74,19 +75,15 @@ def _quoted(paths: Sequence[Path]) -> str:
 
 def _show(table: Table) -> None:
     """Columns with the same value in every row move into the title."""
-    columns = list(zip(*table.cells, strict=True))
-    same = [not column.numeric and len(set(values)) == 1 for column, values in zip(table.columns, columns, strict=True)]
-    kept = [index for index, constant in enumerate(same) if not constant or index == 0]
-    shared = [
-        f"{table.columns[index].title.lower()} {columns[index][0]}"
-        for index in range(len(columns))
-        if index not in kept
-    ]
+    from harness.report.condense import condense
+
+    condensed = condense(table, numbers=False)
+    shown = condensed.table
     show_table(
-        ", ".join([table.title, *shared]),
-        [table.columns[index].title for index in kept],
-        [[row[index] for index in kept] for row in table.cells],
-        numeric=[table.columns[index].numeric for index in kept],
+        ", ".join([table.title, *condensed.shared]),
+        [column.title for column in shown.columns],
+        [list(row) for row in shown.cells],
+        numeric=[column.numeric for column in shown.columns],
     )
     for note in table.notes:
         typer.echo(f"  {note}")

@@ -13,6 +13,8 @@ from harness import registry
 from harness.cli.progress import Display
 from harness.config import parse_budget, parse_settings
 from harness.errors import UserError
+from harness.processes import is_main
+from harness.prompts import read_prompts
 from harness.records import DEFAULT_RUNS
 from harness.runner import PlannedRun, RunRequest, execute, plan
 
@@ -34,6 +36,8 @@ def run(
     ] = "",
     data: Annotated[str, typer.Option(help="builtin, hub, or a folder.")] = "",
     train_data: Annotated[str, typer.Option(help="Source of training examples, where it is another.")] = "",
+    prompts: Annotated[Path | None, typer.Option(help="YAML file with prompts of your own: task to messages.")] = None,
+    few_shot: Annotated[int, typer.Option(min=0, help="Worked training examples before each question.")] = 0,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe; repeatable.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder that run folders are made in.")] = DEFAULT_RUNS,
     include_path: Annotated[list[Path] | None, typer.Option(help="Folder with methods or tasks of your own.")] = None,
@@ -51,6 +55,7 @@ def run(
     overrides: dict[str, Any] = parse_settings(settings or [])
     if budget:
         overrides["budget"] = parse_budget(budget)
+    prompts_file = read_prompts(prompts, registry.names("task")) if prompts else None
     requests = [
         RunRequest(
             method=one_method,
@@ -65,6 +70,8 @@ def run(
             runs=runs,
             fresh=fresh,
             unsafe_local_exec=unsafe_local_exec,
+            prompts=prompts_file,
+            few_shot=few_shot,
         )
         for one_task, one_method, one_seed in itertools.product(_list(task), _list(method), _seeds(seed))
     ]
@@ -96,6 +103,9 @@ def run_grid(planned: Sequence[PlannedRun]) -> int:
 
 
 def _one(cell: PlannedRun, label: str) -> None:
+    if not is_main():
+        execute(cell, lambda event: None)
+        return
     with Display(cell, label) as display:
         execute(cell, display.on_event, display.on_warning)
     typer.echo(f"{label}{display.summary()}")

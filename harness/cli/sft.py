@@ -70,8 +70,8 @@ def sft(
 ) -> None:
     """Masked fine-tuning: --task sudoku --out DIR, or --model NAME --data FILE.jsonl --out DIR.
 
-    With --task alone a tiny base model learns the demonstrations of a task, or of several, from nothing. With --data a model learns the
-    answers of a file; adapters are merged at the end, and harness run --model DIR goes on from there.
+    With --task alone a tiny base model learns the demonstrations of a task, or of several, from nothing. With --data a
+    model learns the answers of a file; adapters are merged at the end, and harness run --model DIR goes on from there.
     """
     if data is None:
         if model or settings or not task:

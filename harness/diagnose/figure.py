@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from harness.diagnose.measure import Measurement
+from harness.drawing import SMALL_POINTS, Picture, canvas, heading, picture
 
 INCHES = (7.4, 3.5)
-DOTS_PER_INCH = 200
-INK = "#222222"
-FAINT = "#5F5F5F"
-STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 7.5,
-    "svg.hashsalt": "harness",
-    "svg.fonttype": "path",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.6,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "text.color": INK,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """One figure in both formats."""
-
-    png: bytes
-    svg: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +43,7 @@ SERIES = (
 
 def draw(measured: Sequence[Measurement], *, names: Mapping[str, str], colours: Mapping[str, str]) -> Picture:
     """Left the bias, right the variance, both with the group's mean as baseline. names, colours: per method."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(cast(Any, STYLE))
-        figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH)
-        FigureCanvasAgg(figure)
+    with canvas(*INCHES) as figure:
         bias, variance = figure.subplots(1, 2)
         figure.subplots_adjust(left=0.07, right=0.74, bottom=0.13, top=0.83, wspace=0.3)
         _panel(bias, measured, lambda item: 100 * item.bias, "Bias (% of the gradient's length)", names, colours)
@@ -91,12 +52,12 @@ def draw(measured: Sequence[Measurement], *, names: Mapping[str, str], colours: 
         variance.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         variance.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         variance.yaxis.set_minor_locator(NullLocator())
-        figure.text(0.02, 0.93, "Gradient estimators against the exact gradient", fontsize=10, fontweight="bold")
         note = "three tokens, three positions; estimates from two completions of a prompt, less the mean of the group"
-        figure.text(0.02, 0.88, note, fontsize=6.5, color=FAINT)
-        variance.legend(loc="center left", bbox_to_anchor=(1.04, 0.5), frameon=False, fontsize=6.5, handlelength=2.6)
-        svg = _bytes(figure, "svg", {"Date": None, "Creator": None})
-        return Picture(png=_bytes(figure, "png", {"Software": None}), svg=svg)
+        heading(figure, "Gradient estimators against the exact gradient", note)
+        variance.legend(
+            loc="center left", bbox_to_anchor=(1.04, 0.5), frameon=False, fontsize=SMALL_POINTS, handlelength=2.6
+        )
+        return picture(figure)
 
 
 def points(measured: Sequence[Measurement], series: Series) -> list[Measurement]:
@@ -134,14 +95,8 @@ def _panel(
             clip_on=False,
             label=series.label(names),
         )
+    axes.grid(axis="both")
     axes.set_xlim(left=0)
     axes.set_xlabel("Forward passes per completion")
     axes.set_ylabel(title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.tick_params(length=2.5, width=0.6)
-
-
-def _bytes(figure: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format=kind, metadata=metadata)
-    return stream.getvalue()

@@ -7,6 +7,7 @@ are careless, the others right, so that the base has the skill and reinforcement
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from harness.task import Demonstration
 CARELESS_SHARE = 0.6
 SHARES = 16
 OWNERS = {0: "validation", 1: "test", 2: "test", 3: "test"}
+SIZES = {"train": 4096, "validation": 256, "test": 512}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,3 +68,9 @@ def demonstrate(draw: Draw, count: int, rng: random.Random) -> list[Demonstratio
         )
         for problem in problems
     ]
+
+
+@functools.cache
+def split_problems(draw: Draw, split: str, *, seed: str) -> tuple[Problem, ...]:
+    """The fixed problems of a builtin split, as many as SIZES says."""
+    return distinct_problems(draw, split, SIZES[split], seed=seed)

@@ -21,6 +21,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from harness.config import LoraConfig
 from harness.errors import UserError
 from harness.flops import ModelShape
+from harness.prompts import COMPACT_ONLY, Prompting
 from harness.rollout import Prompts
 from harness.task import Example, Task
 
@@ -191,10 +192,15 @@ class DiffusionLM:
 
     def prompt_text(self, task: Task, example: Example) -> str:
         """The prompt as text: the task's compact prompt for the tiny model, otherwise its chat messages in the
-        template."""
+        template.
+
+        Raises UserError for the user's own prompts or worked examples where the model takes compact prompts.
+        """
         if self.compact_prompts:
+            if task.prompting != Prompting():
+                raise UserError(COMPACT_ONLY)
             return task.compact_prompt(example)
-        return apply_chat_template(self.tokenizer, task.prompt(example), self.name)
+        return apply_chat_template(self.tokenizer, task.messages(example), self.name)
 
     def encode_prompts(self, texts: Sequence[str], *, max_length: int = 0) -> Prompts:
         """Left-padded prompts on the model's device; with max_length above 0 the last max_length tokens of each are

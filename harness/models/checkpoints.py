@@ -26,6 +26,7 @@ from harness.models.hub import model_folder
 from harness.models.layouts import CONFIG_JSON, Fields, Layout, layout_of, read_config, special_tokens
 from harness.models.tiny import CharacterTokenizer, tiny_weights
 from harness.models.tokenizers import CheckpointTokenizer, load_tokenizer
+from harness.processes import local_index
 
 TINY = "tiny"
 BASE_NAME = re.compile(r"(?i)(?:^|[-_.])base(?:$|[-_.])")
@@ -122,9 +123,9 @@ def locate(name: str, task: str) -> Path:
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is the first GPU, or the CPU where there is none. Raises UserError for a device that is not there."""
+    """`auto` is this process's GPU, or the CPU where there is none. Raises UserError for a device that is not there."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", local_index()) if torch.cuda.is_available() else torch.device("cpu")
     kind = name.partition(":")[0]
     if kind not in ("cpu", "cuda"):
         raise unknown_choice("device", name, ["auto", "cpu", "cuda", "cuda:0"])

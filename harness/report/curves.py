@@ -1,4 +1,4 @@
-"""Learning curves as points: the headline metric against FLOPs, samples and updates, averaged over seeds."""
+"""Learning curves as points: the headline metric against FLOPs, samples, updates and seconds, averaged over seeds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from harness.report.labels import exact, headline_metric
 from harness.report.statistics import mean, seed_interval
 from harness.report.summary import csv_text
 
-AXES = ("flops", "samples", "updates")
-AXIS_COLUMNS = {"flops": "flops_total", "samples": "samples", "updates": "update"}
+AXES = ("flops", "samples", "updates", "seconds")
+AXIS_COLUMNS = {"flops": "flops_total", "samples": "samples", "updates": "update", "seconds": "seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ class Point:
     flops: float
     samples: float
     updates: float
+    seconds: float
     value: float
     low: float | None
     high: float | None
@@ -109,6 +110,7 @@ def _point(records: Sequence[EvalRecord], metric: str) -> Point:
         flops=mean([record.flops_total for record in records]),
         samples=mean([record.samples for record in records]),
         updates=mean([record.update for record in records]),
+        seconds=mean([record.seconds for record in records]),
         value=mean(values),
         low=band.low if band else None,
         high=band.high if band else None,
@@ -132,7 +134,7 @@ def _stem(panel: Panel, *, alone: bool) -> str:
 
 
 def points_csv(panel: Panel, axis: str) -> str:
-    """The plotted points: values as fractions of 1, the axis in base units (FLOPs, samples, updates)."""
+    """The plotted points: values as fractions of 1, the axis in base units (FLOPs, samples, updates, seconds)."""
     columns = ("label", "method", "reward", "model", "recipe", "data", "metric", "seeds", "checkpoint")
     return csv_text((*columns, AXIS_COLUMNS[axis], "mean", "low", "high"), _csv_rows(panel, axis))
 

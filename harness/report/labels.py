@@ -7,7 +7,7 @@ Random-reward controls are grey everywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 METHOD_NAMES = {
@@ -97,6 +97,11 @@ def headline_metric(metrics: Iterable[str], wanted: str | None = None) -> str:
     present = sorted(set(metrics))
     preferred = ([wanted] if wanted else []) + list(DEFAULT_METRICS)
     return next((metric for metric in preferred if metric in present), present[0] if present else DASH)
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`. Raises IndexError for no names."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def flop_unit(largest: float) -> Unit:

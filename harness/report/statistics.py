@@ -1,10 +1,11 @@
-"""95 % intervals: over items (Wilson, delta method) and over seeds (Student t, bootstrap).
+"""95 % intervals: over items (Wilson, delta method) and over seeds (Student t, bootstrap); paired tests.
 
 An interval over items is about the value on all items of the kind; one over seeds about the mean over all
 seeds on the same items. Neither contains the other.
 
 Sources: E. B. Wilson, JASA 22 (1927) 209-212; the linearised variance of a ratio of sums,
-W. G. Cochran, Sampling Techniques (1977), section 6.
+W. G. Cochran, Sampling Techniques (1977), section 6; Q. McNemar, Psychometrika 12 (1947) 153-157, in its exact form;
+S. Holm, Scandinavian Journal of Statistics 6 (1979) 65-70.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 from harness.records import MetricTotals
 
@@ -104,6 +105,82 @@ def bootstrap_interval(
     means = np.asarray(values, dtype=float)[drawn].mean(axis=1)
     low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Interval(low=float(low), high=float(high))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedRatio:
+    """Geometric mean of paired ratios; its intervals over the pairs, by bootstrap and Student's t of the logarithms.
+
+    The intervals are None for a single pair.
+    """
+
+    value: float
+    bootstrap: Interval | None
+    student: Interval | None
+
+    @property
+    def is_told_from_1(self) -> bool:
+        """Whether both intervals leave out 1: the bootstrap alone is too narrow for few pairs."""
+        both = [interval for interval in (self.bootstrap, self.student) if interval is not None]
+        return len(both) == 2 and (all(one.low > 1 for one in both) or all(one.high < 1 for one in both))
+
+
+def ratio_of_pairs(numerators: Sequence[float], denominators: Sequence[float], rng: np.random.Generator) -> PairedRatio:
+    """The ratio of two costs paired by seed. Raises ValueError for a value that is not above 0, and for none."""
+    if min((*numerators, *denominators), default=0.0) <= 0:
+        raise ValueError("ratios need values above 0")
+    logs = [math.log(first / second) for first, second in zip(numerators, denominators, strict=True)]
+    return PairedRatio(
+        value=math.exp(mean(logs)),
+        bootstrap=_exponential(bootstrap_interval(logs, rng)),
+        student=_exponential(seed_interval(logs)),
+    )
+
+
+def _exponential(interval: Interval | None) -> Interval | None:
+    # A wide interval of few logarithms must not overflow.
+    top = math.log(1e300)
+    return Interval(low=math.exp(max(interval.low, -top)), high=math.exp(min(interval.high, top))) if interval else None
+
+
+def paired_t_test(differences: Sequence[float]) -> float | None:
+    """Two-sided p-value of Student's t that the mean of paired differences is 0; None below two."""
+    interval = seed_interval(differences)
+    if interval is None:
+        return None
+    centre = mean(differences)
+    error = (interval.high - centre) / _student(len(differences) - 1, CONFIDENCE)
+    if error == 0:
+        return 1.0 if centre == 0 else 0.0
+    return 2 * float(stdtr(len(differences) - 1, -abs(centre) / error))
+
+
+def sign_flip_test(differences: Sequence[int]) -> float:
+    """Two-sided exact p-value that paired whole-number differences are symmetric about 0.
+
+    Under the hypothesis every difference has either sign with probability 1/2; p is the probability of a sum at
+    least as far from 0. With differences of -1, 0 and 1 this is McNemar's exact test; with one difference per item
+    summed over seeds the item is the unit, so that the verdicts of several seeds on one item count as dependent.
+    """
+    steps = [abs(difference) for difference in differences if difference]
+    observed, reach = abs(sum(differences)), sum(steps)
+    chances = np.zeros(2 * reach + 1)
+    chances[reach] = 1.0
+    for step in steps:
+        chances = 0.5 * (np.roll(chances, step) + np.roll(chances, -step))
+    sums = np.abs(np.arange(-reach, reach + 1))
+    return min(1.0, float(chances[sums >= observed].sum()))
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values of a family of tests, in the order given."""
+    order = sorted(range(len(chances)), key=lambda index: chances[index])
+    adjusted = [0.0] * len(chances)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(chances) - rank) * chances[index]))
+        adjusted[index] = highest
+    return adjusted
 
 
 def mean(values: Sequence[float]) -> float:

@@ -27,6 +27,7 @@ from harness.report.labels import (
 )
 from harness.report.statistics import Interval, bootstrap_interval, items_interval, mean, seed_interval
 from harness.report.summary import csv_text
+from harness.report.support import interval_supports
 
 BOOTSTRAP_SEED = 0
 TOY_MARK = "†"
@@ -81,20 +82,28 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of a table; numbers stand right."""
+    """A column of a table; numbers stand right. group: the heading above several columns, which starts their titles."""
 
     title: str
     numeric: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table ready to be written in any format: plain-text cells, no markup, and notes below."""
+    """A table ready to be written in any format: plain-text cells, no markup, and notes below.
+
+    supports: sentences about what the numbers support and what not. bold: (row, column) of the cells that stand
+    out. raw: the cells of the CSV file, without marks, where they differ from `cells`.
+    """
 
     title: str
     columns: tuple[Column, ...]
     cells: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
+    supports: tuple[str, ...] = ()
+    bold: frozenset[tuple[int, int]] = frozenset()
+    raw: tuple[tuple[str, ...], ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +191,7 @@ def make_table(found: MetricRows) -> Table:
         columns=(*TABLE_COLUMNS, *costs),
         cells=tuple(_cells(row, unit, protocols) for row in found.rows),
         notes=tuple(_notes(found.rows, protocols)),
+        supports=tuple(interval_supports(found.rows)),
     )
 
 
@@ -219,7 +229,7 @@ def _notes(rows: Sequence[Row], protocols: Sequence[Protocol]) -> list[str]:
     if several:
         notes.append("Rows with different numbers were evaluated differently: do not rank them against each other.")
     notes += [
-        f"A perfect solver is expected to reach {percent(ceiling)} %: some items have several answers."
+        f"A perfect solver is expected to reach {100 * ceiling:.2f} %: some items have several answers."
         for ceiling in ceilings
     ]
     explained = {
@@ -232,14 +242,26 @@ def _notes(rows: Sequence[Row], protocols: Sequence[Protocol]) -> list[str]:
 
 
 def markdown(table: Table) -> str:
-    """The table and its notes in GitHub's Markdown."""
+    """The table in GitHub's Markdown, and below it what it supports and its notes."""
     lines = [
         _markdown_line([escape_markdown(column.title) for column in table.columns]),
         _markdown_line(["---:" if column.numeric else "---" for column in table.columns]),
-        *(_markdown_line([escape_markdown(cell) for cell in cells]) for cells in table.cells),
+        *(
+            _markdown_line([_markdown_cell(cell, bold=(row, place) in table.bold) for place, cell in enumerate(cells)])
+            for row, cells in enumerate(table.cells)
+        ),
     ]
-    notes = [f"- {escape_markdown(note)}" for note in table.notes]
-    return "\n".join([*lines, "", *notes]) + "\n"
+    supports = ["What the numbers support:", "", *_bullets(table.supports), "", "Notes:", ""] if table.supports else []
+    return "\n".join([*lines, "", *supports, *_bullets(table.notes)]) + "\n"
+
+
+def _bullets(texts: Sequence[str]) -> list[str]:
+    return [f"- {escape_markdown(text)}" for text in texts]
+
+
+def _markdown_cell(text: str, *, bold: bool) -> str:
+    escaped = escape_markdown(text)
+    return f"**{escaped}**" if bold and escaped else escaped
 
 
 def _markdown_line(cells: Sequence[str]) -> str:
@@ -250,6 +272,11 @@ def escape_markdown(text: str) -> str:
     """Text that Markdown shows as it stands, on one line."""
     escaped = "".join(f"\\{letter}" if letter in "\\`*<|" else letter for letter in " ".join(text.split()))
     return escaped.replace("](", "]\\(")
+
+
+def cells_csv(table: Table) -> str:
+    """The table as CSV: the titles, then the cells without marks."""
+    return csv_text([column.title for column in table.columns], table.raw if table.raw is not None else table.cells)
 
 
 CSV_COLUMNS = (

@@ -38,6 +38,7 @@ class Progress:
     flops_rollout: float = 0.0
     flops_update: float = 0.0
     evaluations: int = 0
+    traces: int = 0
     skipped_updates: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 

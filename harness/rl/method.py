@@ -53,11 +53,24 @@ class UpdateBatch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GreedyScores:
+    """Greedy completions that were scored, at M states per row. step_BM: int64, -1 where a row has fewer; ids_BMC:
+    int64; reward_BM: float64. forwards (rows times passes), flops: spent on generating them."""
+
+    step_BM: Tensor
+    ids_BMC: Tensor
+    reward_BM: Tensor
+    forwards: int
+    flops: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A rollout made ready for training.
 
     updates: in order. forwards (rows times passes) and flops: spent on preparing. advantages: all of them, for the log.
-    chosen_steps_BK: int64 or None, -1 where a row has fewer. reward_calls: completions scored beyond the rollout's own.
+    chosen_steps_BK: int64 or None, -1 where a row has fewer. greedy: what was scored at them, for the record.
+    reward_calls: completions scored beyond the rollout's own.
     """
 
     updates: Sequence[UpdateBatch]
@@ -66,6 +79,7 @@ class Prepared:
     flops: float = 0.0
     reward_calls: int = 0
     chosen_steps_BK: Tensor | None = None
+    greedy: GreedyScores | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

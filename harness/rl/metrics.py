@@ -13,7 +13,9 @@ from harness.rl.advantages import zero_variance_groups
 from harness.rl.checkpoint import Progress
 from harness.rl.method import LossOutput, Prepared
 from harness.rl.step_selection import step_entropy
-from harness.rollout import ScoredRollouts
+from harness.rollout import ScoredRollouts, Shard
+
+LOGGED = ("ratio", "kl", "clipped_low", "clipped_high")
 
 
 @dataclass(kw_only=True)
@@ -30,7 +32,7 @@ class UpdateLog:
         self.loss += output.loss.item()
         self.forwards += output.forwards
         self.flops += output.flops
-        for name in ("ratio", "kl", "clipped_low", "clipped_high"):
+        for name in LOGGED:
             self.values.setdefault(name, []).append(getattr(output, f"{name}_N"))
 
     def all(self, name: str) -> Tensor:
@@ -50,10 +52,11 @@ def update_metrics(
     first: bool,
 ) -> dict[str, Any]:
     """Counters are cumulative; rewards, advantages and steps are those of the rollout that the update was made from."""
-    rollout, rewards = scored.rollout, scored.rewards
-    gather = scored.shard.gather
-    reward_B, advantage = gather(rewards.total_B).double(), prepared.advantages.double()
-    ratio = log.all("ratio")
+    rollout, rewards, shard = scored.rollout, scored.rewards, scored.shard
+    reward_B = shard.gather(rewards.total_B).double()
+    advantage = shard.gather_values(prepared.advantages.double())
+    ratio, kl, low, high = (shard.gather_values(log.all(name)) for name in LOGGED)
+    length_B = shard.gather(model.completion_lengths(rollout.completion_ids_BC))
     return {
         "update": progress.update,
         "iteration": progress.iteration,
@@ -67,25 +70,25 @@ def update_metrics(
         "seconds": {**progress.seconds, "total": progress.training_seconds},
         "reward_mean": reward_B.mean().item(),
         "reward_std": reward_B.std().item(),
-        "reward_parts": {name: gather(part).double().mean().item() for name, part in rewards.parts.items()},
+        "reward_parts": {name: shard.gather(part).double().mean().item() for name, part in rewards.parts.items()},
         "zero_variance_groups": zero_variance_groups(reward_B, scored.group_size).item(),
         "advantage_mean": advantage.mean().item(),
         "advantage_std": advantage.std().item(),
         "advantage_abs_max": advantage.abs().max().item(),
-        "loss": log.loss,
-        "kl": log.all("kl").mean().item(),
+        "loss": shard.total(log.loss),
+        "kl": kl.mean().item(),
         "ratio_min": ratio.min().item(),
         "ratio_mean": ratio.mean().item(),
         "ratio_max": ratio.max().item(),
-        "clip_low": log.all("clipped_low").mean().item(),
-        "clip_high": log.all("clipped_high").mean().item(),
+        "clip_low": low.mean().item(),
+        "clip_high": high.mean().item(),
         "gradient_norm": gradient_norm,
         "learning_rate": learning_rate,
-        "step_entropy": _mean_step_entropy(step_entropy(rollout)),
-        "chosen_steps": _histogram(prepared.chosen_steps_BK, rollout.num_steps),
-        "completion_length": model.completion_lengths(rollout.completion_ids_BC).double().mean().item(),
-        "tokens_generated": int(model.completion_lengths(rollout.completion_ids_BC).sum()),
-        "reward_calls": prepared.reward_calls,
+        "step_entropy": _mean_step_entropy(shard.gather(step_entropy(rollout))),
+        "chosen_steps": _histogram(prepared.chosen_steps_BK, rollout.num_steps, shard),
+        "completion_length": length_B.double().mean().item(),
+        "tokens_generated": int(length_B.sum()),
+        "reward_calls": int(shard.total(prepared.reward_calls)),
     }
 
 
@@ -96,8 +99,9 @@ def _mean_step_entropy(entropy_BT: Tensor) -> list[float]:
     return (total_T / reached_BT.sum(0).clamp_min(1)).tolist()
 
 
-def _histogram(step_BK: Tensor | None, num_steps: int) -> list[int]:
+def _histogram(chosen_BK: Tensor | None, num_steps: int, shard: Shard) -> list[int]:
     """How often each step was chosen; empty for methods that choose none."""
-    if step_BK is None:
+    if chosen_BK is None:
         return []
+    step_BK = shard.gather(chosen_BK)
     return torch.bincount(step_BK[step_BK >= 0], minlength=num_steps).tolist()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.models.adapter import DiffusionLM
 from harness.randomness import stream
-from harness.rollout import Rewards
+from harness.rollout import Rewards, Shard
 from harness.task import Example, Reward, Task
 
 
@@ -36,13 +36,15 @@ class RandomRewards:
     """The control: uniform rewards in [0, 1) that know nothing of the completion. What still improves is not
     learning."""
 
-    def __init__(self, seed: int, iteration: int, device: torch.device) -> None:
+    def __init__(self, seed: int, iteration: int, device: torch.device, shard: Shard) -> None:
         self.generator = stream(seed, "random reward", iteration)
         self.device = device
+        self.shard = shard
 
     def __call__(self, row_N: Tensor, completion_ids_NC: Tensor) -> Rewards:
         """Random rewards (N,)."""
-        reward_N = torch.rand(len(row_N), generator=self.generator, dtype=torch.float64).to(self.device)
+        drawn = torch.rand(len(row_N) * self.shard.count, generator=self.generator, dtype=torch.float64)
+        reward_N = self.shard.mine(drawn).to(self.device)
         return Rewards(total_B=reward_N, parts={"correctness": reward_N})
 
 

@@ -16,17 +16,19 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from harness.config import RunConfig
 from harness.diffusion.sampler import generate
 from harness.errors import UserError
-from harness.evaluation import Evaluation, evaluate
+from harness.evaluation import Evaluation, complete, judge
 from harness.models.adapter import DiffusionLM
 from harness.randomness import row_seeds, stream, stream_seed
 from harness.records import (
     CHECKPOINT_FOLDER,
     EVAL_FILE,
     METRICS_FILE,
+    TRACE_FILE,
     EvalRecord,
     append_line,
     keep_lines,
@@ -38,6 +40,7 @@ from harness.rl.method import Method, Prepared, UpdateBatch
 from harness.rl.metrics import UpdateLog, update_metrics
 from harness.rl.optimizer import adamw, learning_rate
 from harness.rl.rewards import RandomRewards, TaskRewards
+from harness.rl.traces import completion_trace
 from harness.rollout import Rollout, ScoredRollouts, Shard
 from harness.task import Example, Task
 
@@ -105,8 +108,10 @@ class Trainer:
         model.network, self.optimizer = self.accelerator.prepare(model.network, optimizer)
         self.shard = Shard(
             all_gather=self.accelerator.gather,
+            all_gather_items=gather_object,
             index=self.accelerator.process_index,
             count=self.accelerator.num_processes,
+            device=model.device,
         )
         if config.train.batch_size % self.shard.count:
             raise UserError(
@@ -115,6 +120,7 @@ class Trainer:
 
     def run(self) -> Progress:
         """Trains until the budget is spent, from the last checkpoint if there is one; returns the counters."""
+        self.accelerator.wait_for_everyone()
         self._resume()
         if self.progress.evaluations == 0:
             self._evaluate("base")
@@ -139,6 +145,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             keep_lines(self.folder / METRICS_FILE, self.progress.update)
             keep_lines(self.folder / EVAL_FILE, self.progress.evaluations)
+            keep_lines(self.folder / TRACE_FILE, self.progress.traces)
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
@@ -153,13 +160,13 @@ class Trainer:
             "updates": progress.update,
             "samples": progress.samples,
             "flops": progress.flops_total,
-            "minutes": progress.training_seconds / 60,
+            "minutes": self.shard.total(progress.training_seconds) / self.shard.count / 60 if budget.minutes else 0.0,
         }
         return max(used[name] / limit for name, limit in asdict(budget).items() if limit)
 
     def _iterate(self) -> None:
-        """One rollout and the updates made from it."""
-        examples = self._examples()
+        """One rollout and the updates made from it; the first and the last leave a trace."""
+        examples, before = self._examples(), self.progress.update
         with self._phase("rollout"):
             rollout = self._rollout(examples)
         with self._phase("score"):
@@ -173,12 +180,14 @@ class Trainer:
             prepared = self.method.prepare(scored, self.model, score, generator)
         self.progress.iteration += 1
         self.progress.samples += rollout.num_rows * self.shard.count
-        self.progress.forwards += (rollout.forwards + prepared.forwards) * self.shard.count
-        self.progress.flops_rollout += (rollout.flops + prepared.flops) * self.shard.count
+        self.progress.forwards += int(self.shard.total(rollout.forwards + prepared.forwards))
+        self.progress.flops_rollout += self.shard.total(rollout.flops + prepared.flops)
         for index, batch in enumerate(prepared.updates):
             self._update(batch, scored, prepared, index)
             if self._spent() >= 1 and self.config.budget.updates:
                 break
+        if self.progress.iteration == 1 or self._spent() >= 1:
+            self._trace(examples[0], scored, prepared, before)
 
     def _examples(self) -> list[Example]:
         """The example of each of this process's rows; epochs are shuffled, one after another."""
@@ -203,7 +212,7 @@ class Trainer:
 
     def _score_function(self, examples: Sequence[Example]) -> TaskRewards | RandomRewards:
         if self.config.reward == "random":
-            return RandomRewards(self.config.seed, self.progress.iteration, self.model.device)
+            return RandomRewards(self.config.seed, self.progress.iteration, self.model.device, self.shard)
         return TaskRewards(self.task, self.model, examples)
 
     def _update(self, batch: UpdateBatch, scored: ScoredRollouts, prepared: Prepared, index: int) -> None:
@@ -220,14 +229,24 @@ class Trainer:
             norm = self._step()
             self.model.network.eval()
         self.progress.update += 1
-        self.progress.forwards += log.forwards * self.shard.count
-        self.progress.flops_update += log.flops * self.shard.count
+        self.progress.forwards += int(self.shard.total(log.forwards))
+        self.progress.flops_update += self.shard.total(log.flops)
         line = update_metrics(
             self.progress, scored, prepared, log, self.model, gradient_norm=norm, learning_rate=rate, first=index == 0
         )
         if self.accelerator.is_main_process:
             append_line(self.folder / METRICS_FILE, line)
         self.on_event(Updated(metrics=line, spent=self._spent()))
+
+    def _trace(self, example: Example, scored: ScoredRollouts, prepared: Prepared, update: int) -> None:
+        """Records how the first completion of the rollout came about, for pictures of it."""
+        if self.accelerator.is_main_process:
+            prompt = self.model.prompt_text(self.task, example)
+            trace = completion_trace(
+                example, prompt, scored, prepared, self.model, progress=self.progress, update=update
+            )
+            append_line(self.folder / TRACE_FILE, trace.to_json())
+        self.progress.traces += 1
 
     def _accumulate(self, batch: UpdateBatch, log: UpdateLog) -> None:
         micro_batches = [part for whole in batch.parts for part in whole.split(self.config.train.micro_batch_size)]
@@ -274,16 +293,17 @@ class Trainer:
 
     def _evaluate(self, name: str) -> None:
         """Evaluates the present weights and records the result as checkpoint `name`."""
-        if self.accelerator.is_main_process:
-            with self._phase("eval"):
-                result = evaluate(
-                    self.model,
-                    self.task,
-                    self.data.evaluation,
-                    self.config.evaluation,
-                    on_progress=lambda done, total: self.on_event(Evaluating(checkpoint=name, done=done, total=total)),
-                )
-            self._record(name, result)
+        with self._phase("eval"):
+            completions = complete(
+                self.model,
+                self.task,
+                self.data.evaluation,
+                self.config.evaluation,
+                shard=self.shard,
+                on_progress=lambda done, total: self.on_event(Evaluating(checkpoint=name, done=done, total=total)),
+            )
+            if self.accelerator.is_main_process:
+                self._record(name, judge(self.task, self.data.evaluation, completions))
         self.progress.evaluations += 1
         self.accelerator.wait_for_everyone()
 

@@ -24,11 +24,13 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 
+from harness.errors import UserError
+from harness.scoring import kodcode
 from harness.scoring.answers import last_answer, official_first_answer, until_end
 from harness.scoring.official_format import tag_counts
 from harness.scoring.sandbox.client import Sandbox, open_sandbox
 from harness.scoring.sandbox.job import Program, ProgramVerdict
-from harness.task import GRADERS, OFFICIAL, ROBUST, Example, Reward, Score, Task, Verdict, outcome
+from harness.task import GRADERS, OFFICIAL, ROBUST, Example, Reward, Score, Task, Verdict, outcome, worked
 
 FENCE = "```"
 PYTHON_FENCE = "```python\n"
@@ -158,6 +160,13 @@ class CodeTask(Task):
     def program(self, example: Example, code: str, grader: str) -> Program | None:
         """The program that evaluates a piece of code from a completion; None where it cannot come to run."""
 
+    def worked_answer(self, example: Example) -> str:
+        """The reference program as a block. Raises UserError for an item without one."""
+        code = example.target.get("code", "").strip()
+        if not code:
+            raise UserError(f"{example.id} has no reference program for --few-shot.")
+        return worked("The program follows the description and passes the tests.", f"{PYTHON_FENCE}{code}\n{FENCE}")
+
     def sandbox(self) -> Sandbox:
         """Raises UserError where the machine has none and the options insist on one."""
         return open_sandbox(unsafe_local_exec=self.options.unsafe_local_exec)
@@ -197,7 +206,7 @@ class CodeTask(Task):
     def _verdicts(self, examples: Sequence[Example], completions: Sequence[str], grader: str) -> list[Verdict]:
         codes = [self._code(text, grader) for text in completions]
         programs = [
-            None if code is None else self.program(example, code, grader)
+            None if code is None else self._program(example, code, grader)
             for example, code in zip(examples, codes, strict=True)
         ]
         ran = run_each(self.sandbox(), programs)
@@ -205,6 +214,9 @@ class CodeTask(Task):
             outcome(done is not None and done.passed, code, "no program" if done is None else done.reason)
             for code, done in zip(codes, ran, strict=True)
         ]
+
+    def _program(self, example: Example, code: str, grader: str) -> Program | None:
+        return kodcode.program(example, code) if kodcode.is_kodcode(example) else self.program(example, code, grader)
 
     def _code(self, text: str, grader: str) -> str | None:
         return first_block(text) if grader == OFFICIAL else robust_code(text, bare=self.options.bare_answers)

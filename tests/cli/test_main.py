@@ -90,12 +90,36 @@ def test_a_message_of_several_lines_is_shown_as_one(outcome: SetOutcome, capsys:
     assert one_line(capsys) == "harness: first second"
 
 
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize(
+    "code",
+    [
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+    ],
+)
 def test_a_place_that_cannot_be_written_to_is_one_sentence(outcome: SetOutcome, capsys: Capture, code: int) -> None:
     outcome(raises(OSError(code, os.strerror(code), "/somewhere/config.yaml")))
     assert command_line.main(["act"]) == 2
     said = one_line(capsys)
     assert said.startswith(f"harness: Cannot read or write '/somewhere/config.yaml': {os.strerror(code)}.")
+
+
+@pytest.mark.parametrize("command", [("sft", "--task", "sudoku", "--steps", "1"), ("export", "tiny")])
+@pytest.mark.parametrize("below", ["model", "."])
+def test_a_folder_in_the_place_of_a_file_or_below_one_is_one_sentence(
+    tmp_path: Path, capsys: Capture, command: tuple[str, ...], below: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("kept")
+    assert command_line.main([*command, "--out", str(file / below)]) == 2
+    assert one_line(capsys).startswith("harness: ")
+    assert file.read_text() == "kept"
 
 
 def test_a_full_disk_without_a_file_name_is_one_sentence_too(outcome: SetOutcome, capsys: Capture) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,14 +15,19 @@ from harness.records import (
     CONFIG_FILE,
     EVAL_FILE,
     METRICS_FILE,
+    TRACE_FILE,
     EvalRecord,
+    GreedyTrace,
     MetricTotals,
     RunIdentity,
     RunStatus,
+    TraceRecord,
     append_line,
     write_atomic,
     write_status,
 )
+from harness.report.collect import collect
+from harness.report.page import write_report
 
 SETTINGS: dict[str, Any] = {
     "method": {"name": "egspo-sa", "num_selected": 2, "stepwise_weight": 0.5},
@@ -79,15 +84,42 @@ def learning(start: int, end: int, *, updates: int = 24, every: int = 4) -> list
     return records
 
 
-def metrics_line(update: int) -> dict[str, Any]:
+def metrics_line(update: int, **changes: Any) -> dict[str, Any]:
     """One line of metrics.jsonl."""
-    return {
+    values = {
         "update": update,
         "samples": 64 * update,
         "flops_total": 1e10 * update,
+        "first_of_rollout": True,
         "reward_mean": 0.5,
+        "kl": 0.0,
+        "clip_low": 0.02,
+        "clip_high": 0.01,
+        "step_entropy": [0.1, 0.3],
+        "completion_length": 16.0,
+        "gradient_norm": 0.25,
         "chosen_steps": [1, 2],
     }
+    return {**values, **changes}
+
+
+def trace(**changes: Any) -> TraceRecord:
+    """Four tokens in two steps; step 1 was chosen, its greedy completion ends in another token."""
+    values: dict[str, Any] = {
+        "iteration": 1,
+        "update": 0,
+        "example": "builtin-7",
+        "prompt": "12..",
+        "text": "1234",
+        "reward": 0.75,
+        "num_steps": 2,
+        "tokens": ("1", "2", "3", "4"),
+        "unmask_step": (0, 0, 1, 1),
+        "entropy": (0.0, 0.2, 0.3, 0.5),
+        "chosen_steps": (1,),
+        "greedy": (GreedyTrace(step=1, tokens=("1", "2", "3", "3"), text="1233", reward=0.5),),
+    }
+    return TraceRecord(**{**values, **changes})
 
 
 def write_run(
@@ -97,6 +129,8 @@ def write_run(
     state: str = "finished",
     reason: str = "",
     updates: int = 24,
+    lines: Sequence[Mapping[str, Any]] | None = None,
+    traces: Sequence[TraceRecord] = (),
     settings: Mapping[str, Any] | None = None,
     provenance: Mapping[str, str] | None = None,
     **identity: Any,
@@ -123,8 +157,10 @@ def write_run(
         "provenance": dict(provenance or {"optimizer.learning_rate": "recipe", "budget.updates": "recipe"}),
     }
     write_atomic(folder / CONFIG_FILE, yaml.safe_dump(tree))
-    for update in range(1, updates + 1):
-        append_line(folder / METRICS_FILE, metrics_line(update))
+    for line in [metrics_line(update) for update in range(1, updates + 1)] if lines is None else lines:
+        append_line(folder / METRICS_FILE, line)
+    for item in traces:
+        append_line(folder / TRACE_FILE, item.to_json())
     for record in learning(40, 160) if records is None else records:
         append_line(folder / EVAL_FILE, record.to_json())
     write_status(folder, RunStatus(state=state, updates=updates, samples=64 * updates, reason=reason))
@@ -140,6 +176,8 @@ class Synthetic:
     evaluation = staticmethod(evaluation)
     learning = staticmethod(learning)
     metrics = staticmethod(sudoku_metrics)
+    line = staticmethod(metrics_line)
+    trace = staticmethod(trace)
     settings: ClassVar[Mapping[str, Any]] = SETTINGS
 
     def run(self, **arguments: Any) -> Path:
@@ -149,7 +187,7 @@ class Synthetic:
     def demo(self) -> Path:
         """The demo's runs: two methods and a random-reward control, three seeds each. Returns the root."""
         for seed in range(3):
-            self.run(seed=seed, records=learning(38, 158 + 4 * seed))
+            self.run(seed=seed, records=learning(38, 158 + 4 * seed), traces=[trace(), trace(iteration=24, update=46)])
             self.run(seed=seed, method="egspo", config_hash="1b2c3d4e", records=learning(38, 140 + 9 * seed))
             self.run(seed=seed, reward="random", config_hash="2c3d4e5f", records=learning(38, 36 + 5 * seed))
         return self.root
@@ -159,3 +197,15 @@ class Synthetic:
 def synthetic(tmp_path: Path) -> Synthetic:
     """Run folders below `tmp_path / "runs"`."""
     return Synthetic(root=tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def demo_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """report.html of the demo's runs, one more method and a failed run, beside everything else of its report."""
+    place = tmp_path_factory.mktemp("demo")
+    made = Synthetic(root=place / "runs")
+    made.demo()
+    made.run(method="espo", records=learning(38, 90), traces=[trace(greedy=())])
+    made.run(method="agrpo", state="failed", reason="loss became NaN")
+    write_report(collect([made.root]), place / "out")
+    return place / "out" / "report.html"

@@ -80,3 +80,12 @@ def test_the_text_is_one_line(synthetic: Any) -> None:
     text = command(make_groups(collect([synthetic.root]).runs)[0])
     assert "\n" not in text
     assert yaml.safe_load(shlex.split(text)[-1].partition("=")[2]) == "word " * 60
+
+
+def test_prompts_and_worked_examples_are_asked_for_again(synthetic: Any) -> None:
+    data = {"test": "builtin", "train": "builtin", "few_shot": 3, "prompts": "ab" * 32}
+    sources = {"data.few_shot": "command line", "data.prompts": "command line"}
+    synthetic.run(settings=settings_with(synthetic, data=data), provenance=sources)
+    said = " ".join(words(synthetic))
+    assert said.endswith("--few-shot 3 --prompts FILE-WITH-SHA256-abababababab")
+    assert "--set" not in said

@@ -17,17 +17,21 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_folder_holds_the_page_the_tables_and_three_figures_in_three_formats(
-    synthetic: Any, tmp_path: Path
-) -> None:
+FIGURES = {
+    "bars-tiny",
+    *(f"sudoku-exact_match-{axis}" for axis in ("flops", "samples", "updates", "seconds")),
+    "sudoku-tiny-training",
+    "sudoku-tiny-steps",
+    "sudoku-tiny-egspo-sa-completion",
+}
+
+
+def test_the_folder_holds_the_pages_the_tables_and_the_figures_in_three_formats(synthetic: Any, tmp_path: Path) -> None:
     synthetic.demo()
     report = write_report(collect([synthetic.root]), tmp_path / "out" / "deep")
-    figures = {
-        f"figures/sudoku-exact_match-{axis}.{kind}"
-        for axis in ("flops", "samples", "updates")
-        for kind in ("png", "svg", "csv")
-    }
-    assert set(files(report.folder)) == {"report.md", "summary.csv", "table.csv", *figures}
+    figures = {f"figures/{stem}.{kind}" for stem in FIGURES for kind in ("png", "svg", "csv")}
+    written = {name for name in files(report.folder) if not name.startswith("tables/")}
+    assert written == {"report.html", "report.md", "summary.csv", "table.csv", *figures}
     assert {path.relative_to(report.folder).as_posix() for path in report.figures} == {
         name for name in figures if name.endswith(".png")
     }
@@ -50,7 +54,7 @@ def test_every_link_of_the_page_leads_to_a_file(synthetic: Any, tmp_path: Path) 
     synthetic.demo()
     write_report(collect([synthetic.root]), tmp_path / "out")
     links = re.findall(r"\]\(([^)]+)\)", (tmp_path / "out" / "report.md").read_text())
-    assert len(links) == 2 + 3 * 3
+    assert len(links) == 2 + 3 * len(FIGURES)
     assert all((tmp_path / "out" / link).is_file() for link in links)
 
 
@@ -103,7 +107,11 @@ def test_a_read_only_place_is_one_sentence(synthetic: Any, tmp_path: Path, monke
 def test_a_run_without_curves_still_makes_a_report(synthetic: Any, tmp_path: Path) -> None:
     synthetic.run(records=[synthetic.evaluation("last", 24, synthetic.metrics(128))])
     report = write_report(collect([synthetic.root]), tmp_path / "out")
-    assert report.figures == ()
+    assert [path.name for path in report.figures] == [
+        "bars-tiny.png",
+        "sudoku-tiny-training.png",
+        "sudoku-tiny-steps.png",
+    ]
     assert "50.0 [43.9, 56.1]‡" in (tmp_path / "out" / "report.md").read_text()
 
 
@@ -124,4 +132,4 @@ def test_the_report_never_imports_torch_and_only_leaf_modules_of_the_harness(syn
     modules = set(done.stdout.rpartition("MODULES ")[2].split())
     assert modules.isdisjoint({"torch", "transformers", "accelerate", "peft", "pandas", "statsmodels"})
     ours = {name.split(".")[1] for name in modules if name.startswith("harness.")}
-    assert ours <= {"cli", "config", "decoding", "errors", "flops", "records", "report"}
+    assert ours <= {"cli", "config", "decoding", "drawing", "errors", "flops", "records", "report"}

@@ -1,22 +1,29 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from harness.records import MetricTotals
 from harness.report.statistics import (
     Interval,
     bootstrap_interval,
+    holm,
     items_interval,
     mean,
+    paired_t_test,
     ratio_interval,
+    ratio_of_pairs,
     seed_interval,
+    sign_flip_test,
     wilson_interval,
 )
 
@@ -150,3 +157,91 @@ def test_the_mean_does_not_depend_on_the_order() -> None:
     assert mean([0.1, 0.2, 0.3]) == mean([0.3, 0.1, 0.2]) == pytest.approx(0.2)
     with pytest.raises(ValueError, match="average"):
         mean([])
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (1, 0), (5, 1), (10, 10), (3, 12), (40, 11)])
+def test_the_sign_flip_test_of_single_verdicts_is_mcnemars_exact_test(only_first: int, only_second: int) -> None:
+    ours = sign_flip_test([1] * only_first + [-1] * only_second + [0] * 30)
+    table = [[100, only_first], [only_second, 56]]
+    assert ours == pytest.approx(mcnemar(table, exact=True).pvalue, abs=1e-12)
+
+
+def test_five_against_one_by_hand() -> None:
+    # 2 (1 + 6) / 64.
+    assert sign_flip_test([1, 1, 1, 1, 1, -1]) == 0.21875
+
+
+def test_items_and_not_verdicts_are_the_unit_with_several_seeds() -> None:
+    # Three items with two seeds each: of the 8 sums of +-2 two are 6 or more from 0; six free verdicts would give 2/64.
+    assert sign_flip_test([2, 2, 2]) == 0.25
+    # +-2 +-1: 3 and -3 of four.
+    assert sign_flip_test([2, 1]) == 0.5
+    assert sign_flip_test([2, -1]) == 1.0
+
+
+@given(st.lists(st.integers(-3, 3), max_size=9))
+def test_the_sign_flip_test_agrees_with_all_flips_counted(differences: list[int]) -> None:
+    flips = list(product((-1, 1), repeat=len(differences)))
+    sums = [sum(sign * one for sign, one in zip(signs, differences, strict=True)) for signs in flips]
+    far = sum(abs(total) >= abs(sum(differences)) for total in sums)
+    assert sign_flip_test(differences) == pytest.approx(far / len(flips))
+
+
+def test_holm_by_hand() -> None:
+    # 3 x 0.01, 2 x 0.02, then 0.03 but no less than the one before.
+    assert holm([0.03, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 28])
+def test_holm_agrees_with_statsmodels(size: int) -> None:
+    chances = list(np.random.default_rng(size).random(size) ** 4)
+    assert holm(chances) == pytest.approx(list(multipletests(chances, method="holm")[1]))
+
+
+def test_the_ratio_of_pairs_is_the_geometric_mean() -> None:
+    found = ratio_of_pairs([1.0, 8.0], [2.0, 4.0], np.random.default_rng(0))
+    assert found.value == pytest.approx(1.0)
+    assert bounds(found.bootstrap) == pytest.approx((0.5, 2.0))
+    # Logarithms -0.6931 and 0.6931: s / sqrt(2) = 0.6931, t(1) = 12.7062.
+    assert bounds(found.student) == pytest.approx(
+        (math.exp(-12.7062 * 0.693147), math.exp(12.7062 * 0.693147)), rel=1e-4
+    )
+    assert not found.is_told_from_1
+
+
+def test_one_pair_has_a_ratio_and_no_interval() -> None:
+    found = ratio_of_pairs([3.0], [2.0], np.random.default_rng(0))
+    assert (found.value, found.bootstrap, found.student) == (pytest.approx(1.5), None, None)
+    assert not found.is_told_from_1
+
+
+def test_a_ratio_is_told_from_1_only_where_both_intervals_leave_it_out() -> None:
+    rng = np.random.default_rng(0)
+    assert ratio_of_pairs([50, 51, 49], [100, 100, 100], rng).is_told_from_1
+    assert ratio_of_pairs([200, 204, 196], [100, 100, 100], rng).is_told_from_1
+    # All three below 1, but Student's interval of so few reaches above it.
+    wide = ratio_of_pairs([10, 50, 95], [100, 100, 100], rng)
+    assert wide.bootstrap is not None
+    assert wide.bootstrap.high < 1
+    assert not wide.is_told_from_1
+
+
+@pytest.mark.parametrize(("numerators", "denominators"), [([0.0], [1.0]), ([1.0], [-1.0]), ([], [])])
+def test_a_ratio_needs_values_above_0(numerators: list[float], denominators: list[float]) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        ratio_of_pairs(numerators, denominators, np.random.default_rng(0))
+
+
+def test_the_paired_t_test_agrees_with_scipy() -> None:
+    differences = [0.1, 0.25, -0.05, 0.3]
+    assert paired_t_test(differences) == pytest.approx(ttest_1samp(differences, 0.0).pvalue)
+    # t = 4 / (2 / sqrt(3)) with 2 degrees of freedom.
+    assert paired_t_test([2.0, 4.0, 6.0]) == pytest.approx(0.0741799, abs=1e-6)
+
+
+def test_the_paired_t_test_of_equal_differences() -> None:
+    assert paired_t_test([0.5, 0.5]) == 0.0
+    assert paired_t_test([0.0, 0.0]) == 1.0
+    assert paired_t_test([0.5]) is None

@@ -140,7 +140,7 @@ def test_two_protocols_are_two_numbered_rows_with_a_warning(synthetic: Any) -> N
     assert table.notes[0].startswith("Evaluated on (1): builtin data, test split (items 01234567)")
     assert table.notes[1].startswith("Evaluated on (2): data folder papers, test split (items feedbeef)")
     assert any("do not rank" in note for note in table.notes)
-    assert any("87.2 %" in note for note in table.notes)
+    assert any("87.20 %" in note for note in table.notes)
 
 
 @pytest.mark.parametrize(
@@ -244,5 +244,13 @@ def test_a_ceiling_of_another_metric_is_not_told(synthetic: Any) -> None:
     records = [replace(record, ceiling={"exact_match": 0.872}) for record in ends(synthetic, 32, 158)]
     synthetic.run(records=records)
     by_metric = {found.metric: make_table(found).notes for found in tables(synthetic)}
-    assert any("87.2 %" in note for note in by_metric["exact_match"])
+    assert any("87.20 %" in note for note in by_metric["exact_match"])
     assert not any("perfect solver" in note for note in by_metric["cell_accuracy"])
+
+
+def test_the_ceiling_of_the_published_sudoku_items_is_told_to_the_hundredth(synthetic: Any) -> None:
+    records = [replace(record, ceiling={"cell_accuracy": 0.93437}) for record in ends(synthetic, 32, 158)]
+    synthetic.run(records=records)
+    by_metric = {found.metric: make_table(found).notes for found in tables(synthetic)}
+    said = "A perfect solver is expected to reach 93.44 %: some items have several answers."
+    assert said in by_metric["cell_accuracy"]

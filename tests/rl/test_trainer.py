@@ -15,7 +15,7 @@ import torch
 
 from harness.cli.main import main
 from harness.errors import UserError
-from harness.records import EVAL_FILE, METRICS_FILE, STATUS_FILE, read_lines
+from harness.records import EVAL_FILE, METRICS_FILE, STATUS_FILE, TRACE_FILE, read_lines
 from harness.rl.trainer import Trainer
 from harness.runner import RunRequest, execute, plan
 
@@ -52,6 +52,10 @@ def evaluations(folder):
     return [{key: value for key, value in line.items() if key not in times} for line in read_lines(folder / EVAL_FILE)]
 
 
+def traces(folder):
+    return list(read_lines(folder / TRACE_FILE))
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     return run(tmp_path_factory.mktemp("uninterrupted"))
@@ -76,6 +80,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tmp
     again = run(tmp_path)
     assert metrics(again) == metrics(finished)
     assert evaluations(again) == evaluations(finished)
+    assert traces(again) == traces(finished)
     assert metrics(run(tmp_path, seed=1)) != metrics(finished)
 
 
@@ -107,6 +112,7 @@ def test_a_run_stopped_between_updates_goes_on_as_if_nothing_had_happened(finish
     execute(planned, lambda event: None)
     assert metrics(planned.folder) == metrics(finished)
     assert evaluations(planned.folder) == evaluations(finished)
+    assert traces(planned.folder) == traces(finished)
 
 
 def test_a_torn_last_line_is_dropped_on_resuming(finished, tmp_path, monkeypatch):
@@ -127,6 +133,7 @@ def test_a_torn_last_line_is_dropped_on_resuming(finished, tmp_path, monkeypatch
     execute(planned, lambda event: None)
     assert metrics(planned.folder) == metrics(finished)
     assert evaluations(planned.folder) == evaluations(finished)
+    assert traces(planned.folder) == traces(finished)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +163,7 @@ def test_every_kind_of_run_trains_resumes_and_repeats(tmp_path, overrides):
         execute(planned, stop)
     execute(planned, lambda event: None)
     assert metrics(planned.folder) == metrics(whole)
+    assert traces(planned.folder) == traces(whole)
     assert max(line["gradient_norm"] for line in metrics(whole)) > 1e-3
 
 
@@ -246,3 +254,4 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
     (folder,) = (path.parent for path in runs.rglob(STATUS_FILE))
     assert metrics(folder) == metrics(whole)
     assert evaluations(folder) == evaluations(whole)
+    assert traces(folder) == traces(whole)

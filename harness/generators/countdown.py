@@ -1,0 +1,61 @@
+"""Countdown problems for the tiny model: three numbers and a target that one way of joining them in order reaches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.generators.problem import Problem
+
+LARGEST = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """text: an expression with places for a, b and c. value: what it comes to."""
+
+    text: str
+    value: Callable[[int, int, int], int]
+
+
+TOTAL = Form(text="{a}+{b}+{c}", value=lambda a, b, c: a + b + c)
+LESS = Form(text="{a}+{b}-{c}", value=lambda a, b, c: a + b - c)
+FORMS = (
+    TOTAL,
+    LESS,
+    Form(text="{a}-{b}+{c}", value=lambda a, b, c: a - b + c),
+    Form(text="{a}*{b}+{c}", value=lambda a, b, c: a * b + c),
+    Form(text="{a}*{b}-{c}", value=lambda a, b, c: a * b - c),
+    Form(text="{a}+{b}*{c}", value=lambda a, b, c: a + b * c),
+    Form(text="{a}*{b}*{c}", value=lambda a, b, c: a * b * c),
+    Form(text="({a}+{b})*{c}", value=lambda a, b, c: (a + b) * c),
+    Form(text="{a}*({b}+{c})", value=lambda a, b, c: a * (b + c)),
+    Form(text="({a}-{b})*{c}", value=lambda a, b, c: (a - b) * c),
+)
+"""Simplest first: the answer to a problem is the first form that reaches the target."""
+
+
+def draw(rng: random.Random) -> Problem:
+    """Three numbers of 1 to 9 and what one of FORMS, a number of 1 or more, makes of them: `3,4,5=17`."""
+    while True:
+        numbers = (rng.randint(1, LARGEST), rng.randint(1, LARGEST), rng.randint(1, LARGEST))
+        target = rng.choice(FORMS).value(*numbers)
+        if target >= 1:
+            return problem_of(numbers, target)
+
+
+def problem_of(numbers: tuple[int, int, int], target: int) -> Problem:
+    """The problem of three numbers and a target that one of FORMS reaches.
+
+    A beginner adds all three up, or takes the last away where that would be too much.
+    """
+    a, b, c = numbers
+    right = next(form for form in FORMS if form.value(a, b, c) == target)
+    careless = TOTAL if a + b + c <= target else LESS
+    return Problem(
+        question=f"{a},{b},{c}={target}\n",
+        answer=right.text.format(a=a, b=b, c=c),
+        careless=careless.text.format(a=a, b=b, c=c),
+        key=" ".join(map(str, sorted(numbers))),
+    )

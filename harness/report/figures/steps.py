@@ -1,0 +1,116 @@
+"""Which steps were chosen: a heat map over training, and beside it the shares over all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from harness.drawing import PAPER, SMALL_POINTS, TEXT_POINTS, Box, Picture, canvas, heading, picture, place
+from harness.report.labels import CONTROL_COLOUR, percent
+from harness.report.training import StepCounts
+
+WIDTH_INCHES = 5.6
+LEFT_INCHES = 0.5
+RIGHT_INCHES = 0.5
+SHARE_INCHES = 1.25
+BETWEEN_INCHES = 0.14
+MAP_INCHES = WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES - SHARE_INCHES - BETWEEN_INCHES
+TOP_INCHES = 0.22
+HEAD_INCHES = 0.42
+LEAST_INCHES, MOST_INCHES, CELL_INCHES = 0.8, 2.2, 0.16
+BOTTOM_INCHES = 0.42
+FEW_STEPS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """The axes of one group: chosen steps over training, and their shares."""
+
+    steps: Axes
+    shares: Axes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """The largest share of all groups: of one cell of the heat maps, and over all of training."""
+
+    cell: float
+    total: float
+
+
+def draw(counted: Sequence[StepCounts], title: str, note: str, colours: Mapping[str, str]) -> Picture:
+    """One row per group, steps counted from 1. colours: one per method."""
+    heights = [_height(counts) for counts in counted]
+    scale = Scale(
+        cell=max(share for counts in counted for share_T in counts.share_XT for share in share_T),
+        total=max(share for counts in counted for share in counts.total_T),
+    )
+    with canvas(WIDTH_INCHES, TOP_INCHES + sum(heights) + HEAD_INCHES * len(counted) + BOTTOM_INCHES) as figure:
+        heading(figure, title, f"{note}; white: 0 %, full colour: {percent(scale.cell)} % of the choices of that time")
+        top = TOP_INCHES
+        for counts, height in zip(counted, heights, strict=True):
+            top += HEAD_INCHES
+            colour = CONTROL_COLOUR if counts.group.is_control else colours[counts.group.method]
+            row = _draw_row(
+                figure, counts, Box(left=LEFT_INCHES, top=top, width=MAP_INCHES, height=height), colour, scale
+            )
+            top += height
+        row.steps.set_xlabel("Optimiser updates")
+        row.shares.set_xlabel("Share of all choices (%)")
+        return picture(figure)
+
+
+def _height(counts: StepCounts) -> float:
+    return min(max(LEAST_INCHES, CELL_INCHES * len(counts.total_T)), MOST_INCHES)
+
+
+def _draw_row(figure: Figure, counts: StepCounts, box: Box, colour: str, scale: Scale) -> Row:
+    """The heat map in `box` and the shares right of it."""
+    map_axes = place(figure, box)
+    left = box.left + box.width + BETWEEN_INCHES
+    share_axes = place(figure, Box(left=left, top=box.top, width=SHARE_INCHES, height=box.height))
+    map_axes.set_title(counts.group.label, fontsize=TEXT_POINTS, fontweight="bold", loc="left", pad=4)
+    _draw_map(map_axes, counts, colour, scale.cell)
+    _draw_shares(share_axes, counts, colour, scale.total)
+    for axes in (map_axes, share_axes):
+        axes.set_ylim(0.5, counts.num_steps + 0.5)
+        axes.yaxis.set_major_locator(MaxNLocator(min(8, counts.num_steps), integer=True))
+    map_axes.set_ylabel("Step")
+    return Row(shares=share_axes, steps=map_axes)
+
+
+def _draw_map(axes: Axes, counts: StepCounts, colour: str, largest: float) -> None:
+    shades = LinearSegmentedColormap.from_list("shares", [PAPER, colour])
+    axes.grid(visible=False)
+    rows = [[share_T[place_] for share_T in counts.share_XT] for place_ in range(len(counts.total_T))]
+    extent = (counts.edges[0], counts.edges[-1], 0.5, 0.5 + len(rows) * counts.steps_per_cell)
+    axes.imshow(
+        rows, cmap=shades, vmin=0, vmax=largest, aspect="auto", origin="lower", extent=extent, interpolation="nearest"
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+
+
+def _draw_shares(axes: Axes, counts: StepCounts, colour: str, largest: float) -> None:
+    cell = counts.steps_per_cell
+    centres = [place_ * cell + (cell + 1) / 2 for place_ in range(len(counts.total_T))]
+    axes.barh(centres, [100 * share for share in counts.total_T], height=0.8 * cell, color=colour)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x")
+    axes.set_xlim(0, 118 * largest or 1)
+    axes.tick_params(axis="y", labelleft=False, length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    if len(centres) <= FEW_STEPS:
+        for centre, share in zip(centres, counts.total_T, strict=True):
+            style: dict[str, Any] = {
+                "textcoords": "offset points",
+                "verticalalignment": "center",
+                "fontsize": SMALL_POINTS,
+            }
+            axes.annotate(percent(share), (100 * share, centre), xytext=(3, 0), annotation_clip=False, **style)

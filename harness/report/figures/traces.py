@@ -1,0 +1,234 @@
+"""One completion: its tokens coloured by the step that revealed them, the entropy of every step with the chosen ones
+marked, and the greedy completions at those with their rewards: what EGSPO-SA sees (arXiv 2603.12554, section 4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from harness.drawing import FAINT, INK, PAPER, SMALL_POINTS, TEXT_POINTS, Box, Picture, canvas, heading, picture, place
+from harness.records import GreedyTrace, TraceRecord
+from harness.report.labels import digits
+from harness.report.traces import SHORT, shown_token, step_entropies, text_lines
+
+WIDTH_INCHES = 5.6
+SIDE_INCHES = 0.12
+LABEL_INCHES, REWARD_INCHES = 0.92, 0.72
+TOP_INCHES = 0.42
+HEAD_INCHES = 0.3
+CELL_INCHES = 0.235
+NARROWEST_INCHES = 0.22
+LOW_INCHES = 0.19
+ROW_GAP_INCHES = 0.05
+BARS_INCHES = 0.62
+BARS_HEAD_INCHES = 0.2
+BARS_FOOT_INCHES = 0.46
+LINE_INCHES = 0.135
+MOST_TICKS = 16
+MOST_TOKENS = 110
+MOST_CHARACTERS = 8
+CHARACTER_INCHES = 0.056
+TEXT_CHARACTERS = 96
+END_POINTS = 5.0
+STEP_COLOURS = "cividis"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where a trace stands. columns: cells next to each other. count: positions shown. short: whether rows of cells
+    have labels at their sides and greedy completions are cells too."""
+
+    columns: int
+    count: int
+    short: bool
+
+    @property
+    def lines(self) -> int:
+        """Rows of cells that the positions take."""
+        return math.ceil(self.count / self.columns)
+
+    @property
+    def cell_height(self) -> float:
+        """Inches."""
+        return CELL_INCHES if self.short else LOW_INCHES
+
+    @property
+    def left(self) -> float:
+        """Inches left of the cells."""
+        return SIDE_INCHES + (LABEL_INCHES if self.short else 0)
+
+    @property
+    def width(self) -> float:
+        """Inches of a line of cells."""
+        return WIDTH_INCHES - self.left - SIDE_INCHES - (REWARD_INCHES if self.short else 0)
+
+    def cell(self, line: int, column: int, top: float) -> Box:
+        """The place of a cell in rows of cells that begin at `top`."""
+        width = self.width / self.columns
+        return Box(
+            left=self.left + width * (column + 0.04),
+            top=top + self.cell_height * (line + 0.06),
+            width=0.92 * width,
+            height=0.88 * self.cell_height,
+        )
+
+
+def draw(traces: Sequence[TraceRecord], title: str, note: str, colour: str) -> Picture:
+    """The traces under each other. colour: of the method."""
+    heights = [_height(trace, _layout(trace)) for trace in traces]
+    with canvas(WIDTH_INCHES, TOP_INCHES + sum(heights)) as figure:
+        heading(figure, title, note)
+        top = TOP_INCHES
+        for trace, height in zip(traces, heights, strict=True):
+            _draw_trace(figure, trace, _layout(trace), top, colour)
+            top += height
+        return picture(figure)
+
+
+def _layout(trace: TraceRecord) -> Layout:
+    filled = [place_ for place_, step in enumerate(trace.unmask_step) if step < trace.num_steps]
+    short = len(trace.tokens) <= SHORT
+    count = len(trace.tokens) if short else min(MOST_TOKENS, max(filled, default=0) + 1)
+    longest = max(len(shown_token(token, MOST_CHARACTERS)) for token in trace.tokens)
+    wide = Layout(columns=1, count=count, short=short)
+    columns = int(wide.width / max(NARROWEST_INCHES, CHARACTER_INCHES * longest + 0.1))
+    return Layout(columns=max(1, min(columns, count)), count=count, short=short)
+
+
+def _height(trace: TraceRecord, layout: Layout) -> float:
+    greedy = sum(_greedy_height(item, layout) for item in trace.greedy)
+    bars = BARS_HEAD_INCHES + BARS_INCHES + BARS_FOOT_INCHES
+    return HEAD_INCHES + layout.lines * layout.cell_height + greedy + bars
+
+
+def _greedy_height(item: GreedyTrace, layout: Layout) -> float:
+    if layout.short:
+        return layout.lines * layout.cell_height + ROW_GAP_INCHES
+    return LINE_INCHES * (1 + len(text_lines(item.text, TEXT_CHARACTERS))) + ROW_GAP_INCHES
+
+
+def _draw_trace(figure: Figure, trace: TraceRecord, layout: Layout, top: float, colour: str) -> None:
+    when = "before training" if trace.update == 0 else f"after {trace.update:,} updates"
+    cut = "" if layout.count == len(trace.tokens) else f", first {layout.count} of {len(trace.tokens)} positions"
+    head = f"Rollout {trace.iteration:,}, {when}{cut}: reward {digits(trace.reward)}"
+    _write(figure, SIDE_INCHES, top + 0.18, head, fontsize=TEXT_POINTS, fontweight="bold")
+    top += HEAD_INCHES
+    _draw_cells(figure, trace, layout, top, None, colour)
+    if layout.short:
+        _draw_sides(figure, layout, top, "sampled", digits(trace.reward))
+    top += layout.lines * layout.cell_height
+    for item in trace.greedy:
+        _draw_greedy(figure, trace, item, layout, top + ROW_GAP_INCHES, colour)
+        top += _greedy_height(item, layout)
+    _draw_bars(figure, trace, layout, top + BARS_HEAD_INCHES, colour)
+
+
+def _draw_greedy(
+    figure: Figure, trace: TraceRecord, item: GreedyTrace, layout: Layout, top: float, colour: str
+) -> None:
+    gain = f"{trace.reward - item.reward:+.2f}"
+    if layout.short:
+        _draw_cells(figure, trace, layout, top, item, colour)
+        _draw_sides(figure, layout, top, f"greedy, step {item.step + 1}", f"{digits(item.reward)}  ({gain})")
+        return
+    head = f"Greedy at step {item.step + 1}: reward {digits(item.reward)}, sampled minus greedy {gain}"
+    _write(figure, SIDE_INCHES, top + 0.1, head, fontsize=SMALL_POINTS, fontweight="bold")
+    for number, text in enumerate(text_lines(item.text, TEXT_CHARACTERS), start=1):
+        _write(figure, SIDE_INCHES, top + 0.1 + LINE_INCHES * number, text, fontsize=SMALL_POINTS, color=FAINT)
+
+
+def _draw_sides(figure: Figure, layout: Layout, top: float, label: str, reward: str) -> None:
+    middle = top + layout.cell_height * layout.lines / 2 + 0.035
+    _write(figure, SIDE_INCHES, middle, label, fontsize=SMALL_POINTS)
+    _write(figure, WIDTH_INCHES - SIDE_INCHES - REWARD_INCHES + 0.08, middle, reward, fontsize=SMALL_POINTS)
+
+
+def _write(figure: Figure, left: float, baseline: float, text: str, **style: Any) -> None:
+    width, height = (float(size) for size in figure.get_size_inches())
+    figure.text(left / width, 1 - baseline / height, text, **style)
+
+
+def _draw_cells(
+    figure: Figure, trace: TraceRecord, layout: Layout, top: float, greedy: GreedyTrace | None, colour: str
+) -> None:
+    """The tokens of the completion, or of a greedy one: revealed before its step in the colour of their own step."""
+    for position in range(layout.count):
+        line, column = divmod(position, layout.columns)
+        cell = layout.cell(line, column, top)
+        step, sampled = trace.unmask_step[position], trace.tokens[position]
+        if greedy is None or step < greedy.step:
+            _cell(figure, cell, sampled, _step_colour(step, trace.num_steps), None)
+        else:
+            token = greedy.tokens[position]
+            _cell(figure, cell, token, PAPER if token == sampled else _tint(colour), colour)
+
+
+def _cell(figure: Figure, cell: Box, token: str, fill: str, edge: str | None) -> None:
+    """Drawn onto the figure itself: axes for every row of cells would take most of the report's time."""
+    width, height = (float(size) for size in figure.get_size_inches())
+    corner = (cell.left / width, 1 - (cell.top + cell.height) / height)
+    style: dict[str, Any] = {"facecolor": fill, "edgecolor": edge or PAPER, "linewidth": 0.9 if edge else 0.6}
+    figure.add_artist(Rectangle(corner, cell.width / width, cell.height / height, **style))
+    figure.text(
+        corner[0] + cell.width / width / 2,
+        corner[1] + 0.47 * cell.height / height,
+        shown_token(token, MOST_CHARACTERS) or "end",
+        fontsize=(TEXT_POINTS if cell.height > LOW_INCHES else SMALL_POINTS) if token else END_POINTS,
+        color=PAPER if _is_dark(fill) else INK,
+        horizontalalignment="center",
+        verticalalignment="center",
+    )
+
+
+def _step_colour(step: int, num_steps: int) -> str:
+    """Early steps dark, late ones light; white where the position was never revealed."""
+    if step >= num_steps:
+        return PAPER
+    share = 0.12 + 0.83 * (step / (num_steps - 1) if num_steps > 1 else 0.0)
+    return mpl.colors.to_hex(mpl.colormaps[STEP_COLOURS](share))
+
+
+def _tint(colour: str) -> str:
+    red, green, blue = (1 - 0.3 * (1 - part) for part in to_rgb(colour))
+    return mpl.colors.to_hex((red, green, blue))
+
+
+def _is_dark(colour: str) -> bool:
+    red, green, blue = to_rgb(colour)
+    return 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+
+
+def _draw_bars(figure: Figure, trace: TraceRecord, layout: Layout, top: float, colour: str) -> None:
+    left = SIDE_INCHES + LABEL_INCHES
+    width = WIDTH_INCHES - left - SIDE_INCHES - REWARD_INCHES
+    axes = place(figure, Box(left=left, top=top, width=width, height=BARS_INCHES))
+    entropies = step_entropies(trace)
+    heights = [0.0 if math.isnan(value) else value for value in entropies]
+    steps = range(1, trace.num_steps + 1)
+    axes.bar(steps, heights, width=0.75, color=[_step_colour(step - 1, trace.num_steps) for step in steps])
+    top_value = max(heights) or 1.0
+    chosen = sorted(set(trace.chosen_steps))
+    axes.plot(
+        [step + 1 for step in chosen],
+        [heights[step] + 0.13 * top_value for step in chosen],
+        linestyle="",
+        marker="v",
+        markersize=5,
+        color=colour,
+        clip_on=False,
+    )
+    axes.set_ylim(0, 1.25 * top_value)
+    axes.set_xlim(0.4, trace.num_steps + 0.6)
+    every = math.ceil(trace.num_steps / MOST_TICKS)
+    axes.set_xticks(range(every, trace.num_steps + 1, every))
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.set_ylabel("Entropy\n(nats)")
+    axes.set_xlabel("Step, in the colour of what it revealed" + ("; ▼ chosen" if chosen else ""))

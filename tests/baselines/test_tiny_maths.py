@@ -1,0 +1,54 @@
+"""The tiny recipes of Countdown: legal, alike where methods are compared, and run end to end."""
+
+import json
+
+import pytest
+
+from harness import registry
+from harness.cli.main import main
+from harness.config import load_recipe, resolve
+
+METHODS = ["egspo", "egspo-sa", "d1", "agrpo", "espo"]
+LENGTHS = {"countdown": 8}
+REWARDS = {"countdown": "task"}
+
+
+def resolved(name, task):
+    cls = registry.get_method(name)
+    tree = load_recipe("tiny", method=name, task=task, folder=registry.recipes_folder())
+    config = resolve(
+        method=name, method_config=cls.Config, task=task, recipe="tiny", recipe_tree=tree, overrides={}
+    ).config
+    cls(config=cls.Config(**config.method.options)).check(config.rollout)
+    return config
+
+
+@pytest.mark.parametrize("task", LENGTHS)
+@pytest.mark.parametrize("name", METHODS)
+def test_every_tiny_recipe_is_legal_and_all_methods_have_the_same_rollouts(name, task):
+    config, first = resolved(name, task), resolved("egspo-sa", task)
+    assert config.model.name == "tiny"
+    assert config.reward == REWARDS[task]
+    assert config.rollout.completion_length == config.evaluation.decoding.completion_length == LENGTHS[task]
+    assert config.evaluation.items == 256
+    assert config.evaluation.decoding.temperature == 0
+    assert 1536 <= config.budget.samples <= 3072
+    assert (config.rollout, config.budget, config.train) == (first.rollout, first.budget, first.train)
+    assert config.evaluation.decoding == first.evaluation.decoding
+
+
+@pytest.mark.parametrize("task", LENGTHS)
+def test_two_updates_from_the_shipped_base_are_recorded(task, tmp_path):
+    command = ["run", "--method", "egspo-sa", "--task", task, "--runs", str(tmp_path), "--budget", "updates=2"]
+    for setting in ("train.batch_size=16", "evaluation.items=16", "evaluation.every=0"):
+        command += ["--set", setting]
+    assert main(command) == 0
+    (folder,) = tmp_path.glob(f"{task}/egspo-sa/tiny/*-seed0")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["update"] for line in lines] == [1, 2]
+    evaluations = [json.loads(line) for line in (folder / "eval.jsonl").read_text().splitlines()]
+    assert [evaluation["checkpoint"] for evaluation in evaluations] == ["base", "last"]
+    assert evaluations[0]["metrics"]["accuracy"]["n"] == 16
+    data = json.loads((folder / "environment.json").read_text())["data"]
+    assert data["leakage"] == {"exact": 0, "normalised": 0, "structural": 0}
+    assert (data["train"]["items"], data["test"]["items"]) == (4096, 16)
