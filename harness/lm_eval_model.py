@@ -86,12 +86,14 @@ class DiffusionEvalLM(TemplateLM):
         likelihood = LikelihoodOptions(draws=likelihood_draws, rows=likelihood_rows, guidance_scale=likelihood_guidance)
         likelihood.check()
         rows = BatchSize(batch_size, max_batch_size)
+        device = check_device(str(device), cpu_fallback=cpu_fallback)
         self._processes = Processes(device)
         self._rank, self._world_size = self._processes.rank, self._processes.count
+        self._store = AnswerStore(Path(cache) if cache else None, process=self.rank)
         config = ModelConfig(
             name=str(pretrained),
             dtype=dtype,
-            device=str(self._processes.device or check_device(str(device), cpu_fallback=cpu_fallback)),
+            device=str(self._processes.device or device),
             adapter=peft,
             adapter_subfolder=peft_subfolder,
             quantization=quantization,
@@ -99,7 +101,6 @@ class DiffusionEvalLM(TemplateLM):
         self._models = Models(config, tiny_task=tiny_task)
         tokenizer = self._models.main.model.tokenizer
         self.tokenizer = tokenizer.backend if isinstance(tokenizer, CheckpointTokenizer) else None
-        self._store = AnswerStore(Path(cache) if cache else None, process=self.rank)
         self._answering = Answering(
             self._models,
             self._store,

@@ -104,6 +104,16 @@ def test_the_wheel_holds_the_tiny_model_and_its_card(wheel: Path) -> None:
     assert weights <= in_wheel(wheel)
 
 
+def test_the_wheel_holds_the_lm_eval_tasks_and_names_the_model_type(wheel: Path) -> None:
+    tasks = in_checkout("harness/lmeval/yaml/*")
+    assert "harness/lmeval/yaml/sudoku.yaml" in tasks
+    assert tasks <= in_wheel(wheel)
+    with zipfile.ZipFile(wheel) as archive:
+        (entry_points,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+        said = archive.read(entry_points).decode()
+    assert "[lm_eval.models]\ndiffusion_lm = harness.lm_eval_model:DiffusionEvalLM\n" in said
+
+
 def test_the_wheel_holds_nothing_but_the_package(wheel: Path) -> None:
     assert {name.split("/")[0].split("-")[0] for name in in_wheel(wheel)} == {
         "harness",

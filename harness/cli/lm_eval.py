@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
+from harness.errors import UserError
+
 MODEL = "diffusion_lm"
+PACKAGE = "lm_eval"
 
 
 def lm_eval(context: typer.Context) -> int:
@@ -27,6 +32,10 @@ def lm_eval(context: typer.Context) -> int:
     sys.argv = ["lm-eval", *with_device(context.args)]
     try:
         cli_evaluate()
+    except ValueError as error:
+        if isinstance(error, UserError) or not raised_in(PACKAGE, error):
+            raise
+        raise UserError(str(error)) from error
     except SystemExit as done:  # its way of ending after --help and wrong options
         return done.code if isinstance(done.code, int) else int(done.code is not None)
     finally:
@@ -46,3 +55,9 @@ def with_device(arguments: Sequence[str]) -> list[str]:
         return given
     first = 1 if given[0] == "run" else 0
     return [*given[:first], "--device", "auto", *given[first:]]
+
+
+def raised_in(package: str, error: Exception) -> bool:
+    """Whether the package's own code raised the error: lm-eval refuses arguments with ValueError."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return package in Path(frame.filename).parts

@@ -5,8 +5,8 @@ Started by `accelerate launch -m harness lm-eval run ...`, torchrun or mpirun; w
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +19,8 @@ SIZE_VARIABLES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WO
 
 PATIENCE = timedelta(weeks=52)
 """How long a process waits for the others: a share of items may take long."""
+
+log = logging.getLogger(__name__)
 
 
 class Processes:
@@ -34,6 +36,8 @@ class Processes:
             self._accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[patience])
             self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
             self.device = self._accelerator.device
+        elif "MASTER_ADDR" in os.environ and os.environ.get("ACCELERATE_USE_CPU") == "True":
+            log.warning("accelerate launch --cpu starts one process, however many are asked for; give --multi_gpu.")
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         """The tensors of all processes, joined."""
@@ -46,11 +50,6 @@ class Processes:
         gathered = [None] * self.count if self.rank == destination else None
         torch.distributed.gather_object(obj=item, object_gather_list=gathered, dst=destination)
         return gathered
-
-    def merge(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
-        """The mappings of all processes as one, on the first; on the others their own."""
-        gathered = self.gather_object(mapping)
-        return dict(mapping) if gathered is None else {key: one[key] for one in gathered for key in one}
 
     def barrier(self) -> None:
         """Waits for all processes."""

@@ -249,3 +249,18 @@ def test_the_help_and_the_refusals_of_a_subcommand_are_lm_eval_s_own(capsys):
     assert "--include_path" in capsys.readouterr().out
     assert main(["lm-eval", "run", "--nonsense", "--model", "diffusion_lm"]) == 2
     assert "--nonsense" in capsys.readouterr().err
+
+
+def test_what_lm_eval_refuses_is_one_sentence_and_other_errors_are_not_hidden(capsys, monkeypatch):
+    arguments = ["lm-eval", "run", "--model", "diffusion_lm", "--tasks", "harness_sudoku", "--log_samples"]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert "harness: Specify --output_path if providing --log_samples" in said
+    assert "Traceback" not in said
+
+    def broken() -> None:
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr("lm_eval.__main__.cli_evaluate", broken)
+    with pytest.raises(ValueError, match="a fault of ours"):
+        main(arguments)

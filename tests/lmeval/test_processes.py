@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.lmeval import processes
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 ITEMS = 7
 
@@ -94,3 +96,14 @@ def test_two_processes_give_the_result_of_one(tmp_path, tasks):
     resumed = evaluate(tmp_path / "two", tasks, kwargs, [])
     assert resumed["results"] == one["results"]
     assert resumed["config"]["cost"]["generate_until"]["computed_now"] == 0
+
+
+def test_a_launcher_that_started_one_process_instead_of_two_is_named(monkeypatch, caplog):
+    for name in processes.SIZE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    assert processes.Processes("cpu").count == 1
+    assert caplog.text == ""
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    assert processes.Processes("cpu").count == 1
+    assert "give --multi_gpu" in caplog.text

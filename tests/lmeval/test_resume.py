@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from harness.errors import UserError
 from harness.lm_eval_model import DiffusionEvalLM
 from harness.records import read_lines
 
@@ -203,3 +204,9 @@ def test_lm_eval_s_own_cache_is_warned_about(llada, ask, tmp_path, caplog):
     assert "it hands out old answers" in caplog.text
     requests = ask("generate_until", [("2 + 2", SHORT)])
     assert lm.generate_until(requests) == lm.generate_until(requests)
+
+
+def test_a_cache_that_cannot_be_used_is_said_before_the_model_is_loaded(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="Choose another cache=DIR"):
+        DiffusionEvalLM("no/such-model", device="cpu", cache=str(tmp_path / "file"))

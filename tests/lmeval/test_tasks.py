@@ -24,8 +24,8 @@ from harness.models.tiny import tiny_tasks
 ITEMS = 24
 
 
-def eval_samples(task: str, out: Path, *options: str) -> list[dict]:
-    assert main(["eval", "--task", task, "--items", str(ITEMS), "--out", str(out), *options]) == 0
+def eval_samples(task: str, out: Path, *options: str, items: int = ITEMS) -> list[dict]:
+    assert main(["eval", "--task", task, "--items", str(items), "--out", str(out), *options]) == 0
     (path,) = glob.glob(f"{out}/{task}/*/samples.jsonl.gz")
     return [json.loads(line) for line in gzip.open(path, "rt", encoding="utf-8")]
 
@@ -55,6 +55,25 @@ def test_every_item_is_answered_and_judged_as_by_harness_eval(task, tmp_path, ma
     cost = results["config"]["cost"]["generate_until"]
     assert cost["nfe"] == sum(sample["forwards"] for sample in expected) / ITEMS
     assert cost["tokens"] == sum(sample["tokens"] for sample in expected)
+
+
+def test_chat_prompts_in_the_template_are_those_of_harness_eval_too(llada, tmp_path, manager):
+    sizes = ("--set", "completion_length=32", "--set", "block_length=32", "--set", "num_steps=16")
+    expected = eval_samples("sudoku", tmp_path, "--model", str(llada), "--data", "builtin", *sizes, items=6)
+    results = simple_evaluate(
+        model="diffusion_lm",
+        model_args={"pretrained": str(llada)},
+        tasks=["harness_sudoku"],
+        task_manager=manager(pretrained=str(llada), data="builtin"),
+        apply_chat_template=True,
+        gen_kwargs={"max_gen_toks": 32},
+        batch_size=4,
+        limit=6,
+    )
+    samples = results["samples"]["harness_sudoku"]
+    assert [sample["arguments"][0][0] for sample in samples] == [sample["prompt"] for sample in expected]
+    assert [sample["resps"][0][0] for sample in samples] == [sample["text"] for sample in expected]
+    assert len({sample["text"] for sample in expected}) > 2, "equal texts would prove nothing"
 
 
 def test_all_tasks_are_there_and_lm_eval_s_own_models_too():
