@@ -25,7 +25,7 @@ from harness.report.plots import (
     training_figures,
 )
 from harness.report.sections import Command, Figure, Section
-from harness.report.sweeps import Sweep, find_sweeps, group_key, without_variants
+from harness.report.sweeps import Sweep, briefly_named, find_sweeps, group_key, without_variants
 from harness.report.tables import Column, MetricRows, Table, make_table
 from harness.report.traces import GroupTraces, read_traces
 from harness.report.verdict import HOW_TO_READ, Verdict, verdicts
@@ -75,7 +75,7 @@ def make_document(
     heads = headline_rows(material.tables)
     comparisons, costs = compare(material.groups, headline=metric), all_costs(material.panels)
     chapters = make_chapters(material.groups, comparisons, costs)
-    published = published_lists()
+    published, named = published_lists(), briefly_named(groups, material.groups, material.sweeps)
     bars = bar_figures([row for found in heads.values() for row in found.rows], colours)
     problems = [item.problem for item in material.traces if item.problem is not None]
     sections = [
@@ -83,8 +83,8 @@ def make_document(
         *(section for task in heads for section in _task_sections(task, material)),
         *(section for chapter in chapters for section in _chapter(chapter)),
         *_every_value(published),
-        *_settings(groups),
-        *_commands(groups),
+        *_settings(named),
+        *_commands(named),
         *_left_out([*collection.skipped, *problems]),
     ]
     return Document(

@@ -20,6 +20,8 @@ from harness.report.tables import cells_csv
 
 HERE = Path(__file__).parent
 TEMPLATE, STYLE, SCRIPT = "page.html.j2", "style.css", "script.js"
+MOST_NOTES = 8
+"""More of them are folded."""
 
 
 def render(document: Document, svgs: Mapping[str, str], downloads: Mapping[str, str]) -> str:
@@ -35,6 +37,7 @@ def render(document: Document, svgs: Mapping[str, str], downloads: Mapping[str, 
         document=document,
         anchors=_anchors(document.sections),
         families=_families,
+        most_notes=MOST_NOTES,
         svgs={stem: Markup(inline_svg(svg, prefix=f"f{number}-")) for number, (stem, svg) in enumerate(svgs.items())},
         downloads=downloads,
         style=Markup((HERE / STYLE).read_text(encoding="utf-8")),
