@@ -25,7 +25,7 @@ from harness.report.plots import (
     training_figures,
 )
 from harness.report.sections import Command, Figure, Section
-from harness.report.sweeps import Sweep, find_sweeps, group_key, without_variants
+from harness.report.sweeps import Sweep, briefly_named, find_sweeps, group_key, without_variants
 from harness.report.tables import Column, MetricRows, Table, make_table
 from harness.report.traces import GroupTraces, read_traces
 from harness.report.verdict import HOW_TO_READ, Verdict, verdicts
@@ -49,6 +49,19 @@ class Document:
     costs: tuple[Costs, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What the chapters are made of. groups: those that stand for their method. tables: their rows alone."""
+
+    groups: tuple[Group, ...]
+    tables: tuple[MetricRows, ...]
+    panels: tuple[Panel, ...]
+    sweeps: tuple[Sweep, ...]
+    traces: tuple[GroupTraces, ...]
+    colours: Colours
+    metric: str | None
+
+
 def make_document(
     collection: Collection,
     groups: Sequence[Group],
@@ -58,38 +71,44 @@ def make_document(
     metric: str | None = None,
 ) -> Document:
     """The report of `groups` and their `tables`; metric: the headline metric where a task has it."""
-    headlines = headline_rows(tables)
-    sweeps = find_sweeps(groups, {task: found.metric for task, found in headlines.items()})
-    standing = without_variants(groups, sweeps)
-    shown = [_of(standing, found) for found in tables]
-    heads = headline_rows(shown)
-    traces = [read_traces(group) for group in standing if not group.is_control and group.lasts]
-    panels = make_panels(standing, headline=metric)
-    chapters = make_chapters(standing, panels, headline=metric)
-    problems = [item.problem for item in traces if item.problem is not None]
+    material = _material(groups, tables, colours, metric)
+    heads = headline_rows(material.tables)
+    comparisons, costs = compare(material.groups, headline=metric), all_costs(material.panels)
+    chapters = make_chapters(material.groups, comparisons, costs)
+    published, named = published_lists(), briefly_named(groups, material.groups, material.sweeps)
     bars = bar_figures([row for found in heads.values() for row in found.rows], colours)
-    sections = [Section(title="Overview", text=(HOW_TO_READ,), figures=tuple(bars))]
-    sections_of_tables = [section for chapter in chapters for section in _chapter(chapter)]
-    for task in headlines:
-        own = [found for found in shown if found.task == task]
-        sections += _task_sections(task, own, standing, panels, sweeps, traces, colours, metric)
-    sections += [
-        *sections_of_tables,
-        *_settings(groups),
-        *_commands(groups),
+    problems = [item.problem for item in material.traces if item.problem is not None]
+    sections = [
+        Section(title="Overview", text=(HOW_TO_READ,), figures=tuple(bars)),
+        *(section for task in heads for section in _task_sections(task, material)),
+        *(section for chapter in chapters for section in _chapter(chapter)),
+        *_every_value(published),
+        *_settings(named),
+        *_commands(named),
         *_left_out([*collection.skipped, *problems]),
     ]
     return Document(
-        title=f"Report: {', '.join(task_name(task) for task in headlines)}",
+        title=f"Report: {', '.join(task_name(task) for task in heads)}",
         intro=_intro(collection),
-        verdicts=tuple(verdicts([found for found in heads.values() if found.rows], compare(standing, headline=metric))),
+        verdicts=tuple(verdicts([found for found in heads.values() if found.rows], comparisons)),
         sections=tuple(_with_unique_stems(sections)),
-        files=(
-            *map(make_table, tables),
-            *(table for chapter in chapters for table in chapter.tables),
-            *published_lists(),
-        ),
-        costs=tuple(all_costs(panels)),
+        files=(*map(make_table, tables), *(table for chapter in chapters for table in chapter.tables), *published),
+        costs=tuple(costs),
+    )
+
+
+def _material(groups: Sequence[Group], tables: Sequence[MetricRows], colours: Colours, metric: str | None) -> Material:
+    headlines = {task: found.metric for task, found in headline_rows(tables).items()}
+    sweeps = find_sweeps(groups, headlines)
+    standing = without_variants(groups, sweeps)
+    return Material(
+        groups=tuple(standing),
+        tables=tuple(_of(standing, found) for found in tables),
+        panels=tuple(make_panels(standing, headline=metric)),
+        sweeps=tuple(sweeps),
+        traces=tuple(read_traces(group) for group in standing if not group.is_control and group.lasts),
+        colours=colours,
+        metric=metric,
     )
 
 
@@ -125,40 +144,44 @@ def _of(groups: Sequence[Group], found: MetricRows) -> MetricRows:
     return replace(found, rows=tuple(rows))
 
 
-def _task_sections(
-    task: str,
-    tables: Sequence[MetricRows],
-    standing: Sequence[Group],
-    panels: Sequence[Panel],
-    sweeps: Sequence[Sweep],
-    traces: Sequence[GroupTraces],
-    colours: Colours,
-    metric: str | None,
-) -> list[Section]:
-    groups = [group for group in standing if group.task == task]
-    curves = curve_figures([panel for panel in panels if panel.task == task], colours)
+def _task_sections(task: str, material: Material) -> list[Section]:
+    colours = material.colours
+    curves = curve_figures([panel for panel in material.panels if panel.task == task], colours)
     sections = [Section(title=task_name(task))]
-    for number, found in enumerate(tables):
+    for number, found in enumerate(found for found in material.tables if found.task == task):
         name = metric_name(found.metric)
         figures = tuple(curves) if number == 0 else ()
         sections.append(
             Section(title=f"{name[:1].upper()}{name[1:]}", level=3, tables=(make_table(found),), figures=figures)
         )
-    models = sorted({group.model for group in groups})
+    groups = [group for group in material.groups if group.task == task]
     training = [
         figure
-        for model in models
+        for model in sorted({group.model for group in groups})
         for figure in training_figures([group for group in groups if group.model == model], colours)
     ]
-    completions = trace_figures([item for item in traces if item.group.task == task], colours)
-    sections += [Section(title="Training", level=3, figures=tuple(training))] if training else []
-    sections += [_ablation(sweep, metric, colours) for sweep in sweeps if sweep.task == task]
-    return [*sections, *([Section(title="One completion", level=3, figures=tuple(completions))] if completions else [])]
+    completions = trace_figures([item for item in material.traces if item.group.task == task], colours)
+    return [
+        *sections,
+        *_figures("Training", training),
+        *(_ablation(sweep, material.metric, colours) for sweep in material.sweeps if sweep.task == task),
+        *_figures("One completion", completions),
+    ]
+
+
+def _figures(title: str, figures: Sequence[Figure]) -> list[Section]:
+    return [Section(title=title, level=3, figures=tuple(figures))] if figures else []
 
 
 def _chapter(chapter: Chapter) -> list[Section]:
     tables = [Section(title=table.title, level=3, tables=(table,)) for table in chapter.tables]
     return [Section(title=chapter.title, text=(chapter.text,)), *tables]
+
+
+def _every_value(published: Sequence[Table]) -> list[Section]:
+    text = ("All values that the papers print, one table per task, with grade and source.",)
+    tables = [Section(title=table.title, level=3, tables=(table,), folded=True) for table in published]
+    return [Section(title="Every published value", text=text, folded=True), *tables]
 
 
 def _ablation(sweep: Sweep, metric: str | None, colours: Colours) -> Section:

@@ -11,14 +11,14 @@ from pathlib import Path
 from harness.records import write_atomic
 from harness.report.budget import Costs, make_costs
 from harness.report.budget_tables import budget_csv, budget_tables
-from harness.report.comparisons import compare, comparison_table
+from harness.report.comparisons import Comparisons, comparison_table
 from harness.report.curves import Panel
 from harness.report.groups import Group
 from harness.report.latex import latex
 from harness.report.measured import measured_tables
 from harness.report.published import load_published
 from harness.report.published_tables import DREAM, TABLE_1, TABLE_2, every_value, figure_1, table_1, table_2
-from harness.report.tables import Table, cells_csv, escape_markdown, markdown
+from harness.report.tables import Table, cells_csv, markdown
 
 TABLE_FOLDER = "tables"
 BUDGET_FILE = "budget.csv"
@@ -44,29 +44,21 @@ class Chapter:
     tables: tuple[Table, ...]
 
 
-def make_chapters(groups: Sequence[Group], panels: Sequence[Panel], *, headline: str | None = None) -> list[Chapter]:
+def make_chapters(groups: Sequence[Group], comparisons: Sequence[Comparisons], costs: Sequence[Costs]) -> list[Chapter]:
     """Statistics, measured tables and published tables; a chapter without tables is left out.
 
-    headline: the metric to compare by where a task has it. Raises UserError where the published numbers are damaged.
+    Raises UserError where the published numbers are damaged.
     """
-    pairs = [comparison_table(found) for found in compare(groups, headline=headline)]
-    costs = [table for found in all_costs(panels) for table in budget_tables(found)]
+    pairs = [comparison_table(found) for found in comparisons]
+    levels = [table for found in costs for table in budget_tables(found)]
     published = load_published()
     printed = (figure_1(published), table_1(published), table_2(published), table_1(published, model=DREAM))
     chapters = [
-        Chapter(title="How sure, at what cost", text=PAIRS_TEXT, tables=(*pairs, *costs)),
+        Chapter(title="How sure, at what cost", text=PAIRS_TEXT, tables=(*pairs, *levels)),
         Chapter(title="The papers' tables, measured here", text=MEASURED_TEXT, tables=tuple(measured_tables(groups))),
         Chapter(title="The papers' tables, as published", text=PUBLISHED_TEXT, tables=printed),
     ]
     return [chapter for chapter in chapters if chapter.tables]
-
-
-def chapter_markdown(chapter: Chapter) -> list[str]:
-    """The chapter's lines in GitHub's Markdown."""
-    lines = [f"## {escape_markdown(chapter.title)}", "", escape_markdown(chapter.text), ""]
-    for table in chapter.tables:
-        lines += [f"### {escape_markdown(table.title)}", "", markdown(table)]
-    return lines
 
 
 def all_costs(panels: Sequence[Panel]) -> list[Costs]:
@@ -78,11 +70,6 @@ def published_lists() -> list[Table]:
     """Every published value on LLaDA, a long table per task; for files and pages that can be filtered."""
     published = load_published()
     return [every_value(published, task) for task in (*TABLE_1, *TABLE_2)]
-
-
-def paper_tables(groups: Sequence[Group]) -> list[Table]:
-    """The layout of Tables 1 and 2 with the numbers measured in `groups`."""
-    return measured_tables(groups)
 
 
 def write_tables(tables: Sequence[Table], folder: Path, *, costs: Sequence[Costs] = ()) -> Mapping[str, Table]:

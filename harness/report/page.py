@@ -86,4 +86,4 @@ def document_markdown(document: Document) -> str:
         lines[2] = lines[2].replace(name, f"[{name}]({name})")
     for verdict in document.verdicts:
         lines += [f"**{escape_markdown(verdict.title)}.** {escape_markdown(' '.join(verdict.sentences))}", ""]
-    return "\n".join([*lines, *(section_markdown(section) for section in document.sections)])
+    return "\n".join([*lines, *(section_markdown(section) for section in document.sections if not section.folded)])

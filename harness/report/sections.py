@@ -45,7 +45,10 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading and what stands below it, in this order. level: 2 for a chapter, 3 for a part of one."""
+    """A heading and what stands below it, in this order. level: 2 for a chapter, 3 for a part of one.
+
+    folded: too long to read through; a page opens it when asked, a text leaves it to the files of its tables.
+    """
 
     title: str
     level: int = 2
@@ -53,6 +56,7 @@ class Section:
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
     commands: tuple[Command, ...] = ()
+    folded: bool = False
 
 
 def section_markdown(section: Section) -> str:

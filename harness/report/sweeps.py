@@ -120,6 +120,21 @@ def without_variants(groups: Sequence[Group], sweeps: Sequence[Sweep]) -> list[G
     ]
 
 
+def briefly_named(groups: Sequence[Group], standing: Sequence[Group], sweeps: Sequence[Sweep]) -> list[Group]:
+    """All groups, those that stand for their method first, named as in their sweep where that says which is meant."""
+    brief = {group_key(point.group): point.group for sweep in sweeps for line in sweep.lines for point in line.points}
+    brief |= {group_key(group): group for group in standing}
+    ordered = [*standing, *(group for group in groups if group_key(group) not in set(map(group_key, standing)))]
+    renamed = [brief.get(group_key(group), group) for group in ordered]
+    hashes: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for group in renamed:
+        hashes[group.task, group.model, group.label].add(group.config_hash)
+    return [
+        new if len(hashes[new.task, new.model, new.label]) == 1 else old
+        for new, old in zip(renamed, ordered, strict=True)
+    ]
+
+
 def _name(group: Group) -> tuple[str, ...]:
     return (group.task, group.method, group.reward, group.model, group.recipe)
 

@@ -12,9 +12,12 @@ from harness.report.labels import data_name, digits, flop_unit, method_name, met
 from harness.report.sweeps import group_key
 from harness.report.tables import MetricRows, Row
 
+ALIKE = "Not told apart from it"
+ALONE = "Behind it as a single pair, not sure among so many"
+BEHIND = "Behind it, on the items and over the seeds"
 HOW_TO_READ = (
-    "One method counts as better than another only where the shared items and the seeds both show it. Every number is "
-    "that of the last checkpoint, never of the one that is best on the test items."
+    "One method counts as better than another only where the shared items and the seeds both show it, adjusted for "
+    "the number of pairs. Every number is that of the last checkpoint, never of the one that is best on the test items."
 )
 
 
@@ -56,15 +59,17 @@ def _ranking(trained: Sequence[Row], pairs: Sequence[Comparison]) -> list[str]:
     if len(trained) == 1:
         return [f"{first}. No other method was run."]
     sentences = [f"{first}, the highest of {len(trained)}."]
-    behind = [row for row in trained[1:] if (pair := _pair(best, row, pairs)) is not None and pair.is_clear]
-    alike = [row for row in trained[1:] if row not in behind]
-    if alike:
-        gaps = "; ".join(_gap(row, best, pairs) for row in alike)
-        sentences.append(f"Not told apart from it: {gaps}.")
-    if behind:
-        gaps = "; ".join(_gap(row, best, pairs) for row in behind)
-        sentences.append(f"Behind it, on the items and over the seeds: {gaps}.")
-    return sentences
+    found: dict[str, list[str]] = {ALIKE: [], ALONE: [], BEHIND: []}
+    for row in trained[1:]:
+        found[_strength(_pair(best, row, pairs))].append(_gap(row, best, pairs))
+    return sentences + [f"{start}: {'; '.join(gaps)}." for start, gaps in found.items() if gaps]
+
+
+def _strength(pair: Comparison | None) -> str:
+    """How sure it is that one row of the pair lies behind the other."""
+    if pair is None or not pair.is_clear_alone:
+        return ALIKE
+    return BEHIND if pair.is_clear else ALONE
 
 
 def _pair(first: Row, second: Row, pairs: Sequence[Comparison]) -> Comparison | None:
@@ -83,7 +88,7 @@ def _gap(row: Row, best: Row, pairs: Sequence[Comparison]) -> str:
         ends = sorted((pair.interval.low, pair.interval.high))
         low, high = ends if group_key(pair.first) == group_key(row.group) else (-ends[1], -ends[0])
         text = f"{text} [{points(low)}, {points(high)}]"
-    return f"{text})" if pair.is_clear else f"{text}, {pair.verdict})"
+    return f"{text})" if pair.is_clear_alone else f"{text}, {pair.verdict})"
 
 
 def _control(trained: Sequence[Row], controls: Sequence[Row], pairs: Sequence[Comparison]) -> list[str]:
@@ -96,8 +101,8 @@ def _control(trained: Sequence[Row], controls: Sequence[Row], pairs: Sequence[Co
             sentences.append(f"{text}.")
             continue
         pair = _pair(twin, control, pairs)
-        is_shown = pair is not None and pair.is_clear and twin.value > control.value
-        sentences.append(f"{text}: its gain {'comes' if is_shown else 'is not shown to come'} from the reward.")
+        above = pair is not None and pair.is_clear_alone and twin.value > control.value
+        sentences.append(f"{text}: its gain {'comes' if above else 'is not shown to come'} from the reward.")
     return sentences
 
 

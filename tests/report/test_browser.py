@@ -80,6 +80,20 @@ def test_a_table_sorts_by_number_and_by_name_and_back(demo_page: Path, tmp_path:
     assert found["names"] == ["EGSPO", "EGSPO-SA", "EGSPO-SA, random-reward control", "ESPO"]
 
 
+def test_bounds_and_thousands_sort_as_numbers_and_words_come_last(demo_page: Path, tmp_path: Path) -> None:
+    script = """
+    const last = heads.findIndex((cell) => cell.textContent.startsWith("Last"));
+    ["1,319 [1, 2]", "<0.001", "not reached", "-3.5"].forEach((text, index) => {
+      table.tBodies[0].rows[index].cells[last].textContent = text;
+    });
+    click("Last"); result.rising = column(last);
+    click("Last"); result.falling = column(last);
+    """
+    found = ask(demo_page, tmp_path, TABLE + script)
+    assert found["rising"] == ["-3.5", "<0.001", "1,319 [1, 2]", "not reached"]
+    assert found["falling"] == ["1,319 [1, 2]", "<0.001", "-3.5", "not reached"]
+
+
 def test_a_table_is_filtered_by_words_in_any_order(demo_page: Path, tmp_path: Path) -> None:
     script = """
     const box = table.closest(".table").querySelector("input");

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from harness.report.collect import collect
+from harness.report.comparisons import compare
 from harness.report.curves import make_panels
-from harness.report.evidence import Chapter, all_costs, chapter_markdown, make_chapters, with_stems, write_tables
+from harness.report.evidence import Chapter, all_costs, make_chapters, with_stems, write_tables
 from harness.report.groups import make_groups
 from harness.report.page import write_report
 from harness.report.tables import Column, Table
@@ -18,7 +19,7 @@ from harness.report.tables import Column, Table
 
 def chapters(synthetic: Any) -> list[Chapter]:
     groups = make_groups(collect([synthetic.root]).runs)
-    return make_chapters(groups, make_panels(groups))
+    return make_chapters(groups, compare(groups), all_costs(make_panels(groups)))
 
 
 def test_the_chapters_stand_in_their_order(synthetic: Any) -> None:
@@ -73,12 +74,6 @@ def test_a_table_of_many_rows_has_no_latex(tmp_path: Path) -> None:
 def test_two_tables_of_one_title_have_two_files() -> None:
     table = Table(title="A: b/c, %", columns=(), cells=(), notes=())
     assert list(with_stems([table, table])) == ["a-b-c", "a-b-c--2"]
-
-
-def test_a_chapter_is_a_heading_a_paragraph_and_tables() -> None:
-    table = Table(title="T", columns=(Column(title="A"),), cells=(("x",),), notes=("n",))
-    lines = chapter_markdown(Chapter(title="How", text="Why.", tables=(table,)))
-    assert lines[:5] == ["## How", "", "Why.", "", "### T"]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from harness.records import TRACE_FILE
 from harness.report.collect import collect
 from harness.report.html import data_uri
-from harness.report.html.inline import inline_svg
+from harness.report.html.inline import inline_svg, share_letters
 from harness.report.page import write_report
 
 VOID = {"meta", "link", "input", "br", "img"}
@@ -108,7 +108,8 @@ def test_every_figure_stands_inline_with_its_points_to_download(demo: tuple[Page
     whole = {name: demo_page.parent / name for name in ("summary.csv", "table.csv")}
     for name, path in {**figures, **whole}.items():
         assert base64.b64decode(links[name].removeprefix("data:text/csv;base64,")).decode() == path.read_text()
-    assert len(page.all("svg")) == len(page.all("figure")) == len(figures)
+    # One more <svg> holds the letters of all figures.
+    assert len(page.all("svg")) - 1 == len(page.all("figure")) == len(figures)
     assert "sudoku-exact-match.csv" in links
 
 
@@ -178,6 +179,15 @@ def test_an_svg_goes_into_the_page_small_with_names_of_its_own_and_in_the_page_s
         '<svg viewBox="0 0 403.2 2"><g id="f1-a"><path id="f1-b" d="M 10.12 2.5 L 3 4" clip-path="url(#f1-c)" '
         'style="fill: var(--ink); stroke: #0072b2"/><use href="#f1-b" x="0.123456"/></g></svg>'
     )
+
+
+def test_figures_share_the_shapes_of_their_letters() -> None:
+    letter = '<path id="DejaVuSans-41" d="M 1 2" transform="scale(0.015625)"/>'
+    use = '<use href="#DejaVuSans-41" transform="translate(61.328125 0)"/>'
+    svgs = {name: inline_svg(f"<svg><defs>{letter}</defs>{use}</svg>", prefix=f"{name}-") for name in ("f1", "f2")}
+    shared = share_letters(svgs)
+    assert shared.letters == letter
+    assert set(shared.svgs.values()) == {'<svg><use href="#DejaVuSans-41" transform="translate(61.32 0)"/></svg>'}
 
 
 def test_a_download_link_holds_the_file() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from harness.report.collect import collect
 from harness.report.groups import make_groups
-from harness.report.sweeps import SELECTION, Sweep, find_sweeps, sweep_csv, without_variants
+from harness.report.sweeps import SELECTION, Sweep, briefly_named, find_sweeps, sweep_csv, without_variants
 
 METRICS = {"sudoku": "exact_match"}
 
@@ -110,3 +110,27 @@ def test_the_plotted_points_as_csv(synthetic: Any) -> None:
     ]
     # Wilson, 128 of 256: 0.5 -+ 0.0608.
     assert float(rows[1]["low"]) == pytest.approx(0.4392, abs=5e-5)
+
+
+def test_variants_are_named_by_their_own_setting_behind_the_groups_that_stand_for_their_method(synthetic: Any) -> None:
+    run(synthetic, 64, config_hash="k2")
+    run(synthetic, 64, config_hash="k4", changed={"method.num_selected": 4})
+    run(synthetic, 64, config_hash="uniform", changed={SELECTION: "uniform"})
+    groups = make_groups(collect([synthetic.root]).runs)
+    sweeps = find_sweeps(groups, METRICS)
+    named = briefly_named(groups, without_variants(groups, sweeps), sweeps)
+    first, *others = [group.label for group in named]
+    assert first == "EGSPO-SA"
+    assert set(others) == {"EGSPO-SA (num_selected=4)", "EGSPO-SA (selection=uniform)"}
+
+
+def test_a_brief_name_that_fits_two_groups_is_not_used(synthetic: Any) -> None:
+    key = "method.num_selected"
+    run(synthetic, 64, config_hash="k2")
+    run(synthetic, 64, config_hash="k4", changed={key: 4})
+    run(synthetic, 64, config_hash="k2-uniform", changed={SELECTION: "uniform"})
+    run(synthetic, 64, config_hash="k4-uniform", changed={key: 4, SELECTION: "uniform"})
+    groups = make_groups(collect([synthetic.root]).runs)
+    sweeps = find_sweeps(groups, METRICS)
+    labels = [group.label for group in briefly_named(groups, without_variants(groups, sweeps), sweeps)]
+    assert len(labels) == len(set(labels)) == 4

@@ -13,17 +13,21 @@ from markupsafe import Markup
 
 from harness.report.condense import condense
 from harness.report.document import Document
-from harness.report.html.inline import inline_svg
+from harness.report.html.inline import inline_svg, share_letters
 from harness.report.plots import slug
 from harness.report.sections import Figure, Section
 from harness.report.tables import cells_csv
 
 HERE = Path(__file__).parent
 TEMPLATE, STYLE, SCRIPT = "page.html.j2", "style.css", "script.js"
+MOST_NOTES = 8
+"""More of them are folded."""
 
 
 def render(document: Document, svgs: Mapping[str, str], downloads: Mapping[str, str]) -> str:
     """The page. svgs: the drawn figures by stem; downloads: file name to text, offered as links."""
+    numbered = enumerate(svgs.items())
+    shared = share_letters({stem: inline_svg(svg, prefix=f"f{number}-") for number, (stem, svg) in numbered})
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -35,7 +39,9 @@ def render(document: Document, svgs: Mapping[str, str], downloads: Mapping[str, 
         document=document,
         anchors=_anchors(document.sections),
         families=_families,
-        svgs={stem: Markup(inline_svg(svg, prefix=f"f{number}-")) for number, (stem, svg) in enumerate(svgs.items())},
+        most_notes=MOST_NOTES,
+        svgs={stem: Markup(svg) for stem, svg in shared.svgs.items()},
+        letters=Markup(shared.letters),
         downloads=downloads,
         style=Markup((HERE / STYLE).read_text(encoding="utf-8")),
         script=Markup((HERE / SCRIPT).read_text(encoding="utf-8")),

@@ -10,10 +10,10 @@
     return made;
   };
 
-  // The first number of a cell; cells without one come last, whichever way the column is sorted.
+  // The first number of a cell, of "<0.001" too; cells without one come last, whichever way the column is sorted.
   const numberOf = (text) => {
-    const found = text.replaceAll(",", "").match(/^[+-]?\d+(\.\d+)?(e[+-]?\d+)?/i);
-    return found ? Number(found[0]) : null;
+    const found = text.replaceAll(",", "").match(/^<?([+-]?\d+(\.\d+)?(e[+-]?\d+)?)/i);
+    return found ? Number(found[1]) : null;
   };
 
   const compare = (first, second, isNumber) => {
