@@ -1,4 +1,4 @@
-"""The tiny recipes of Countdown, GSM8K and MATH-500: legal, and the same rollouts for all methods; a run of Countdown."""
+"""The tiny recipes of Countdown, GSM8K and MATH-500: legal, with the same rollouts for all methods; one run."""
 
 import json
 
