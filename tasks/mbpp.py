@@ -6,18 +6,21 @@ Metrics and rewards: harness/scoring/code.py. The asserts stand in the prompt, a
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from harness.data import DataSource
 from harness.errors import UserError
+from harness.generators.problem import demonstrate
+from harness.generators.programs import draw_mbpp, mbpp_rows
 from harness.hub_data import HubSplit
 from harness.registry import task
 from harness.scoring import kodcode
 from harness.scoring.code import CodeTask, functions_in, imports_of
 from harness.scoring.sandbox.job import Program
-from harness.task import Example, Message, require_split, required, source_rows
+from harness.task import Demonstration, Example, Message, require_split, required, source_rows
 
 FILE = "mbpp/sanitized-mbpp.json"
 REVISION = "4bb6404fdc6cacfda99d4ac4205087b89d32030c"
@@ -68,8 +71,12 @@ class Mbpp(CodeTask):
         return kodcode.origin(source) if kodcode.trains_on(split, source) else super().origin(split, source)
 
     def builtin_examples(self, split: str) -> list[Example]:
-        """The self-written problems. Raises UserError while there are none."""
-        raise UserError("mbpp has no builtin data; use --data DIR.")
+        """Self-written problems in MBPP's form, harness/generators/programs.py."""
+        return [replace(self.read_row(row), id=f"builtin-{split}-{row['task_id']:04d}") for row in mbpp_rows(split)]
+
+    def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
+        """Self-written problems of the train split with careless and right programs."""
+        return demonstrate(draw_mbpp, count, rng)
 
     def read_row(self, row: Mapping[str, Any]) -> Example:
         """A row with `task_id`, `prompt` (`text` in the full version), `code`, `test_list` and `test_imports`."""

@@ -18,6 +18,9 @@ def lm_eval(context: typer.Context) -> int:
     from lm_eval.__main__ import cli_evaluate
 
     import harness.lm_eval_model  # noqa: F401  (registers)
+    from harness.lmeval import code_eval
+
+    code_eval.install()
 
     # lm-eval reads the arguments of the process.
     own = sys.argv

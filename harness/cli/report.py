@@ -1,4 +1,4 @@
-"""`harness report`: tables and curves from finished runs."""
+"""`harness report`: a page, tables and figures from finished runs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ def report(
         str | None, typer.Option("--metric", help="The metric to plot and to print, where a task has it.")
     ] = None,
 ) -> None:
-    """Write tables, learning curves and summary.csv of finished runs."""
+    """Write a page, tables, figures and summary.csv of finished runs."""
     from harness.report.collect import collect
-    from harness.report.page import REPORT_FILE, write_report
+    from harness.report.page import PAGE_FILE, REPORT_FILE, write_report
+    from harness.report.sections import FIGURE_FOLDER
 
     paths = existing(runs)
     found = collect(paths)
@@ -40,9 +41,9 @@ def report(
     written = write_report(found, out, metric=metric)
     for table in written.headlines:
         _show(table)
-    typer.echo(f"Report:  {out / REPORT_FILE}")
-    for figure in written.figures:
-        typer.echo(f"Figure:  {figure}")
+    typer.echo(f"Page:    {out / PAGE_FILE}")
+    typer.echo(f"Text:    {out / REPORT_FILE}")
+    typer.echo(f"Figures: {len(written.figures)} in {out / FIGURE_FOLDER}")
     if found.skipped:
         typer.echo(f"Left out: {len(found.skipped)}; the reasons stand in the report.")
 

@@ -1,1 +1,1 @@
-"""The report: tables, curves and statistics from run folders. Needs no torch."""
+"""The report: one page, tables, figures and statistics from run folders. Needs no torch."""

@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING
 from harness.report.bars import Block, bars_csv, make_blocks
 from harness.report.curves import AXES, Panel, make_panels, points_csv
 from harness.report.groups import Group
-from harness.report.labels import METHOD_COLOURS, data_name, method_name, metric_name, task_name
+from harness.report.labels import data_name, metric_name, task_name
 from harness.report.sections import Figure
 from harness.report.sweeps import SELECTION, Sweep, sweep_csv
 from harness.report.tables import Row
-from harness.report.traces import GroupTraces, traces_csv
-from harness.report.training import step_counts, steps_csv, training_csv, training_curves
+from harness.report.traces import SHORT, GroupTraces, traces_csv
+from harness.report.training import (
+    History,
+    TrainingCurve,
+    read_history,
+    step_counts,
+    steps_csv,
+    training_csv,
+    training_curves,
+)
 
 if TYPE_CHECKING:
     from harness.drawing import Picture
@@ -77,12 +85,13 @@ def training_figures(groups: Sequence[Group], colours: Colours) -> list[Figure]:
     """Training curves and chosen steps of groups that share task and model."""
     where = f"{task_name(groups[0].task)}, {groups[0].model} model"
     stem = f"{slug(groups[0].task)}-{slug(groups[0].model)}"
-    figures = [_training_figure(groups, where, stem, colours)] if any(training_curves(groups)) else []
-    return [*figures, *_step_figures(groups, where, stem, colours)]
+    histories = [read_history(group) for group in groups]
+    curves = training_curves(histories)
+    figures = [_training_figure(curves, where, stem, colours)] if curves else []
+    return [*figures, *_step_figures(histories, where, stem, colours)]
 
 
-def _training_figure(groups: Sequence[Group], where: str, stem: str, colours: Colours) -> Figure:
-    curves = training_curves(groups)
+def _training_figure(curves: Sequence[TrainingCurve], where: str, stem: str, colours: Colours) -> Figure:
     note = "mean over seeds, band: smallest and largest seed"
 
     def draw() -> Picture:
@@ -99,8 +108,8 @@ def _training_figure(groups: Sequence[Group], where: str, stem: str, colours: Co
     )
 
 
-def _step_figures(groups: Sequence[Group], where: str, stem: str, colours: Colours) -> list[Figure]:
-    counted = [counts for group in groups if (counts := step_counts(group)) is not None]
+def _step_figures(histories: Sequence[History], where: str, stem: str, colours: Colours) -> list[Figure]:
+    counted = [counts for history in histories if (counts := step_counts(history)) is not None]
     if not counted:
         return []
 
@@ -155,37 +164,46 @@ def _sweep_figure(sweep: Sweep, stem: str, colours: Colours) -> Figure:
 
 
 def trace_figures(found: Sequence[GroupTraces], colours: Colours) -> list[Figure]:
-    """One completion of the first and of the last rollout of every group that recorded them."""
-    return [_trace_figure(item, colours[item.group.method]) for item in found if item.traces]
+    """One completion of the first and of the last rollout of every group that recorded them; those with greedy
+    completions first."""
+    recorded = sorted((item for item in found if item.traces), key=lambda item: not _has_greedy(item))
+    return [_trace_figure(part, colours[part.group.method]) for item in recorded for part in _on_one_page(item)]
+
+
+def _has_greedy(item: GroupTraces) -> bool:
+    return any(trace.greedy for trace in item.traces)
+
+
+def _on_one_page(item: GroupTraces) -> list[GroupTraces]:
+    """Short completions together, long ones each by itself."""
+    if all(len(trace.tokens) <= SHORT for trace in item.traces):
+        return [item]
+    return [replace(item, traces=(trace,)) for trace in item.traces]
 
 
 def _trace_figure(item: GroupTraces, colour: str) -> Figure:
     group = item.group
     where = f"{task_name(group.task)}, {group.label}"
-    has_greedy = any(trace.greedy for trace in item.traces)
-    greedy = (
-        "outlined: filled in greedily, tinted where it differs; right: reward, and sampled minus greedy"
-        if has_greedy
-        else ""
-    )
-    note = "; ".join(part for part in (f"{group.model} model, seed {group.seeds[0]}", greedy) if part)
+    outlined = "outlined: filled in greedily, tinted where it differs; right: reward, and sampled minus greedy"
+    is_short = len(item.traces[0].tokens) <= SHORT
+    legend = [outlined] if _has_greedy(item) and is_short else []
+    note = "; ".join([f"{group.model} model, seed {group.seeds[0]}", *legend])
 
     def draw() -> Picture:
         from harness.report.figures import traces
 
         return traces.draw(item.traces, f"{where}: one completion", note, colour)
 
-    problems = "; ".join(
-        f"rollout {trace.iteration:,}: {' '.join(trace.prompt.split())[:160]}" for trace in item.traces
-    )
+    prompts = "; ".join(f"rollout {trace.iteration:,}: {' '.join(trace.prompt.split())[:160]}" for trace in item.traces)
+    single = f", rollout {item.traces[0].iteration:,}" if not is_short else ""
     return Figure(
         stem=f"{slug(group.task)}-{slug(group.model)}-{slug(group.method)}-completion",
-        title=f"{where}: how one completion came about",
-        caption=f"First completion of the first and of the last rollout, seed {group.seeds[0]}. Prompts: {problems}",
+        title=f"{where}: how one completion came about{single}",
+        caption=f"The first completion of the first and of the last rollout, seed {group.seeds[0]}. Prompts: {prompts}",
         csv=traces_csv(item.traces),
         draw=draw,
         family=f"completion-{slug(group.task)}-{slug(group.model)}",
-        tab=group.label if group.method in METHOD_COLOURS or group.variant else method_name(group.method),
+        tab=f"{group.label}{single}",
     )
 
 

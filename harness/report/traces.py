@@ -15,7 +15,10 @@ from harness.report.summary import csv_text
 
 FIRST_MISSING = 0x2E80
 """The first of the characters, as of Chinese, that the figures' font has no shapes for."""
-MOST_LINES = 3
+MOST_LINES = 2
+CUT = "… "
+SHORT = 32
+"""Tokens of a completion that fits into a line or two, so that its greedy completions can stand below it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,8 @@ def shown_token(token: str, most: int) -> str:
 
 
 def text_lines(text: str, width: int) -> list[str]:
-    """The text on at most three lines of `width` characters; cut where it is longer."""
+    """The end of the text, where its answer stands, on at most two lines of `width` characters."""
     whole = " ".join(text.split()) or "(nothing before the first end token)"
-    lines = textwrap.wrap("".join(shown_token(letter, 1) if letter != " " else " " for letter in whole), width)
-    return lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 1], f"{lines[MOST_LINES - 1][: width - 1]}…"]
+    shown = "".join(shown_token(letter, 1) if letter != " " else " " for letter in whole)
+    lines = textwrap.wrap(shown, width - len(CUT))
+    return lines if len(lines) <= MOST_LINES else [f"{CUT}{lines[-MOST_LINES]}", *lines[1 - MOST_LINES :]]

@@ -23,6 +23,14 @@ Line = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
+class History:
+    """The updates of a group, seed by seed."""
+
+    group: Group
+    seeds: tuple[Sequence[Line], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Channel:
     """A number of every update. label: with its unit, for an axis."""
 
@@ -104,14 +112,18 @@ CHANNELS = (
 )
 
 
-def training_curves(groups: Sequence[Group]) -> list[TrainingCurve]:
+def read_history(group: Group) -> History:
+    """Reads metrics.jsonl of every run of the group."""
+    return History(group=group, seeds=tuple(updates(member.run) for member in group.members))
+
+
+def training_curves(histories: Sequence[History]) -> list[TrainingCurve]:
     """Every channel of every group; a channel that is missing or zero throughout in all groups is left out."""
-    lines = [[updates(member.run) for member in group.members] for group in groups]
     curves = []
     for channel in CHANNELS:
         own = [
-            TrainingCurve(group=group, channel=channel, points=_points(seeds, channel))
-            for group, seeds in zip(groups, lines, strict=True)
+            TrainingCurve(group=history.group, channel=channel, points=_points(history.seeds, channel))
+            for history in histories
         ]
         if any(point.value or point.high for curve in own for point in curve.points):
             curves += [curve for curve in own if curve.points]
@@ -119,7 +131,7 @@ def training_curves(groups: Sequence[Group]) -> list[TrainingCurve]:
 
 
 def updates(run: Run) -> list[Line]:
-    """The lines of metrics.jsonl that have an update number."""
+    """The lines of metrics.jsonl that have an update number, in their order."""
     return [line for line in read_lines(run.folder / METRICS_FILE) if math.isfinite(number(line, "update"))]
 
 
@@ -165,11 +177,11 @@ def training_csv(curves: Sequence[TrainingCurve]) -> str:
     )
 
 
-def step_counts(group: Group) -> StepCounts | None:
+def step_counts(history: History) -> StepCounts | None:
     """The chosen steps of a group; None where its method chooses none."""
     rollouts: dict[float, list[float]] = {}
-    for member in group.members:
-        for line in updates(member.run):
+    for lines in history.seeds:
+        for line in lines:
             counts = numbers(line, "chosen_steps")
             if counts and line.get("first_of_rollout", True):
                 before = rollouts.get(number(line, "update"), [0.0] * len(counts))
@@ -178,7 +190,7 @@ def step_counts(group: Group) -> StepCounts | None:
     widths = {len(counts) for counts in rollouts.values()}
     if len(widths) != 1:
         return None
-    return _binned(group, sorted(rollouts.items()), widths.pop())
+    return _binned(history.group, sorted(rollouts.items()), widths.pop())
 
 
 def _binned(group: Group, rollouts: Sequence[tuple[float, list[float]]], num_steps: int) -> StepCounts:

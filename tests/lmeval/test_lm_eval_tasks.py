@@ -5,9 +5,13 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
+import evaluate
 import lm_eval
 import pytest
 from lm_eval import simple_evaluate
+
+from harness.lmeval import code_eval
+from harness.scoring.sandbox.client import missing
 
 LM_EVAL_TASKS = Path(lm_eval.__file__).parent / "tasks"
 DATA = os.environ.get("HARNESS_DATA", "")
@@ -90,3 +94,38 @@ def test_minerva_math500_runs_as_lm_eval_has_it(llada, tmp_path, manager):
         gen_kwargs={"max_gen_toks": 32},
     )
     assert results["results"][name]["math_verify,none"] == 0
+
+
+HUMANEVAL = {
+    "task_id": "local/0",
+    "prompt": "def double(x):\n",
+    "entry_point": "double",
+    "canonical_solution": "    return 2 * x\n",
+    "test": "def check(candidate):\n    assert candidate(2) == 4\n",
+}
+MBPP = {"text": "Double a number.", "code": "", "test_list": [f"assert double({n}) == {2 * n}" for n in range(3)]}
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "-")
+@pytest.mark.parametrize(
+    ("original", "row", "metric"),
+    [
+        ("humaneval/humaneval.yaml", HUMANEVAL, "pass@1,create_test"),
+        ("mbpp/mbpp.yaml", MBPP, "pass_at_1,none"),
+    ],
+)
+def test_code_tasks_run_as_lm_eval_has_them_in_our_sandbox(
+    llada, tmp_path, manager, monkeypatch, original, row, metric
+):
+    monkeypatch.setattr(evaluate, "load", evaluate.load)
+    code_eval.install()
+    name = override(tmp_path, original, {"test": write_rows(tmp_path, "test.jsonl", [row])})
+    results = simple_evaluate(
+        model="diffusion_lm",
+        model_args={"pretrained": str(llada), "max_length": 512},
+        tasks=[name],
+        task_manager=manager(tmp_path),
+        gen_kwargs={"max_gen_toks": 32},
+        confirm_run_unsafe_code=True,
+    )
+    assert results["results"][name][metric] == 0

@@ -89,6 +89,15 @@ def test_figures_of_the_same_name_are_numbered(synthetic: Any) -> None:
     assert {"sudoku-tiny-egspo-sa-completion", "sudoku-tiny-egspo-sa-completion-2"} <= figures_of(synthetic.root).keys()
 
 
+def test_long_completions_have_a_figure_each_and_short_ones_share_one(synthetic: Any) -> None:
+    long = {name: values * 40 for name, values in (("tokens", ("a",)), ("unmask_step", (0,)), ("entropy", (0.1,)))}
+    synthetic.run(traces=[synthetic.trace(greedy=(), **long), synthetic.trace(iteration=9, greedy=(), **long)])
+    synthetic.run(method="egspo", traces=[synthetic.trace(), synthetic.trace(iteration=9)])
+    completions = [figure for figure in figures_of(synthetic.root).values() if figure.tab.startswith("EGSPO")]
+    assert [figure.tab for figure in completions] == ["EGSPO", "EGSPO-SA, rollout 1", "EGSPO-SA, rollout 9"]
+    assert completions[1].draw().png != completions[2].draw().png
+
+
 @pytest.mark.parametrize(
     ("text", "name"), [("GSAI-ML/LLaDA-8B", "gsai-ml-llada-8b"), ("Exact match", "exact-match"), ("数", "x")]
 )

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from harness.drawing import FAINT, INK, PAPER, SMALL_POINTS, TEXT_POINTS, Box, Picture, canvas, heading, picture, place
 from harness.records import GreedyTrace, TraceRecord
 from harness.report.labels import digits
-from harness.report.traces import shown_token, step_entropies, text_lines
+from harness.report.traces import SHORT, shown_token, step_entropies, text_lines
 
 WIDTH_INCHES = 5.6
 SIDE_INCHES = 0.12
@@ -26,16 +26,16 @@ TOP_INCHES = 0.42
 HEAD_INCHES = 0.3
 CELL_INCHES = 0.235
 NARROWEST_INCHES = 0.22
+LOW_INCHES = 0.19
 ROW_GAP_INCHES = 0.05
 BARS_INCHES = 0.62
 BARS_HEAD_INCHES = 0.2
 BARS_FOOT_INCHES = 0.46
 LINE_INCHES = 0.135
-SHORT = 32
 MOST_TICKS = 16
-MOST_TOKENS = 160
+MOST_TOKENS = 110
 MOST_CHARACTERS = 8
-CHARACTER_INCHES = 0.062
+CHARACTER_INCHES = 0.056
 TEXT_CHARACTERS = 96
 END_POINTS = 5.0
 STEP_COLOURS = "cividis"
@@ -56,6 +56,11 @@ class Layout:
         return math.ceil(self.count / self.columns)
 
     @property
+    def cell_height(self) -> float:
+        """Inches."""
+        return CELL_INCHES if self.short else LOW_INCHES
+
+    @property
     def left(self) -> float:
         """Inches left of the cells."""
         return SIDE_INCHES + (LABEL_INCHES if self.short else 0)
@@ -70,9 +75,9 @@ class Layout:
         width = self.width / self.columns
         return Box(
             left=self.left + width * (column + 0.04),
-            top=top + CELL_INCHES * (line + 0.06),
+            top=top + self.cell_height * (line + 0.06),
             width=0.92 * width,
-            height=0.88 * CELL_INCHES,
+            height=0.88 * self.cell_height,
         )
 
 
@@ -101,12 +106,12 @@ def _layout(trace: TraceRecord) -> Layout:
 def _height(trace: TraceRecord, layout: Layout) -> float:
     greedy = sum(_greedy_height(item, layout) for item in trace.greedy)
     bars = BARS_HEAD_INCHES + BARS_INCHES + BARS_FOOT_INCHES
-    return HEAD_INCHES + layout.lines * CELL_INCHES + greedy + bars
+    return HEAD_INCHES + layout.lines * layout.cell_height + greedy + bars
 
 
 def _greedy_height(item: GreedyTrace, layout: Layout) -> float:
     if layout.short:
-        return layout.lines * CELL_INCHES + ROW_GAP_INCHES
+        return layout.lines * layout.cell_height + ROW_GAP_INCHES
     return LINE_INCHES * (1 + len(text_lines(item.text, TEXT_CHARACTERS))) + ROW_GAP_INCHES
 
 
@@ -119,7 +124,7 @@ def _draw_trace(figure: Figure, trace: TraceRecord, layout: Layout, top: float, 
     _draw_cells(figure, trace, layout, top, None, colour)
     if layout.short:
         _draw_sides(figure, layout, top, "sampled", digits(trace.reward))
-    top += layout.lines * CELL_INCHES
+    top += layout.lines * layout.cell_height
     for item in trace.greedy:
         _draw_greedy(figure, trace, item, layout, top + ROW_GAP_INCHES, colour)
         top += _greedy_height(item, layout)
@@ -141,7 +146,7 @@ def _draw_greedy(
 
 
 def _draw_sides(figure: Figure, layout: Layout, top: float, label: str, reward: str) -> None:
-    middle = top + CELL_INCHES * layout.lines / 2 + 0.035
+    middle = top + layout.cell_height * layout.lines / 2 + 0.035
     _write(figure, SIDE_INCHES, middle, label, fontsize=SMALL_POINTS)
     _write(figure, WIDTH_INCHES - SIDE_INCHES - REWARD_INCHES + 0.08, middle, reward, fontsize=SMALL_POINTS)
 
@@ -176,7 +181,7 @@ def _cell(figure: Figure, cell: Box, token: str, fill: str, edge: str | None) ->
         corner[0] + cell.width / width / 2,
         corner[1] + 0.47 * cell.height / height,
         shown_token(token, MOST_CHARACTERS) or "end",
-        fontsize=TEXT_POINTS if token else END_POINTS,
+        fontsize=(TEXT_POINTS if cell.height > LOW_INCHES else SMALL_POINTS) if token else END_POINTS,
         color=PAPER if _is_dark(fill) else INK,
         horizontalalignment="center",
         verticalalignment="center",
