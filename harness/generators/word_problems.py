@@ -1,81 +1,79 @@
-"""Word problems of one or two steps for the tiny model: short stories with whole numbers, as in GSM8K."""
+"""Word problems of one step for the tiny model: short stories with whole numbers, as in GSM8K.
+
+The careless answer adds the two numbers of the story, whatever it asks for. Two splits may hold the same sum in other
+words, never the same question.
+"""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.generators.problem import Problem
-from harness.generators.working import Text, draw_numbers, value, worked
 
-NAMES = ("Ann", "Ben", "Eva", "Kim", "Max", "Mia", "Sam", "Tom")
-THINGS = ("caps", "cups", "eggs", "figs", "nuts", "pens")
+NAMES = ("Ann", "Ben", "Eva", "Kim", "Lea", "Max", "Mia", "Sam", "Tim", "Tom")
+THINGS = ("bags", "caps", "cups", "eggs", "figs", "keys", "nuts", "pens")
+SMALLEST, LARGEST = 2, 9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """text: the problem, with places for a name, things, a, b, c and the product ab. right: its last step. careless:
-    the step of a beginner who leaves one out or takes the wrong one."""
+    """text: the problem, with places for a name, things, and two numbers. numbers: these two, of a and b. answer: of a
+    and b."""
 
     text: str
-    right: Text
-    careless: Text
+    numbers: Callable[[int, int], tuple[int, int]]
+    answer: Callable[[int, int], int]
 
 
 STORIES = (
     Story(
-        text="{name} has {c} {things} and gets {a}. How many now?",
-        right=lambda a, b, c: f"{c}+{a}",
-        careless=lambda a, b, c: f"{c}+{a}",
+        text="{name} has {x} {things} and gets {y} more. How many now?",
+        numbers=lambda a, b: (a, b),
+        answer=lambda a, b: a + b,
     ),
     Story(
-        text="{name} had {c} {things} and lost {a}. How many are left?",
-        right=lambda a, b, c: f"{c}-{a}",
-        careless=lambda a, b, c: f"{c}-{a}",
+        text="{name} eats {x} {things}, then {y}. How many in all?",
+        numbers=lambda a, b: (a, b),
+        answer=lambda a, b: a + b,
     ),
     Story(
-        text="{name} has {c} {things}, gets {a}, loses {b}. How many now?",
-        right=lambda a, b, c: f"{c + a}-{b}",
-        careless=lambda a, b, c: f"{c}+{a}",
+        text="{name} had {x} {things} and lost {y}. How many are left?",
+        numbers=lambda a, b: (a + b, b),
+        answer=lambda a, b: a,
     ),
     Story(
-        text="{name} has {a} bags of {b} {things}. How many {things}?",
-        right=lambda a, b, c: f"{a}*{b}",
-        careless=lambda a, b, c: f"{a}+{b}",
+        text="{name} needs {x} {things} and has {y}. How many more?",
+        numbers=lambda a, b: (a + b, b),
+        answer=lambda a, b: a,
     ),
     Story(
-        text="{name} has {a} bags of {b} {things}, loses {c}. How many now?",
-        right=lambda a, b, c: f"{a * b}-{c}",
-        careless=lambda a, b, c: f"{a}*{b}",
+        text="{name} has {x} boxes of {y} {things}. How many in all?",
+        numbers=lambda a, b: (a, b),
+        answer=lambda a, b: a * b,
     ),
     Story(
-        text="{name} has {c} {things}, I have {a} more. How many in all?",
-        right=lambda a, b, c: f"{c + a}+{c}",
-        careless=lambda a, b, c: f"{c}+{a}",
+        text="{name} buys {x} {things} at {y} dollars each. How much?",
+        numbers=lambda a, b: (a, b),
+        answer=lambda a, b: a * b,
     ),
     Story(
-        text="{name} shares {ab} {things} among {b} boys. How many each?",
-        right=lambda a, b, c: f"{a * b}/{b}",
-        careless=lambda a, b, c: f"{a * b}-{b}",
-    ),
-    Story(
-        text="{a} {things} at {b} dollars and a bag at {c}: how much?",
-        right=lambda a, b, c: f"{a * b}+{c}",
-        careless=lambda a, b, c: f"{a + b}+{c}",
+        text="{name} shares {x} {things} among {y}. How many each?",
+        numbers=lambda a, b: (a * b, b),
+        answer=lambda a, b: a,
     ),
 )
 
 
 def draw(rng: random.Random) -> Problem:
-    """A story with numbers of 2 to 9; its answer is 1 or more."""
-    number, story = rng.choice(list(enumerate(STORIES)))
-    a, b, c = draw_numbers(rng)
-    while value(story.right(a, b, c)) < 1:
-        a, b, c = draw_numbers(rng)
-    text = story.text.format(name=rng.choice(NAMES), things=rng.choice(THINGS), a=a, b=b, c=c, ab=a * b)
-    return Problem(
-        question=f"{text}\n",
-        answer=worked(story.right(a, b, c)),
-        careless=worked(story.careless(a, b, c)),
-        key=f"story {number}: {' '.join(character for character in text if character.isdigit())}",
-    )
+    """A story with a and b of 2 to 9; the key is its text."""
+    story, a, b = rng.choice(STORIES), rng.randint(SMALLEST, LARGEST), rng.randint(SMALLEST, LARGEST)
+    x, y = story.numbers(a, b)
+    text = story.text.format(name=rng.choice(NAMES), things=rng.choice(THINGS), x=x, y=y)
+    return Problem(question=f"{text}\n", answer=boxed(story.answer(a, b)), careless=boxed(x + y), key=text)
+
+
+def boxed(number: int) -> str:
+    """The number as both graders read it."""
+    return f"\\boxed{{{number}}}"
