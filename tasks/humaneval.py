@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from harness.data import DataSource
 from harness.errors import UserError
 from harness.generators.problem import demonstrate
-from harness.generators.programs import draw_humaneval, humaneval_rows
+from harness.generators.programs import CARELESS_SHARE, draw_humaneval, humaneval_rows
 from harness.hub_data import HubSplit
 from harness.registry import task
 from harness.scoring import kodcode
@@ -74,7 +74,7 @@ class HumanEval(CodeTask):
 
     def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
         """Self-written problems of the train split with careless and right programs, each a whole function."""
-        return demonstrate(draw_humaneval, count, rng)
+        return demonstrate(draw_humaneval, count, rng, careless=CARELESS_SHARE)
 
     def origin(self, split: str, source: DataSource) -> dict[str, Any]:
         """Names the package where the hub source means it."""

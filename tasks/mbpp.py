@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from harness.data import DataSource
 from harness.errors import UserError
 from harness.generators.problem import demonstrate
-from harness.generators.programs import draw_mbpp, mbpp_rows
+from harness.generators.programs import CARELESS_SHARE, draw_mbpp, mbpp_rows
 from harness.hub_data import HubSplit
 from harness.registry import task
 from harness.scoring import kodcode
@@ -76,7 +76,7 @@ class Mbpp(CodeTask):
 
     def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
         """Self-written problems of the train split with careless and right programs."""
-        return demonstrate(draw_mbpp, count, rng)
+        return demonstrate(draw_mbpp, count, rng, careless=CARELESS_SHARE)
 
     def read_row(self, row: Mapping[str, Any]) -> Example:
         """A row with `task_id`, `prompt` (`text` in the full version), `code`, `test_list` and `test_imports`."""

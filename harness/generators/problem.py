@@ -58,13 +58,13 @@ def distinct_problems(draw: Draw, split: str, count: int, *, seed: str) -> tuple
     return tuple(found.values())
 
 
-def demonstrate(draw: Draw, count: int, rng: random.Random) -> list[Demonstration]:
-    """Fresh problems of the train split, 60 % answered carelessly."""
+def demonstrate(draw: Draw, count: int, rng: random.Random, *, careless: float = CARELESS_SHARE) -> list[Demonstration]:
+    """Fresh problems of the train split; careless: the share of careless answers."""
     problems = [draw_owned(draw, "train", rng) for _ in range(count)]
     return [
         Demonstration(
             prompt=problem.question,
-            completion=problem.careless if rng.random() < CARELESS_SHARE else problem.answer,
+            completion=problem.careless if rng.random() < careless else problem.answer,
         )
         for problem in problems
     ]

@@ -9,7 +9,7 @@ from harness.cli.main import main
 from harness.config import load_recipe, resolve
 
 METHODS = ["egspo", "egspo-sa", "d1", "agrpo", "espo"]
-LENGTHS = {"countdown": 8, "gsm8k": 16, "math500": 16}
+LENGTHS = {"countdown": 8, "gsm8k": 12, "math500": 12}
 REWARDS = {"countdown": "task", "gsm8k": "correctness", "math500": "correctness"}
 
 
