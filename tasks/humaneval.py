@@ -97,7 +97,7 @@ class HumanEval(CodeTask):
 
     def compact_prompt(self, example: Example) -> str:
         """The signature with its docstring, and a newline."""
-        return f"{example.question}\n"
+        return f"{example.question.rstrip()}\n"
 
     def program(self, example: Example, code: str, grader: str) -> Program | None:
         """The official grader checks the first function that the code defines and adds nothing to the code."""
