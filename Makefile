@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One torch thread for each of the two test processes: more of them only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: install demo test test-slow lint format clean
+.PHONY: install demo reference test test-slow lint format clean
 .DELETE_ON_ERROR:
 
 install: $(STAMP)
@@ -27,6 +27,14 @@ demo: $(STAMP)
 	$(BIN)/harness run --method egspo-sa,egspo,d1,agrpo,espo --task sudoku --seed 0,1,2 $(DEMO_ARGS)
 	$(BIN)/harness run --method egspo-sa --task sudoku --seed 0,1,2 --reward random $(DEMO_ARGS)
 	$(BIN)/harness report
+
+# The runs in results/reference, without weights, and the report made from them.
+reference: $(STAMP)
+	$(BIN)/harness run --method egspo-sa,egspo,d1,agrpo,espo --task sudoku,countdown --seed 0,1,2 --runs results/reference
+	$(BIN)/harness run --method egspo-sa --task sudoku,countdown --seed 0,1,2 --reward random --runs results/reference
+	find results/reference -name checkpoints -prune -exec rm -rf {} +
+	find results/reference '(' -name 'samples-step*' -o -name 'samples-base*' -o -name .lock ')' -delete
+	$(BIN)/harness report results/reference --out docs/example-report
 
 test: $(STAMP)
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)

@@ -68,7 +68,7 @@ def test_tiny_runs_are_evaluated_every_fourth_rollout(name):
 def test_tiny_runs_on_code_start_alike_and_are_paid_for_passing_all_tests(name, task):
     config, first = resolved(name, "tiny", task), resolved("egspo-sa", "tiny", "mbpp")
     assert config.rollout == first.rollout
-    assert (config.rollout.completion_length, config.rollout.block_length) == (48, 48)
+    assert (config.rollout.completion_length, config.rollout.block_length) == (48, 4)
     assert (config.budget, config.evaluation.decoding) == (first.budget, first.evaluation.decoding)
     assert (config.train.batch_size, config.train.group_size) == (64, 8)
     assert (config.reward, config.evaluation.items) == ("correctness", 256)

@@ -164,7 +164,7 @@ def test_texts_are_short_and_within_the_tiny_vocabulary(name, draw):
     problems = [draw(random.Random(seed)) for seed in range(300)]
     assert max(len(encode(text)) for text in [*prompts, *(problem.question for problem in problems)]) <= 78
     assert max(len(encode(problem.answer)) for problem in problems) <= 48
-    assert {text.endswith(".\n" if name == "mbpp" else '"""\n\n') for text in prompts} == {True}
+    assert {text.endswith(".\n" if name == "mbpp" else '"""\n') for text in prompts} == {True}
 
 
 @pytest.mark.parametrize(
