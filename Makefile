@@ -34,6 +34,7 @@ reference: $(STAMP)
 	$(BIN)/harness run --method egspo-sa --task sudoku,countdown --seed 0,1,2 --reward random --runs results/reference
 	find results/reference -name checkpoints -prune -exec rm -rf {} +
 	find results/reference '(' -name 'samples-step*' -o -name 'samples-base*' -o -name .lock ')' -delete
+	find results/reference -name metrics.jsonl -exec gzip -9n {} +
 	$(BIN)/harness report results/reference --out docs/example-report
 
 test: $(STAMP)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -249,20 +250,31 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a JSONL file; a torn last line (no newline at its end) is left out.
+    """The records of a JSONL file, or of the same file kept compressed with .gz at the end of its name; a torn last
+    line (no newline at its end) is left out.
 
-    Raises RecordError for a damaged line before the last.
+    Raises RecordError for a damaged line before the last, and for a compressed file that cannot be unpacked.
     """
-    if not path.exists():
-        return
-    with open(path, "rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise RecordError(f"{path.name} line {number} is not JSON: {error}") from error
+    packed = path.with_name(f"{path.name}.gz")
+    if path.exists():
+        with open(path, "rb") as stream:
+            yield from _records(stream, path.name)
+    elif packed.exists():
+        try:
+            with gzip.open(packed) as unpacked:
+                yield from _records(unpacked, packed.name)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise RecordError(f"{packed.name} cannot be unpacked: {error}") from error
+
+
+def _records(stream: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(stream, start=1):
+        if not line.endswith(b"\n"):
+            return
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise RecordError(f"{name} line {number} is not JSON: {error}") from error
 
 
 def keep_lines(path: Path, keep: int) -> None:
