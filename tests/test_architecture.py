@@ -35,6 +35,7 @@ FLOORS = (
         "flops",
         "generators",
         "processes",
+        "recipes",
         "rollout",
         "registry",
     },

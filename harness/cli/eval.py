@@ -17,6 +17,7 @@ from harness.data import DataSource, default_source, parse_source
 from harness.decoding import Decoding
 from harness.errors import UserError
 from harness.prompts import COMPACT_ONLY, read_prompts, set_prompts
+from harness.recipes import evaluation_decoding
 from harness.records import EVAL_FILE, write_atomic, write_samples
 from harness.task import Example, Task, TaskOptions
 
@@ -39,7 +40,8 @@ def evaluate(
     split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
     batch_size: Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")] = 64,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Decoding: num_steps=8, completion_length=256, temperature=0 ...")
+        list[str] | None,
+        typer.Option("--set", help="Decoding over the recipe's: num_steps=8, temperature=0 ..."),
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64.")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -60,7 +62,8 @@ def evaluate(
     is_tiny = named.config.name == "tiny"
     chosen = registry.get_task(task)(TaskOptions(bare_answers=is_tiny, unsafe_local_exec=unsafe_local_exec))
     source = parse_source(data or default_source(tiny=is_tiny))
-    decoding = build(Decoding, parse_settings(settings or []), "decoding")
+    default = evaluation_decoding(registry.canonical_name("task", task), tiny=is_tiny)
+    decoding = build(Decoding, {**asdict(default), **parse_settings(settings or [])}, "decoding")
     decoding.check("decoding")
     if is_tiny and (prompts or few_shot):
         raise UserError(COMPACT_ONLY)

@@ -8,7 +8,6 @@ in blocks of 32, two tokens per step.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 import math
 from collections.abc import Mapping
@@ -16,13 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import registry
-from harness.config import build, load_recipe
+from harness.config import build
 from harness.decoding import Decoding
 from harness.errors import UserError, require_positive, unknown_choice
+from harness.recipes import PROTOCOL, evaluation_decoding
 
 TASK_PREFIX = "harness_"
-PROTOCOL = Decoding(completion_length=256, block_length=32, num_steps=128)
-RECIPE_METHOD = "egspo-sa"
 LENGTH_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens", "completion_length")
 DECODING_NAMES = tuple(field.name for field in dataclasses.fields(Decoding) if field.name != "completion_length")
 NEUTRAL = {"num_beams": 1, "repetition_penalty": 1.0}
@@ -75,20 +73,12 @@ def check_model_options(options: Mapping[str, Any]) -> None:
     build(Decoding, {name: value for name, value in options.items() if name not in LENGTH_NAMES}, "model_args")
 
 
-@functools.cache
 def default_decoding(task_name: str, *, tiny: bool) -> Decoding:
-    """How `harness_<task>` is evaluated: as its recipe says; any other task as the protocol says."""
+    """How `harness_<task>` is evaluated: as `harness eval` does; any other task as the protocol says."""
     task = task_name.removeprefix(TASK_PREFIX)
     if not task_name.startswith(TASK_PREFIX) or task not in registry.names("task"):
         return PROTOCOL
-    path = registry.recipes_folder() / RECIPE_METHOD / f"{task}.yaml"
-    recipes = load_recipe(str(path), method=RECIPE_METHOD, task=task, folder=path.parent) if path.is_file() else {}
-    recipe = recipes.get("tiny" if tiny else "paper")
-    if recipe is None:
-        # As `harness eval` does without options.
-        return Decoding() if tiny else PROTOCOL
-    decoding: Decoding = build(Decoding, recipe["evaluation"]["decoding"], "evaluation.decoding")
-    return decoding
+    return evaluation_decoding(task, tiny=tiny)
 
 
 def _fit(base: Decoding, max_tokens: int, chosen: Mapping[str, Any]) -> Decoding:

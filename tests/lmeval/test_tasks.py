@@ -17,7 +17,6 @@ from harness.cli.main import main
 from harness.data import parse_source
 from harness.errors import UserError
 from harness.lm_eval_model import DiffusionEvalLM
-from harness.lmeval.options import default_decoding
 from harness.lmeval.tasks import prompt_style, ratio
 from harness.models.tiny import tiny_tasks
 
@@ -31,11 +30,9 @@ def eval_samples(task: str, out: Path, *options: str, items: int = ITEMS) -> lis
 
 
 @pytest.mark.parametrize("task", sorted(tiny_tasks()))
-def test_every_item_is_answered_and_judged_as_by_harness_eval(task, tmp_path, manager):
-    decoding = default_decoding(f"harness_{task}", tiny=True)
-    sizes = {name: getattr(decoding, name) for name in ("completion_length", "block_length", "num_steps")}
-    options = [part for name, value in sizes.items() for part in ("--set", f"{name}={value}")]
-    expected = eval_samples(task, tmp_path, "--unsafe-local-exec", *options)
+def test_every_item_is_answered_and_judged_as_by_harness_eval(task, tmp_path, manager, monkeypatch):
+    monkeypatch.delenv("HARNESS_DATA", raising=False)
+    expected = eval_samples(task, tmp_path, "--unsafe-local-exec")
     results = simple_evaluate(
         model="diffusion_lm",
         model_args="pretrained=tiny",
