@@ -6,43 +6,29 @@ A prompts file is YAML, task to chat messages:
       - {role: system, content: "Answer with a number."}
       - {role: user, content: "{question}"}
 
-In a text `{name}` is replaced where `name` is `question` or one of the task's fields (`Task.prompt_fields`).
-`{{name}}` gives `{name}`, and every other brace stays as it is: `\\boxed{}`, `\\frac{a}{b}`. Another name standing
-alone in braces is taken for a mistake; after a letter, a digit or a brace it is LaTeX or code.
+What may stand in braces: harness/prompt_template.py.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from harness.errors import UserError, unknown_choice
-
-if TYPE_CHECKING:
-    from harness.task import Example, Task
+from harness.prompt_template import PLACEHOLDER, Prompting, mistakes
+from harness.task import Example, Task
 
 ROLES = ("system", "user", "assistant")
-PLACEHOLDER = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}")
-BRACES_OF_TEXT = re.compile(r"[\w{}]")
 DRAW = "few-shot"
 COMPACT_ONLY = (
     "The tiny model reads short fixed prompts; leave out --prompts and --few-shot, or choose another --model."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prompting:
-    """template: messages instead of the task's own. shots: turns of worked examples."""
-
-    template: tuple[Mapping[str, str], ...] = ()
-    shots: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,32 +90,6 @@ def _messages(value: Any, place: str) -> tuple[Mapping[str, str], ...]:
     if value[-1]["role"] != "user":
         raise UserError(f"{place}: the last message must be the user's.")
     return tuple({"role": message["role"], "content": message["content"]} for message in value)
-
-
-def mistakes(text: str, known: Iterable[str]) -> list[str]:
-    """The names alone in braces that are no placeholders."""
-    return [
-        match.group(2)
-        for match in PLACEHOLDER.finditer(text)
-        if match.group(2) and match.group(2) not in known and not BRACES_OF_TEXT.match(text[: match.start()][-1:])
-    ]
-
-
-def fill(template: Sequence[Mapping[str, str]], values: Mapping[str, str]) -> list[Mapping[str, str]]:
-    """The messages with the placeholders replaced, in one pass: braces in values are never read."""
-
-    def value(match: re.Match[str]) -> str:
-        if match.group(1):
-            return f"{{{match.group(1)}}}"
-        return values.get(match.group(2), match.group(0))
-
-    return [{**message, "content": PLACEHOLDER.sub(value, message["content"])} for message in template]
-
-
-def with_shots(own: Sequence[Mapping[str, str]], shots: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
-    """The worked examples before the question; system messages stay in front."""
-    first = next((index for index, message in enumerate(own) if message["role"] != "system"), len(own))
-    return [*own[:first], *shots, *own[first:]]
 
 
 def set_prompts(task: Task, file: PromptsFile | None, train: Sequence[Example], few_shot: int) -> list[Example]:

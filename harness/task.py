@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from harness.data import DataSource, read_rows, sha256_of_file, sha256_of_text
 from harness.errors import UserError, unknown_choice
 from harness.hub_data import HubSplit, hub_origin, read_hub
-from harness.prompts import Prompting, fill, with_shots
+from harness.prompt_template import Prompting, fill, with_shots
 
 Message = Mapping[str, str]
 """One chat message: `{"role": "user" | "assistant" | "system", "content": text}`."""

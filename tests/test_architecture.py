@@ -26,6 +26,7 @@ FLOORS = (
         "environment",
         "data",
         "hub_data",
+        "prompt_template",
         "prompts",
         "task",
         "decoding",

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from harness import registry
 from harness.errors import UserError
-from harness.prompts import Prompting, fill, mistakes, read_prompts, set_prompts, with_shots
+from harness.prompt_template import Prompting, fill, mistakes, with_shots
+from harness.prompts import read_prompts, set_prompts
 from harness.task import TaskOptions
 
 KNOWN = ("question", "numbers")

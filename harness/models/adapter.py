@@ -21,7 +21,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 from harness.config import LoraConfig
 from harness.errors import UserError
 from harness.flops import ModelShape
-from harness.prompts import COMPACT_ONLY, Prompting
+from harness.prompt_template import Prompting
+from harness.prompts import COMPACT_ONLY
 from harness.rollout import Prompts
 from harness.task import Example, Task
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from harness.report.groups import Protocol
 from harness.report.labels import data_name, exact, metric_name, task_name
+from harness.report.rows import Row
 from harness.report.summary import csv_text
-from harness.report.tables import Row
 
 CSV_COLUMNS = ("task", "metric", "data", "label", "method", "reward", "model", "seeds", "base", "mean", "low", "high")
 

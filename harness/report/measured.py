@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from harness.report.groups import Group, Protocol
 from harness.report.labels import DASH, exact, headline_metric, metric_name, percent, task_name
 from harness.report.published_tables import TABLE_1, TABLE_2, WITHIN_MARK
+from harness.report.rows import Row
 from harness.report.support import overlapping
-from harness.report.tables import ITEMS_MARK, ITEMS_NOTE, SEEDS_NOTE, Column, Row, Table, make_row
+from harness.report.tables import ITEMS_MARK, ITEMS_NOTE, SEEDS_NOTE, Column, Table, make_row
 
 PAPER_METRICS = ("official_cell_accuracy", "official_accuracy", "pass@1")
 OVERLAP_NOTE = (

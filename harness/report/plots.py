@@ -11,9 +11,9 @@ from harness.report.bars import Block, bars_csv, make_blocks
 from harness.report.curves import AXES, Panel, make_panels, points_csv
 from harness.report.groups import Group
 from harness.report.labels import data_name, metric_name, task_name
+from harness.report.rows import Row
 from harness.report.sections import Figure
 from harness.report.sweeps import SELECTION, Sweep, sweep_csv
-from harness.report.tables import Row
 from harness.report.traces import SHORT, GroupTraces, traces_csv
 from harness.report.training import (
     History,

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from harness.report.labels import listed, percent
+from harness.report.rows import Row
 from harness.report.statistics import wilson_interval
-
-if TYPE_CHECKING:
-    from harness.report.tables import Row
 
 
 def interval_supports(rows: Sequence[Row]) -> list[str]:

@@ -10,9 +10,10 @@ from typing import Any
 
 from harness.report.groups import HEAD, OUTSIDE_HASH, Group, overrides
 from harness.report.labels import exact, method_name
+from harness.report.rows import Row
 from harness.report.statistics import mean
 from harness.report.summary import csv_text
-from harness.report.tables import MetricRows, Row, make_row
+from harness.report.tables import MetricRows, make_row
 
 SELECTION = "method.selection"
 NUM_STEPS = "evaluation.decoding.num_steps"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.records import MetricTotals
-from harness.report.groups import Group, Member, Protocol, overrides
+from harness.report.groups import Group, Member, Protocol
 from harness.report.labels import (
     DASH,
     Unit,
@@ -25,6 +25,7 @@ from harness.report.labels import (
     points,
     task_name,
 )
+from harness.report.rows import Row
 from harness.report.statistics import Interval, bootstrap_interval, items_interval, mean, seed_interval
 from harness.report.summary import csv_text
 from harness.report.support import interval_supports
@@ -40,44 +41,6 @@ SEEDS_NOTE = (
 ITEMS_NOTE = f"{ITEMS_MARK} One seed: the interval is over the items and leaves out how much seeds differ."
 TOY_NOTE = f"{TOY_MARK} Tiny model or built-in data: a toy setting, not to be set beside published numbers."
 CHANGED_NOTE = f"{CHANGED_MARK} Recipe changed on the command line; the commands in the report say how."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """The numbers of one group for one metric; fractions of 1, costs as means over seeds.
-
-    interval: over seeds, or over items with a single seed (`over` says which). base and gain are None where
-    the base was not evaluated under the same protocol with every seed. ceiling: what a perfect solver is
-    expected to get, None where 1.
-    """
-
-    group: Group
-    metric: str
-    seeds: tuple[int, ...]
-    value: float
-    interval: Interval | None
-    over: str
-    bootstrap: Interval | None
-    base: float | None
-    gain: float | None
-    gain_interval: Interval | None
-    n: int
-    updates: float
-    samples: float
-    flops_total: float
-    seconds: float
-    ceiling: float | None
-
-    @property
-    def labels(self) -> list[str]:
-        """`tiny model`, `builtin data`: what keeps the row from being compared with published numbers."""
-        tiny = ["tiny model"] if self.group.model == "tiny" else []
-        return tiny + (["builtin data"] if self.group.protocol.data == "builtin" else [])
-
-    @property
-    def overrides(self) -> str:
-        """The settings that the command line changed: `key=value; key=value`."""
-        return "; ".join(f"{key}={value}" for key, value in overrides(self.group.members[0].run).items())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from harness.report.comparisons import Comparison, Comparisons
 from harness.report.groups import Protocol
 from harness.report.labels import data_name, digits, flop_unit, method_name, metric_name, percent, points, task_name
+from harness.report.rows import Row
 from harness.report.sweeps import group_key
-from harness.report.tables import MetricRows, Row
+from harness.report.tables import MetricRows
 
 ALIKE = "Not told apart from it"
 ALONE = "Behind it as a single pair, not sure among so many"

@@ -9,7 +9,8 @@ import pytest
 from harness.report.bars import bars_csv, make_blocks
 from harness.report.collect import collect
 from harness.report.groups import make_groups
-from harness.report.tables import Row, all_rows
+from harness.report.rows import Row
+from harness.report.tables import all_rows
 
 
 def rows_of(synthetic: Any) -> list[Row]:

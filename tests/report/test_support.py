@@ -5,9 +5,10 @@ from typing import Any
 
 from harness.report.collect import collect
 from harness.report.groups import make_groups
+from harness.report.rows import Row
 from harness.report.statistics import Interval
 from harness.report.support import interval_supports, overlapping
-from harness.report.tables import Row, all_rows, make_table, markdown
+from harness.report.tables import all_rows, make_table, markdown
 
 
 def rows(synthetic: Any) -> list[Row]:

@@ -10,7 +10,8 @@ import pytest
 
 from harness.report.collect import collect
 from harness.report.groups import make_groups
-from harness.report.tables import MetricRows, Row, all_rows, escape_markdown, make_table, markdown, table_csv
+from harness.report.rows import Row
+from harness.report.tables import MetricRows, all_rows, escape_markdown, make_table, markdown, table_csv
 
 
 def tables(synthetic: Any, **options: Any) -> list[MetricRows]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from harness.drawing import FAINT, INK, SMALL_POINTS, TEXT_POINTS, Box, Picture, canvas, heading, picture, place
 from harness.report.bars import Block
 from harness.report.labels import CONTROL_COLOUR, method_name, percent
-from harness.report.tables import Row
+from harness.report.rows import Row
 
 WIDTH_INCHES = 5.6
 LEFT_INCHES = 1.6

@@ -11,8 +11,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from harness.drawing import TEXT_POINTS, Box, Picture, canvas, heading, picture, place
 from harness.report.figures.curves import Look, looks_of
 from harness.report.labels import method_name, metric_name, task_name
+from harness.report.rows import Row
 from harness.report.sweeps import NUM_STEPS, SELECTION, Sweep, SweepLine
-from harness.report.tables import Row
 
 WIDTH_INCHES, HEIGHT_INCHES = 5.6, 2.8
 LEFT_INCHES, RIGHT_INCHES, TOP_INCHES, BOTTOM_INCHES = 0.53, 0.2, 0.68, 0.46
