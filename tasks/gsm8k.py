@@ -140,7 +140,7 @@ class Gsm8k(RowsTask):
         return Example(id=question, question=question, target={"answer": answer})
 
     def builtin_examples(self, split: str) -> list[Example]:
-        """Generated stories of one or two steps; no story is told with the same numbers in two splits."""
+        """Generated stories of one step; no question is in two splits, the same sum in other words may be."""
         return [
             replace(
                 self.example_for(problem.question.strip(), last_boxed(problem.answer)),
@@ -150,7 +150,7 @@ class Gsm8k(RowsTask):
         ]
 
     def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
-        """Fresh stories; 60 % of the answers leave a step out or take the wrong one."""
+        """Fresh stories; 60 % of the answers add the two numbers, whatever is asked for."""
         return demonstrate(draw, count, rng)
 
     def prompt(self, example: Example) -> list[Message]:

@@ -92,7 +92,7 @@ class Math500(RowsTask):
         return Example(id=question, question=question, target={"answer": answer, "solution": solution})
 
     def builtin_examples(self, split: str) -> list[Example]:
-        """Generated formulas; no formula of a kind has the same numbers in two splits."""
+        """Generated formulas; no question is in two splits, the same formula in other words may be."""
         return [
             replace(
                 self.example_for(problem.question.strip(), last_boxed(problem.answer)),
@@ -102,7 +102,7 @@ class Math500(RowsTask):
         ]
 
     def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
-        """Fresh formulas; 60 % of the answers ignore the order of operations, or stop half way."""
+        """Fresh formulas; 60 % of the answers are those of a beginner, as of one who ignores the order of operations."""
         return demonstrate(draw, count, rng)
 
     def prompt(self, example: Example) -> list[Message]:
