@@ -102,7 +102,7 @@ class Math500(RowsTask):
         ]
 
     def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
-        """Fresh formulas; 60 % of the answers are those of a beginner, as of one who ignores the order of operations."""
+        """Fresh formulas; 60 % of the answers ignore the order of operations or take the wrong one."""
         return demonstrate(draw, count, rng)
 
     def prompt(self, example: Example) -> list[Message]:
