@@ -16,14 +16,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness import flops
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
+from harness.diffusion.logprob import behaviour_logprob
 from harness.errors import UserError, unknown_choice
-from harness.models.adapter import DiffusionLM
+from harness.models import flops
+from harness.models.diffusion_lm import DiffusionLM
 from harness.registry import method
 from harness.rl import step_selection
 from harness.rl.advantages import centre_in_group
-from harness.rl.logprob import behaviour_logprob
 from harness.rl.method import LossOutput, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, k3
 from harness.rollout import Rollout, RolloutNeeds, ScoredRollouts

@@ -20,15 +20,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness import flops
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
 from harness.diffusion.greedy import cheaper_while_sampling, greedy_completions
+from harness.diffusion.logprob import chosen_logprob
+from harness.distributed.shard import ALONE, Shard
 from harness.errors import UserError, unknown_choice
-from harness.models.adapter import DiffusionLM
+from harness.models import flops
+from harness.models.diffusion_lm import DiffusionLM
 from harness.registry import method
 from harness.rl import step_selection
 from harness.rl.advantages import centre_in_group, leave_one_out_mean, stepwise_returns
-from harness.rl.logprob import chosen_logprob
 from harness.rl.method import (
     GreedyScores,
     LossOutput,
@@ -40,7 +41,7 @@ from harness.rl.method import (
     score_rows,
 )
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, exact_kl, k3
-from harness.rollout import ALONE, Rewards, Rollout, RolloutNeeds, ScoredRollouts, Shard
+from harness.rollout import Rewards, Rollout, RolloutNeeds, ScoredRollouts
 
 CHOICES = {
     "selection": ("entropy", "uniform", "random", "random-official"),

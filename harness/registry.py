@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from harness.errors import UserError, unknown_choice
-from harness.task import Task
+from harness.task.base import Task
 
 Kind = Literal["task", "method"]
 
@@ -46,14 +46,14 @@ class Entry:
 
 
 def task(*names: str) -> Callable[[_TaskClass], _TaskClass]:
-    """Registers a subclass of harness.task.Task under `names`, which must be string literals.
+    """Registers a subclass of harness.task.base.Task under `names`, which must be string literals.
 
     Raises TypeError for any other class.
     """
 
     def register(cls: _TaskClass) -> _TaskClass:
         if not issubclass(cls, Task):
-            raise TypeError(f"@task stands on '{cls.__name__}', which is not a subclass of harness.task.Task")
+            raise TypeError(f"@task stands on '{cls.__name__}', which is not a subclass of harness.task.base.Task")
         _record("task", names, cls)
         return cls
 

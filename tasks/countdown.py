@@ -28,10 +28,10 @@ from fractions import Fraction
 from itertools import permutations
 from typing import Any, ClassVar
 
+from harness.data.hub import HubSplit
 from harness.errors import UserError
 from harness.generators.countdown import draw
 from harness.generators.problem import demonstrate, split_problems
-from harness.hub_data import HubSplit
 from harness.registry import task
 from harness.scoring.answers import (
     ANY_CLOSE,
@@ -44,7 +44,7 @@ from harness.scoring.answers import (
 )
 from harness.scoring.boxed import official_boxed
 from harness.scoring.expressions import evaluate, uses
-from harness.task import (
+from harness.task.base import (
     OFFICIAL,
     Demonstration,
     Example,

@@ -19,20 +19,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from harness.data.hub import HubSplit
 from harness.errors import UserError
 from harness.generators.problem import demonstrate, split_problems
 from harness.generators.word_problems import draw
-from harness.hub_data import HubSplit
 from harness.registry import task
 from harness.scoring.agrpo import agrpo_parts
-from harness.scoring.answers import (
-    final_answer,
-    official_first_answer,
-)
+from harness.scoring.answers import final_answer, official_first_answer
 from harness.scoring.boxed import last_boxed, shallow_boxes
 from harness.scoring.math_equal import equal, plain_number, same_value
 from harness.scoring.official_format import answer_text, soft_format, strict_format, tag_counts, whole_number
-from harness.task import OFFICIAL, Demonstration, Example, Message, RowsTask, Verdict, outcome, required, worked
+from harness.task.base import OFFICIAL, Demonstration, Example, Message, RowsTask, Verdict, outcome, required, worked
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
 DRESSED_NUMBER = re.compile(

@@ -14,16 +14,16 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, ClassVar
 
-from harness.data import DataSource
+from harness.data.hub import HubSplit
+from harness.data.sources import DataSource
 from harness.errors import UserError
 from harness.generators.problem import demonstrate
 from harness.generators.programs import CARELESS_SHARE, draw_humaneval, humaneval_rows
-from harness.hub_data import HubSplit
 from harness.registry import task
 from harness.scoring import kodcode
 from harness.scoring.code import DEFINED, CodeTask
 from harness.scoring.sandbox.job import Program
-from harness.task import OFFICIAL, Demonstration, Example, Message, no_split, require_split, required
+from harness.task.base import OFFICIAL, Demonstration, Example, Message, no_split, require_split, required
 
 FILE = "humaneval/HumanEval.jsonl.gz"
 

@@ -21,21 +21,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from harness.data.hub import HubSplit
 from harness.errors import UserError
 from harness.generators.formulas import draw
 from harness.generators.problem import demonstrate, split_problems
-from harness.hub_data import HubSplit
 from harness.registry import task
 from harness.scoring.agrpo import agrpo_parts
-from harness.scoring.answers import (
-    ANSWER_CLOSE,
-    ANSWER_OPEN,
-    final_answer,
-    official_first_answer,
-)
+from harness.scoring.answers import ANSWER_CLOSE, ANSWER_OPEN, final_answer, official_first_answer
 from harness.scoring.boxed import last_boxed, official_boxed
 from harness.scoring.math_equal import equal, same_text, same_value_by_older_rules
-from harness.task import OFFICIAL, Demonstration, Example, Message, RowsTask, Verdict, outcome, required, worked
+from harness.task.base import OFFICIAL, Demonstration, Example, Message, RowsTask, Verdict, outcome, required, worked
 
 MISSPELT_BOX = "\boxed"
 

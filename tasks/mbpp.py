@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from harness.data import DataSource
+from harness.data.hub import HubSplit
+from harness.data.sources import DataSource
 from harness.errors import UserError
 from harness.generators.problem import demonstrate
 from harness.generators.programs import CARELESS_SHARE, draw_mbpp, mbpp_rows
-from harness.hub_data import HubSplit
 from harness.registry import task
 from harness.scoring import kodcode
 from harness.scoring.code import CodeTask, functions_in, imports_of
 from harness.scoring.sandbox.job import Program
-from harness.task import Demonstration, Example, Message, require_split, required, source_rows
+from harness.task.base import Demonstration, Example, Message, require_split, required, source_rows
 
 FILE = "mbpp/sanitized-mbpp.json"
 REVISION = "4bb6404fdc6cacfda99d4ac4205087b89d32030c"

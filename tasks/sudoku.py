@@ -39,7 +39,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data import DataSource
+from harness.data.sources import DataSource
 from harness.errors import UserError
 from harness.registry import task
 from harness.scoring.answers import bare_digits, official_digits
@@ -53,7 +53,7 @@ from harness.scoring.grids import (
     read_grid,
     right_blanks,
 )
-from harness.task import (
+from harness.task.base import (
     OFFICIAL,
     ROBUST,
     SPLITS,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from harness.models.adapter import DiffusionLM, SpecialTokens
+from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
 from harness.models.tiny import END_ID, MASK_ID, CharacterTokenizer, tiny_config
 
 

@@ -29,11 +29,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness import flops
+from harness.models import flops
 from harness.errors import UserError
 from harness.registry import method
 from harness.rl.advantages import centre_in_group
-from harness.rl.logprob import chosen_logprob
+from harness.diffusion.logprob import chosen_logprob
 from harness.rl.method import LossOutput, LossPart, Method, Prepared, UpdateBatch
 
 
@@ -113,7 +113,7 @@ TASK = '''
 """Write a digit twice: 7 is answered with 77."""
 
 from harness.registry import task
-from harness.task import Example, Ratio, Score, Task
+from harness.task.base import Example, Ratio, Score, Task
 
 
 @task("twice")

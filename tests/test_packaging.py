@@ -111,7 +111,7 @@ def test_the_wheel_holds_the_lm_eval_tasks_and_names_the_model_type(wheel: Path)
     with zipfile.ZipFile(wheel) as archive:
         (entry_points,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         said = archive.read(entry_points).decode()
-    assert "[lm_eval.models]\ndiffusion_lm = harness.lm_eval_model:DiffusionEvalLM\n" in said
+    assert "[lm_eval.models]\ndiffusion_lm = harness.lmeval.model:DiffusionEvalLM\n" in said
 
 
 def test_the_wheel_holds_nothing_but_the_package(wheel: Path) -> None:

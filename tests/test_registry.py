@@ -12,14 +12,14 @@ import pytest
 
 from harness import registry
 from harness.errors import UserError
-from harness.task import Task
+from harness.task.base import Task
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 TASK_FILE = """
 from dataclasses import dataclass
 from harness.registry import task
-from harness.task import Task
+from harness.task.base import Task
 
 @dataclass(frozen=True)
 class Settings:
@@ -265,7 +265,7 @@ def test_a_file_that_failed_is_not_taken_as_loaded(builtin: Path) -> None:
 
 def test_a_class_that_is_no_task_is_refused(builtin: Path) -> None:
     put(builtin / "tasks", "mine.py", TASK_FILE.format(name="mine").replace("(Task)", ""))
-    with pytest.raises(UserError, match=r"'Mine', which is not a subclass of harness\.task\.Task"):
+    with pytest.raises(UserError, match=r"'Mine', which is not a subclass of harness\.task\.base\.Task"):
         registry.get_task("mine")
 
 

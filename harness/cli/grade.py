@@ -12,12 +12,12 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness import registry
-from harness.data import default_source, parse_source
+from harness.data.sources import default_source, parse_source
 from harness.errors import UserError, unknown_choice
-from harness.task import GRADERS, ROBUST, TaskOptions
+from harness.task.base import GRADERS, ROBUST, TaskOptions
 
 if TYPE_CHECKING:
-    from harness.grade import Graded, Tally
+    from harness.evaluation.grade import Graded, Tally
 
 
 def grade(
@@ -39,7 +39,7 @@ def grade(
     include_path: Annotated[list[Path] | None, typer.Option(help="Folder with tasks of your own.")] = None,
 ) -> None:
     """Grade a file of completions: samples.jsonl --task gsm8k --grader official."""
-    from harness.grade import Lookup, Tally, grade_items, stream_rows, to_items
+    from harness.evaluation.grade import Lookup, Tally, grade_items, stream_rows, to_items
 
     for folder in include_path or []:
         registry.add_include_path(folder)

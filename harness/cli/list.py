@@ -9,7 +9,7 @@ import typer
 
 from harness.cli.report import existing, no_runs
 from harness.cli.tables import show_table
-from harness.records import DEFAULT_RUNS
+from harness.records.run_folder import DEFAULT_RUNS
 
 if TYPE_CHECKING:
     from harness.report.collect import Run, Skipped

@@ -22,7 +22,7 @@ def lm_eval(context: typer.Context) -> int:
     """
     from lm_eval.__main__ import cli_evaluate
 
-    import harness.lm_eval_model  # noqa: F401  (registers)
+    import harness.lmeval.model  # noqa: F401  (registers)
     from harness.lmeval import code_eval
 
     code_eval.install()

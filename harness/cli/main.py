@@ -17,7 +17,7 @@ import typer
 
 from harness import __version__
 from harness.errors import UserError, unknown_choice
-from harness.records import RecordError
+from harness.records.jsonl import RecordError
 
 BAD_INPUT = 2
 INTERRUPTED = 130

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
-from harness.runner import PlannedRun
+from harness.app.run import PlannedRun
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress

@@ -10,7 +10,7 @@ import typer
 
 from harness.cli.tables import show_table
 from harness.errors import UserError
-from harness.records import DEFAULT_REPORT, DEFAULT_RUNS
+from harness.records.run_folder import DEFAULT_REPORT, DEFAULT_RUNS
 
 if TYPE_CHECKING:
     from harness.report.collect import Collection

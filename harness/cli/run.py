@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from harness import registry
+from harness.app.run import PlannedRun, RunRequest, execute, plan
 from harness.cli.progress import Display
-from harness.config import parse_budget, parse_settings
+from harness.config.resolve import parse_budget, parse_settings
+from harness.distributed.processes import is_main
 from harness.errors import UserError
-from harness.processes import is_main
-from harness.prompts import read_prompts
-from harness.records import DEFAULT_RUNS
-from harness.runner import PlannedRun, RunRequest, execute, plan
+from harness.records.run_folder import DEFAULT_RUNS
+from harness.task.prompts import read_prompts
 
 FAILED = 1
 

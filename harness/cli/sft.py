@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
-from harness.cli.loading import is_run
-from harness.config import ModelConfig, RunConfig, build, nested, parse_settings
+from harness.app.models import is_run
+from harness.config.resolve import build, nested, parse_settings
+from harness.config.tree import ModelConfig, RunConfig
 from harness.errors import UserError
-from harness.rl.sft_data import read_pairs
+from harness.sft.data import read_pairs
 
 if TYPE_CHECKING:
-    from harness.rl.sft import SftConfig
-    from harness.rl.sft_data import Pair
+    from harness.sft.data import Pair
+    from harness.sft.train import SftConfig
 
 FILE_PASSES = 20
 MOST_WARMUP = 50
@@ -91,7 +92,7 @@ def sft(
 def _config(
     defaults: Defaults, steps: int | None, batch_size: int | None, learning_rate: float | None, seed: int
 ) -> SftConfig:
-    from harness.rl.sft import SftConfig
+    from harness.sft.train import SftConfig
 
     return SftConfig(
         steps=steps or defaults.steps,
@@ -122,7 +123,7 @@ def _model_config(name: str, settings: Sequence[str]) -> ModelConfig:
 
 def _from_nothing(names: str, out: Path, config: SftConfig) -> None:
     from harness.models.tiny import fresh_tiny, save_tiny
-    from harness.rl.sft import train
+    from harness.sft.train import train
 
     tasks = [registry.get_task(name.strip())() for name in names.split(",")]
     model = fresh_tiny(config.seed)
@@ -136,11 +137,11 @@ def _from_nothing(names: str, out: Path, config: SftConfig) -> None:
 def _on_pairs(
     model_config: ModelConfig, task: str, pairs: Sequence[Pair], out: Path, config: SftConfig, max_length: int
 ) -> None:
+    from harness.models.adapters import merge_adapter
     from harness.models.checkpoints import load_model, locate
     from harness.models.export import export_model, refuse_taken
-    from harness.models.lora import merge_adapter
     from harness.randomness import stream_seed
-    from harness.rl.sft import encode_pair, train_on_pairs
+    from harness.sft.train import encode_pair, train_on_pairs
 
     refuse_taken(out)
     source = locate(model_config.name, task)

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from harness.diagnose.mdp import LENGTH, Mdp
+from harness.diffusion import elbo
 from harness.registry import get_method
-from harness.rl import elbo, step_selection
+from harness.rl import step_selection
 from harness.rl.method import Method, Prepared
 from harness.rollout import ScoredRollouts
 

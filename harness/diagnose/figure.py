@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from harness.diagnose.measure import Measurement
-from harness.drawing import SMALL_POINTS, Picture, canvas, heading, picture
+from harness.report.figures.drawing import SMALL_POINTS, Picture, canvas, heading, picture
 
 INCHES = (7.4, 3.5)
 

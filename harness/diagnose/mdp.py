@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from harness.models.adapter import DiffusionLM, SpecialTokens
+from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
 from harness.models.tiny import tiny_config
 from harness.randomness import stream
 from harness.rollout import Prompts, Rewards, Rollout

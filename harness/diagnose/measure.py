@@ -13,13 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.diagnose.estimators import (
-    GROUP_SIZE,
-    Estimator,
-    Outcome,
-    all_estimators,
-    early_end_estimators,
-)
+from harness.diagnose.estimators import GROUP_SIZE, Estimator, Outcome, all_estimators, early_end_estimators
 from harness.diagnose.mdp import TOKENS, Mdp, make_mdp, take
 from harness.randomness import stream
 from harness.rl.method import LossPart, Prepared

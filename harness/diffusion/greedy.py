@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness import flops
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
 from harness.diffusion.sampler import HEAD_CHUNK, best_tokens
 from harness.diffusion.schedule import reveal_counts
-from harness.models.adapter import DiffusionLM
+from harness.models import flops
+from harness.models.diffusion_lm import DiffusionLM
 from harness.rollout import Rollout
 
 

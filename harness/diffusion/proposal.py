@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
 from harness.diffusion import categorical
 from harness.diffusion.truncation import Support, truncate
-from harness.models.adapter import SpecialTokens
+from harness.models.diffusion_lm import SpecialTokens
 
 GROUP_ELEMENTS = 1 << 20
 

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness import flops
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
 from harness.diffusion import categorical
 from harness.diffusion.proposal import Proposal, propose
 from harness.diffusion.remasking import split_by_confidence
 from harness.diffusion.schedule import reveal_counts
 from harness.diffusion.trace import Trace
 from harness.errors import UserError
-from harness.models.adapter import DiffusionLM, gather_positions
+from harness.models import flops
+from harness.models.diffusion_lm import DiffusionLM, gather_positions
 from harness.randomness import uniforms
 from harness.rollout import Prompts, Rollout, RolloutNeeds
 

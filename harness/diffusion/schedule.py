@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
 
 DREAM_LAST_TIME = 1e-3
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
 from harness.diffusion.proposal import Behaviour
 from harness.rollout import Prompts, Rollout, RolloutNeeds
 

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.task import Demonstration
+from harness.task.base import Demonstration
 
 CARELESS_SHARE = 0.6
 SHARES = 16

@@ -12,15 +12,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
+from harness.distributed.launcher import Processes
 from harness.errors import UserError
-from harness.lmeval.batches import BatchSize
+from harness.evaluation.batches import BatchSize
+from harness.evaluation.likelihood import LikelihoodOptions, Question, log_likelihoods
+from harness.evaluation.store import Answer, AnswerStore, answer_key
 from harness.lmeval.completions import Order, complete
 from harness.lmeval.costs import Answered, merged, summary
-from harness.lmeval.likelihood import LikelihoodOptions, Question, log_likelihoods
 from harness.lmeval.models import LoadedModel, Models
-from harness.lmeval.processes import Processes
-from harness.lmeval.store import Answer, AnswerStore, answer_key
 from harness.randomness import stream_seed
 
 COSTS = ("tokens", "forwards", "seconds", "flops", "standard_error")

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
 from harness.diffusion.sampler import generate
-from harness.lmeval.batches import BatchSize, padded_length, padded_prompts
-from harness.models.adapter import DiffusionLM
+from harness.evaluation.batches import BatchSize, padded_length, padded_prompts
+from harness.models.diffusion_lm import DiffusionLM
 
 
 @dataclass(frozen=True, kw_only=True)

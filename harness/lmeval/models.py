@@ -12,11 +12,11 @@ from typing import Any
 from peft import PeftModel
 from torch import Tensor
 
-from harness.config import ModelConfig
+from harness.config.tree import ModelConfig
 from harness.errors import UserError, unknown_choice
 from harness.lmeval.options import TASK_PREFIX
-from harness.models.adapter import DiffusionLM
 from harness.models.checkpoints import TINY, load_model
+from harness.models.diffusion_lm import DiffusionLM
 from harness.models.tiny import tiny_tasks
 
 UNIMPORTANT = ("transformers_version", "_name_or_path", "base_model_name_or_path")

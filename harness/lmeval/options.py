@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import registry
-from harness.config import build
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
+from harness.config.recipes import PROTOCOL, evaluation_decoding
+from harness.config.resolve import build
 from harness.errors import UserError, require_positive, unknown_choice
-from harness.recipes import PROTOCOL, evaluation_decoding
 
 TASK_PREFIX = "harness_"
 LENGTH_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens", "completion_length")

@@ -19,11 +19,11 @@ from lm_eval.config.task import TaskConfig
 from lm_eval.filters import build_filter_ensemble
 
 from harness import registry
-from harness.data import default_source, parse_source
+from harness.data.sources import default_source, parse_source
 from harness.errors import require_choice
 from harness.lmeval.options import TASK_PREFIX, default_decoding
 from harness.models.layouts import CONFIG_JSON
-from harness.task import Message, Score, TaskOptions
+from harness.task.base import Message, Score, TaskOptions
 
 COMPACT, CHAT = "compact", "chat"
 CORRECT = "correct"

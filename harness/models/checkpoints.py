@@ -17,16 +17,17 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
-from harness.config import ModelConfig
+from harness.config.tree import ModelConfig
+from harness.distributed.processes import local_index
 from harness.errors import UserError, unknown_choice
-from harness.models import lora, quantization
-from harness.models.adapter import DiffusionLM, SpecialTokens, Tokenizer
+from harness.models import adapters as lora
+from harness.models import quantization
+from harness.models.diffusion_lm import DiffusionLM, SpecialTokens, Tokenizer
 from harness.models.files import check_headers, fingerprint, weight_files
 from harness.models.hub import model_folder
 from harness.models.layouts import CONFIG_JSON, Fields, Layout, layout_of, read_config, special_tokens
 from harness.models.tiny import CharacterTokenizer, tiny_weights
 from harness.models.tokenizers import CheckpointTokenizer, load_tokenizer
-from harness.processes import local_index
 
 TINY = "tiny"
 BASE_NAME = re.compile(r"(?i)(?:^|[-_.])base(?:$|[-_.])")

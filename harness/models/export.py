@@ -20,12 +20,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.errors import UserError
-from harness.flops import HEAD
-from harness.models.adapter import DiffusionLM
+from harness.models.adapters import PEFT_PREFIX, adapted_layers, pair
+from harness.models.diffusion_lm import DiffusionLM
 from harness.models.files import INDEX_FILE, WEIGHTS_FILE
+from harness.models.flops import HEAD
 from harness.models.hub import ADAPTER_FILES, TOKENIZER_FILES
 from harness.models.layouts import CONFIG_JSON, Layout, layout_of, read_config
-from harness.models.lora import PEFT_PREFIX, adapted_layers, pair
 
 COPIED = (CONFIG_JSON, "generation_config.json", *TOKENIZER_FILES, "*.py")
 

@@ -16,7 +16,7 @@ from typing import Any
 from transformers import LlamaConfig, LlamaForCausalLM, PretrainedConfig, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from harness.errors import UserError, unknown_choice
-from harness.models.adapter import SpecialTokens
+from harness.models.diffusion_lm import SpecialTokens
 from harness.models.files import read_json
 
 CONFIG_JSON = "config.json"

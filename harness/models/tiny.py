@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.errors import UserError, unknown_choice
-from harness.models.adapter import DiffusionLM, SpecialTokens
+from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
 
 WEIGHTS = Path(__file__).parent / "weights"
 CHARACTERS = "\n" + "".join(chr(code) for code in range(32, 127))

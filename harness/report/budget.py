@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from harness.records import EvalRecord
+from harness.records.schema import EvalRecord
 from harness.report.curves import Panel
 from harness.report.groups import Group, Member
 from harness.report.statistics import Interval, PairedRatio, mean, ratio_of_pairs, seed_interval

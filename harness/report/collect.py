@@ -10,22 +10,17 @@ from typing import Any
 
 import yaml
 
-from harness.config import flatten
-from harness.records import (
+from harness.config.resolve import flatten
+from harness.records.jsonl import RecordError, read_lines
+from harness.records.run_folder import (
     CHECKPOINT_FOLDER,
     CONFIG_FILE,
     EVAL_FILE,
     METRICS_FILE,
-    SCHEMA_VERSION,
     STATUS_FILE,
-    EvalRecord,
-    MetricTotals,
-    RecordError,
-    RunIdentity,
-    RunStatus,
-    read_lines,
     read_status,
 )
+from harness.records.schema import SCHEMA_VERSION, EvalRecord, MetricTotals, RunIdentity, RunStatus
 
 MARKERS = frozenset((CONFIG_FILE, STATUS_FILE, EVAL_FILE, METRICS_FILE))
 STATES = ("running", "finished", "failed")

@@ -15,7 +15,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from harness.records import EvalRecord, RecordError, read_samples
+from harness.records.jsonl import RecordError, read_samples
+from harness.records.schema import EvalRecord
 from harness.report.collect import Run
 from harness.report.groups import Group, Member
 from harness.report.labels import DASH, data_name, headline_metric, metric_name, points, task_name

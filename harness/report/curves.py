@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from harness.records import EvalRecord
+from harness.records.schema import EvalRecord
 from harness.report.groups import Group, Protocol
 from harness.report.labels import exact, headline_metric
 from harness.report.statistics import mean, seed_interval

@@ -16,14 +16,7 @@ from harness.report.differences import difference_tables
 from harness.report.evidence import Chapter, all_costs, make_chapters, published_lists
 from harness.report.groups import Group
 from harness.report.labels import metric_name, task_name
-from harness.report.plots import (
-    Colours,
-    bar_figures,
-    curve_figures,
-    sweep_figure,
-    trace_figures,
-    training_figures,
-)
+from harness.report.plots import Colours, bar_figures, curve_figures, sweep_figure, trace_figures, training_figures
 from harness.report.sections import Command, Figure, Section
 from harness.report.sweeps import Sweep, briefly_named, find_sweeps, group_key, without_variants
 from harness.report.tables import Column, MetricRows, Table, make_table

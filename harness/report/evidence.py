@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.records import write_atomic
+from harness.records.jsonl import write_atomic
 from harness.report.budget import Costs, make_costs
 from harness.report.budget_tables import budget_csv, budget_tables
 from harness.report.comparisons import Comparisons, comparison_table

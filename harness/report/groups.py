@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.config import flatten
-from harness.records import EvalRecord
+from harness.config.resolve import flatten
+from harness.records.schema import EvalRecord
 from harness.report.collect import CHECKPOINTS, Run
 from harness.report.labels import data_name, method_name
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import UserError, unknown_choice
-from harness.records import write_atomic
+from harness.records.jsonl import write_atomic
 from harness.report.collect import Collection
 from harness.report.document import SUMMARY_FILE, TABLE_FILE, Document, headline_rows, make_document
 from harness.report.evidence import write_tables
@@ -23,7 +23,7 @@ from harness.report.summary import summary_csv
 from harness.report.tables import Table, all_rows, escape_markdown, make_table, table_csv
 
 if TYPE_CHECKING:
-    from harness.drawing import Picture
+    from harness.report.figures.drawing import Picture
 
 REPORT_FILE = "report.md"
 PAGE_FILE = "report.html"

@@ -26,7 +26,7 @@ from harness.report.training import (
 )
 
 if TYPE_CHECKING:
-    from harness.drawing import Picture
+    from harness.report.figures.drawing import Picture
 
 AXIS_NAMES = {
     "flops": "training FLOPs",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.report.tables import Table, escape_markdown, markdown
 
 if TYPE_CHECKING:
-    from harness.drawing import Picture
+    from harness.report.figures.drawing import Picture
 
 FIGURE_FOLDER = "figures"
 

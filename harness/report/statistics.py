@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit
 
-from harness.records import MetricTotals
+from harness.records.schema import MetricTotals
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 
-from harness.records import EvalRecord
+from harness.records.schema import EvalRecord
 from harness.report.collect import Run
 from harness.report.groups import latest
 from harness.report.labels import exact

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.records import MetricTotals
+from harness.records.schema import MetricTotals
 from harness.report.groups import Group, Member, Protocol
 from harness.report.labels import (
     DASH,

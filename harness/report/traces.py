@@ -7,7 +7,9 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.records import TRACE_FILE, RecordError, TraceRecord, read_lines
+from harness.records.jsonl import RecordError, read_lines
+from harness.records.run_folder import TRACE_FILE
+from harness.records.schema import TraceRecord
 from harness.report.collect import Skipped
 from harness.report.groups import Group
 from harness.report.labels import exact

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.records import METRICS_FILE, read_lines
+from harness.records.jsonl import read_lines
+from harness.records.run_folder import METRICS_FILE
 from harness.report.collect import Run
 from harness.report.groups import Group
 from harness.report.labels import exact

@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from harness.decoding import Decoding
-from harness.flops import ModelShape
-from harness.models.adapter import DiffusionLM
+from harness.config.decoding import Decoding
+from harness.models.diffusion_lm import DiffusionLM
+from harness.models.flops import ModelShape
 from harness.rollout import Rewards, RolloutNeeds, ScoredRollouts
 
 ScoreFunction = Callable[[Tensor, Tensor], Rewards]

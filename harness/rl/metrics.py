@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.models.adapter import DiffusionLM
+from harness.distributed.shard import Shard
+from harness.models.diffusion_lm import DiffusionLM
 from harness.rl.advantages import zero_variance_groups
 from harness.rl.checkpoint import Progress
 from harness.rl.method import LossOutput, Prepared
 from harness.rl.step_selection import step_entropy
-from harness.rollout import ScoredRollouts, Shard
+from harness.rollout import ScoredRollouts
 
 LOGGED = ("ratio", "kl", "clipped_low", "clipped_high")
 

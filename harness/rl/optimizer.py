@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from harness.config import OptimizerConfig
+from harness.config.tree import OptimizerConfig
 
 
 def adamw(network: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.models.adapter import DiffusionLM
+from harness.distributed.shard import Shard
+from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import stream
-from harness.rollout import Rewards, Shard
-from harness.task import Example, Reward, Task
+from harness.rollout import Rewards
+from harness.task.base import Example, Reward, Task
 
 
 class TaskRewards:

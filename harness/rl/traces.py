@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from harness.models.adapter import DiffusionLM
-from harness.records import GreedyTrace, TraceRecord
+from harness.models.diffusion_lm import DiffusionLM
+from harness.records.schema import GreedyTrace, TraceRecord
 from harness.rl.checkpoint import Progress
 from harness.rl.method import GreedyScores, Prepared
 from harness.rollout import ScoredRollouts
-from harness.task import Example
+from harness.task.base import Example
 
 
 def completion_trace(

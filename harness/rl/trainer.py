@@ -18,22 +18,17 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from harness.config import RunConfig
+from harness.config.tree import RunConfig
 from harness.diffusion.sampler import generate
+from harness.distributed.shard import Shard
 from harness.errors import UserError
-from harness.evaluation import Evaluation, complete, judge
-from harness.models.adapter import DiffusionLM
+from harness.evaluation.completions import complete
+from harness.evaluation.judge import Evaluation, judge
+from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, stream, stream_seed
-from harness.records import (
-    CHECKPOINT_FOLDER,
-    EVAL_FILE,
-    METRICS_FILE,
-    TRACE_FILE,
-    EvalRecord,
-    append_line,
-    keep_lines,
-    write_samples,
-)
+from harness.records.jsonl import append_line, keep_lines, write_samples
+from harness.records.run_folder import CHECKPOINT_FOLDER, EVAL_FILE, METRICS_FILE, TRACE_FILE
+from harness.records.schema import EvalRecord
 from harness.rl import checkpoint
 from harness.rl.checkpoint import Progress
 from harness.rl.method import Method, Prepared, UpdateBatch
@@ -41,8 +36,8 @@ from harness.rl.metrics import UpdateLog, update_metrics
 from harness.rl.optimizer import adamw, learning_rate
 from harness.rl.rewards import RandomRewards, TaskRewards
 from harness.rl.traces import completion_trace
-from harness.rollout import Rollout, ScoredRollouts, Shard
-from harness.task import Example, Task
+from harness.rollout import Rollout, ScoredRollouts
+from harness.task.base import Example, Task
 
 MAX_BAD_UPDATES = 10
 

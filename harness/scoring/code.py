@@ -30,7 +30,7 @@ from harness.scoring.answers import last_answer, official_first_answer, until_en
 from harness.scoring.official_format import tag_counts
 from harness.scoring.sandbox.client import Sandbox, open_sandbox
 from harness.scoring.sandbox.job import Program, ProgramVerdict
-from harness.task import GRADERS, OFFICIAL, ROBUST, Example, Reward, Score, Task, Verdict, outcome, worked
+from harness.task.base import GRADERS, OFFICIAL, ROBUST, Example, Reward, Score, Task, Verdict, outcome, worked
 
 FENCE = "```"
 PYTHON_FENCE = "```python\n"

@@ -13,11 +13,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.data import DataSource, read_rows, sha256_of_file
+from harness.data.hub import HubSplit, hub_origin, read_hub
+from harness.data.sources import DataSource, read_rows, sha256_of_file
 from harness.errors import UserError
-from harness.hub_data import HubSplit, hub_origin, read_hub
 from harness.scoring.sandbox.job import Program
-from harness.task import Example, Message, required
+from harness.task.base import Example, Message, required
 
 FILE = "kodcode/train.jsonl"
 HUB = HubSplit(

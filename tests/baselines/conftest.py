@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
 from harness.diffusion.sampler import generate
-from harness.models.adapter import DiffusionLM
+from harness.distributed.shard import Shard
+from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, stream
-from harness.rollout import Rewards, ScoredRollouts, Shard
+from harness.rollout import Rewards, ScoredRollouts
 
 GROUP_SIZE = 4
 PROMPTS = ("12+3=", "7*8=", "hello world:")

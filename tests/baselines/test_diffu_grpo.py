@@ -3,7 +3,7 @@ import sys
 import pytest
 import torch
 
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
 from harness.errors import UserError
 from harness.registry import get_method
 from harness.rollout import Prompts, Rollout

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
 from harness.diffusion.sampler import generate
 from harness.errors import UserError
 from harness.models.tiny import END_ID

@@ -4,10 +4,10 @@ import sys
 import pytest
 import torch
 
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
+from harness.diffusion import elbo
 from harness.errors import UserError
 from harness.registry import get_method
-from harness.rl import elbo
 
 module = sys.modules[get_method("espo").__module__]
 

@@ -3,8 +3,10 @@
 import pytest
 
 from harness import registry
-from harness.config import PROFILES, load_recipe, resolve
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
+from harness.config.recipes import load_recipe
+from harness.config.resolve import resolve
+from harness.config.tree import PROFILES
 
 TASK = "sudoku"
 METHODS = ["egspo", "egspo-sa", "d1", "agrpo", "espo"]

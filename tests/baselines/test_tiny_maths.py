@@ -6,7 +6,8 @@ import pytest
 
 from harness import registry
 from harness.cli.main import main
-from harness.config import load_recipe, resolve
+from harness.config.recipes import load_recipe
+from harness.config.resolve import resolve
 
 METHODS = ["egspo", "egspo-sa", "d1", "agrpo", "espo"]
 LENGTHS = {"countdown": 8, "gsm8k": 12, "math500": 12}

@@ -17,7 +17,7 @@ import typer
 from harness import __version__
 from harness.cli import main as command_line
 from harness.errors import UserError
-from harness.records import RecordError
+from harness.records.jsonl import RecordError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
 from harness.diffusion import categorical
 from harness.diffusion.greedy import cheaper_while_sampling, greedy_completions
 from harness.diffusion.sampler import generate

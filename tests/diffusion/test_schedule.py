@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
 from harness.diffusion.schedule import reveal_counts, share_evenly
 
 

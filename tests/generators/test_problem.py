@@ -5,7 +5,7 @@ import random
 import pytest
 
 from harness.generators.problem import Problem, demonstrate, distinct_problems, draw_owned, owner
-from harness.task import SPLITS
+from harness.task.base import SPLITS
 
 
 def draw(rng):

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from harness import registry
-from harness.data import parse_source
+from harness.data.sources import parse_source
 from harness.generators.problem import distinct_problems, owner
 from harness.generators.programs import (
     CHANGE,
@@ -23,7 +23,7 @@ from harness.generators.programs import (
 )
 from harness.models.tiny import CharacterTokenizer
 from harness.scoring.sandbox.client import missing
-from harness.task import SPLITS
+from harness.task.base import SPLITS
 
 TASKS = ("mbpp", "humaneval")
 needs_bwrap = pytest.mark.skipif(bool(missing()), reason=missing() or "-")

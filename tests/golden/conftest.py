@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from harness.models.adapter import DiffusionLM, MaskedPredictor, SpecialTokens
 from harness.models.checkpoints import load_transformer
+from harness.models.diffusion_lm import DiffusionLM, MaskedPredictor, SpecialTokens
 from harness.models.layouts import layout_of, read_config
 
 GOLDEN = Path(os.environ.get("HARNESS_GOLDEN") or Path(__file__).parent / "data")

@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
+from harness.diffusion import elbo
 from harness.registry import get_method
-from harness.rl import elbo
 from harness.rl.policy_loss import k2, k3
 from harness.rollout import Prompts, Rewards, Rollout, ScoredRollouts
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from harness.rl import elbo
+from harness.diffusion import elbo
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -14,7 +14,7 @@ from harness.registry import get_task
 from harness.scoring.agrpo import agrpo_answer
 from harness.scoring.code import first_block
 from harness.scoring.sandbox.client import missing
-from harness.task import OFFICIAL, Example, Task, TaskOptions
+from harness.task.base import OFFICIAL, Example, Task, TaskOptions
 
 from .conftest import GOLDEN
 

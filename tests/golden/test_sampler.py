@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
 from harness.diffusion.greedy import greedy_completions
 from harness.diffusion.sampler import generate
 from harness.diffusion.schedule import share_evenly

@@ -13,7 +13,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-import harness.lm_eval_model  # noqa: F401  (registers the tasks' folder)
+import harness.lmeval.model  # noqa: F401  (registers the tasks' folder)
 
 GOLDEN_LLADA = Path(__file__).parents[1] / "golden" / "data" / "llada_tiny"
 END, MASK, TURN_END = "<|endoftext|>", "<|mdm_mask|>", "<|eot_id|>"

@@ -10,8 +10,8 @@ from lm_eval import simple_evaluate
 from harness.cli.lm_eval import with_device
 from harness.cli.main import main
 from harness.errors import UserError
-from harness.lm_eval_model import DiffusionEvalLM
-from harness.records import read_lines
+from harness.lmeval.model import DiffusionEvalLM
+from harness.records.jsonl import read_lines
 
 PROMPTS = ["1", "What is 3 plus 4?", "Natalia has " + "many " * 12 + "apples.", "2 + 2", "x" * 40, "Why?", "7", "end"]
 SHORT = {"until": [], "max_gen_toks": 12}

@@ -8,13 +8,13 @@ import pytest
 import torch
 from lm_eval import simple_evaluate
 
+from harness.diffusion import elbo
+from harness.diffusion.elbo import likelihood_counts
 from harness.errors import UserError
-from harness.lm_eval_model import DiffusionEvalLM, windows
-from harness.lmeval.likelihood import LikelihoodOptions, Question, log_likelihoods, masks
+from harness.evaluation.likelihood import LikelihoodOptions, Question, log_likelihoods, masks
+from harness.lmeval.model import DiffusionEvalLM, windows
 from harness.models.tiny import VOCABULARY
-from harness.records import read_lines
-from harness.rl import elbo
-from harness.rl.elbo import likelihood_counts
+from harness.records.jsonl import read_lines
 
 PAIRS = [
     ("2 + 2 =", " 4"),

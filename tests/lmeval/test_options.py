@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.decoding import Decoding
+from harness.config.decoding import Decoding
+from harness.config.recipes import PROTOCOL
 from harness.errors import UserError
 from harness.lmeval.options import check_model_options, cut, default_decoding, generation
-from harness.recipes import PROTOCOL
 
 TINY = Decoding(completion_length=16, block_length=16, num_steps=8)
 

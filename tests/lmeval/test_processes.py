@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.lmeval import processes
+from harness.distributed import launcher as processes
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ITEMS = 7
@@ -18,7 +18,7 @@ import json, sys
 from pathlib import Path
 from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
-import harness.lm_eval_model
+import harness.lmeval.model
 
 folder = Path(sys.argv[1])
 results = simple_evaluate(

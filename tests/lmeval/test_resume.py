@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from harness.errors import UserError
-from harness.lm_eval_model import DiffusionEvalLM
-from harness.records import read_lines
+from harness.lmeval.model import DiffusionEvalLM
+from harness.records.jsonl import read_lines
 
 PROMPTS = [f"{number} + {number} = " for number in range(6)]
 SHORT = {"until": [], "max_gen_toks": 8}
@@ -23,8 +23,8 @@ BLOCKS, WIDTH = 2, 64
 KILLED = """
 import json, os, signal, sys
 from lm_eval.api.instance import Instance
-from harness.lm_eval_model import DiffusionEvalLM
-from harness.lmeval import store
+from harness.lmeval.model import DiffusionEvalLM
+from harness.evaluation import store
 
 left = int(sys.argv[3])
 

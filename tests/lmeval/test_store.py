@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UserError
-from harness.lmeval.store import AnswerStore, answer_key
+from harness.evaluation.store import AnswerStore, answer_key
 
 IDENTITY = {"weights": "a1", "dtype": "float32"}
 

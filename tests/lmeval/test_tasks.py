@@ -14,9 +14,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness import registry
 from harness.cli.main import main
-from harness.data import parse_source
+from harness.data.sources import parse_source
 from harness.errors import UserError
-from harness.lm_eval_model import DiffusionEvalLM
+from harness.lmeval.model import DiffusionEvalLM
 from harness.lmeval.tasks import prompt_style, ratio
 from harness.models.tiny import tiny_tasks
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness.config import LoraConfig, ModelConfig
+from harness.config.tree import LoraConfig, ModelConfig
 from harness.errors import UserError
 from harness.models import checkpoints
 from harness.models.checkpoints import empty_model, load_model, load_transformer, open_checkpoint

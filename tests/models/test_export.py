@@ -9,12 +9,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from harness.config import LoraConfig, ModelConfig
+from harness.config.tree import LoraConfig, ModelConfig
 from harness.errors import UserError
+from harness.models.adapters import merge_adapter
 from harness.models.checkpoints import load_model
 from harness.models.export import export_adapter, export_model, new_folder, shard_sizes
 from harness.models.files import weight_files
-from harness.models.lora import merge_adapter
 from harness.models.tiny import tiny_weights
 
 TOKENS = torch.tensor([[5, 80, 13, 201, 7, 44], [9, 9, 130, 2, 77, 61]])

@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
-from harness.config import ModelConfig
+from harness.config.tree import ModelConfig
 from harness.errors import UserError
 from harness.models import hub
 from harness.models.checkpoints import load_model

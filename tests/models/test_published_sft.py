@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import load_file
 
 from harness.cli.main import main
-from harness.config import ModelConfig
+from harness.config.tree import ModelConfig
 from harness.models.checkpoints import load_model
 from harness.models.files import weight_files
-from harness.rl.sft import encode_pair
-from harness.rl.sft_data import Pair
+from harness.sft.data import Pair
+from harness.sft.train import encode_pair
 
 MESSAGES = ({"role": "user", "content": "Solve the 4x4 Sudoku puzzle."},)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from harness.config import LoraConfig, ModelConfig
+from harness.config.tree import LoraConfig, ModelConfig
 from harness.errors import UserError
-from harness.models.adapter import DiffusionLM, SpecialTokens
 from harness.models.checkpoints import load_model
+from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
 from harness.models.quantization import to_nf4
 from harness.models.tiny import END_ID, MASK_ID, CharacterTokenizer, tiny_config
 

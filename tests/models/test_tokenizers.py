@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.config import ModelConfig
+from harness.config.tree import ModelConfig
 from harness.errors import UserError
 from harness.models.checkpoints import load_model
 from harness.models.tokenizers import load_tokenizer

@@ -11,21 +11,9 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
-from harness.records import (
-    CONFIG_FILE,
-    EVAL_FILE,
-    METRICS_FILE,
-    TRACE_FILE,
-    EvalRecord,
-    GreedyTrace,
-    MetricTotals,
-    RunIdentity,
-    RunStatus,
-    TraceRecord,
-    append_line,
-    write_atomic,
-    write_status,
-)
+from harness.records.jsonl import append_line, write_atomic
+from harness.records.run_folder import CONFIG_FILE, EVAL_FILE, METRICS_FILE, TRACE_FILE, write_status
+from harness.records.schema import EvalRecord, GreedyTrace, MetricTotals, RunIdentity, RunStatus, TraceRecord
 from harness.report.collect import collect
 from harness.report.page import write_report
 

@@ -11,7 +11,7 @@ from harness.cli.list import list_runs
 from harness.cli.report import report
 from harness.cli.tables import plain_table, show_table
 from harness.errors import UserError
-from harness.records import CONFIG_FILE
+from harness.records.run_folder import CONFIG_FILE
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.records import CONFIG_FILE, EVAL_FILE, METRICS_FILE, STATUS_FILE, append_line
+from harness.records.jsonl import append_line
+from harness.records.run_folder import CONFIG_FILE, EVAL_FILE, METRICS_FILE, STATUS_FILE
 from harness.report.collect import Run, Skipped, collect, scan
 
 

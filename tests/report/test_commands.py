@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.config import parse_budget, parse_settings
+from harness.config.resolve import parse_budget, parse_settings
 from harness.report.collect import collect
 from harness.report.commands import command
 from harness.report.groups import make_groups

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.records import write_samples
+from harness.records.jsonl import write_samples
 from harness.report.collect import collect
 from harness.report.comparisons import Comparisons, compare, comparison_table, read_verdicts
 from harness.report.groups import make_groups

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness.drawing import Picture
 from harness.report.collect import collect
 from harness.report.curves import AXES, Panel, make_panels
 from harness.report.figures.curves import draw, spread_out
+from harness.report.figures.drawing import Picture
 from harness.report.groups import make_groups
 from harness.report.labels import CONTROL_COLOUR, METHOD_COLOURS, method_colours
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.records import TRACE_FILE
+from harness.records.run_folder import TRACE_FILE
 from harness.report.collect import collect
 from harness.report.html import data_uri
 from harness.report.html.inline import inline_svg, share_letters

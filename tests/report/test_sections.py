@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.drawing import Picture
 from harness.report.collect import collect
 from harness.report.document import Document, make_document
+from harness.report.figures.drawing import Picture
 from harness.report.groups import make_groups
 from harness.report.labels import method_colours
 from harness.report.page import document_markdown

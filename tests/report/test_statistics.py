@@ -12,7 +12,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from harness.records import MetricTotals
+from harness.records.schema import MetricTotals
 from harness.report.statistics import (
     Interval,
     bootstrap_interval,

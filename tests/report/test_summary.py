@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.records import MetricTotals
+from harness.records.schema import MetricTotals
 from harness.report.collect import collect
 from harness.report.summary import summary_csv
 

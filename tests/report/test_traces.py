@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.records import TRACE_FILE
+from harness.records.run_folder import TRACE_FILE
 from harness.report.collect import collect
 from harness.report.groups import make_groups
 from harness.report.traces import GroupTraces, read_traces, shown_token, step_entropies, text_lines, traces_csv

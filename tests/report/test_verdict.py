@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.records import write_samples
+from harness.records.jsonl import write_samples
 from harness.report.collect import collect
 from harness.report.comparisons import compare
 from harness.report.groups import make_groups

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from harness.records import EVAL_FILE, METRICS_FILE
-from harness.rollout import Shard
+from harness.distributed.shard import Shard
+from harness.records.run_folder import EVAL_FILE, METRICS_FILE
 
 CASES = {
     "stepwise advantages": ("egspo-sa",),

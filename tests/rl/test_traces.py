@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from harness.records import CHECKPOINT_FOLDER, TRACE_FILE, RecordError, TraceRecord, read_lines
+from harness.app.run import RunRequest, execute, plan
+from harness.records.jsonl import RecordError, read_lines
+from harness.records.run_folder import CHECKPOINT_FOLDER, TRACE_FILE
+from harness.records.schema import TraceRecord
 from harness.rl import checkpoint
-from harness.runner import RunRequest, execute, plan
 
 SMALL = {
     "train.batch_size": 8,

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.app.run import RunRequest, execute, plan
 from harness.cli.main import main
 from harness.errors import UserError
-from harness.records import EVAL_FILE, METRICS_FILE, STATUS_FILE, TRACE_FILE, read_lines
+from harness.records.jsonl import read_lines
+from harness.records.run_folder import EVAL_FILE, METRICS_FILE, STATUS_FILE, TRACE_FILE
 from harness.rl.trainer import Trainer
-from harness.runner import RunRequest, execute, plan
 
 SMALL = {
     "train.batch_size": 8,

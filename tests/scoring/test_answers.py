@@ -9,13 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.scoring.answers import (
-    answer_or_digits,
-    bare_digits,
-    last_answer,
-    official_digits,
-    official_last_answer,
-)
+from harness.scoring.answers import answer_or_digits, bare_digits, last_answer, official_digits, official_last_answer
 
 FRAGMENTS = st.lists(
     st.sampled_from(["<answer>", "</answer>", "<answer", "answer>", "</", "12", " ", "\n", "٢", "²", "<Answer>"])

@@ -16,7 +16,7 @@ from harness.scoring.code import (
     robust_code,
 )
 from harness.scoring.sandbox.client import missing
-from harness.task import Example, TaskOptions
+from harness.task.base import Example, TaskOptions
 
 CODE = "def f(x):\n    return 2 * x\n"
 BLOCK = f"```python\n{CODE}```"

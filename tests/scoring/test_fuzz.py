@@ -15,7 +15,7 @@ from harness.scoring.code import espo_form, first_block, last_block, robust_code
 from harness.scoring.expressions import evaluate
 from harness.scoring.math_equal import same_text
 from harness.scoring.official_format import soft_format, strict_format, tag_counts, whole_number
-from harness.task import GRADERS, TaskOptions
+from harness.task.base import GRADERS, TaskOptions
 
 PIECES = (
     "<answer>",

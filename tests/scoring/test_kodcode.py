@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from harness.data import DataSource
+from harness.data.sources import DataSource
 from harness.errors import UserError
 from harness.registry import get_task
 from harness.scoring.kodcode import read_problems
 from harness.scoring.sandbox.client import missing
-from harness.task import TaskOptions
+from harness.task.base import TaskOptions
 
 needs_sandbox = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 CODE = "def half(number):\n    if number < 0:\n        raise ValueError('below zero')\n    return number / 2\n"

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from harness.data import DataSource, sha256_of_text
+from harness.data.sources import DataSource, sha256_of_text
 from harness.generators import countdown, formulas, word_problems
 from harness.generators.problem import split_problems
 from harness.registry import get_task
-from harness.task import OFFICIAL, ROBUST, LeakageReport, TaskOptions
+from harness.task.base import OFFICIAL, ROBUST, LeakageReport, TaskOptions
 
 DRAWS = {"countdown": countdown.draw, "gsm8k": word_problems.draw, "math500": formulas.draw}
 BUILTIN = DataSource(kind="builtin")

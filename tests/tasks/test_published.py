@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from harness.cli.main import main
-from harness.data import DataSource, read_rows
+from harness.data.sources import DataSource, read_rows
 from harness.errors import UserError
-from harness.grade import Tally, disagreement, grade_items, stream_rows, to_items
+from harness.evaluation.grade import Tally, disagreement, grade_items, stream_rows, to_items
 from harness.registry import get_task
 from harness.scoring.sandbox.client import missing
-from harness.task import OFFICIAL, ROBUST, SPLITS, Example, TaskOptions
+from harness.task.base import OFFICIAL, ROBUST, SPLITS, Example, TaskOptions
 
 # Official accuracy as d1's own script reports it, in percent, and what the robust grader says of the same texts.
 PUBLISHED = {

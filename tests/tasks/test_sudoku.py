@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data import DataSource, sha256_of_text
+from harness.data.sources import DataSource, sha256_of_text
 from harness.errors import UserError
 from harness.registry import get_task
-from harness.task import Example, LeakageReport
+from harness.task.base import Example, LeakageReport
 
 SUDOKU = get_task("sudoku")()
 MODULE = sys.modules[type(SUDOKU).__module__]

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harness.records import MetricTotals
+from harness.records.schema import MetricTotals
 from harness.registry import get_task
-from harness.task import Example, Score
+from harness.task.base import Example, Score
 
 SUDOKU = get_task("sudoku")()
 MODULE = sys.modules[type(SUDOKU).__module__]

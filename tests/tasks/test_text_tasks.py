@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.data import DataSource
+from harness.data.sources import DataSource
 from harness.errors import UserError
 from harness.registry import get_task
-from harness.task import OFFICIAL, ROBUST, LeakageReport, TaskOptions
+from harness.task.base import OFFICIAL, ROBUST, LeakageReport, TaskOptions
 
 NAMES = ("gsm8k", "math500", "countdown")
 TARGETS = {"gsm8k": "18", "math500": "\\frac{1}{2}", "countdown": [[3, 4, 5], 17]}

@@ -8,8 +8,19 @@ from itertools import pairwise
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.drawing import FAINT, INK, SMALL_POINTS, TEXT_POINTS, Box, Picture, canvas, heading, picture, place
 from harness.report.bars import Block
+from harness.report.figures.drawing import (
+    FAINT,
+    INK,
+    SMALL_POINTS,
+    TEXT_POINTS,
+    Box,
+    Picture,
+    canvas,
+    heading,
+    picture,
+    place,
+)
 from harness.report.labels import CONTROL_COLOUR, method_name, percent
 from harness.report.rows import Row
 

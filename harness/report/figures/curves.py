@@ -16,8 +16,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from harness.drawing import FAINT, SMALL_POINTS, TEXT_POINTS, Box, Picture, canvas, heading, picture, place
 from harness.report.curves import Line, Panel, Point
+from harness.report.figures.drawing import (
+    FAINT,
+    SMALL_POINTS,
+    TEXT_POINTS,
+    Box,
+    Picture,
+    canvas,
+    heading,
+    picture,
+    place,
+)
 from harness.report.groups import Group
 from harness.report.labels import (
     CONTROL_COLOUR,

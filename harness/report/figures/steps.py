@@ -11,7 +11,17 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from harness.drawing import PAPER, SMALL_POINTS, TEXT_POINTS, Box, Picture, canvas, heading, picture, place
+from harness.report.figures.drawing import (
+    PAPER,
+    SMALL_POINTS,
+    TEXT_POINTS,
+    Box,
+    Picture,
+    canvas,
+    heading,
+    picture,
+    place,
+)
 from harness.report.labels import CONTROL_COLOUR, percent
 from harness.report.training import StepCounts
 

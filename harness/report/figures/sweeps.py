@@ -8,8 +8,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from harness.drawing import TEXT_POINTS, Box, Picture, canvas, heading, picture, place
 from harness.report.figures.curves import Look, looks_of
+from harness.report.figures.drawing import TEXT_POINTS, Box, Picture, canvas, heading, picture, place
 from harness.report.labels import method_name, metric_name, task_name
 from harness.report.rows import Row
 from harness.report.sweeps import NUM_STEPS, SELECTION, Sweep, SweepLine

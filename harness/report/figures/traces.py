@@ -14,8 +14,20 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from harness.drawing import FAINT, INK, PAPER, SMALL_POINTS, TEXT_POINTS, Box, Picture, canvas, heading, picture, place
-from harness.records import GreedyTrace, TraceRecord
+from harness.records.schema import GreedyTrace, TraceRecord
+from harness.report.figures.drawing import (
+    FAINT,
+    INK,
+    PAPER,
+    SMALL_POINTS,
+    TEXT_POINTS,
+    Box,
+    Picture,
+    canvas,
+    heading,
+    picture,
+    place,
+)
 from harness.report.labels import digits
 from harness.report.traces import SHORT, shown_token, step_entropies, text_lines
 

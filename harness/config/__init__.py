@@ -1,0 +1,1 @@
+"""The configuration of a run: what decides its outcome, how it is resolved, where its values come from."""

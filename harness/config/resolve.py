@@ -1,0 +1,178 @@
+"""From nested mappings to a checked configuration: defaults < recipe < command line. No torch.
+
+Unknown keys and values of a wrong type raise UserError with the nearest key and the choices. Where every value came
+from is kept beside it (`Resolved.provenance`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from harness.config.tree import BudgetConfig, MethodConfig, RunConfig
+from harness.errors import UserError, unknown_choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """A configuration and, per dotted key, where its value came from: default, recipe or command line."""
+
+    config: RunConfig
+    recipe: str
+    provenance: Mapping[str, str]
+
+
+def resolve(
+    *,
+    method: str,
+    method_config: type,
+    task: str,
+    recipe: str,
+    recipe_tree: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+) -> Resolved:
+    """Merges defaults, recipe and command line into a checked RunConfig.
+
+    method_config: the method's frozen Config dataclass. recipe_tree: nested mapping. overrides: dotted key to value; an
+    override of `budget` as a whole replaces the recipe's. Raises UserError for unknown keys and wrong values.
+    """
+    tree: dict[str, Any] = {}
+    provenance: dict[str, str] = {}
+    for key, value in flatten(recipe_tree).items():
+        _plant(tree, key, value)
+        provenance[key] = "recipe"
+    for key, value in overrides.items():
+        if isinstance(value, Mapping):
+            _prune(tree, key)
+            provenance = {known: source for known, source in provenance.items() if not known.startswith(key + ".")}
+        for leaf, leaf_value in flatten({key: value}).items():
+            _plant(tree, leaf, leaf_value)
+            provenance[leaf] = "command line"
+    options = build(method_config, tree.pop("method", {}), "method")
+    for reserved in ("task",):
+        if reserved in tree:
+            raise UserError(f"'{reserved}' is chosen by --{reserved}, not by a recipe or --set.")
+    head = {"method": MethodConfig(name=method, options=dataclasses.asdict(options)), "task": task}
+    config = build(RunConfig, {**tree, **head}, "")
+    config.check()
+    keys = flatten(config.to_dict())
+    return Resolved(
+        config=config,
+        recipe=recipe,
+        provenance={key: provenance.get(key, "default") for key in keys if key not in ("method.name", "task")},
+    )
+
+
+def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
+    """Makes the frozen dataclass `cls` from nested mappings, checking names and types.
+
+    Raises UserError naming the dotted key, the value and what is allowed.
+    """
+    if not isinstance(values, Mapping):
+        raise UserError(f"'{where}' must hold keys, not the value {values!r}.")
+    hints = typing.get_type_hints(cls)
+    fields = {item.name for item in dataclasses.fields(cls)}
+    arguments = {}
+    for name, value in values.items():
+        key = f"{where}.{name}" if where else str(name)
+        if name not in fields:
+            raise unknown_choice("configuration key", key, [f"{where}.{item}" if where else item for item in fields])
+        arguments[name] = _coerce(hints[name], value, key)
+    return cls(**arguments)
+
+
+def _coerce(hint: Any, value: Any, key: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return value if isinstance(value, typing.cast(type, hint)) else build(typing.cast(type, hint), value, key)
+    if isinstance(hint, types.UnionType):
+        if value is None and type(None) in typing.get_args(hint):
+            return None
+        hint = next(choice for choice in typing.get_args(hint) if choice is not type(None))
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    expected = typing.get_origin(hint) or hint
+    if not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool):
+        raise UserError(f"{key}={value!r} is not {_describe(hint)}.")
+    return value
+
+
+def _describe(hint: Any) -> str:
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return words.get(hint, f"of type {getattr(hint, '__name__', hint)}")
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping of dotted keys."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{key}."))
+        else:
+            flat[key] = value
+    return flat
+
+
+def _plant(tree: dict[str, Any], key: str, value: Any) -> None:
+    *path, leaf = key.split(".")
+    for name in path:
+        tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"'{key}' reaches into '{name}', which is a value and has no keys.")
+    tree[leaf] = value
+
+
+def _prune(tree: dict[str, Any], key: str) -> None:
+    *path, leaf = key.split(".")
+    for name in path:
+        tree = tree.get(name, {})
+    tree.pop(leaf, None)
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Reads `key=value` texts; values are YAML scalars. Raises UserError where the form is another."""
+    parsed = {}
+    for text in settings:
+        key, sign, value = text.partition("=")
+        if not sign or not key.strip():
+            raise UserError(f"'{text}' is not of the form key=value.")
+        parsed[key.strip()] = read_yaml(value, f"the value of '{key}'")
+    return parsed
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping of dotted keys as nested mappings. Raises UserError where a key reaches into a value."""
+    tree: dict[str, Any] = {}
+    for key, value in settings.items():
+        _plant(tree, key, value)
+    return tree
+
+
+def parse_budget(text: str) -> dict[str, Any]:
+    """Reads `updates=48` or `samples=1e4,minutes=30`. Raises UserError for another form or unknown limits."""
+    budget = parse_settings([part for part in text.split(",") if part])
+    if not budget:
+        raise UserError("--budget is empty; give updates=N, samples=N, flops=X or minutes=X.")
+    build(BudgetConfig, budget, "budget")
+    return budget
+
+
+def read_yaml(text: str, what: str) -> Any:
+    """The document; `what` names it in errors. Raises UserError where it is not YAML."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{what} is not YAML: {str(error).splitlines()[0]}.") from error

@@ -1,0 +1,189 @@
+"""The configuration of a run: one frozen tree, whose hash names the run's folder. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.config.decoding import Decoding
+from harness.errors import UserError, require_choice, require_positive
+
+SCHEDULES = ("constant", "cosine", "linear")
+PROFILES = ("official", "agrpo", "espo", "correctness")
+"""Training rewards: of EGSPO and d1, of AGRPO, of ESPO, and 1 for a right answer and 0 for any other."""
+REWARDS = ("task", "random", *PROFILES)
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+LORA_TARGETS = ("all", "official-subset")
+QUANTIZATIONS = ("", "nf4")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """Low-rank adapters. rank 0 trains all weights; `official-subset` is q, k, v and up, what the published runs
+    trained."""
+
+    rank: int = 0
+    alpha: float = 64.0
+    dropout: float = 0.0
+    targets: str = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """`name` is `tiny`, a folder, or a hub id; `device` is auto, cpu, cuda or cuda:N.
+
+    adapter: folder or hub id of published low-rank adapters, adapter_subfolder: where in it they lie. With lora.rank 0
+    they are trained on; with lora.rank above 0 they are merged into the weights first. quantization: nf4 keeps the
+    frozen linear layers in 4 bits (QLoRA, arXiv 2305.14314).
+    """
+
+    name: str = "tiny"
+    dtype: str = "float32"
+    device: str = "auto"
+    lora: LoraConfig = LoraConfig()
+    adapter: str = ""
+    adapter_subfolder: str = ""
+    quantization: str = ""
+
+    def check(self) -> None:
+        """Raises UserError for values outside their range or at odds with each other."""
+        require_choice("model.dtype", self.dtype, DTYPES)
+        require_choice("model.lora.targets", self.lora.targets, LORA_TARGETS)
+        require_choice("model.quantization", self.quantization, QUANTIZATIONS)
+        if self.adapter_subfolder and not self.adapter:
+            raise UserError(f"model.adapter_subfolder={self.adapter_subfolder!r} needs model.adapter.")
+        if self.quantization and self.adapter and self.lora.rank:
+            raise UserError("model.adapter cannot be merged into 4-bit weights; run harness export --merge first.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Sources of examples: builtin, hub, or a folder. Empty means the default of the model.
+
+    few_shot: worked training examples before each question. prompts: sha256 of the file of the user's own prompts.
+    """
+
+    test: str = ""
+    train: str = ""
+    few_shot: int = 0
+    prompts: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The loop. batch_size: completions per rollout over all processes, a multiple of group_size.
+
+    micro_batch_size: rows per forward-backward pass, 0 for all; it changes memory, never results. checkpoint_every:
+    rollouts between checkpoints.
+    """
+
+    batch_size: int = 64
+    group_size: int = 8
+    micro_batch_size: int = 0
+    checkpoint_every: int = 50
+    max_prompt_length: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW. warmup_updates: linear rise of the learning rate; schedule: what follows until the budget ends."""
+
+    learning_rate: float = 3e-4
+    schedule: str = "constant"
+    warmup_updates: int = 0
+    beta1: float = 0.9
+    beta2: float = 0.99
+    epsilon: float = 1e-8
+    weight_decay: float = 0.1
+    max_gradient_norm: float = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """When training ends: at the first limit reached; 0 is no limit. FLOPs are those of rollouts and updates."""
+
+    updates: int = 0
+    samples: int = 0
+    flops: float = 0.0
+    minutes: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Held-out evaluation. every: updates between evaluations, 0 for the base and the last checkpoint alone."""
+
+    every: int = 0
+    items: int = 256
+    split: str = "test"
+    batch_size: int = 64
+    decoding: Decoding = Decoding()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """The method's name and its options, checked against the method's own Config class."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides the outcome of a run."""
+
+    method: MethodConfig
+    task: str
+    seed: int = 0
+    reward: str = "task"
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    rollout: Decoding = Decoding(num_steps=4, temperature=1.0)
+    train: TrainConfig = TrainConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    budget: BudgetConfig = BudgetConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def check(self) -> None:
+        """Raises UserError for values outside their range or at odds with each other."""
+        self.rollout.check("rollout")
+        self.evaluation.decoding.check("evaluation.decoding")
+        require_positive("train", batch_size=self.train.batch_size, group_size=self.train.group_size)
+        if self.train.batch_size % self.train.group_size:
+            raise UserError(
+                f"train.group_size={self.train.group_size} does not divide the global train.batch_size="
+                f"{self.train.batch_size}; choose a divisor."
+            )
+        if not any(dataclasses.astuple(self.budget)):
+            raise UserError("The run has no budget; give --budget updates=N, samples=N, flops=X or minutes=X.")
+        for name, value in dataclasses.asdict(self.budget).items():
+            if value < 0:
+                raise UserError(f"budget.{name}={value} is negative; 0 means no limit.")
+        if self.data.few_shot < 0:
+            raise UserError(f"data.few_shot={self.data.few_shot} is negative; 0 means no worked examples.")
+        require_choice("reward", self.reward, REWARDS)
+        self.model.check()
+        if self.model.quantization and not (self.model.lora.rank or self.model.adapter):
+            raise UserError("model.quantization=nf4 freezes all weights; set model.lora.rank above 0.")
+        require_choice("optimizer.schedule", self.optimizer.schedule, SCHEDULES)
+        require_positive("optimizer", learning_rate=self.optimizer.learning_rate)
+        require_positive("evaluation", items=self.evaluation.items, batch_size=self.evaluation.batch_size)
+        require_positive("train", checkpoint_every=self.train.checkpoint_every)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries, the method's options beside its name, as in a recipe."""
+        tree = dataclasses.asdict(self)
+        tree["method"] = {"name": self.method.name, **self.method.options}
+        return tree
+
+    @property
+    def hash(self) -> str:
+        """Eight hex digits over everything but the seed and the device; names the run's folder."""
+        tree = self.to_dict()
+        del tree["seed"], tree["model"]["device"]
+        # Settings younger than the first recorded runs count where they are used, so that those keep their names.
+        tree["data"] = {key: value for key, value in tree["data"].items() if value or key in ("test", "train")}
+        return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:8]

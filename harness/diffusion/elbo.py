@@ -1,0 +1,86 @@
+"""Monte-Carlo bounds of a completion's log-likelihood under a masked diffusion model: masks, weights, sums.
+
+Pure functions: starts and uniforms are inputs. Axes: N inputs (rows, or draws of one row), C completion tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from harness.diffusion.logprob import chosen_logprob, guided_logits, without_gradient
+from harness.models.diffusion_lm import DiffusionLM
+
+
+def evenly_spaced_counts(num_inputs: int, length: int, start: int) -> Tensor:
+    """ESPO (2512.03759): how many of `length` tokens each input masks (N,): an evenly spaced grid on 0..length that
+    begins at `start` and wraps around. With a uniform start every count is uniform, but for halves, rounded to even."""
+    grid_N = start + torch.arange(num_inputs, dtype=torch.float64) * ((length + 1) / num_inputs)
+    return grid_N.round().long() % (length + 1)
+
+
+def likelihood_counts(num_inputs: int, length: int, start: int) -> Tensor:
+    """LLaDA (2502.09992): the same on 1..length, `start` in 1..length; its likelihood estimate needs a masked token."""
+    # An end in float32, as in the official code: it decides which way halves are rounded.
+    end = torch.tensor(float(start)) + (num_inputs - 1) * (length / num_inputs)
+    grid_N = torch.linspace(start, end.item(), num_inputs)
+    return (grid_N.round().long() - 1) % length + 1
+
+
+def masks_of_counts(count_N: Tensor, uniform_NC: Tensor) -> Tensor:
+    """Bool (N, C): the count_N positions of smallest uniform; every subset of that size is equally likely."""
+    rank_NC = uniform_NC.argsort(dim=-1, stable=True).argsort(dim=-1, stable=True)
+    return rank_NC < count_N[:, None]
+
+
+def elbo_weights(is_masked_NC: Tensor) -> Tensor:
+    """ESPO's 1 / (l / (C + 1)) on the l masked tokens, 0 elsewhere; float64 (N, C).
+
+    These denominators are exact for l uniform on 0..C: an input without masks adds 0, the others share the rest.
+    """
+    count_N1 = is_masked_NC.sum(-1, keepdim=True)
+    return is_masked_NC.double() * (is_masked_NC.shape[-1] + 1) / count_N1.clamp_min(1)
+
+
+def coupled_inputs(is_masked_BMC: Tensor) -> Tensor:
+    """Every mask followed by its complement (B, 2 M, C): each token is masked in exactly one of the two."""
+    return torch.stack([is_masked_BMC, ~is_masked_BMC], 2).flatten(1, 2)
+
+
+def elbo(logprob_BDC: Tensor, weight_BDC: Tensor) -> Tensor:
+    """The bound (B,), nats: weighted log-probabilities summed over tokens and over the D inputs of a row; the weights
+    hold the division by the number of draws."""
+    return (logprob_BDC * weight_BDC).sum((1, 2))
+
+
+def likelihood_terms(logprob_NC: Tensor, is_masked_NC: Tensor) -> Tensor:
+    """LLaDA's estimate of log p(answer | prompt) from each input (N,), nats: the masked tokens' log-probabilities,
+    divided by the masked fraction."""
+    masked_N = torch.where(is_masked_NC, logprob_NC, 0.0).sum(1)
+    return masked_N * is_masked_NC.shape[1] / is_masked_NC.sum(1)
+
+
+def log_likelihood(
+    policy: DiffusionLM, prompt_ids_P: Tensor, answer_ids_C: Tensor, is_masked_NC: Tensor, *, cfg_scale: float = 0.0
+) -> Tensor:
+    """LLaDA's Monte-Carlo log p(answer | prompt), nats, a scalar: the mean over N masks of at least one token each.
+
+    cfg_scale: classifier-free guidance, 0 for none; it costs a second forward pass per mask.
+    """
+    num_inputs, length = is_masked_NC.shape
+    prompt_length, mask_id = len(prompt_ids_P), policy.special.mask_id
+    answer_NC = torch.where(is_masked_NC, mask_id, answer_ids_C)
+    tokens_NL = torch.cat([prompt_ids_P.expand(num_inputs, -1), answer_NC], 1)
+    position_NC = torch.arange(prompt_length, prompt_length + length, device=tokens_NL.device).expand(num_inputs, -1)
+
+    def logprob(tokens_nL: Tensor, position_nC: Tensor, target_nC: Tensor) -> Tensor:
+        logits_nCV = policy.logits(tokens_nL, None, position_nC)
+        if cfg_scale:
+            blind_nL = tokens_nL.clone()
+            blind_nL[:, :prompt_length] = mask_id
+            logits_nCV = guided_logits(logits_nCV, policy.logits(blind_nL, None, position_nC), cfg_scale)
+        return chosen_logprob(logits_nCV, target_nC)
+
+    target_NC = answer_ids_C.expand(num_inputs, -1)
+    logprob_NC = without_gradient(logprob, tokens_NL, position_NC, target_NC, positions=length)
+    return likelihood_terms(logprob_NC, is_masked_NC).mean()

@@ -1,0 +1,54 @@
+"""One process's share of a batch, and what it takes to see the others'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """This process's rows of the global batch. A group may lie across processes, so baselines are taken of gathered
+    rows. device: where the processes meet, by default the CPU."""
+
+    all_gather: Callable[[Tensor], Tensor] = lambda rows: rows
+    all_gather_items: Callable[[list[Any]], list[Any]] = lambda items: items
+    index: int = 0
+    count: int = 1
+    device: torch.device | None = None
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows of all processes, in global order."""
+        return self.all_gather(rows.contiguous())
+
+    def gather_values(self, values_N: Tensor) -> Tensor:
+        """The values of all processes, which may have different numbers of them."""
+        if self.count == 1:
+            return values_N
+        lengths = self.gather(torch.tensor([len(values_N)], device=values_N.device)).tolist()
+        padded = values_N.new_zeros(max(lengths))
+        padded[: len(values_N)] = values_N
+        rows = self.gather(padded).chunk(self.count)
+        return torch.cat([row[:length] for row, length in zip(rows, lengths, strict=True)])
+
+    def gather_items(self, items: list[Item]) -> list[Item]:
+        """The picklable items of all processes."""
+        return self.all_gather_items(items)
+
+    def total(self, value: float) -> float:
+        """The sum of a number over the processes."""
+        return self.gather_values(torch.tensor([value], dtype=torch.float64, device=self.device)).sum().item()
+
+    def mine(self, all_rows: Tensor) -> Tensor:
+        """This process's part of a global tensor."""
+        return all_rows.chunk(self.count)[self.index]
+
+
+ALONE = Shard()
+"""The only process."""

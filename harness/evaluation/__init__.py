@@ -1,0 +1,1 @@
+"""Completions and likelihoods of a model, judged."""

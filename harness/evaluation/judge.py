@@ -1,0 +1,86 @@
+"""Completions scored: one verdict per item, and the sums of every metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.config.tree import EvaluationConfig
+from harness.data.sources import sha256_of_text
+from harness.evaluation.completions import Completion, complete
+from harness.models.diffusion_lm import DiffusionLM
+from harness.records.schema import MetricTotals
+from harness.task.base import Example, Score, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """samples: one dictionary per item, in the order of the examples. nfe: forward passes per completion."""
+
+    samples: Sequence[Mapping[str, Any]]
+    metrics: Mapping[str, MetricTotals]
+    ceiling: Mapping[str, float]
+    items_sha256: str
+    nfe: float
+    flops: float
+    seconds: float
+    tokens_per_second: float
+
+
+def evaluate(
+    model: DiffusionLM,
+    task: Task,
+    examples: Sequence[Example],
+    config: EvaluationConfig,
+    *,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Completes every example once and scores it. on_progress is told (items done, items in all)."""
+    return judge(task, examples, complete(model, task, examples, config, on_progress=on_progress))
+
+
+def judge(task: Task, examples: Sequence[Example], completions: Sequence[Completion]) -> Evaluation:
+    """Scores completion i against example i and adds up what all of them cost."""
+    scores = task.score(examples, [completion.text for completion in completions])
+    seconds = sum(completion.seconds for completion in completions)
+    return Evaluation(
+        samples=[
+            {
+                "id": example.id,
+                "prompt": completion.prompt,
+                "text": completion.text,
+                **_verdict(score),
+                "tokens": completion.tokens,
+                "steps": completion.steps,
+                "forwards": completion.steps,
+            }
+            for example, completion, score in zip(examples, completions, scores, strict=True)
+        ],
+        metrics=totals(task, scores),
+        ceiling=task.ceiling(examples),
+        items_sha256=sha256_of_text([completion.prompt for completion in completions]),
+        nfe=sum(completion.steps for completion in completions) / len(completions),
+        flops=sum(completion.flops for completion in completions),
+        seconds=seconds,
+        tokens_per_second=sum(completion.tokens for completion in completions) / seconds,
+    )
+
+
+def totals(task: Task, scores: Sequence[Score]) -> dict[str, MetricTotals]:
+    """Sums of every metric over the items."""
+    return {
+        name: MetricTotals.of((score.metrics[name].part, score.metrics[name].whole) for score in scores)
+        for name in task.metrics
+    }
+
+
+def _verdict(score: Score) -> dict[str, Any]:
+    return {
+        "extracted": score.extracted,
+        "correct": score.correct,
+        "reward": score.reward,
+        "parts": dict(score.parts),
+        "metrics": {name: asdict(ratio) for name, ratio in score.metrics.items()},
+        "graders": {name: asdict(verdict) for name, verdict in score.verdicts.items()},
+    }

@@ -1,0 +1,259 @@
+"""DiffusionLM: one interface over LLaDA, Dream and the tiny model, for sampling, scoring and training.
+
+Axes: B rows, L tokens, n asked positions, V vocabulary, d hidden width. Index i of the logits always predicts token
+i; Dream, whose raw output at i predicts i + 1, is shifted here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from harness.config.tree import LoraConfig
+from harness.errors import UserError
+from harness.models.flops import ModelShape
+from harness.rollout import Prompts
+from harness.task.base import Example, Task
+from harness.task.prompts import COMPACT_ONLY
+from harness.task.template import Prompting
+
+ALL_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+LORA_TARGETS = {"all": ALL_PROJECTIONS, "official-subset": ("q_proj", "k_proj", "v_proj", "up_proj")}
+
+
+class Tokenizer(Protocol):
+    """What DiffusionLM needs of a tokenizer."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens left out."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecialTokens:
+    """mask_id is never generated; pad_id fills prompts on the left; a completion ends at the first of end_ids."""
+
+    mask_id: int
+    pad_id: int
+    end_ids: tuple[int, ...]
+
+
+class MaskedPredictor(nn.Module):
+    """Trunk and head as one module, so that accelerate can wrap it and gradients synchronise through `forward`."""
+
+    def __init__(self, model: PreTrainedModel | PeftModel, *, shift: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.shift = shift
+        # transformers freezes the padding token's embedding; here that token also ends completions, and has to learn.
+        for module in model.modules():
+            if isinstance(module, nn.Embedding):
+                module.padding_idx = None
+
+    @property
+    def transformer(self) -> PreTrainedModel:
+        """The transformers model below any adapter."""
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
+        """Final normalised hidden states (B, L, d), aligned with the tokens that they predict."""
+        attention = None if mask_BL is None else mask_BL[:, None, None, :].expand(-1, 1, mask_BL.shape[1], -1)
+        hidden_BLd = self.transformer.model(input_ids=tokens_BL, attention_mask=attention).last_hidden_state
+        return torch.cat([hidden_BLd[:, :1], hidden_BLd[:, :-1]], 1) if self.shift else hidden_BLd
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (..., V) of hidden states (..., d)."""
+        return self.transformer.lm_head(hidden)
+
+    def forward(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:
+        """Logits (B, n, V) at the asked positions alone."""
+        return self.head(gather_positions(self.hidden(tokens_BL, mask_BL), positions_Bn))
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Half-precision values as float32; float32 and float64 as they are."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def gather_positions(values_BLd: Tensor, positions_Bn: Tensor) -> Tensor:
+    """values (B, L, d) at positions (B, n) -> (B, n, d)."""
+    return values_BLd.gather(1, positions_Bn[:, :, None].expand(-1, -1, values_BLd.shape[2]))
+
+
+class DiffusionLM:
+    """A masked diffusion language model with its tokenizer.
+
+    network: what is trained; the trainer may replace it by its wrapped form. fingerprint: hash of the loaded weights.
+    warnings: sentences on what looks wrong about the checkpoint, for the user to judge.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Tokenizer,
+        special: SpecialTokens,
+        *,
+        name: str,
+        shift: bool = False,
+        compact_prompts: bool = False,
+        fingerprint: str = "",
+        warnings: Sequence[str] = (),
+    ) -> None:
+        self.predictor = MaskedPredictor(model, shift=shift)
+        self.network: nn.Module = self.predictor
+        self.tokenizer = tokenizer
+        self.special = special
+        self.name = name
+        self.compact_prompts = compact_prompts
+        self.fingerprint = fingerprint
+        self.warnings = warnings
+        self._reference: MaskedPredictor | None = None
+        self._lora_ranks: Mapping[str, int] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.predictor.parameters()).device
+
+    @property
+    def shape(self) -> ModelShape:
+        """Sizes for the FLOPs account."""
+        return shape_of(self.predictor.transformer.config, self._lora_ranks)
+
+    def logits(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:
+        """Logits (B, n, V), float32 or wider, at positions (B, n); mask_BL is None where nothing is padded."""
+        return at_least_float32(self.network(tokens_BL, mask_BL, positions_Bn))
+
+    def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
+        """Final hidden states (B, L, d), for callers that choose positions afterwards."""
+        return self.predictor.hidden(tokens_BL, mask_BL)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (..., V), float32 or wider, of hidden states (..., d)."""
+        return at_least_float32(self.predictor.head(hidden))
+
+    def add_lora(self, config: LoraConfig, seed: int) -> None:
+        """Freezes the weights and adds adapters, initialised from `seed`; the global random state is left as it was."""
+        targets = LORA_TARGETS[config.targets]
+        peft_config = PeftLoraConfig(
+            r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=list(targets)
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = get_peft_model(self.predictor.transformer, peft_config)
+        self.set_model(model, dict.fromkeys(targets, config.rank))
+
+    def set_model(self, model: PreTrainedModel | PeftModel, lora_ranks: Mapping[str, int]) -> None:
+        """Replaces the model by itself with adapters put on or taken off; lora_ranks: by kind of layer, as q_proj.
+
+        No dropout is on afterwards: peft puts new adapters into training mode, whatever the model is in.
+        """
+        self.predictor.model = model.eval()
+        self._lora_ranks = lora_ranks
+
+    def keep_reference(self, predictor: MaskedPredictor | None = None) -> None:
+        """Keeps a frozen copy of the present weights, or `predictor`, as the reference policy.
+
+        Adapters need no copy: without `predictor` they are switched off instead.
+        """
+        if predictor is None and isinstance(self.predictor.model, PeftModel):
+            return
+        self._reference = (predictor or copy.deepcopy(self.predictor)).requires_grad_(False).eval()
+
+    @contextlib.contextmanager
+    def reference_policy(self) -> Iterator[None]:
+        """Inside, the model is the reference policy: adapters off, or the copy made by `keep_reference`; no dropout."""
+        network, predictor, training = self.network, self.predictor, self.network.training
+        try:
+            if self._reference is not None:
+                self.network = self.predictor = self._reference
+                yield
+            elif isinstance(predictor.model, PeftModel):
+                network.eval()
+                with predictor.model.disable_adapter():
+                    yield
+            else:
+                raise UserError("Full fine-tuning needs a copy for its reference policy; call keep_reference() first.")
+        finally:
+            self.network, self.predictor = network, predictor
+            network.train(training)
+
+    def prompt_text(self, task: Task, example: Example) -> str:
+        """The prompt as text: the task's compact prompt for the tiny model, otherwise its chat messages in the
+        template.
+
+        Raises UserError for the user's own prompts or worked examples where the model takes compact prompts.
+        """
+        if self.compact_prompts:
+            if task.prompting != Prompting():
+                raise UserError(COMPACT_ONLY)
+            return task.compact_prompt(example)
+        return apply_chat_template(self.tokenizer, task.messages(example), self.name)
+
+    def encode_prompts(self, texts: Sequence[str], *, max_length: int = 0) -> Prompts:
+        """Left-padded prompts on the model's device; with max_length above 0 the last max_length tokens of each are
+        kept."""
+        return self.pad_prompts([self.tokenizer.encode(text)[-max_length:] for text in texts])
+
+    def pad_prompts(self, rows: Sequence[Sequence[int]]) -> Prompts:
+        """Token ids of prompts, padded on the left, on the model's device."""
+        longest = max(len(row) for row in rows)
+        padded = [[*[self.special.pad_id] * (longest - len(row)), *row] for row in rows]
+        ids_BP = torch.tensor(padded, device=self.device)
+        if all(len(row) == longest for row in rows):
+            return Prompts(ids_BP=ids_BP, mask_BP=None)
+        starts_B = torch.tensor([longest - len(row) for row in rows], device=self.device)
+        return Prompts(ids_BP=ids_BP, mask_BP=torch.arange(longest, device=self.device) >= starts_B[:, None])
+
+    def decode(self, completion_ids_BC: Tensor) -> list[str]:
+        """Completion texts, each up to its first end token."""
+        lengths = self.completion_lengths(completion_ids_BC).tolist()
+        rows = completion_ids_BC.tolist()
+        return [self.tokenizer.decode(row[:length]) for row, length in zip(rows, lengths, strict=True)]
+
+    def completion_lengths(self, completion_ids_BC: Tensor) -> Tensor:
+        """Tokens before the first end token (B,)."""
+        return (~self.is_end(completion_ids_BC)).cumprod(1).sum(1)
+
+    def is_end(self, ids: Tensor) -> Tensor:
+        """True where the token is an end token."""
+        ends = torch.zeros_like(ids, dtype=torch.bool)
+        for end_id in self.special.end_ids:
+            ends |= ids == end_id
+        return ends
+
+
+def apply_chat_template(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], model: str) -> str:
+    """The messages in the tokenizer's chat template, ready for the answer. Raises UserError where it has none."""
+    template = getattr(tokenizer, "apply_chat_template", None)
+    if template is None:
+        raise UserError(f"Model '{model}' has no chat template; use an instruction-tuned checkpoint.")
+    return template(messages)
+
+
+def shape_of(config: PretrainedConfig, lora_ranks: Mapping[str, int]) -> ModelShape:
+    """The sizes that a Llama or Qwen2 configuration states."""
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return ModelShape(
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        intermediate=config.intermediate_size,
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        head_dim=head_dim,
+        vocabulary=config.vocab_size,
+        lora_ranks=lora_ranks,
+    )

@@ -1,0 +1,193 @@
+"""What is recorded: evaluations, traces, the status and the identity of a run. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.records.jsonl import RecordError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricTotals:
+    """Sufficient statistics of one metric, sum(part) / sum(whole) over n items, enough for its interval.
+
+    With every `whole` equal to 1 and every `part` 0 or 1 the metric is a proportion (`is_proportion`).
+    """
+
+    n: int
+    part: float
+    whole: float
+    part_squared: float
+    whole_squared: float
+    part_times_whole: float
+    is_proportion: bool
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[float, float]]) -> MetricTotals:
+        """Sums up (part, whole) pairs, one per item."""
+        items = list(pairs)
+        return cls(
+            n=len(items),
+            part=sum(part for part, _ in items),
+            whole=sum(whole for _, whole in items),
+            part_squared=sum(part * part for part, _ in items),
+            whole_squared=sum(whole * whole for _, whole in items),
+            part_times_whole=sum(part * whole for part, whole in items),
+            is_proportion=all(whole == 1 and part in (0, 1) for part, whole in items),
+        )
+
+    @property
+    def value(self) -> float:
+        """The metric, a fraction of 1; NaN without items."""
+        return self.part / self.whole if self.whole else float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRecord:
+    """One evaluated checkpoint: a line of eval.jsonl.
+
+    checkpoint: base (before training), step (during), last (after the final update).
+    seconds: training seconds up to the checkpoint, evaluation excluded.
+    flops_total: FLOPs of rollouts and updates up to the checkpoint.
+    nfe: forward passes per completion in this evaluation.
+    """
+
+    checkpoint: str
+    update: int
+    samples: int
+    flops_total: float
+    seconds: float
+    data: str
+    split: str
+    items_sha256: str
+    decoding: Mapping[str, Any]
+    metrics: Mapping[str, MetricTotals]
+    ceiling: Mapping[str, float]
+    nfe: float
+    tokens_per_second: float
+    eval_seconds: float
+    eval_flops: float
+    samples_file: str | None
+    schema: int = SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """As a plain dictionary, one line of eval.jsonl."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EvalRecord:
+        """Reads a line of eval.jsonl. Raises RecordError where the schema is another or a field is missing."""
+        if data.get("schema") != SCHEMA_VERSION:
+            raise RecordError(
+                f"evaluation record has schema {data.get('schema')!r}, this version reads {SCHEMA_VERSION}"
+            )
+        try:
+            metrics = {name: MetricTotals(**totals) for name, totals in data["metrics"].items()}
+            return cls(**{**data, "metrics": metrics})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise RecordError(f"evaluation record is incomplete: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreedyTrace:
+    """The state before a step, filled in greedily, and what that completion earns. tokens: one text per position."""
+
+    step: int
+    tokens: tuple[str, ...]
+    text: str
+    reward: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceRecord:
+    """How one completion came about, C tokens in T steps: a line of traces.jsonl.
+
+    iteration: the rollout, from 1. update: updates made before it was sampled. example: the id of its problem.
+    tokens: one text per position, empty for special tokens. unmask_step: the step that revealed the position, T where
+    none did. entropy: nats, at that moment. chosen_steps: in the method's order; empty where it chooses none.
+    greedy: by rising step, for methods that score greedy completions.
+    """
+
+    iteration: int
+    update: int
+    example: str
+    prompt: str
+    text: str
+    reward: float
+    num_steps: int
+    tokens: tuple[str, ...]
+    unmask_step: tuple[int, ...]
+    entropy: tuple[float, ...]
+    chosen_steps: tuple[int, ...]
+    greedy: tuple[GreedyTrace, ...]
+    schema: int = SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """As a plain dictionary, one line of traces.jsonl."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TraceRecord:
+        """Reads a line of traces.jsonl. Raises RecordError where its schema is another or its fields do not fit."""
+        if data.get("schema") != SCHEMA_VERSION:
+            raise RecordError(f"trace has schema {data.get('schema')!r}, this version reads {SCHEMA_VERSION}")
+        try:
+            lists = {name: tuple(data[name]) for name in ("tokens", "unmask_step", "entropy", "chosen_steps")}
+            greedy = tuple(GreedyTrace(**{**item, "tokens": tuple(item["tokens"])}) for item in data["greedy"])
+            trace = cls(**{**data, **lists, "greedy": greedy})
+        except (TypeError, KeyError) as error:
+            raise RecordError(f"trace is incomplete: {error}") from error
+        if not trace._fits_together():
+            raise RecordError(f"trace of iteration {trace.iteration!r} has values that do not fit together")
+        return trace
+
+    def _fits_together(self) -> bool:
+        steps = (self.num_steps, *self.unmask_step, *self.chosen_steps, *(item.step for item in self.greedy))
+        numbers = (*self.entropy, *(item.reward for item in self.greedy), self.reward)
+        texts = (*self.tokens, *(token for item in self.greedy for token in item.tokens))
+        lengths = {len(values) for values in (self.unmask_step, self.entropy, *(item.tokens for item in self.greedy))}
+        return (
+            lengths == {len(self.tokens)}
+            and all(isinstance(step, int) and 0 <= step <= self.num_steps for step in steps)
+            and all(isinstance(value, int | float) for value in numbers)
+            and all(isinstance(text, str) for text in texts)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """status.json. state: running (also after a kill), finished, failed."""
+
+    state: str
+    updates: int
+    samples: int
+    reason: str = ""
+    schema: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """Which cell of the grid a run is; stands in config.yaml under `identity`."""
+
+    task: str
+    method: str
+    model: str
+    recipe: str
+    reward: str
+    seed: int
+    train_data: str
+    test_data: str
+    config_hash: str
+    checkpoint_choice: str = "last"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder below the runs root."""
+        model = self.model.replace("/", "--")
+        return Path(self.task) / self.method / model / f"{self.config_hash}-seed{self.seed}"

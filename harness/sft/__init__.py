@@ -1,0 +1,1 @@
+"""Masked-diffusion fine-tuning on prompts and answers."""

@@ -1,0 +1,1 @@
+"""What a task is, and what a model is asked. No torch."""

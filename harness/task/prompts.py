@@ -1,0 +1,122 @@
+"""Prompts of the user's own and worked examples before the question.
+
+A prompts file is YAML, task to chat messages:
+
+    gsm8k:
+      - {role: system, content: "Answer with a number."}
+      - {role: user, content: "{question}"}
+
+What may stand in braces: harness/task/template.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.errors import UserError, unknown_choice
+from harness.task.base import Example, Task
+from harness.task.template import PLACEHOLDER, Prompting, mistakes
+
+ROLES = ("system", "user", "assistant")
+DRAW = "few-shot"
+COMPACT_ONLY = (
+    "The tiny model reads short fixed prompts; leave out --prompts and --few-shot, or choose another --model."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptsFile:
+    """A prompts file as it was read; sha256 is of its bytes."""
+
+    path: Path
+    sha256: str
+    templates: Mapping[str, tuple[Mapping[str, str], ...]]
+
+    def template(self, task: Task | type[Task]) -> tuple[Mapping[str, str], ...]:
+        """The messages of a task. Raises UserError where there are none, or where they name unknown fields."""
+        if task.name not in self.templates:
+            listed = ", ".join(sorted(self.templates))
+            raise UserError(f"{self.path} has no prompt for '{task.name}'; it has: {listed or 'none'}.")
+        template = self.templates[task.name]
+        known = ("question", *task.prompt_fields)
+        texts = [message["content"] for message in template]
+        for name in (name for text in texts for name in mistakes(text, known)):
+            kind = f"placeholder of {task.name} in {self.path}"
+            raise unknown_choice(kind, name, known, fix="Write it in double braces to keep it as it stands.")
+        if not any(match.group(2) in known for text in texts for match in PLACEHOLDER.finditer(text)):
+            listed = ", ".join(f"{{{name}}}" for name in known)
+            raise UserError(f"The prompt for '{task.name}' in {self.path} shows nothing of the item; use {listed}.")
+        return template
+
+
+def read_prompts(path: Path, tasks: Sequence[str]) -> PromptsFile:
+    """Reads a prompts file. tasks: the names that there are.
+
+    Raises UserError where it is no mapping of known tasks to messages.
+    """
+    try:
+        content = path.read_bytes()
+        tree = yaml.safe_load(content.decode("utf-8"))
+    except OSError as error:
+        raise UserError(f"Prompts file '{path}' cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"Prompts file '{path}' is not YAML: {str(error).splitlines()[0]}.") from error
+    if not isinstance(tree, dict) or not tree:
+        raise UserError(f"Prompts file '{path}' must map tasks to lists of messages.")
+    for name in tree:
+        if name not in tasks:
+            raise unknown_choice(f"task in {path}", str(name), tasks)
+    templates = {name: _messages(value, f"{path}, {name}") for name, value in tree.items()}
+    return PromptsFile(path=path, sha256=hashlib.sha256(content).hexdigest(), templates=templates)
+
+
+def _messages(value: Any, place: str) -> tuple[Mapping[str, str], ...]:
+    if not isinstance(value, list) or not value:
+        raise UserError(f"{place}: a prompt is a list of messages with role and content.")
+    for message in value:
+        if not isinstance(message, dict) or set(message) != {"role", "content"}:
+            raise UserError(f"{place}: a message has role and content and nothing else.")
+        if message["role"] not in ROLES:
+            raise unknown_choice(f"role in {place}", str(message["role"]), ROLES)
+        if not isinstance(message["content"], str):
+            raise UserError(f"{place}: the content of a message is a text, not {message['content']!r}.")
+    if value[-1]["role"] != "user":
+        raise UserError(f"{place}: the last message must be the user's.")
+    return tuple({"role": message["role"], "content": message["content"]} for message in value)
+
+
+def set_prompts(task: Task, file: PromptsFile | None, train: Sequence[Example], few_shot: int) -> list[Example]:
+    """Gives the task the user's prompts and worked examples; returns the training examples that are left.
+
+    Raises UserError where the file does not fit the task, or training examples are too few or have no worked answer.
+    """
+    task.prompting = Prompting(template=file.template(task) if file else ())
+    if not few_shot:
+        return list(train)
+    drawn = draw_examples(train, few_shot)
+    task.prompting = replace(task.prompting, shots=shots_of(task, drawn))
+    shown = {example.id for example in drawn}
+    return [example for example in train if example.id not in shown]
+
+
+def draw_examples(train: Sequence[Example], count: int) -> list[Example]:
+    """`count` training examples, the same in every run. Raises UserError where there are not as many."""
+    if count > len(train):
+        raise UserError(f"--few-shot {count}, but the training split has {len(train)} examples.")
+    return random.Random(DRAW).sample(list(train), count)
+
+
+def shots_of(task: Task, drawn: Sequence[Example]) -> tuple[Mapping[str, str], ...]:
+    """The turns of worked examples: what the task would ask, and its worked answer."""
+    turns: list[Mapping[str, str]] = []
+    for example in drawn:
+        asked = [message for message in task.messages(example) if message["role"] != "system"]
+        turns += [*asked, {"role": "assistant", "content": task.worked_answer(example)}]
+    return tuple(turns)
