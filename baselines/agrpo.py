@@ -10,6 +10,9 @@ revealed by one step; V vocabulary; k tokens of a support.
 
 from __future__ import annotations
 
+import functools
+import itertools
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -19,20 +22,22 @@ from torch import Tensor
 from harness.config.decoding import Decoding
 from harness.diffusion.logprob import behaviour_logprob
 from harness.errors import UserError, unknown_choice
-from harness.models import flops
 from harness.models.diffusion_lm import DiffusionLM
+from harness.models.flops import ModelShape
 from harness.registry import method
 from harness.rl import step_selection
 from harness.rl.advantages import centre_in_group
-from harness.rl.method import LossOutput, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.estimator import Estimator, Outcome, Setting
+from harness.rl.method import ChosenSteps, Loss, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, k3
 from harness.rollout import Rollout, RolloutNeeds, ScoredRollouts
 
-CHOICES = {
-    "importance": ("uniform", "entropy"),
-    "draws": ("low-discrepancy", "independent"),
-    "divisor": ("group", "batch"),
+UNIFORMS = {
+    "low-discrepancy": step_selection.stratified_uniforms,
+    "independent": step_selection.independent_uniforms,
 }
+CHOICES = {"importance": ("uniform", "entropy"), "draws": tuple(UNIFORMS), "divisor": ("group", "batch")}
+DRAWS_IN_POOL = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,38 +105,35 @@ class Agrpo(Method):
         if decoding.temperature == 0:
             raise UserError("rollout.temperature=0 is greedy, but AGRPO needs sampled completions; set it above 0.")
 
-    def needs(self, shape: flops.ModelShape, decoding: Decoding, prompt_length: int) -> RolloutNeeds:
+    def needs(self, shape: ModelShape, decoding: Decoding, prompt_length: int) -> RolloutNeeds:
         """The distribution that was sampled."""
         return RolloutNeeds(behaviour=True)
 
-    def updates_per_rollout(self) -> int:
-        """One, of M accumulated draws."""
-        return 1
+    @property
+    def needs_reference(self) -> bool:
+        """For the KL term."""
+        return self.config.beta > 0
 
-    def prepare(
-        self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, generator: torch.Generator
-    ) -> Prepared:
-        """Draws M steps per completion; low-discrepancy draws are spread over the global batch."""
-        draw = {
-            "low-discrepancy": step_selection.stratified_uniforms,
-            "independent": step_selection.independent_uniforms,
-        }[self.config.draws]
-        uniform_BM = scored.shard.mine(draw(scored.global_rows, self.config.mc_samples, generator))
-        return self.prepare_drawn(scored, policy, uniform_BM.to(policy.device))
+    def draw(self, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
+        """Uniforms (B, M), a step each; low-discrepancy ones are spread over the global batch."""
+        uniform_BM = UNIFORMS[self.config.draws](scored.global_rows, self.config.mc_samples, generator)
+        return scored.shard.mine(uniform_BM).to(policy.device)
 
-    def prepare_drawn(self, scored: ScoredRollouts, policy: DiffusionLM, uniform_BM: Tensor) -> Prepared:
-        """The update for given uniforms (B, M)."""
+    def prepare(self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, draws: Tensor) -> Prepared:
+        """One update from all drawn steps; draws: uniforms (B, M)."""
         reward_B = scored.shard.gather(scored.rewards.total_B)
         advantage_B = scored.shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
-        steps = draw_steps(scored.rollout, policy.is_end(scored.rollout.completion_ids_BC), uniform_BM, self.config)
+        steps = draw_steps(scored.rollout, policy.is_end(scored.rollout.completion_ids_BC), draws, self.config)
         rows = scored.group_size if self.config.divisor == "group" else scored.global_rows
         parts = [
-            make_draw(scored.rollout, step_B, importance_B, advantage_B, normaliser=uniform_BM.shape[1] * rows)
+            make_draw(scored.rollout, step_B, importance_B, advantage_B, normaliser=draws.shape[1] * rows)
             for step_B, importance_B in zip(steps.step_BM.unbind(1), steps.importance_BM.unbind(1), strict=True)
         ]
-        return Prepared(updates=[UpdateBatch(parts=parts)], advantages=advantage_B, chosen_steps_BK=steps.step_BM)
+        return Prepared(
+            updates=[UpdateBatch(parts=parts)], advantages=advantage_B, chosen=ChosenSteps(step_BK=steps.step_BM)
+        )
 
-    def loss(self, policy: DiffusionLM, part: Draw) -> LossOutput:
+    def loss(self, policy: DiffusionLM, part: Draw) -> Loss:
         """The weighted objective of one drawn step."""
         new_Bn = self._logprob(policy, part)
         kl_Bn = torch.zeros_like(new_Bn)
@@ -140,19 +142,26 @@ class Agrpo(Method):
                 reference_Bn = self._logprob(policy, part)
             kl_Bn = k3(new_Bn, reference_Bn)
         loss, clipped = draw_loss(new_Bn, kl_Bn, part, self.config)
-        rows, length = part.tokens_BL.shape
-        has_reference = self.config.beta > 0
-        return LossOutput(
-            loss=loss,
-            ratio_N=clipped.ratio[part.is_revealed_Bn],
-            kl_N=kl_Bn.detach()[part.is_revealed_Bn],
-            clipped_low_N=clipped.low[part.is_revealed_Bn],
-            clipped_high_N=clipped.high[part.is_revealed_Bn],
-            forwards=rows * (2 if has_reference else 1),
-            flops=flops.update(
-                policy.shape, rows=rows, length=length, head_positions=part.position_Bn.numel(), reference=has_reference
-            ),
-        )
+        return loss, clipped.values(part.is_revealed_Bn, kl=kl_Bn)
+
+    @classmethod
+    def estimators(cls, setting: Setting) -> list[Estimator]:
+        """Both importances, both kinds of draws, M = 1 .. T."""
+        return [
+            Estimator(
+                method=cls(config=AgrpoConfig(mc_samples=size, importance=importance, draws=draws, divisor="batch")),
+                options=f"{importance}, {draws}",
+                baseline="group mean",
+                size=size,
+                scale=setting.num_steps * setting.with_itself,
+                outcomes=every_point if importance == "uniform" else every_step,
+                sampled=functools.partial(group_uniforms, draws, size),
+                ends_early=draws == "low-discrepancy" and size == setting.num_steps,
+            )
+            for importance, draws, size in itertools.product(
+                CHOICES["importance"], CHOICES["draws"], range(1, setting.num_steps + 1)
+            )
+        ]
 
     def _logprob(self, policy: DiffusionLM, part: Draw) -> Tensor:
         """Log-probabilities (B, n) under the temperature and the support of the rollout, nats."""
@@ -234,3 +243,28 @@ def draw_loss(new_Bn: Tensor, kl_Bn: Tensor, part: Draw, config: AgrpoConfig) ->
     term_Bn = config.beta * kl_Bn * (new_Bn - old_Bn).exp() - clipped.objective
     weighted_Bn = term_Bn * part.importance_B[:, None]
     return torch.where(part.is_revealed_Bn, weighted_Bn, 0.0).sum() / part.normaliser, clipped
+
+
+def every_point(scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
+    """Uniforms that meet every step of rows of 1, 2, .. T steps equally often. A sum over draws is linear, so one draw
+    at a time is exact."""
+    number = math.lcm(*range(1, scored.rollout.num_steps + 1))
+    size = (scored.rollout.num_rows, 1)
+    points = [torch.full(size, (index + 0.5) / number, dtype=torch.float64) for index in range(number)]
+    return [Outcome(draws=uniform_B1, probability=1 / number) for uniform_B1 in points]
+
+
+def every_step(scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
+    """A uniform inside each step's share of the CDF, one draw at a time, weighted with its probability."""
+    rollout = scored.rollout
+    probability_BT = draw_probabilities(rollout, policy.is_end(rollout.completion_ids_BC))
+    middle_BT = probability_BT.cumsum(1) - probability_BT / 2
+    columns = zip(middle_BT.split(1, dim=1), probability_BT.unbind(1), strict=True)
+    return [Outcome(draws=middle_B1.contiguous(), probability=probability_B) for middle_B1, probability_B in columns]
+
+
+def group_uniforms(draws: str, size: int, scored: ScoredRollouts, generator: torch.Generator) -> Tensor:
+    """Uniforms (B, M) drawn for every group apart, as if it were a batch of its own; groups share a pool of draws."""
+    groups = scored.rollout.num_rows // scored.group_size
+    pool_DGM = torch.stack([UNIFORMS[draws](scored.group_size, size, generator) for _ in range(DRAWS_IN_POOL)])
+    return pool_DGM[torch.randint(0, DRAWS_IN_POOL, (groups,), generator=generator)].flatten(0, 1)

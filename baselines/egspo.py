@@ -12,7 +12,8 @@ revealed by one step; V vocabulary. A slot k holds the k-th chosen step of every
 from __future__ import annotations
 
 import dataclasses
-import math
+import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -25,21 +26,13 @@ from harness.diffusion.greedy import cheaper_while_sampling, greedy_completions
 from harness.diffusion.logprob import chosen_logprob
 from harness.distributed.shard import ALONE, Shard
 from harness.errors import UserError, unknown_choice
-from harness.models import flops
 from harness.models.diffusion_lm import DiffusionLM
+from harness.models.flops import ModelShape
 from harness.registry import method
 from harness.rl import step_selection
 from harness.rl.advantages import centre_in_group, leave_one_out_mean, stepwise_returns
-from harness.rl.method import (
-    GreedyScores,
-    LossOutput,
-    LossPart,
-    Method,
-    Prepared,
-    ScoreFunction,
-    UpdateBatch,
-    score_rows,
-)
+from harness.rl.estimator import Estimator, Outcome, Setting
+from harness.rl.method import ChosenSteps, Loss, LossPart, Method, Prepared, ScoreFunction, UpdateBatch, score_rows
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, exact_kl, k3
 from harness.rollout import Rewards, Rollout, RolloutNeeds, ScoredRollouts
 
@@ -110,6 +103,16 @@ class Slot(LossPart):
     normaliser: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class GreedyScores:
+    """Greedy completions at M states per row, scored. step_BM: int64, -1 where a row has fewer; ids_BMC: int64;
+    reward_BM: float64."""
+
+    step_BM: Tensor
+    ids_BMC: Tensor
+    reward_BM: Tensor
+
+
 @method("egspo")
 @dataclass(frozen=True, kw_only=True)
 class Egspo(Method):
@@ -136,7 +139,7 @@ class Egspo(Method):
         if self.config.slots_per_update < 1:
             raise UserError(f"method.slots_per_update={self.config.slots_per_update} must be 1 or more.")
 
-    def needs(self, shape: flops.ModelShape, decoding: Decoding, prompt_length: int) -> RolloutNeeds:
+    def needs(self, shape: ModelShape, decoding: Decoding, prompt_length: int) -> RolloutNeeds:
         """Greedy completions are recorded while sampling where that is the cheaper way."""
         if not self.config.stepwise_lambda or self.config.greedy == "lazy":
             return RolloutNeeds()
@@ -144,76 +147,82 @@ class Egspo(Method):
         auto = cheaper_while_sampling(shape, decoding, prompt_length=prompt_length, num_states=states)
         return RolloutNeeds(argmax=self.config.greedy == "sampling" or auto)
 
-    def updates_per_rollout(self) -> int:
-        """K slots, slots_per_update at a time."""
-        return math.ceil(self.config.num_selected / self.config.slots_per_update)
+    @property
+    def needs_reference(self) -> bool:
+        """For the KL term."""
+        return self.config.beta > 0
 
-    def prepare(
-        self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, generator: torch.Generator
-    ) -> Prepared:
-        """Chooses the steps, computes their advantages, and cuts the rollout into slots."""
+    def draw(self, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
+        """The chosen steps (B, K) in slot order, -1 where a row has fewer; only `random` selections draw."""
         rollout = scored.rollout
-        step_BK = select_steps(rollout, policy.is_end(rollout.completion_ids_BC), self.config, generator, scored.shard)
-        return self.prepare_chosen(scored, policy, score, step_BK)
+        return select_steps(rollout, policy.is_end(rollout.completion_ids_BC), self.config, generator, scored.shard)
 
-    def prepare_chosen(
-        self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, step_BK: Tensor
-    ) -> Prepared:
-        """The updates from given steps (B, K) in slot order, -1 where a row has fewer."""
-        greedy = self._score_greedy(scored, policy, score, step_BK) if self.config.stepwise_lambda else None
-        advantage_BK = self._advantages(scored, greedy, step_BK)
-        columns = zip(step_BK.unbind(1), advantage_BK.unbind(1), strict=True)
+    def prepare(self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, draws: Tensor) -> Prepared:
+        """Advantages at the chosen steps, and the rollout cut into slots; draws: the steps (B, K)."""
+        greedy = self._score_greedy(scored, policy, score, draws) if self.config.stepwise_lambda else None
+        advantage_BK = self._advantages(scored, greedy, draws)
+        columns = zip(draws.unbind(1), advantage_BK.unbind(1), strict=True)
         slots = [self._slot(scored, step_B, advantage_B) for step_B, advantage_B in columns]
-        official_order = [*slots[1:], slots[0]]
-        size = self.config.slots_per_update
-        groups = [official_order[start : start + size] for start in range(0, len(slots), size)]
+        # The published trainer takes slots 1, 2, .., K - 1, 0: it counts a batch before it looks its slot up.
+        in_order, size = [*slots[1:], slots[0]], self.config.slots_per_update
+        groups = [in_order[start : start + size] for start in range(0, len(slots), size)]
         return Prepared(
             updates=[average(group) for group in groups],
-            advantages=advantage_BK[step_BK >= 0],
-            forwards=greedy.forwards if greedy else 0,
-            flops=greedy.flops if greedy else 0.0,
-            reward_calls=greedy.step_BM.numel() if greedy else 0,
-            chosen_steps_BK=step_BK,
-            greedy=greedy,
+            advantages=advantage_BK[draws >= 0],
+            chosen=chosen_steps(draws, greedy),
         )
 
-    def loss(self, policy: DiffusionLM, part: Slot) -> LossOutput:
+    def loss(self, policy: DiffusionLM, part: Slot) -> Loss:
         """The clipped objective and KL of one slot."""
         logits_BnV = policy.logits(part.tokens_BL, part.mask_BL, part.position_Bn)
         new_B = aggregate(chosen_logprob(logits_BnV, part.target_Bn), part.is_revealed_Bn, self.config.aggregation)
         kl_B = self._kl(policy, part, logits_BnV, new_B)
         loss, clipped = slot_loss(new_B, part.old_logprob_B, part.advantage_B, kl_B, part, self.config)
-        valid_B = part.weight_B > 0
-        rows, length = part.tokens_BL.shape
-        has_reference = self.config.beta > 0
-        return LossOutput(
-            loss=loss,
-            ratio_N=clipped.ratio[valid_B],
-            kl_N=kl_B.detach()[valid_B],
-            clipped_low_N=clipped.low[valid_B],
-            clipped_high_N=clipped.high[valid_B],
-            forwards=rows * (2 if has_reference else 1),
-            flops=flops.update(
-                policy.shape, rows=rows, length=length, head_positions=part.position_Bn.numel(), reference=has_reference
-            ),
+        return loss, clipped.values(part.weight_B > 0, kl=kl_B)
+
+    @classmethod
+    def estimators(cls, setting: Setting) -> list[Estimator]:
+        """Every selection and baseline, K = 1 .. T; stepwise advantages where they depend on nothing drawn."""
+        lambda_ = cls.Config().stepwise_lambda
+        selections = ("entropy", "uniform") if lambda_ else CHOICES["selection"]
+        baselines = ("none", "rank", "step")
+        sizes = range(1, setting.num_steps + 1)
+        return [
+            cls._estimator(setting, selection, baseline, size)
+            for selection, baseline, size in itertools.product(selections, baselines, sizes)
+        ]
+
+    @classmethod
+    def _estimator(cls, setting: Setting, selection: str, baseline: str, size: int) -> Estimator:
+        options = {"selection": selection, "baseline": baseline, "num_selected": size, "slots_per_update": size}
+        itself = cls(config=cls.Config(**options))
+        last, steps = setting.num_steps - 1, range(setting.num_steps)
+        every = {
+            "random": list(itertools.permutations(steps, size)),
+            "random-official": [(*drawn, last) for drawn in itertools.product(range(last), repeat=size - 1)],
+        }.get(selection)
+        return Estimator(
+            method=itself,
+            options=selection,
+            baseline=baseline,
+            size=size,
+            scale=size * (setting.with_itself if baseline == "rank" else 1.0),
+            outcomes=functools.partial(every_selection, every) if every else None,
+            sampled=functools.partial(drawn_steps, itself) if selection == "random" else None,
+            ends_early=(selection, baseline, size) == ("entropy", "rank", setting.num_steps)
+            and not cls.Config().stepwise_lambda,
         )
 
     def _score_greedy(
         self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, step_BK: Tensor
     ) -> GreedyScores:
         """Greedy completions at the chosen steps; for the baseline at the same step, at all steps of the group."""
-        config, shard = self.config, scored.shard
-        wanted_BM = step_BK
-        if config.baseline == "step":
+        wanted_BM, shard = step_BK, scored.shard
+        if self.config.baseline == "step":
             wanted_BM = shard.mine(group_steps(shard.gather(step_BK), scored.group_size))
-        greedy = greedy_completions(policy, scored.rollout, wanted_BM.clamp_min(0))
-        return GreedyScores(
-            step_BM=wanted_BM,
-            ids_BMC=greedy.ids_BKC,
-            reward_BM=greedy_reward(score_rows(score, greedy.ids_BKC), config),
-            forwards=greedy.forwards,
-            flops=greedy.flops,
-        )
+        ids_BMC = greedy_completions(policy, scored.rollout, wanted_BM.clamp_min(0))
+        reward_BM = greedy_reward(score_rows(score, ids_BMC), self.config)
+        return GreedyScores(step_BM=wanted_BM, ids_BMC=ids_BMC, reward_BM=reward_BM)
 
     def _advantages(self, scored: ScoredRollouts, greedy: GreedyScores | None, step_BK: Tensor) -> Tensor:
         """Advantages (B, K); stepwise ones where greedy completions were scored."""
@@ -353,6 +362,19 @@ def same_step_advantages(final_B: Tensor, greedy_BM: Tensor, group_size: int, co
     return (own_NGK - others_NGK).flatten(0, 1)
 
 
+def chosen_steps(step_BK: Tensor, greedy: GreedyScores | None) -> ChosenSteps:
+    """For the record; of the greedy completions of a whole group those at the row's own steps."""
+    if greedy is None:
+        return ChosenSteps(step_BK=step_BK)
+    column_BK = (greedy.step_BM[:, None] == step_BK[:, :, None]).to(torch.uint8).argmax(2)
+    column_BKC = column_BK[:, :, None].expand(-1, -1, greedy.ids_BMC.shape[2])
+    return ChosenSteps(
+        step_BK=step_BK,
+        greedy_ids_BKC=greedy.ids_BMC.gather(1, column_BKC),
+        greedy_reward_BK=greedy.reward_BM.gather(1, column_BK),
+    )
+
+
 def aggregate(value_Bn: Tensor, is_revealed_Bn: Tensor, aggregation: str) -> Tensor:
     """Sum or mean over the positions that the step revealed (B,)."""
     total_B = torch.where(is_revealed_Bn, value_Bn, 0.0).sum(1)
@@ -366,3 +388,15 @@ def slot_loss(
     clipped = clipped_objective(new_B, old_B, advantage_B, clip_low=config.clip_low, clip_high=config.clip_high)
     term_B = config.beta * kl_B - clipped.objective
     return (term_B * slot.weight_B).sum() / slot.normaliser, clipped
+
+
+def every_selection(every: Sequence[Sequence[int]], scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
+    """Every selection in turn, the same for all rows: exact for returns that do not depend on the step."""
+    rows = scored.rollout.num_rows
+    return [Outcome(draws=torch.tensor(steps).expand(rows, -1), probability=1 / len(every)) for steps in every]
+
+
+def drawn_steps(itself: Egspo, scored: ScoredRollouts, generator: torch.Generator) -> Tensor:
+    """Steps (B, K) drawn for every row apart; no token ends a completion."""
+    no_end_BC = torch.zeros_like(scored.rollout.completion_ids_BC, dtype=torch.bool)
+    return select_steps(scored.rollout, no_end_BC, itself.config, generator)

@@ -33,9 +33,9 @@ from harness.task.prompts import COMPACT_ONLY, PromptsFile, set_prompts
 
 if TYPE_CHECKING:
     from harness.models.diffusion_lm import DiffusionLM
-    from harness.rl.checkpoint import Progress
+    from harness.rl.ledger import Progress
+    from harness.rl.loop import Event
     from harness.rl.method import Method
-    from harness.rl.trainer import Event
 
 TINY = "tiny"
 
@@ -171,7 +171,7 @@ def execute(
     """
     from harness.models.checkpoints import load_model
     from harness.randomness import stream_seed
-    from harness.rl.trainer import Data, Trainer
+    from harness.rl.loop import Data, Trainer
 
     config = planned.resolved.config
     train, items = load_examples(planned)
@@ -190,10 +190,10 @@ def execute(
             model=model,
             data=Data(train=train, evaluation=items, evaluation_label=planned.test_source.label),
             folder=planned.folder,
-            on_event=on_event,
         )
         try:
-            trainer.run()
+            for event in trainer.run():
+                on_event(event)
         except UserError as error:
             _write_outcome(planned, trainer.progress, state="failed", reason=str(error))
             raise

@@ -85,7 +85,12 @@ def evaluate(
     loaded = named.load()
     with typer.progressbar(length=len(examples), label=f"eval {task}") as bar:
         result = evaluate_model(
-            loaded, chosen, examples, config, on_progress=lambda done, total: bar.update(done - bar.pos)
+            loaded,
+            chosen,
+            examples,
+            decoding,
+            batch_size=batch_size,
+            on_progress=lambda done, total: bar.update(done - bar.pos),
         )
     about = {"data": source.label, "origin": origin, "prompts": prompting, "weights": loaded.fingerprint}
     place = _write(out / task / named.label, result, config, about)

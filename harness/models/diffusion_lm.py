@@ -20,7 +20,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from harness.config.tree import LoraConfig
 from harness.errors import UserError
-from harness.models.flops import ModelShape
+from harness.models.flops import ModelShape, without_adapters
+from harness.models.meter import Meter
 from harness.rollout import Prompts
 from harness.task.base import Example, Task
 from harness.task.prompts import COMPACT_ONLY
@@ -97,7 +98,7 @@ class DiffusionLM:
     """A masked diffusion language model with its tokenizer.
 
     network: what is trained; the trainer may replace it by its wrapped form. fingerprint: hash of the loaded weights.
-    warnings: sentences on what looks wrong about the checkpoint, for the user to judge.
+    warnings: sentences on what looks wrong about the checkpoint, for the user to judge. meter: counts every pass.
     """
 
     def __init__(
@@ -120,7 +121,9 @@ class DiffusionLM:
         self.compact_prompts = compact_prompts
         self.fingerprint = fingerprint
         self.warnings = warnings
+        self.meter = Meter()
         self._reference: MaskedPredictor | None = None
+        self._is_reference = False
         self._lora_ranks: Mapping[str, int] = {}
 
     @property
@@ -130,20 +133,27 @@ class DiffusionLM:
 
     @property
     def shape(self) -> ModelShape:
-        """Sizes for the FLOPs account."""
-        return shape_of(self.predictor.transformer.config, self._lora_ranks)
+        """Sizes for the FLOPs account, of the reference policy inside `reference_policy`."""
+        shape = shape_of(self.predictor.transformer.config, self._lora_ranks)
+        return without_adapters(shape) if self._is_reference else shape
 
     def logits(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:
         """Logits (B, n, V), float32 or wider, at positions (B, n); mask_BL is None where nothing is padded."""
-        return at_least_float32(self.network(tokens_BL, mask_BL, positions_Bn))
+        logits_BnV = at_least_float32(self.network(tokens_BL, mask_BL, positions_Bn))
+        return self._counted(logits_BnV, *tokens_BL.shape, head_positions=positions_Bn.numel())
 
     def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
         """Final hidden states (B, L, d), for callers that choose positions afterwards."""
-        return self.predictor.hidden(tokens_BL, mask_BL)
+        return self._counted(self.predictor.hidden(tokens_BL, mask_BL), *tokens_BL.shape, head_positions=0)
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (..., V), float32 or wider, of hidden states (..., d)."""
-        return at_least_float32(self.predictor.head(hidden))
+        positions = hidden.numel() // hidden.shape[-1]
+        return self._counted(at_least_float32(self.predictor.head(hidden)), 0, 0, head_positions=positions)
+
+    def _counted(self, output: Tensor, rows: int, length: int, *, head_positions: int) -> Tensor:
+        sizes = {"rows": rows, "queries": length, "keys": length, "head_positions": head_positions}
+        return self.meter.count(output, self.shape, **sizes)
 
     def add_lora(self, config: LoraConfig, seed: int) -> None:
         """Freezes the weights and adds adapters, initialised from `seed`; the global random state is left as it was."""
@@ -177,6 +187,7 @@ class DiffusionLM:
     def reference_policy(self) -> Iterator[None]:
         """Inside, the model is the reference policy: adapters off, or the copy made by `keep_reference`; no dropout."""
         network, predictor, training = self.network, self.predictor, self.network.training
+        self._is_reference = True
         try:
             if self._reference is not None:
                 self.network = self.predictor = self._reference
@@ -188,6 +199,7 @@ class DiffusionLM:
             else:
                 raise UserError("Full fine-tuning needs a copy for its reference policy; call keep_reference() first.")
         finally:
+            self._is_reference = False
             self.network, self.predictor = network, predictor
             network.train(training)
 

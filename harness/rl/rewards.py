@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,19 @@ from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import stream
 from harness.rollout import Rewards
 from harness.task.base import Example, Reward, Task
+
+
+class CountedScores:
+    """A score function that knows how often it was asked. calls: completions scored so far."""
+
+    def __init__(self, score: Callable[[Tensor, Tensor], Rewards]) -> None:
+        self.calls = 0
+        self._score = score
+
+    def __call__(self, row_N: Tensor, completion_ids_NC: Tensor) -> Rewards:
+        """Rewards (N,)."""
+        self.calls += len(row_N)
+        return self._score(row_N, completion_ids_NC)
 
 
 class TaskRewards:
