@@ -21,7 +21,7 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion.logprob import behaviour_logprob
-from harness.errors import UserError, unknown_choice
+from harness.errors import UserError, require_choice
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.flops import ModelShape
 from harness.registry import method
@@ -98,8 +98,7 @@ class Agrpo(Method):
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for unknown options, for M below 1, and for greedy rollouts, which have no probabilities."""
         for name, choices in CHOICES.items():
-            if getattr(self.config, name) not in choices:
-                raise unknown_choice(f"method.{name}", getattr(self.config, name), choices)
+            require_choice(f"method.{name}", getattr(self.config, name), choices)
         if self.config.mc_samples < 1:
             raise UserError(f"method.mc_samples={self.config.mc_samples} must be 1 or more.")
         if decoding.temperature == 0:
@@ -263,7 +262,9 @@ def every_step(scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
     return [Outcome(draws=middle_B1.contiguous(), probability=probability_B) for middle_B1, probability_B in columns]
 
 
-def group_uniforms(draws: str, size: int, scored: ScoredRollouts, generator: torch.Generator) -> Tensor:
+def group_uniforms(
+    draws: str, size: int, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator
+) -> Tensor:
     """Uniforms (B, M) drawn for every group apart, as if it were a batch of its own; groups share a pool of draws."""
     groups = scored.rollout.num_rows // scored.group_size
     pool_DGM = torch.stack([UNIFORMS[draws](scored.group_size, size, generator) for _ in range(DRAWS_IN_POOL)])

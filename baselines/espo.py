@@ -188,15 +188,11 @@ def row_elbo(
     policy: DiffusionLM, tokens_BDL: Tensor, mask_BL: Tensor | None, target_BC: Tensor, weight_BDC: Tensor
 ) -> Tensor:
     """ELBO (B,), nats: one forward pass over all inputs of all rows."""
-    rows, copies, length = tokens_BDL.shape
-    completion_length = target_BC.shape[1]
-    tokens_NL = tokens_BDL.flatten(0, 1)
+    copies = tokens_BDL.shape[1]
     mask_NL = None if mask_BL is None else mask_BL.repeat_interleave(copies, 0)
     target_NC = target_BC.repeat_interleave(copies, 0)
-    place_C = torch.arange(length - completion_length, length, device=tokens_BDL.device)
-    logits_NCV = policy.logits(tokens_NL, mask_NL, place_C.expand_as(target_NC))
-    logprob_BDC = chosen_logprob(logits_NCV, target_NC).view(rows, copies, completion_length)
-    return elbo.elbo(logprob_BDC, weight_BDC)
+    logits_NCV = policy.completion_logits(tokens_BDL.flatten(0, 1), mask_NL, target_BC.shape[1])
+    return elbo.elbo(chosen_logprob(logits_NCV, target_NC).view_as(weight_BDC), weight_BDC)
 
 
 def sequence_loss(new_B: Tensor, kl_B: Tensor, part: Bound, config: EspoConfig) -> tuple[Tensor, ClippedObjective]:
@@ -222,7 +218,7 @@ def every_mask(scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
     return [Outcome(draws=torch.tensor(repeated)[None].expand(rows, -1, -1, -1))]
 
 
-def group_masks(size: int, scored: ScoredRollouts, generator: torch.Generator) -> Tensor:
+def group_masks(size: int, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
     """Masks (B, 1, M, C) drawn for every group apart, as if it were a batch of its own."""
     group_size, length = scored.group_size, scored.rollout.completion_length
     groups = scored.rollout.num_rows // group_size

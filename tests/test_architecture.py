@@ -222,9 +222,9 @@ def test_the_check_leaves_out_imports_for_type_checkers() -> None:
 
 def test_the_check_sees_a_step_up_and_allows_a_step_down() -> None:
     up = parse("harness.diffusion.sampler", "from harness.rl import trainer\n")
-    down = parse("harness.rl.trainer", "from harness.diffusion import sampler\n")
-    level = parse("harness.rl.trainer", "from harness.lmeval import options\n")
-    own = parse("harness.rl.trainer", "from harness.rl import optimizer\n")
+    down = parse("harness.rl.loop", "from harness.diffusion import sampler\n")
+    level = parse("harness.rl.loop", "from harness.lmeval import options\n")
+    own = parse("harness.rl.loop", "from harness.rl import optimizer\n")
     assert climbs(up) == {"rl"}
     assert climbs(level) == {"lmeval"}
     assert climbs(down) == climbs(own) == set()
@@ -251,5 +251,5 @@ def test_the_check_takes_the_version_for_no_room() -> None:
 
 
 def test_the_check_sees_a_print_and_no_word_print() -> None:
-    assert prints(parse("harness.rl.trainer", "def f():\n    print(1)\n"))
-    assert not prints(parse("harness.rl.trainer", "console.print(1)\nblueprint = 'print(1)'\n"))
+    assert prints(parse("harness.rl.loop", "def f():\n    print(1)\n"))
+    assert not prints(parse("harness.rl.loop", "console.print(1)\nblueprint = 'print(1)'\n"))

@@ -82,7 +82,7 @@ def moments(mdp: Mdp, groups: Groups, candidate: Candidate, generator: torch.Gen
             mean_CSW=sum((weight * one.mean_CSW for one, weight in every), torch.zeros(())),
             square=sum(weight * one.square for one, weight in every),
         )
-    samples = [sampled(groups.scored, generator) for _ in range(REPEATS)]
+    samples = [sampled(groups.scored, mdp.policy, generator) for _ in range(REPEATS)]
     squares = [group_moments(mdp, groups, candidate, draws).square for draws in samples]
     return Moments(mean_CSW=mean_gradient(mdp, groups, candidate, outcomes), square=sum(squares) / REPEATS)
 

@@ -142,6 +142,12 @@ class DiffusionLM:
         logits_BnV = at_least_float32(self.network(tokens_BL, mask_BL, positions_Bn))
         return self._counted(logits_BnV, *tokens_BL.shape, head_positions=positions_Bn.numel())
 
+    def completion_logits(self, tokens_BL: Tensor, mask_BL: Tensor | None, completion_length: int) -> Tensor:
+        """Logits (B, C, V) of the last `completion_length` positions."""
+        rows, length = tokens_BL.shape
+        place_C = torch.arange(length - completion_length, length, device=tokens_BL.device)
+        return self.logits(tokens_BL, mask_BL, place_C.expand(rows, -1))
+
     def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
         """Final hidden states (B, L, d), for callers that choose positions afterwards."""
         return self._counted(self.predictor.hidden(tokens_BL, mask_BL), *tokens_BL.shape, head_positions=0)

@@ -59,7 +59,7 @@ class Estimator:
     size: int = 0
     scale: float | None = None
     outcomes: Callable[[ScoredRollouts, DiffusionLM], Sequence[Outcome]] | None = None
-    sampled: Callable[[ScoredRollouts, torch.Generator], Any] | None = None
+    sampled: Callable[[ScoredRollouts, DiffusionLM, torch.Generator], Any] | None = None
     ends_early: bool = False
 
 

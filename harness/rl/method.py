@@ -85,11 +85,19 @@ their own in metrics.jsonl; any other name gets its mean.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(ABC):
-    """A method with its options. Register a subclass with `@method("name")` in one leaf file."""
+class NoOptions:
+    """The options of a method that has none."""
 
-    Config: ClassVar[type]
-    config: Any = field(default=None)
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A method with its options. Register a subclass with `@method("name")` in one leaf file.
+
+    Config: the frozen dataclass of its options, all of which have defaults.
+    """
+
+    Config: ClassVar[type] = NoOptions
+    config: Any = field(default_factory=NoOptions)
 
     def check(self, decoding: Decoding) -> None:  # noqa: B027  (any options may be right)
         """Raises UserError where the options do not fit the rollout's decoding."""

@@ -60,8 +60,8 @@ def test_tiny_runs_of_all_methods_start_alike_and_have_the_same_rollouts(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_tiny_runs_are_evaluated_every_fourth_rollout(name):
     config = resolved(name, "tiny")
-    cls = registry.get_method(name)
-    updates = cls(config=cls.Config(**config.method.options)).updates_per_rollout()
+    options = config.method.options
+    updates = options.get("inner_updates", options.get("num_selected", 1) // options.get("slots_per_update", 1))
     assert config.evaluation.every == 4 * updates
 
 

@@ -10,7 +10,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.config.tree import LoraConfig, ModelConfig
 from harness.errors import UserError
-from harness.models import flops
 from harness.models.adapters import merge_adapter
 from harness.models.checkpoints import load_model
 
@@ -152,13 +151,13 @@ def test_the_flops_of_an_adapted_output_layer_are_within_one_per_cent_of_torch(
     published_llada, write_adapter, every_layer
 ):
     lm = load(published_llada, adapter=str(write_adapter(every_layer, rank=8)))
-    sizes = {"rows": 2, "length": 6, "head_positions": 12}
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:
-        output = lm.logits(TOKENS, None, EVERYWHERE)
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as backward:
-        output.sum().backward()
-    assert flops.forward(lm.shape, **sizes) == pytest.approx(forward.get_total_flops(), rel=0.01)
-    assert flops.backward(lm.shape, **sizes) == pytest.approx(backward.get_total_flops(), rel=0.01)
+    with lm.meter.measure() as cost:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:
+            output = lm.logits(TOKENS, None, EVERYWHERE)
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as backward:
+            output.sum().backward()
+    assert cost.forward_flops == pytest.approx(forward.get_total_flops(), rel=0.01)
+    assert cost.backward_flops == pytest.approx(backward.get_total_flops(), rel=0.01)
 
 
 # What is refused
