@@ -13,7 +13,7 @@ import torch
 
 from harness.config.decoding import Decoding
 from harness.diffusion.sampler import generate
-from harness.evaluation.batches import BatchSize, padded_length, padded_prompts
+from harness.evaluation.batches import BatchSize, padded_length
 from harness.evaluation.completions import Completion, completions_of
 from harness.models.diffusion_lm import DiffusionLM
 
@@ -40,6 +40,6 @@ def complete(model: DiffusionLM, orders: Sequence[Order], batch_size: BatchSize)
 
 
 def _batch(model: DiffusionLM, decoding: Decoding, length: int, orders: Sequence[Order]) -> list[Completion]:
-    prompts = padded_prompts(model, [order.prompt_ids for order in orders], length)
+    prompts = model.pad_prompts([order.prompt_ids for order in orders], length=length)
     rollout = generate(model, prompts, decoding, torch.tensor([order.seed for order in orders]))
     return completions_of(model, rollout, [order.max_tokens for order in orders])

@@ -226,15 +226,19 @@ class DiffusionLM:
         kept."""
         return self.pad_prompts([self.tokenizer.encode(text)[-max_length:] for text in texts])
 
-    def pad_prompts(self, rows: Sequence[Sequence[int]]) -> Prompts:
-        """Token ids of prompts, padded on the left, on the model's device."""
-        longest = max(len(row) for row in rows)
-        padded = [[*[self.special.pad_id] * (longest - len(row)), *row] for row in rows]
+    def pad_prompts(self, rows: Sequence[Sequence[int]], *, length: int = 0) -> Prompts:
+        """Token ids of prompts, padded on the left to the longest, on the model's device.
+
+        With `length` they are padded to it, and there is a mask even where nothing is padded: a row then sees the same
+        numbers whatever else is in the batch.
+        """
+        width = length or max(len(row) for row in rows)
+        padded = [[*[self.special.pad_id] * (width - len(row)), *row] for row in rows]
         ids_BP = torch.tensor(padded, device=self.device)
-        if all(len(row) == longest for row in rows):
+        if not length and all(len(row) == width for row in rows):
             return Prompts(ids_BP=ids_BP, mask_BP=None)
-        starts_B = torch.tensor([longest - len(row) for row in rows], device=self.device)
-        return Prompts(ids_BP=ids_BP, mask_BP=torch.arange(longest, device=self.device) >= starts_B[:, None])
+        starts_B = torch.tensor([width - len(row) for row in rows], device=self.device)
+        return Prompts(ids_BP=ids_BP, mask_BP=torch.arange(width, device=self.device) >= starts_B[:, None])
 
     def decode(self, completion_ids_BC: Tensor) -> list[str]:
         """Completion texts, each up to its first end token."""

@@ -6,8 +6,8 @@ import torch
 from harness.config.decoding import Decoding
 from harness.diffusion import categorical
 from harness.diffusion.greedy import cheaper_while_sampling, greedy_completions
+from harness.diffusion.logprob import behaviour_logprob
 from harness.diffusion.sampler import generate
-from harness.diffusion.truncation import on_support
 from harness.errors import UserError
 from harness.models.tiny import END_ID, MASK_ID
 from harness.randomness import row_seeds, stream
@@ -135,9 +135,9 @@ def test_the_behaviour_record_is_of_the_tempered_truncated_distribution(random_m
         places = torch.arange(8).expand(len(PROMPTS), -1) + tokens_BL.shape[1] - 8
         with torch.no_grad():
             logits = random_model.logits(tokens_BL, mask_BL, places)
-        support = rollout.support_ids_BCk
-        logprob = on_support(logits.flatten(0, 1), support.flatten(0, 1), 0.6).view(support.shape)
-        chosen = logprob.gather(2, kept.int().argmax(2, keepdim=True))[:, :, 0]
+        chosen = behaviour_logprob(
+            logits, rollout.completion_ids_BC, temperature=0.6, support_Bnk=rollout.support_ids_BCk
+        )
         revealed = rollout.revealed_at(step_B)
         torch.testing.assert_close(rollout.behaviour_logprob_BC[revealed], chosen[revealed], atol=1e-4, rtol=0)
 
