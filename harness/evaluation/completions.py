@@ -35,19 +35,20 @@ def complete(
     examples: Sequence[Example],
     config: EvaluationConfig,
     *,
+    batch_size: int,
     shard: Shard = ALONE,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Completion]:
     """One completion of every example, in the order of the examples; several processes share the work.
 
-    Batches are made of prompts of similar length; the draws of an item depend on its id alone, so neither the batch
-    size, nor the order, nor the number of processes changes a completion.
+    batch_size: prompts per forward pass. Batches are made of prompts of similar length; the draws of an item depend on
+    its id alone, so neither the batch size, nor the order, nor the number of processes changes a completion.
     """
     prompts = [model.prompt_text(task, example) for example in examples]
     order = sorted(range(len(examples)), key=lambda index: len(prompts[index]))[shard.index :: shard.count]
     done: list[tuple[int, Completion]] = []
-    for start in range(0, len(order), config.batch_size):
-        batch = order[start : start + config.batch_size]
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
         seeds = torch.tensor([item_seed(examples[index].id) for index in batch])
         rollout = generate(model, model.encode_prompts([prompts[index] for index in batch]), config.decoding, seeds)
         done += zip(batch, _completions(model, [prompts[index] for index in batch], rollout), strict=True)

@@ -34,10 +34,12 @@ def evaluate(
     examples: Sequence[Example],
     config: EvaluationConfig,
     *,
+    batch_size: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Completes every example once and scores it. on_progress is told (items done, items in all)."""
-    return judge(task, examples, complete(model, task, examples, config, on_progress=on_progress))
+    completions = complete(model, task, examples, config, batch_size=batch_size, on_progress=on_progress)
+    return judge(task, examples, completions)
 
 
 def judge(task: Task, examples: Sequence[Example], completions: Sequence[Completion]) -> Evaluation:

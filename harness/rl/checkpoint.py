@@ -29,7 +29,8 @@ WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", "state.json"
 
 @dataclass(kw_only=True)
 class Progress:
-    """How far a run is. forwards: rows times passes. seconds: by phase, and `total` without evaluation."""
+    """How far a run is. forwards: rows times passes. seconds: by phase, and `total` without evaluation.
+    unmade_updates: of the last rollout, where the budget ended among its updates."""
 
     iteration: int = 0
     update: int = 0
@@ -40,6 +41,7 @@ class Progress:
     evaluations: int = 0
     traces: int = 0
     skipped_updates: int = 0
+    unmade_updates: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property

@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from harness.config.tree import RunConfig
+from harness.config.tree import Execution, RunConfig
 from harness.diffusion.sampler import generate
 from harness.distributed.shard import Shard
 from harness.errors import UserError
@@ -27,7 +27,7 @@ from harness.evaluation.judge import Evaluation, judge
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, stream, stream_seed
 from harness.records.jsonl import append_line, keep_lines, write_samples
-from harness.records.run_folder import CHECKPOINT_FOLDER, EVAL_FILE, METRICS_FILE, TRACE_FILE
+from harness.records.run_folder import CHECKPOINT_FOLDER, EVAL_FILE, METRICS_FILE, TRACE_FILE, reopen, samples_name
 from harness.records.schema import EvalRecord
 from harness.rl import checkpoint
 from harness.rl.checkpoint import Progress
@@ -85,6 +85,7 @@ class Trainer:
         self,
         config: RunConfig,
         *,
+        execution: Execution,
         method: Method,
         task: Task,
         model: DiffusionLM,
@@ -92,8 +93,8 @@ class Trainer:
         folder: Path,
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
-        self.config, self.method, self.task, self.model, self.data = config, method, task, model, data
-        self.folder, self.on_event = folder, on_event
+        self.config, self.execution, self.method, self.task, self.model = config, execution, method, task, model
+        self.data, self.folder, self.on_event = data, folder, on_event
         self.progress = Progress()
         self.consecutive_bad = 0
         self.accelerator = Accelerator(cpu=model.device.type == "cpu")
@@ -124,7 +125,7 @@ class Trainer:
             self._iterate()
             if self._spent() < 1:
                 self._evaluate_when_due(before)
-                if self.progress.iteration % self.config.train.checkpoint_every == 0:
+                if self.progress.iteration % self.execution.checkpoint_every == 0:
                     self._save()
         self._save()
         self._evaluate("last")
@@ -137,10 +138,20 @@ class Trainer:
             self.progress = checkpoint.load_progress(saved[-1])
             checkpoint.load_weights(saved[-1], self.model.predictor)
             self.optimizer.load_state_dict(checkpoint.load_optimizer(saved[-1]))
+        goes_on = self._spent() < 1
         if self.accelerator.is_main_process:
+            if saved and goes_on:
+                self._forget_the_end()
             keep_lines(self.folder / METRICS_FILE, self.progress.update)
             keep_lines(self.folder / EVAL_FILE, self.progress.evaluations)
             keep_lines(self.folder / TRACE_FILE, self.progress.traces)
+
+    def _forget_the_end(self) -> None:
+        """What a shorter budget left at its end does not stay an end: its evaluation becomes one of the steps, and the
+        trace of what was its last rollout goes."""
+        progress = self.progress
+        progress.evaluations = reopen(self.folder, evaluations=progress.evaluations, update=progress.update)
+        progress.traces = min(progress.traces, 1)
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
@@ -149,15 +160,14 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _spent(self) -> float:
-        """The used fraction of the budget: of the limit that is nearest to being reached."""
+        """The used fraction of the budget."""
         budget, progress = self.config.budget, self.progress
-        used = {
-            "updates": progress.update,
-            "samples": progress.samples,
-            "flops": progress.flops_total,
-            "minutes": self.shard.total(progress.training_seconds) / self.shard.count / 60 if budget.minutes else 0.0,
-        }
-        return max(used[name] / limit for name, limit in asdict(budget).items() if limit)
+        return budget.spent(
+            updates=progress.update,
+            samples=progress.samples,
+            flops=progress.flops_total,
+            minutes=self.shard.total(progress.training_seconds) / self.shard.count / 60 if budget.minutes else 0.0,
+        )
 
     def _iterate(self) -> None:
         """One rollout and the updates made from it; the first and the last leave a trace."""
@@ -181,6 +191,7 @@ class Trainer:
             self._update(batch, scored, prepared, index)
             if self._spent() >= 1 and self.config.budget.updates:
                 break
+        self.progress.unmade_updates = len(prepared.updates) - (self.progress.update - before)
         if self.progress.iteration == 1 or self._spent() >= 1:
             self._trace(examples[0], scored, prepared, before)
 
@@ -244,7 +255,7 @@ class Trainer:
         self.progress.traces += 1
 
     def _accumulate(self, batch: UpdateBatch, log: UpdateLog) -> None:
-        micro_batches = [part for whole in batch.parts for part in whole.split(self.config.train.micro_batch_size)]
+        micro_batches = [part for whole in batch.parts for part in whole.split(self.execution.micro_batch_size)]
         for number, part in enumerate(micro_batches, start=1):
             last = number == len(micro_batches)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model.network):
@@ -294,6 +305,7 @@ class Trainer:
                 self.task,
                 self.data.evaluation,
                 self.config.evaluation,
+                batch_size=self.execution.evaluation_batch_size,
                 shard=self.shard,
                 on_progress=lambda done, total: self.on_event(Evaluating(checkpoint=name, done=done, total=total)),
             )
@@ -303,8 +315,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _record(self, name: str, result: Evaluation) -> None:
-        label = f"step{self.progress.update:06d}" if name == "step" else name
-        samples_file = f"samples-{label}.jsonl.gz"
+        samples_file = samples_name(name, self.progress.update)
         write_samples(self.folder / samples_file, result.samples)
         record = EvalRecord(
             checkpoint=name,
