@@ -120,7 +120,7 @@ def add_include_path(folder: Path) -> None:
 
 
 def recipes_folder() -> Path:
-    """The folder of the built-in recipes, `<method>/<task>.yaml`."""
+    """The folder of the built-in recipes, `<method>.yaml`."""
     return _builtin_root() / BASELINES / "recipes"
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 import yaml
 
-from harness.config.resolve import build
+from harness.config.resolve import recorded_config
 from harness.config.tree import ModelConfig, RunConfig
 from harness.errors import UserError
 from harness.records.run_folder import CHECKPOINT_FOLDER, CONFIG_FILE
@@ -26,17 +26,18 @@ class NamedModel:
     task: str
     run: Path | None = None
 
-    def load(self, *, stored_dtype: bool = False) -> DiffusionLM:
+    def load(self, *, device: str = "auto", stored_dtype: bool = False) -> DiffusionLM:
         """Loads the model and shows its warnings. Raises UserError where it cannot be loaded.
 
-        stored_dtype: keep the dtype of the model's files, unless a run trained all weights in another.
+        device: auto, cpu, cuda or cuda:N. stored_dtype: keep the dtype of the model's files, unless a run trained all
+        weights in another.
         """
         from harness.models.checkpoints import load_model
 
         if self.run is None:
-            model = load_model(self.config, task=self.task, stored_dtype=stored_dtype)
+            model = load_model(self.config, task=self.task, device=device, stored_dtype=stored_dtype)
         else:
-            model = self._load_run(self.run, stored_dtype=stored_dtype and self.has_adapter)
+            model = self._load_run(self.run, device=device, stored_dtype=stored_dtype and self.has_adapter)
         for warning in model.warnings:
             typer.echo(f"harness: warning: {warning}", err=True)
         return model
@@ -54,7 +55,7 @@ class NamedModel:
         """Whether adapters are on the model once it is loaded."""
         return bool(self.config.lora.rank or self.config.adapter)
 
-    def _load_run(self, run: Path, *, stored_dtype: bool) -> DiffusionLM:
+    def _load_run(self, run: Path, *, device: str, stored_dtype: bool) -> DiffusionLM:
         from harness.models.checkpoints import load_model
         from harness.rl import checkpoint
 
@@ -62,7 +63,7 @@ class NamedModel:
         if not saved:
             raise UserError(f"Run '{run}' has no checkpoint yet; finish it with the same harness run command.")
         checkpoint.load_progress(saved[-1])
-        model = load_model(self.config, task=self.task, stored_dtype=stored_dtype)
+        model = load_model(self.config, task=self.task, device=device, stored_dtype=stored_dtype)
         checkpoint.load_weights(saved[-1], model.predictor)
         model.name = self.label
         return model
@@ -87,14 +88,12 @@ def named_model(name: str, config: ModelConfig, task: str) -> NamedModel:
         return NamedModel(config=replace(config, name=name), task=task)
     if config.adapter:
         raise UserError(f"'{name}' is a run and has its own weights; --adapter goes with a model.")
-    tree = _run_config(Path(name))
-    model: ModelConfig = build(RunConfig, {"model": tree["model"], "method": {"name": ""}, "task": ""}, "").model
-    return NamedModel(config=model, task=tree["task"], run=Path(name))
+    recorded = _run_config(Path(name))
+    return NamedModel(config=recorded.model, task=recorded.task, run=Path(name))
 
 
-def _run_config(run: Path) -> dict[str, Any]:
+def _run_config(run: Path) -> RunConfig:
     try:
-        tree = yaml.safe_load((run / CONFIG_FILE).read_text())["config"]
-        return {"model": dict(tree["model"]), "task": str(tree["task"])}
+        return recorded_config(yaml.safe_load((run / CONFIG_FILE).read_text())["config"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"'{run / CONFIG_FILE}' is damaged ({error}); start over with --fresh.") from error

@@ -58,9 +58,7 @@ def evaluate(
     """Evaluate a model on a task: --model RUN_FOLDER --task sudoku."""
     for folder in include_path or []:
         registry.add_include_path(folder)
-    named = named_model(
-        model, ModelConfig(dtype=dtype, device=device, adapter=adapter, adapter_subfolder=adapter_subfolder), task
-    )
+    named = named_model(model, ModelConfig(dtype=dtype, adapter=adapter, adapter_subfolder=adapter_subfolder), task)
     is_tiny = named.config.name == "tiny"
     chosen = registry.get_task(task)(TaskOptions(bare_answers=is_tiny, unsafe_local_exec=unsafe_local_exec))
     source = parse_source(data or default_source(tiny=is_tiny))
@@ -81,8 +79,8 @@ def evaluate(
 
     from harness.evaluation.judge import evaluate as evaluate_model
 
-    config = EvaluationConfig(items=len(examples), split=split, batch_size=batch_size, decoding=decoding)
-    loaded = named.load()
+    config = EvaluationConfig(items=len(examples), split=split, decoding=decoding)
+    loaded = named.load(device=device)
     with typer.progressbar(length=len(examples), label=f"eval {task}") as bar:
         result = evaluate_model(
             loaded,
@@ -93,7 +91,8 @@ def evaluate(
             on_progress=lambda done, total: bar.update(done - bar.pos),
         )
     about = {"data": source.label, "origin": origin, "prompts": prompting, "weights": loaded.fingerprint}
-    place = _write(out / task / named.label, result, config, about)
+    settings_used = {**asdict(config), "batch_size": batch_size}
+    place = _write(out / task / named.label, result, settings_used, about)
     _show(result, place)
 
 
@@ -111,12 +110,12 @@ def _set_prompts(
     }
 
 
-def _write(folder: Path, result: Evaluation, config: EvaluationConfig, about: Mapping[str, Any]) -> Path:
+def _write(folder: Path, result: Evaluation, config: Mapping[str, Any], about: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_samples(folder / "samples.jsonl.gz", result.samples)
     record: dict[str, Any] = {
         **about,
-        "config": asdict(config),
+        "config": config,
         "items_sha256": result.items_sha256,
         "metrics": {name: asdict(totals) for name, totals in result.metrics.items()},
         "ceiling": dict(result.ceiling),

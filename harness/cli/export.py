@@ -30,7 +30,7 @@ def export(
     A model with adapters gives the adapter alone, or with --merge the whole model.
     """
     most = parse_size(max_shard_size)
-    config = ModelConfig(device="cpu", adapter=adapter, adapter_subfolder=adapter_subfolder)
+    config = ModelConfig(adapter=adapter, adapter_subfolder=adapter_subfolder)
     named = named_model(model, config, task)
     check(named, merge=merge)
 
@@ -40,7 +40,8 @@ def export(
 
     source = locate(named.config.name, named.task)
     refuse_taken(out)
-    loaded = replace(named, config=replace(named.config, device="cpu", quantization="")).load(stored_dtype=True)
+    whole = replace(named, config=replace(named.config, quantization=""))
+    loaded = whole.load(device="cpu", stored_dtype=True)
     if merge:
         merge_adapter(loaded)
     if named.has_adapter and not merge:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
-from harness.app.run import PlannedRun
+from harness.app.plan import PlannedRun
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress

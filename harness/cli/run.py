@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from harness import registry
-from harness.app.run import PlannedRun, RunRequest, execute, plan
+from harness.app.plan import PlannedRun, RunRequest, plan
+from harness.app.run import execute
 from harness.cli.progress import Display
 from harness.config.resolve import parse_budget, parse_settings
 from harness.distributed.processes import is_main

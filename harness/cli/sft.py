@@ -65,6 +65,7 @@ def sft(
     ] = 0,
     max_length: Annotated[int, typer.Option(min=2, help="Tokens of prompt and answer; longer answers are cut.")] = 4096,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, demonstrations and masks.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; goes with --data.")] = "auto",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="model.lora.rank=128, model.dtype=bfloat16 ...; repeatable.")
     ] = None,
@@ -86,7 +87,7 @@ def sft(
     defaults = replace(FILE_DEFAULTS, steps=passes, warmup_steps=min(MOST_WARMUP, (steps or passes) // 10))
     config = _config(defaults, steps, batch_size, learning_rate, seed)
     config = replace(config, completion_length=completion_length)
-    _on_pairs(model_config, task or "sudoku", pairs, out, config, max_length)
+    _on_pairs(model_config, device, task or "sudoku", pairs, out, config, max_length)
 
 
 def _config(
@@ -135,7 +136,13 @@ def _from_nothing(names: str, out: Path, config: SftConfig) -> None:
 
 
 def _on_pairs(
-    model_config: ModelConfig, task: str, pairs: Sequence[Pair], out: Path, config: SftConfig, max_length: int
+    model_config: ModelConfig,
+    device: str,
+    task: str,
+    pairs: Sequence[Pair],
+    out: Path,
+    config: SftConfig,
+    max_length: int,
 ) -> None:
     from harness.models.adapters import merge_adapter
     from harness.models.checkpoints import load_model, locate
@@ -145,7 +152,7 @@ def _on_pairs(
 
     refuse_taken(out)
     source = locate(model_config.name, task)
-    model = load_model(model_config, task=task, seed=stream_seed(config.seed, "lora"))
+    model = load_model(model_config, task=task, device=device, seed=stream_seed(config.seed, "lora"))
     for warning in model.warnings:
         typer.echo(f"harness: warning: {warning}", err=True)
     encoded = [encode_pair(model, pair, max_length) for pair in pairs]

@@ -40,10 +40,10 @@ def complete(
     shard: Shard = ALONE,
 ) -> Iterator[list[tuple[int, Completion]]]:
     """One completion of every prompt, batch by batch, each with the number of its example; several processes share the
-    work, and `gathered` joins it.
+    work, and `gathered` joins it. batch_size: prompts per forward pass.
 
-    Batches are made of prompts of similar length; the draws of an item depend on its id alone, so neither the batch
-    size, nor the order, nor the number of processes changes a completion.
+    batch_size: prompts per forward pass. Batches are made of prompts of similar length; the draws of an item depend on
+    its id alone, so neither the batch size, nor the order, nor the number of processes changes a completion.
     """
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))[shard.index :: shard.count]
     for start in range(0, len(order), batch_size):

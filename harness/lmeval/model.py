@@ -98,12 +98,11 @@ class DiffusionEvalLM(TemplateLM):
         config = ModelConfig(
             name=str(pretrained),
             dtype=dtype,
-            device=str(self._shard.device or device),
             adapter=peft,
             adapter_subfolder=peft_subfolder,
             quantization=quantization,
         )
-        self._models = Models(config, tiny_task=tiny_task)
+        self._models = Models(config, device=str(self._shard.device or device), tiny_task=tiny_task)
         tokenizer = self._models.main.model.tokenizer
         self.tokenizer = tokenizer.backend if isinstance(tokenizer, CheckpointTokenizer) else None
         self._answering = Answering(

@@ -65,17 +65,19 @@ class Checkpoint:
         return model.to(device).requires_grad_(True)
 
 
-def load_model(config: ModelConfig, *, task: str, seed: int = 0, stored_dtype: bool = False) -> DiffusionLM:
+def load_model(
+    config: ModelConfig, *, task: str, device: str = "auto", seed: int = 0, stored_dtype: bool = False
+) -> DiffusionLM:
     """Loads a model with its tokenizer, moves it to its device and adds adapters where asked for.
 
-    task: chooses the shipped weights of the tiny model. seed: of the adapters' initial values. stored_dtype: keep the
-    files' own dtype instead of config.dtype. Raises UserError for a missing or damaged checkpoint, an unknown
-    architecture or an absent device.
+    task: chooses the shipped weights of the tiny model. device: auto, cpu, cuda or cuda:N. seed: of the adapters'
+    initial values. stored_dtype: keep the files' own dtype instead of config.dtype. Raises UserError for a missing or
+    damaged checkpoint, an unknown architecture or an absent device.
     """
     config.check()
-    device = resolve_device(config.device)
+    place = resolve_device(device)
     if config.quantization:
-        quantization.check_available(device)
+        quantization.check_available(place)
     folder = locate(config.name, task)
     raw = read_config(folder)
     checkpoint = open_checkpoint(folder, raw)
@@ -87,7 +89,7 @@ def load_model(config: ModelConfig, *, task: str, seed: int = 0, stored_dtype: b
         )
     dtype = None if stored_dtype else getattr(torch, config.dtype)
     lm = DiffusionLM(
-        _transformer(checkpoint, dtype, device, config.quantization).eval(),
+        _transformer(checkpoint, dtype, place, config.quantization).eval(),
         tokenizer,
         special,
         name=config.name,
@@ -131,7 +133,7 @@ def resolve_device(name: str) -> torch.device:
     if kind not in ("cpu", "cuda"):
         raise unknown_choice("device", name, ["auto", "cpu", "cuda", "cuda:0"])
     if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"Device '{name}' is not there: torch sees no GPU. Use --set model.device=cpu or auto.")
+        raise UserError(f"Device '{name}' is not available: torch sees no GPU. Choose cpu or auto.")
     return torch.device(name)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.records.jsonl import RecordError
 
 SCHEMA_VERSION = 1
+NO_LONGER_RECORDED = ("checkpoint_choice", "extra")
+"""Fields of identities that earlier versions wrote, always with the same values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +185,11 @@ class RunIdentity:
     train_data: str
     test_data: str
     config_hash: str
-    checkpoint_choice: str = "last"
-    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_record(cls, data: Mapping[str, Any]) -> RunIdentity:
+        """Reads an identity of any age. Raises TypeError where a field is missing or unknown."""
+        return cls(**{name: value for name, value in data.items() if name not in NO_LONGER_RECORDED})
 
     @property
     def folder(self) -> Path:

@@ -197,15 +197,12 @@ def _mapping(tree: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _identity(tree: Mapping[str, Any]) -> RunIdentity:
     try:
-        identity = RunIdentity(**tree)
+        identity = RunIdentity.from_record(tree)
     except TypeError as error:
         raise RecordError(f"the identity in {CONFIG_FILE} does not fit ({error})") from error
     for item in fields(identity):
         value = getattr(identity, item.name)
-        fits = {"seed": _is_count(value), "extra": isinstance(value, dict)}.get(
-            item.name, isinstance(value, str) and bool(value)
-        )
-        if not fits:
+        if not (_is_count(value) if item.name == "seed" else isinstance(value, str) and bool(value)):
             raise RecordError(f"{CONFIG_FILE} has identity.{item.name}={value!r}")
     return identity
 

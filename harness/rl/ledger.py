@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from harness.config.tree import BudgetConfig
 from harness.distributed.shard import Shard
@@ -20,6 +20,7 @@ class Progress:
     """Counters over all processes. forwards: rows times passes, evaluation excluded. seconds: by phase.
 
     flops_backward: those of flops_update that are backward passes; NaN in runs begun before they were counted apart.
+    unmade_updates: of the last rollout, where the budget ended among its updates.
     """
 
     iteration: int = 0
@@ -32,6 +33,7 @@ class Progress:
     evaluations: int = 0
     traces: int = 0
     skipped_updates: int = 0
+    unmade_updates: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -72,13 +74,9 @@ class Ledger:
         """The used fraction of the budget: of the limit that is nearest to being reached."""
         progress, shard = self.progress, self._shard
         minutes = shard.total(progress.training_seconds) / shard.count / 60 if self._budget.minutes else 0.0
-        used = {
-            "updates": progress.update,
-            "samples": progress.samples,
-            "flops": progress.flops_total,
-            "minutes": minutes,
-        }
-        return max(used[name] / limit for name, limit in asdict(self._budget).items() if limit)
+        return self._budget.spent(
+            updates=progress.update, samples=progress.samples, flops=progress.flops_total, minutes=minutes
+        )
 
     def _book(self, phase: str, cost: Cost) -> None:
         self.progress.forwards += int(self._shard.total(cost.forwards))

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from harness.config.tree import RunConfig
+from harness.config.tree import Execution, RunConfig
 from harness.distributed.shard import shard_of
 from harness.errors import UserError
 from harness.evaluation.completions import complete, gathered
@@ -22,7 +22,7 @@ from harness.evaluation.judge import Evaluation, judge
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import stream
 from harness.records.jsonl import append_line, keep_lines, write_samples
-from harness.records.run_folder import CHECKPOINT_FOLDER, EVAL_FILE, METRICS_FILE, TRACE_FILE
+from harness.records.run_folder import CHECKPOINT_FOLDER, EVAL_FILE, METRICS_FILE, TRACE_FILE, reopen, samples_name
 from harness.records.schema import EvalRecord
 from harness.records.update import UpdateRecord
 from harness.rl import checkpoint
@@ -77,10 +77,18 @@ class Trainer:
     """Trains `model` with `method` on `task` and writes metrics, evaluations and checkpoints into `folder`."""
 
     def __init__(
-        self, config: RunConfig, *, method: Method, task: Task, model: DiffusionLM, data: Data, folder: Path
+        self,
+        config: RunConfig,
+        *,
+        execution: Execution,
+        method: Method,
+        task: Task,
+        model: DiffusionLM,
+        data: Data,
+        folder: Path,
     ) -> None:
-        self.config, self.method, self.task, self.model, self.data = config, method, task, model, data
-        self.folder = folder
+        self.config, self.execution, self.method, self.task, self.model = config, execution, method, task, model
+        self.data, self.folder = data, folder
         self.accelerator = Accelerator(cpu=model.device.type == "cpu")
         if method.needs_reference:
             model.keep_reference()
@@ -95,6 +103,7 @@ class Trainer:
         self.collector = Collector(config, method=method, task=task, model=model, train=data.train, shard=self.shard)
         self.updater = Updater(
             config,
+            micro_batch_size=execution.micro_batch_size,
             method=method,
             model=model,
             optimizer=self.optimizer,
@@ -119,7 +128,7 @@ class Trainer:
             if self.ledger.spent() < 1:
                 if self._evaluation_is_due(before):
                     yield from self._evaluate("step")
-                if self.progress.iteration % self.config.train.checkpoint_every == 0:
+                if self.progress.iteration % self.execution.checkpoint_every == 0:
                     self._save()
         self._save()
         yield from self._evaluate("last")
@@ -131,10 +140,20 @@ class Trainer:
             self.ledger.progress = checkpoint.load_progress(saved[-1])
             checkpoint.load_weights(saved[-1], self.model.predictor)
             self.optimizer.load_state_dict(checkpoint.load_optimizer(saved[-1]))
+        goes_on = self.ledger.spent() < 1
         if self.shard.is_main:
+            if saved and goes_on:
+                self._forget_the_end()
             keep_lines(self.folder / METRICS_FILE, self.progress.update)
             keep_lines(self.folder / EVAL_FILE, self.progress.evaluations)
             keep_lines(self.folder / TRACE_FILE, self.progress.traces)
+
+    def _forget_the_end(self) -> None:
+        """What a shorter budget left at its end does not stay an end: its evaluation becomes one of the steps, and the
+        trace of what was its last rollout goes."""
+        progress = self.progress
+        progress.evaluations = reopen(self.folder, evaluations=progress.evaluations, update=progress.update)
+        progress.traces = min(progress.traces, 1)
 
     def _save(self) -> None:
         if self.shard.is_main:
@@ -164,6 +183,7 @@ class Trainer:
             yield self._update(scored, prepared, index, reward_calls)
             if self.ledger.spent() >= 1 and self.config.budget.updates:
                 break
+        progress.unmade_updates = len(prepared.updates) - (progress.update - before)
         if progress.iteration == 1 or self.ledger.spent() >= 1:
             self._trace(examples[0], scored, prepared, before)
 
@@ -206,11 +226,17 @@ class Trainer:
     def _evaluate(self, name: str) -> Iterator[Event]:
         """Evaluates the present weights and records the result as checkpoint `name`."""
         items, config = self.data.evaluation, self.config.evaluation
+        batch_size = self.execution.evaluation_batch_size
         with self.ledger.phase(EVALUATION):
             prompts = [self.model.prompt_text(self.task, example) for example in items]
             done = []
             for batch in complete(
-                self.model, items, prompts, config.decoding, batch_size=config.batch_size, shard=self.shard
+                self.model,
+                items,
+                prompts,
+                config.decoding,
+                batch_size=self.execution.evaluation_batch_size,
+                shard=self.shard,
             ):
                 done += batch
                 yield Evaluating(checkpoint=name, done=len(done) * self.shard.count, total=len(items))
@@ -222,8 +248,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _record(self, name: str, result: Evaluation) -> EvalRecord:
-        label = f"step{self.progress.update:06d}" if name == "step" else name
-        samples_file = f"samples-{label}.jsonl.gz"
+        samples_file = samples_name(name, self.progress.update)
         write_samples(self.folder / samples_file, result.samples)
         record = EvalRecord(
             checkpoint=name,

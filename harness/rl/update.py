@@ -38,12 +38,14 @@ class UpdateLog:
 
 
 class Updater:
-    """Makes updates. bad_in_a_row: updates whose gradient was not finite, since the last good one."""
+    """Makes updates. micro_batch_size: rows per pass, 0 for all. bad_in_a_row: updates whose gradient was not finite,
+    since the last good one."""
 
     def __init__(
         self,
         config: RunConfig,
         *,
+        micro_batch_size: int,
         method: Method,
         model: DiffusionLM,
         optimizer: torch.optim.Optimizer,
@@ -52,7 +54,7 @@ class Updater:
     ) -> None:
         self.config, self.method, self.model = config, method, model
         self.optimizer, self.accelerator, self.shard = optimizer, accelerator, shard
-        self.bad_in_a_row = 0
+        self.micro_batch_size, self.bad_in_a_row = micro_batch_size, 0
 
     def update(self, batch: UpdateBatch, number: int, learning_rate: float) -> UpdateLog:
         """Update `number` of the run, from 0, with that learning rate.
@@ -71,7 +73,7 @@ class Updater:
         return log
 
     def _accumulate(self, batch: UpdateBatch, log: UpdateLog) -> None:
-        micro_batches = [part for whole in batch.parts for part in whole.split(self.config.train.micro_batch_size)]
+        micro_batches = [part for whole in batch.parts for part in whole.split(self.micro_batch_size)]
         for number, part in enumerate(micro_batches, start=1):
             last = number == len(micro_batches)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model.network):

@@ -136,7 +136,7 @@ def test_a_failing_cell_does_not_stop_the_others_and_is_named_at_the_end(tmp_pat
 def test_two_processes_never_write_one_run_folder(tmp_path, capsys):
     import fcntl
 
-    from harness.app.run import RunRequest, plan
+    from harness.app.plan import RunRequest, plan
 
     overrides = {"train.batch_size": 8, "train.group_size": 4, "evaluation.items": 8, "budget": {"updates": 1}}
     planned = plan(RunRequest(method="egspo-sa", task="sudoku", runs=tmp_path / "runs", overrides=overrides))

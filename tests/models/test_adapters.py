@@ -20,7 +20,7 @@ SUBSET_RANKS = {"k_proj": 4, "q_proj": 4, "up_proj": 4, "v_proj": 4}
 
 
 def load(folder, **changes):
-    return load_model(ModelConfig(name=str(folder), device="cpu", **changes), task="sudoku")
+    return load_model(ModelConfig(name=str(folder), **changes), task="sudoku", device="cpu")
 
 
 def logits(lm):
@@ -117,7 +117,7 @@ def test_new_adapters_go_on_the_merged_model_which_is_the_reference(published_ll
 def test_merging_rounds_once(published_llada, write_adapter, official_subset):
     adapter = write_adapter(official_subset)
     lm = load_model(
-        ModelConfig(name=str(published_llada), device="cpu", adapter=str(adapter)), task="sudoku", stored_dtype=True
+        ModelConfig(name=str(published_llada), adapter=str(adapter)), task="sudoku", device="cpu", stored_dtype=True
     )
     before = lm.predictor.transformer.model.layers[1].mlp.up_proj.get_base_layer().weight.detach().clone()
     merge_adapter(lm)

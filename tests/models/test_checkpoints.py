@@ -21,7 +21,7 @@ BOTH = pytest.mark.parametrize("published", ["published_llada", "published_dream
 
 
 def load(folder, **changes):
-    return load_model(ModelConfig(name=str(folder), device="cpu", **changes), task="sudoku")
+    return load_model(ModelConfig(name=str(folder), **changes), task="sudoku", device="cpu")
 
 
 def stored(folder):
@@ -122,7 +122,7 @@ def test_other_dtypes_load_and_predict_nearly_the_same(request, published, dtype
 
 def test_the_files_own_dtype_can_be_kept(published_llada, published_dream):
     for folder, dtype in ((published_llada, torch.bfloat16), (published_dream, torch.float32)):
-        lm = load_model(ModelConfig(name=str(folder), device="cpu"), task="sudoku", stored_dtype=True)
+        lm = load_model(ModelConfig(name=str(folder)), task="sudoku", device="cpu", stored_dtype=True)
         assert {weight.dtype for weight in lm.predictor.parameters()} == {dtype}
 
 
@@ -332,7 +332,7 @@ def test_an_adapter_of_the_other_kind_of_model_is_warned_of(published_llada, wri
 
 
 def test_the_tiny_model_gives_no_warning():
-    assert load_model(ModelConfig(device="cpu"), task="sudoku").warnings == ()
+    assert load_model(ModelConfig(), task="sudoku", device="cpu").warnings == ()
 
 
 def test_low_rank_adapters_go_on_both_families(published_llada, published_dream):

@@ -23,8 +23,8 @@ BOTH = pytest.mark.parametrize("published", ["published_llada", "published_dream
 
 
 def load(folder, *, stored_dtype=False, **changes):
-    config = ModelConfig(name=str(folder), device="cpu", **changes)
-    return load_model(config, task="sudoku", stored_dtype=stored_dtype)
+    config = ModelConfig(name=str(folder), **changes)
+    return load_model(config, task="sudoku", device="cpu", stored_dtype=stored_dtype)
 
 
 def logits(lm):
@@ -84,7 +84,7 @@ def test_one_file_needs_no_index(published_llada, tmp_path):
 
 def test_the_tiny_model_comes_back_bit_by_bit(tmp_path):
     folder, out = tiny_weights("sudoku"), tmp_path / "out"
-    lm = load_model(ModelConfig(device="cpu"), task="sudoku", stored_dtype=True)
+    lm = load_model(ModelConfig(), task="sudoku", device="cpu", stored_dtype=True)
     export_model(lm, folder, out, max_shard_size=10**9)
     assert_same_bytes(stored(out), stored(folder))
     assert (out / "config.json").read_bytes() == (folder / "config.json").read_bytes()

@@ -70,7 +70,7 @@ def test_what_is_neither_a_folder_nor_an_id_is_refused(asked, name):
 def test_without_a_network_the_way_out_is_named_in_one_sentence(monkeypatch, error):
     monkeypatch.setattr(hub, "snapshot_download", raising(error))
     with pytest.raises(UserError) as raised:
-        load_model(ModelConfig(name="GSAI-ML/LLaDA-8B-Instruct", device="cpu"), task="sudoku")
+        load_model(ModelConfig(name="GSAI-ML/LLaDA-8B-Instruct"), task="sudoku", device="cpu")
     assert str(raised.value) == (
         "Model 'GSAI-ML/LLaDA-8B-Instruct' is no folder here and cannot be had from the hub (No connection); name a "
         "local folder, or set HF_HOME to a cache that holds it."
@@ -93,6 +93,6 @@ def test_a_cache_that_holds_the_model_needs_no_network(monkeypatch, tmp_path, pu
     copy_of(published_llada).rename(snapshot)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    lm = load_model(ModelConfig(name="GSAI-ML/LLaDA-Tiny", device="cpu"), task="sudoku")
+    lm = load_model(ModelConfig(name="GSAI-ML/LLaDA-Tiny"), task="sudoku", device="cpu")
     assert lm.name == "GSAI-ML/LLaDA-Tiny"
     assert lm.warnings == ()

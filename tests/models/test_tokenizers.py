@@ -128,7 +128,7 @@ def test_missing_files_are_named(request, copy_of, published, missing):
     folder = copy_of(request.getfixturevalue(published))
     (folder / missing).unlink()
     with pytest.raises(UserError, match=r"has no tokenizer: put tokenizer\.json \(LLaDA\), or vocab\.json, merges"):
-        load_model(ModelConfig(name=str(folder), device="cpu"), task="sudoku")
+        load_model(ModelConfig(name=str(folder)), task="sudoku", device="cpu")
 
 
 @pytest.mark.parametrize(

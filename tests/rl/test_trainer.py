@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.app.run import RunRequest, execute, plan
+from harness.app.plan import RunRequest, plan
+from harness.app.run import execute
 from harness.cli.main import main
 from harness.errors import UserError
 from harness.records.jsonl import read_lines
@@ -22,7 +23,7 @@ from harness.rl.loop import Trainer, Updated
 SMALL = {
     "train.batch_size": 8,
     "train.group_size": 4,
-    "train.checkpoint_every": 1,
+    "execution.checkpoint_every": 1,
     "evaluation.items": 8,
     "evaluation.every": 4,
     "budget": {"updates": 8},
@@ -85,7 +86,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tmp
 
 
 def test_micro_batches_change_no_result(finished, tmp_path):
-    split = metrics(run(tmp_path, **{"train.micro_batch_size": 3}))
+    split = metrics(run(tmp_path, **{"execution.micro_batch_size": 3}))
     for ours, whole in zip(split, metrics(finished), strict=True):
         assert ours["loss"] == pytest.approx(whole["loss"], abs=1e-6)
         assert ours["gradient_norm"] == pytest.approx(whole["gradient_norm"], rel=1e-3, abs=1e-6)
