@@ -226,7 +226,6 @@ class Trainer:
     def _evaluate(self, name: str) -> Iterator[Event]:
         """Evaluates the present weights and records the result as checkpoint `name`."""
         items, config = self.data.evaluation, self.config.evaluation
-        batch_size = self.execution.evaluation_batch_size
         with self.ledger.phase(EVALUATION):
             prompts = [self.model.prompt_text(self.task, example) for example in items]
             done = []
