@@ -11,7 +11,7 @@ from harness.config.tree import LoraConfig, ModelConfig
 
 
 def named(name: str, **options: str) -> NamedModel:
-    return named_model(name, ModelConfig(**options), "sudoku")
+    return named_model(name, task="sudoku", **options)
 
 
 @pytest.mark.parametrize(
