@@ -87,7 +87,8 @@ class NamedModel:
     def label(self) -> str:
         """One name for a folder of results: of the run, or of the model and its adapter."""
         if self.run is not None:
-            return f"{self.run.parent.parent.name}-{self.run.name}"
+            run = self.run.resolve()
+            return f"{run.parent.parent.name}-{run.name}"
         parts = [self.config.name, self.config.adapter, self.config.adapter_subfolder]
         return "+".join(_short(part) for part in parts if part)
 

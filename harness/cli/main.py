@@ -26,16 +26,8 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
-CANNOT_WRITE = (
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-)
+NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+NO_SUCH_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         return _refuse(error.format_message())
     except OSError as error:
-        if error.errno not in CANNOT_WRITE:
+        if error.errno not in NO_WRITING + NO_SUCH_PLACE:
             raise
         return _refuse(_describe(error))
     if code == INTERRUPTED:

@@ -24,7 +24,7 @@ PACKAGES = (
     "numpy",
     "safetensors",
 )
-"""Those that decide results."""
+"""Those whose version may change a result."""
 
 
 def describe(device: str) -> dict[str, Any]:

@@ -38,3 +38,11 @@ def test_a_warning_about_the_model_is_one_line_on_standard_error(
     monkeypatch.setattr("harness.models.checkpoints.warnings", lambda *about: ("It looks odd.",))
     assert evaluate(tmp_path) == 0
     assert capsys.readouterr().err == "harness: warning: It looks odd.\n"
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.cli.feedback.PLAIN_INTERVAL", 0.0)
+    assert evaluate(tmp_path, "--batch-size", "2") == 0
+    assert capsys.readouterr().err == "eval sudoku 2/4\neval sudoku 4/4\n"
