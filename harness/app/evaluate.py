@@ -69,7 +69,8 @@ def evaluate(
     data: builtin, hub, or a folder; train_data: the source of worked examples, where it is another. prompts: YAML file
     with prompts of your own. few_shot: worked training examples before each question. items: the first so many of the
     split, 0 for all. batch_size: prompts per forward pass. decoding: options over the recipe's, as
-    `{"num_steps": 8}`. out: folder to write to, nothing is written where it is None.
+    `{"num_steps": 8}`. unsafe_local_exec: run model-written code without a sandbox, for a task by name. out: folder to
+    write to, nothing is written where it is None.
 
     on_progress is told (items done, items in all), on_warning what looks wrong about the model. Raises UserError for
     anything wrong with the request, before the model is loaded where that can be known.
