@@ -27,7 +27,7 @@ FLOORS = (
     {"diffusion"},
     {"evaluation"},
     {"rl", "lmeval"},
-    {"sft", "diagnose"},
+    {"finetuning", "diagnose"},
     {"app"},
     {"cli"},
     {"__main__"},

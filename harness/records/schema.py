@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,19 @@ from harness.records.jsonl import RecordError
 SCHEMA_VERSION = 1
 NO_LONGER_RECORDED = ("checkpoint_choice", "extra")
 """Fields of identities that earlier versions wrote, always with the same values."""
+IDENTIFYING = (
+    "checkpoint",
+    "update",
+    "weights",
+    "dtype",
+    "batch_size",
+    "data",
+    "split",
+    "items_sha256",
+    "prompts",
+    "decoding",
+)
+"""Fields of an EvalRecord that tell one evaluation of a task from another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +66,15 @@ class MetricTotals:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRecord:
-    """One evaluated checkpoint: a line of eval.jsonl.
+    """One evaluation: a line of eval.jsonl, of a run or of `harness eval`.
 
-    checkpoint: base (before training), step (during), last (after the final update).
-    seconds: training seconds up to the checkpoint, evaluation excluded.
-    flops_total: FLOPs of rollouts and updates up to the checkpoint.
+    checkpoint: base (before training), step (during), last (after the final update); `given` for a model that a Python
+    program handed over, of whose training nothing is known.
+    update, samples, flops_total, seconds: of training up to the checkpoint, evaluation excluded; 0 without a run.
     nfe: forward passes per completion in this evaluation.
+
+    The rest is empty in records that are older than it. batch_size: prompts per forward pass. weights: fingerprint of
+    the files. origin: where the items came from. prompts: sha256 of the user's own, few_shot, train_data.
     """
 
     checkpoint: str
@@ -75,7 +93,18 @@ class EvalRecord:
     eval_seconds: float
     eval_flops: float
     samples_file: str | None
+    batch_size: int = 0
+    dtype: str = ""
+    weights: str = ""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    prompts: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
+
+    @property
+    def identity(self) -> str:
+        """Eight hex digits over what was evaluated and how: evaluations that share them repeat each other."""
+        values = [getattr(self, name) for name in IDENTIFYING]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
     def to_json(self) -> dict[str, Any]:
         """As a plain dictionary, one line of eval.jsonl."""

@@ -266,6 +266,8 @@ class Trainer:
             eval_seconds=result.seconds,
             eval_flops=result.flops,
             samples_file=samples_file,
+            batch_size=self.execution.evaluation_batch_size,
+            dtype=self.config.model.dtype,
         )
         append_line(self.folder / EVAL_FILE, record.to_json())
         return record

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from harness.cli.export import parse_size
+from harness.app.export import parse_size
 from harness.cli.main import main
 from harness.errors import UserError
 from harness.models.tiny import tiny_weights
@@ -100,8 +100,8 @@ def test_sizes_are_read(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-5GB", "5 gigabytes", "5TB", "0", "0.1", "1e9"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="is no size; give 500MB, 5GB, or a number of bytes"):
+def test_what_is_not_a_size_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is not a size; give 500MB, 5GB, or a number of bytes"):
         parse_size(text)
 
 

@@ -8,10 +8,10 @@ from safetensors.torch import load_file
 
 from harness.cli.main import main
 from harness.config.tree import ModelConfig
+from harness.finetuning.data import Pair
+from harness.finetuning.train import encode_pair
 from harness.models.checkpoints import load_model
 from harness.models.files import weight_files
-from harness.sft.data import Pair
-from harness.sft.train import encode_pair
 
 MESSAGES = ({"role": "user", "content": "Solve the 4x4 Sudoku puzzle."},)
 

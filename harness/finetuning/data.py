@@ -1,4 +1,4 @@
-"""Prompts and answers for masked fine-tuning, read from a JSONL file. No torch.
+"""Prompts and answers for masked fine-tuning, from a JSONL file or a list. No torch.
 
 A line is `{"prompt": text or chat messages, "answer": text}`; `question` and `completion` mean the same, other keys are
 left alone, blank lines are skipped.
@@ -7,7 +7,7 @@ left alone, blank lines are skipped.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,18 +34,29 @@ def read_pairs(path: Path) -> list[Pair]:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise UserError(f"Cannot read '{path}': {error.strerror}; name a JSONL file with --data FILE.") from error
-    pairs = [_pair(line, f"'{path}', line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    places = ((line, f"'{path}', line {number}") for number, line in enumerate(lines, start=1) if line.strip())
+    pairs = [_pair(_parse(line, place), place) for line, place in places]
     if not pairs:
-        raise UserError(f'\'{path}\' has no lines; each is to be {{"prompt": ..., "answer": ...}}.')
+        raise UserError(f'\'{path}\' has no lines; write {{"prompt": ..., "answer": ...}} on each.')
     return pairs
 
 
-def _pair(line: bytes, place: str) -> Pair:
+def as_pairs(rows: Sequence[Mapping[str, Any]]) -> list[Pair]:
+    """The pairs of a Python program, each in the form of a line. Raises UserError for the first malformed one."""
+    if not rows:
+        raise UserError('The list of pairs is empty; give {"prompt": ..., "answer": ...}.')
+    return [_pair(row, f"pair {number}") for number, row in enumerate(rows, start=1)]
+
+
+def _parse(line: bytes, place: str) -> Any:
     try:
-        fields = json.loads(line.decode("utf-8"))
+        return json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{place}: is not JSON ({error}).") from error
-    if not isinstance(fields, dict):
+
+
+def _pair(fields: Any, place: str) -> Pair:
+    if not isinstance(fields, Mapping):
         raise UserError(f'{place}: is not an object {{"prompt": ..., "answer": ...}}.')
     prompt, answer = _field(fields, PROMPT_KEYS, place), _field(fields, ANSWER_KEYS, place)
     if isinstance(prompt, list):
@@ -74,9 +85,11 @@ def _messages(raw: list[Any], place: str) -> tuple[Message, ...]:
 
 def _text(value: Any, what: str, place: str) -> str:
     if not isinstance(value, str) or not value:
-        raise UserError(f"{place}: {what} is {json.dumps(value)[:40]}; it has to be a text that is not empty.")
+        raise UserError(
+            f"{place}: {what} is {json.dumps(value, default=repr)[:40]}; it must be a text that is not empty."
+        )
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise UserError(f"{place}: {what} holds half a surrogate pair, which is no character.") from error
+        raise UserError(f"{place}: {what} contains half a surrogate pair, which is not a character.") from error
     return value

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from harness.config.tree import OptimizerConfig
 from harness.errors import UserError
+from harness.finetuning.data import Pair
 from harness.models.diffusion_lm import DiffusionLM, apply_chat_template
 from harness.randomness import stream, stream_seed
 from harness.rl.optimizer import adamw, learning_rate
 from harness.rollout import Prompts
-from harness.sft.data import Pair
 from harness.task.base import Demonstration, Task
 
 
@@ -33,6 +33,7 @@ class SftConfig:
     """A fixed number of steps: the same seed gives the same weights on the same machine.
 
     completion_length: tokens that every completion is filled up to, at least; 0 for the longest of each batch.
+    max_length: tokens of a prompt and its completion; longer completions are cut.
     """
 
     steps: int = 1500
@@ -41,6 +42,7 @@ class SftConfig:
     warmup_steps: int = 50
     beta2: float = 0.98
     completion_length: int = 0
+    max_length: int = 4096
     seed: int = 0
 
 
@@ -172,12 +174,12 @@ def encode_pair(model: DiffusionLM, pair: Pair, max_length: int) -> EncodedPair:
             f"{max_length}."
         )
     if model.special.mask_id in answer_ids:
-        raise UserError(f"{pair.place}: the answer contains the mask token, which no answer may contain.")
+        raise UserError(f"{pair.place}: the answer contains the mask token, which is never part of an answer.")
     return EncodedPair(prompt_ids=prompt_ids, completion_ids=[*answer_ids, model.special.end_ids[0]][:room])
 
 
 def _prompt_text(model: DiffusionLM, pair: Pair) -> str:
-    """The tiny model takes a text as it stands; for others it is what the user says."""
+    """The tiny model takes a text as it stands; for others it becomes the user's message."""
     if isinstance(pair.prompt, str):
         if model.compact_prompts:
             return pair.prompt

@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UserError
-from harness.models.tiny import END_ID, MASK_ID, fresh_tiny
-from harness.sft.data import Pair, read_pairs
-from harness.sft.train import (
+from harness.finetuning.data import Pair, read_pairs
+from harness.finetuning.train import (
     EncodedPair,
     MaskedBatch,
     SftConfig,
@@ -28,6 +27,7 @@ from harness.sft.train import (
     take_turns,
     train_on_pairs,
 )
+from harness.models.tiny import END_ID, MASK_ID, fresh_tiny
 from harness.task.base import Demonstration
 
 LINES = (("12+3=", "15"), ("7*8=", "56"), ("what?", "nothing at all"), ("a", "b"))
@@ -208,7 +208,7 @@ def test_texts_messages_and_synonyms_are_read(tmp_path):
         (b"3", "is not an object"),
         (b'{"prompt": "a"}', "has neither; give one of answer, completion"),
         (b'{"prompt": "a", "question": "b", "answer": "c"}', "has prompt and question; give one of"),
-        (b'{"prompt": "a", "answer": 15}', "the answer is 15; it has to be a text"),
+        (b'{"prompt": "a", "answer": 15}', "the answer is 15; it must be a text"),
         (b'{"prompt": "", "answer": "c"}', "the prompt is"),
         (b'{"prompt": [], "answer": "c"}', "list of chat messages is empty"),
         (b'{"prompt": ["a"], "answer": "c"}', "a chat message is"),
