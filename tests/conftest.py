@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import settings
 from transformers import LlamaForCausalLM
 
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
 from harness.models.tiny import END_ID, MASK_ID, CharacterTokenizer, tiny_config
+
+# A loaded machine may take long over one example; that is no fault of what is tested.
+settings.register_profile("harness", deadline=None)
+settings.load_profile("harness")
 
 
 @pytest.fixture

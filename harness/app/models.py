@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from harness.config.resolve import recorded_config
 from harness.config.tree import Execution, ModelConfig, RunConfig
 from harness.errors import UserError
+from harness.records.description import read_description
+from harness.records.jsonl import RecordError
 from harness.records.run_folder import CHECKPOINT_FOLDER, CONFIG_FILE, read_status
 
 if TYPE_CHECKING:
@@ -184,6 +184,8 @@ def _has_characters(folder: Path) -> bool:
 
 def _run_config(run: Path) -> RunConfig:
     try:
-        return recorded_config(yaml.safe_load((run / CONFIG_FILE).read_text())["config"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        description = read_description(run)
+        assert description is not None, "is_run saw the file"
+        return recorded_config(description.config)
+    except (OSError, RecordError) as error:
         raise UserError(f"'{run / CONFIG_FILE}' is damaged ({error}); start over with --fresh.") from error
