@@ -2,7 +2,8 @@
 
 This is EGSPO with: steps drawn with known probabilities instead of chosen by rank, and weighted so that the mean over
 the draws is unbiased; every token a term of its own; and probabilities of the tempered, truncated distribution that was
-sampled. All M draws are accumulated into one update.
+sampled. By default all M draws are accumulated into one update, as the paper has it; the published code steps after
+every draw of its last accumulated batch (`stepping`).
 
 Axes: B rows, prompt-major in groups of G; P prompt, C completion, L = P + C; T steps; M draws per row; n positions
 revealed by one step; V vocabulary; k tokens of a support.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -36,7 +38,12 @@ UNIFORMS = {
     "low-discrepancy": step_selection.stratified_uniforms,
     "independent": step_selection.independent_uniforms,
 }
-CHOICES = {"importance": ("uniform", "entropy"), "draws": tuple(UNIFORMS), "divisor": ("group", "batch")}
+CHOICES = {
+    "importance": ("uniform", "entropy"),
+    "draws": tuple(UNIFORMS),
+    "divisor": ("group", "batch"),
+    "stepping": ("accumulate", "per-draw"),
+}
 DRAWS_IN_POOL = 512
 
 
@@ -48,6 +55,12 @@ class AgrpoConfig:
     where the uniforms behind them come from. clip_low, clip_high: the ratio stays within 1 - clip_low and
     1 + clip_high. beta: weight of the KL term, 0 for none. divisor: the sum over tokens is divided by M and by the rows
     of one group, as the official code does, or of the global batch.
+
+    stepping: one update from all draws; or M of them, the first from all draws of the accumulated passes but the last
+    (conventions.accumulated_batches) and from the first draw of that, the others from one draw of it each, at moved
+    weights and one learning rate: they are one training step. last_draw_weight: of draw M, against 1 of the others.
+    loss_scale: of all. The published code has per-draw, 2 and 0.5, by the way in which trl, accelerate and DeepSpeed
+    divide by the number of passes.
     """
 
     mc_samples: int = 24
@@ -57,6 +70,9 @@ class AgrpoConfig:
     clip_high: float = 0.2
     beta: float = 0.0
     divisor: str = "group"
+    stepping: str = "accumulate"
+    last_draw_weight: float = 1.0
+    loss_scale: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,27 +125,36 @@ class Agrpo(Method):
         return RolloutNeeds(behaviour=True)
 
     @property
+    def updates_per_step(self) -> int:
+        """M where every draw is stepped."""
+        return self.config.mc_samples if self.config.stepping == "per-draw" else 1
+
+    @property
     def needs_reference(self) -> bool:
         """For the KL term."""
         return self.config.beta > 0
 
     def draw(self, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
-        """Uniforms (B, M), a step each; low-discrepancy ones are spread over the global batch."""
-        uniform_BM = UNIFORMS[self.config.draws](scored.global_rows, self.config.mc_samples, generator)
+        """Uniforms (B, M), a step each; low-discrepancy ones are spread over each micro-batch."""
+        uniforms, draws = UNIFORMS[self.config.draws], self.config.mc_samples
+        uniform_BM = torch.cat([uniforms(rows, draws, generator) for rows in scored.micro_batches])
         return scored.shard.mine(uniform_BM).to(policy.device)
 
     def prepare(self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, draws: Tensor) -> Prepared:
-        """One update from all drawn steps; draws: uniforms (B, M)."""
+        """One update from all drawn steps, or M; draws: uniforms (B, M)."""
         reward_B = scored.shard.gather(scored.rewards.total_B)
         advantage_B = scored.shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
         steps = draw_steps(scored.rollout, policy.is_end(scored.rollout.completion_ids_BC), draws, self.config)
-        rows = scored.group_size if self.config.divisor == "group" else scored.global_rows
+        columns = zip(steps.step_BM.unbind(1), steps.importance_BM.unbind(1), self._normalisers(scored), strict=True)
         parts = [
-            make_draw(scored.rollout, step_B, importance_B, advantage_B, normaliser=draws.shape[1] * rows)
-            for step_B, importance_B in zip(steps.step_BM.unbind(1), steps.importance_BM.unbind(1), strict=True)
+            make_draw(scored.rollout, step_B, importance_B, advantage_B, normaliser=normaliser)
+            for step_B, importance_B, normaliser in columns
         ]
+        updates = [parts] if self.config.stepping == "accumulate" else per_draw(parts, scored)
         return Prepared(
-            updates=[UpdateBatch(parts=parts)], advantages=advantage_B, chosen=ChosenSteps(step_BK=steps.step_BM)
+            updates=[UpdateBatch(parts=parts) for parts in updates],
+            advantages=advantage_B,
+            chosen=ChosenSteps(step_BK=steps.step_BM),
         )
 
     def loss(self, policy: DiffusionLM, part: Draw) -> Loss:
@@ -162,10 +187,27 @@ class Agrpo(Method):
             )
         ]
 
+    def _normalisers(self, scored: ScoredRollouts) -> list[float]:
+        """What each draw's sum over tokens is divided by."""
+        rows = scored.group_size if self.config.divisor == "group" else scored.global_rows
+        draws = self.config.mc_samples
+        weights = [1.0] * (draws - 1) + [self.config.last_draw_weight]
+        return [draws * rows / (weight * self.config.loss_scale) for weight in weights]
+
     def _logprob(self, policy: DiffusionLM, part: Draw) -> Tensor:
         """Log-probabilities (B, n) under the temperature and the support of the rollout, nats."""
         logits_BnV = policy.logits(part.tokens_BL, part.mask_BL, part.position_Bn)
         return behaviour_logprob(logits_BnV, part.target_Bn, temperature=part.temperature, support_Bnk=part.support_Bnk)
+
+
+def per_draw(parts: Sequence[Draw], scored: ScoredRollouts) -> list[list[Draw]]:
+    """The parts of M updates, an update per draw of the rows of the last accumulated pass; the first takes in all draws
+    of the passes before it."""
+    last_B = scored.pass_B == scored.accumulated_batches - 1
+    updates = [[part.rows(last_B)] for part in parts]
+    if scored.accumulated_batches > 1:
+        updates[0] = [*(part.rows(~last_B) for part in parts), *updates[0]]
+    return updates
 
 
 def draw_steps(rollout: Rollout, is_end_BC: Tensor, uniform_BM: Tensor, config: AgrpoConfig) -> Steps:

@@ -53,7 +53,8 @@ class DiffuGrpoConfig:
 @dataclass(frozen=True, kw_only=True)
 class OneStep(LossPart):
     """One inner update. tokens_BL: prompt in part and completion wholly masked; counted_BC: True up to and including
-    the first end token; normaliser: the number of such tokens in the global batch."""
+    the first end token; normaliser: the number of such tokens in the global batch; weight_B: 1, unless micro-batches
+    are normalised apart."""
 
     tokens_BL: Tensor
     mask_BL: Tensor | None
@@ -61,7 +62,16 @@ class OneStep(LossPart):
     counted_BC: Tensor
     old_logprob_BC: Tensor
     advantage_B: Tensor
+    weight_B: Tensor
     normaliser: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenCounts:
+    """Counted tokens of the global batch, and the weight of each of this process's rows against their sum, float64."""
+
+    total: float
+    weight_B: Tensor
 
 
 @method("d1", "diffu-grpo")
@@ -93,13 +103,22 @@ class DiffuGrpo(Method):
         return torch.stack(masks, 1)
 
     def prepare(self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, draws: Tensor) -> Prepared:
-        """One update per prompt mask, with the old log-probabilities under it; draws: bool (B, U, P)."""
+        """One update per prompt mask, with the old log-probabilities under it; draws: bool (B, U, P).
+
+        Where an update of the published code accumulates n passes, these take n masks in turn: update u of pass p has
+        mask n u + p, modulo the number of masks.
+        """
         rollout, shard = scored.rollout, scored.shard
         reward_B = shard.gather(scored.rewards.total_B)
         advantage_B = shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
         counted_BC = until_first_end(policy.is_end(rollout.completion_ids_BC))
-        count = float(shard.gather(counted_BC.sum(1)).sum())
-        parts = [self._part(rollout, policy, mask_BP, advantage_B, counted_BC, count) for mask_BP in draws.unbind(1)]
+        counts = token_counts(counted_BC, scored)
+        row_B = torch.arange(rollout.num_rows, device=draws.device)
+        masks = [
+            draws[row_B, (update * scored.accumulated_batches + scored.pass_B) % draws.shape[1]]
+            for update in range(draws.shape[1])
+        ]
+        parts = [self._part(rollout, policy, mask_BP, advantage_B, counted_BC, counts) for mask_BP in masks]
         return Prepared(updates=[UpdateBatch(parts=[part]) for part in parts], advantages=advantage_B)
 
     def loss(self, policy: DiffusionLM, part: OneStep) -> Loss:
@@ -127,7 +146,7 @@ class DiffuGrpo(Method):
         is_masked_BP: Tensor,
         advantage_B: Tensor,
         counted_BC: Tensor,
-        count: float,
+        counts: TokenCounts,
     ) -> OneStep:
         """One inner update, with the old log-probabilities under its mask."""
         blank_BC = torch.full_like(rollout.completion_ids_BC, rollout.mask_id)
@@ -148,7 +167,8 @@ class DiffuGrpo(Method):
             counted_BC=counted_BC,
             old_logprob_BC=old_logprob_BC,
             advantage_B=advantage_B.to(old_logprob_BC.dtype),
-            normaliser=count,
+            weight_B=counts.weight_B.to(old_logprob_BC.dtype),
+            normaliser=counts.total,
         )
 
     def _logprob(self, policy: DiffusionLM, tokens_BL: Tensor, mask_BL: Tensor | None, target_BC: Tensor) -> Tensor:
@@ -184,12 +204,23 @@ def until_first_end(is_end_BC: Tensor) -> Tensor:
     return is_end_BC.cumsum(1) - is_end_BC.long() == 0
 
 
+def token_counts(counted_BC: Tensor, scored: ScoredRollouts) -> TokenCounts:
+    """Of the whole batch, or so that the loss is the mean of what its micro-batches have, each over its own count."""
+    count_X = torch.stack(
+        [count_B.sum() for count_B in scored.shard.gather(counted_BC.sum(1)).split(scored.micro_batches)]
+    )
+    weight_X = count_X.sum().double() / len(count_X) / count_X
+    weight_B = weight_X.repeat_interleave(torch.tensor(scored.micro_batches, device=weight_X.device))
+    return TokenCounts(total=float(count_X.sum()), weight_B=scored.shard.mine(weight_B))
+
+
 def token_loss(
     new_BC: Tensor, kl_BC: Tensor, part: OneStep, config: DiffuGrpoConfig
 ) -> tuple[Tensor, ClippedObjective]:
-    """-min(rho A, clip(rho) A) + beta KL per token, summed over the counted tokens and divided by their number."""
+    """-min(rho A, clip(rho) A) + beta KL per token, weighted, summed over the counted tokens and divided by their
+    number."""
     clipped = clipped_objective(
         new_BC, part.old_logprob_BC, part.advantage_B[:, None], clip_low=config.clip, clip_high=config.clip
     )
-    term_BC = config.beta * kl_BC - clipped.objective
+    term_BC = (config.beta * kl_BC - clipped.objective) * part.weight_B[:, None]
     return torch.where(part.counted_BC, term_BC, 0.0).sum() / part.normaliser, clipped

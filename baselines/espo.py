@@ -89,7 +89,7 @@ class Espo(Method):
         return self.config.beta > 0
 
     def draw(self, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
-        """M masks of the completion per inner update, bool (B, U, M, C), spread over the global batch."""
+        """M masks of the completion per inner update, bool (B, U, M, C), spread over each micro-batch."""
         updates, draws = range(self.config.inner_updates), range(self.config.mc_samples)
         masks = [torch.stack([draw_masks(scored, u, m, generator) for m in draws], 1) for u in updates]
         return torch.stack(masks, 1).to(policy.device)
@@ -162,10 +162,11 @@ class Espo(Method):
 
 
 def draw_masks(scored: ScoredRollouts, update: int, draw: int, generator: torch.Generator) -> Tensor:
-    """One mask per row (B, C): counts evenly spaced over the global batch from a random start, places at random."""
+    """One mask per row (B, C): counts evenly spaced over each micro-batch from a random start, places at random."""
     length, rows = scored.rollout.completion_length, scored.global_rows
-    start = int(torch.randint(0, length + 1, (1,), generator=generator))
-    count_B = elbo.evenly_spaced_counts(rows, length, start)
+    start_X = torch.randint(0, length + 1, (len(scored.micro_batches),), generator=generator)
+    spaced = zip(scored.micro_batches, start_X.tolist(), strict=True)
+    count_B = torch.cat([elbo.evenly_spaced_counts(size, length, start) for size, start in spaced])
     seed_B = row_seeds(rows, generator)
     uniform_BC = uniforms(seed_B, update, torch.arange(length).expand(rows, -1), ORDER_DRAW)
     return scored.shard.mine(elbo.masks_of_counts(count_B, uniform_BC))

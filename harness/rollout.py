@@ -125,14 +125,31 @@ class Rewards:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredRollouts:
-    """A rollout and its rewards. Over the global batch, rows b*G .. b*G+G-1 are the group of prompt b."""
+    """A rollout and its rewards. Over the global batch, rows b*G .. b*G+G-1 are the group of prompt b.
+
+    micro_batch_rows, accumulated_batches: as in Conventions.
+    """
 
     rollout: Rollout
     rewards: Rewards
     group_size: int
     shard: Shard = ALONE
+    micro_batch_rows: int = 0
+    accumulated_batches: int = 1
 
     @property
     def global_rows(self) -> int:
         """Rows over all processes."""
         return self.rollout.num_rows * self.shard.count
+
+    @property
+    def micro_batches(self) -> list[int]:
+        """The rows of each micro-batch of the global batch."""
+        size = self.micro_batch_rows or self.global_rows
+        return [size] * (self.global_rows // size)
+
+    @property
+    def pass_B(self) -> Tensor:
+        """Which of the accumulated passes each of this process's rows belongs to (B,)."""
+        row_B = torch.arange(self.global_rows, device=self.rollout.completion_ids_BC.device)
+        return self.shard.mine(row_B // self.micro_batches[0] % self.accumulated_batches)

@@ -101,7 +101,7 @@ def plan(request: RunRequest) -> PlannedRun:
     )
     identity = under_its_old_name(identity, config, resolved.execution, request.runs)
     if not request.fresh:
-        check_budget(request.runs / identity.folder, config.budget)
+        check_budget(request.runs / identity.folder, config.budget, updates_per_step=method.updates_per_step)
     return PlannedRun(
         resolved=resolved,
         identity=identity,
@@ -178,7 +178,7 @@ def given_budget(folder: Path) -> BudgetConfig | None:
     return recorded_config(description.config).budget if description else None
 
 
-def check_budget(folder: Path, budget: BudgetConfig) -> None:
+def check_budget(folder: Path, budget: BudgetConfig, *, updates_per_step: int) -> None:
     """Raises UserError where the run in `folder` was given another budget and cannot go on to this one: it has used it
     up already, ended among the updates of a rollout, or has kept no checkpoint."""
     from harness.rl.checkpoint import checkpoints, load_progress
@@ -198,7 +198,7 @@ def check_budget(folder: Path, budget: BudgetConfig) -> None:
         return
     progress = load_progress(saved[-1])
     spent = budget.spent(
-        updates=progress.update,
+        updates=progress.update // updates_per_step,
         samples=progress.samples,
         flops=progress.flops_total,
         minutes=progress.training_seconds / 60,

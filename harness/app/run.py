@@ -46,7 +46,13 @@ def execute(
     config, execution = planned.resolved.config, planned.resolved.execution
     train, items = load_examples(planned)
     planned.task.prepare()
-    model = load_model(config.model, task=config.task, device=execution.device, seed=stream_seed(config.seed, "lora"))
+    model = load_model(
+        config.model,
+        task=config.task,
+        device=execution.device,
+        seed=stream_seed(config.seed, "lora"),
+        turns_end=config.conventions.end_tokens == "turn-and-text",
+    )
     check_prompt(planned, model, train[0])
     for warning in model.warnings:
         on_warning(warning)

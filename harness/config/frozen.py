@@ -47,6 +47,16 @@ VALUES: Mapping[str, Any] = {
     "optimizer.epsilon": 1e-8,
     "optimizer.weight_decay": 0.1,
     "optimizer.max_gradient_norm": 0.2,
+    "conventions.warmup_start": "first",
+    "conventions.decay_from": "start",
+    "conventions.weight_decay_on": "matrices",
+    "conventions.reward_text": "until-end",
+    "conventions.end_tokens": "turn-and-text",
+    "conventions.dropout_in_rollouts": False,
+    "conventions.attended_padding": 0,
+    "conventions.micro_batch_rows": 0,
+    "conventions.accumulated_batches": 1,
+    "conventions.prompt_stride": 1,
     "budget.updates": 0,
     "budget.samples": 0,
     "budget.flops": 0.0,
@@ -95,6 +105,9 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "clip_high": 0.2,
         "beta": 0.0,
         "divisor": "group",
+        "stepping": "accumulate",
+        "last_draw_weight": 1.0,
+        "loss_scale": 1.0,
     },
     "d1": {
         "inner_updates": 12,
@@ -117,3 +130,8 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """Of the built-in methods. All options of other methods count."""
+
+
+def neutral_values(method: str) -> dict[str, Any]:
+    """By dotted key, the values that count for nothing in the name of a run of `method`."""
+    return {**VALUES, **{f"method.{name}": value for name, value in OPTIONS.get(method, {}).items()}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from harness.config.frozen import neutral_values
 from harness.config.naming import digest
 from harness.config.resolve import flatten, nested
 from harness.config.tree import Execution, RunConfig
@@ -12,8 +13,16 @@ from harness.records.description import MOVED
 RENAMED = {"method.guidance_scale": "method.cfg_scale"}
 """Today's names of keys to those of then."""
 
-YOUNGER = ("data.few_shot", "data.prompts")
-"""Keys that the first runs did not have: they count where they are used. A key added from now on belongs here."""
+YOUNGER = (
+    "data.few_shot",
+    "data.prompts",
+    "conventions.",
+    "method.stepping",
+    "method.last_draw_weight",
+    "method.loss_scale",
+)
+"""Keys, or beginnings of keys, that the first runs did not have: they count where they are used. A key added from now
+on belongs here."""
 
 
 def legacy_hash(config: RunConfig, execution: Execution) -> str:
@@ -26,4 +35,6 @@ def legacy_hash(config: RunConfig, execution: Execution) -> str:
             values[old] = values.pop(new)
     for key in ("seed", "model.device"):
         del values[key]
-    return digest(nested({key: value for key, value in values.items() if value or key not in YOUNGER}))
+    neutral = neutral_values(config.method.name)
+    unused = [key for key, value in values.items() if key.startswith(YOUNGER) and value == neutral.get(key)]
+    return digest(nested({key: value for key, value in values.items() if key not in unused}))

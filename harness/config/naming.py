@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from harness.config import frozen
+from harness.config.frozen import neutral_values
 from harness.config.resolve import flatten
 from harness.config.tree import RunConfig
 
@@ -17,8 +17,7 @@ def config_hash(config: RunConfig) -> str:
     The seed is left out, and so is the budget where the learning rate does not depend on it: such a run can be given a
     longer budget and goes on.
     """
-    options = frozen.OPTIONS.get(config.method.name, {})
-    neutral = {**frozen.VALUES, **{f"method.{name}": value for name, value in options.items()}}
+    neutral = neutral_values(config.method.name)
     return digest({key: value for key, value in named_values(config).items() if neutral.get(key) != value})
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.config.conventions import Conventions
 from harness.config.decoding import Decoding
 from harness.errors import UserError, require_choice, require_positive
 
@@ -16,14 +17,17 @@ PROFILES = ("official", "agrpo", "espo", "correctness")
 """Training rewards: of EGSPO and d1, of AGRPO, of ESPO, and 1 for a right answer and 0 for any other."""
 REWARDS = ("task", "random", *PROFILES)
 DTYPES = ("float32", "bfloat16", "float16", "float64")
-LORA_TARGETS = ("all", "official-subset")
+LORA_TARGETS = ("all", "official-subset", "all-and-head")
 QUANTIZATIONS = ("", "nf4")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoraConfig:
-    """Low-rank adapters. rank 0 trains all weights; `official-subset` is q, k, v and up, what the published runs
-    trained."""
+    """Low-rank adapters. rank 0 trains all weights.
+
+    targets: `all` linear layers of the blocks; `official-subset`, q, k, v and up, what the published runs of EGSPO, d1
+    and ESPO trained; `all-and-head`, the output layer too, as AGRPO's did.
+    """
 
     rank: int = 0
     alpha: float = 64.0
@@ -146,6 +150,7 @@ class RunConfig:
     rollout: Decoding = Decoding(num_steps=4, temperature=1.0)
     train: TrainConfig = TrainConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    conventions: Conventions = Conventions()
     budget: BudgetConfig = BudgetConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
@@ -171,6 +176,7 @@ class RunConfig:
         if self.model.quantization and not (self.model.lora.rank or self.model.adapter):
             raise UserError("model.quantization=nf4 freezes all weights; set model.lora.rank above 0.")
         require_choice("optimizer.schedule", self.optimizer.schedule, SCHEDULES)
+        self.conventions.check(self.train.batch_size)
         require_positive("optimizer", learning_rate=self.optimizer.learning_rate)
         require_positive("evaluation", items=self.evaluation.items)
 

@@ -127,7 +127,7 @@ def _fit(
         for step in range(config.steps):
             loss = masked_loss(model, mask_batch(model, next(batches), mask_rng, config.completion_length))
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(optimizer_config, update=step, spent=step / config.steps)
+                group["lr"] = learning_rate(optimizer_config, step=step, spent=step / config.steps)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trainable, 1.0)

@@ -66,12 +66,19 @@ class Checkpoint:
 
 
 def load_model(
-    config: ModelConfig, *, task: str, device: str = "auto", seed: int = 0, stored_dtype: bool = False
+    config: ModelConfig,
+    *,
+    task: str,
+    device: str = "auto",
+    seed: int = 0,
+    stored_dtype: bool = False,
+    turns_end: bool = True,
 ) -> DiffusionLM:
     """Loads a model with its tokenizer, moves it to its device and adds adapters where asked for.
 
     task: chooses the shipped weights of the tiny model. device: auto, cpu, cuda or cuda:N. seed: of the adapters'
-    initial values. stored_dtype: keep the files' own dtype instead of config.dtype. Raises UserError for a missing or
+    initial values. stored_dtype: keep the files' own dtype instead of config.dtype. turns_end: the end of a turn ends
+    completions as the end of the text does. Raises UserError for a missing or
     damaged checkpoint, an unknown architecture or an absent device.
     """
     config.check()
@@ -81,7 +88,7 @@ def load_model(
     folder = locate(config.name, task)
     raw = read_config(folder)
     checkpoint = open_checkpoint(folder, raw)
-    tokenizer, special = tokens(checkpoint, raw, config.name)
+    tokenizer, special = tokens(checkpoint, raw, config.name, turns_end=turns_end)
     adapter = None
     if config.adapter:
         adapter = lora.read_adapter(
@@ -137,13 +144,15 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def tokens(checkpoint: Checkpoint, raw: Mapping[str, Any], name: str) -> tuple[Tokenizer, SpecialTokens]:
-    """The tokenizer, and the special tokens of config.json; the tokenizer's end of a turn ends completions too."""
+def tokens(
+    checkpoint: Checkpoint, raw: Mapping[str, Any], name: str, *, turns_end: bool
+) -> tuple[Tokenizer, SpecialTokens]:
+    """The tokenizer, and the special tokens of config.json; with `turns_end` its end of a turn is an end token too."""
     special = special_tokens(Fields(raw, checkpoint.folder / CONFIG_JSON))
     if raw.get("tokenizer") == "characters":
         return CharacterTokenizer(), special
     tokenizer = load_tokenizer(checkpoint.folder, name, vocabulary=checkpoint.config.vocab_size)
-    ends = dict.fromkeys((*special.end_ids, *tokenizer.turn_end_ids))
+    ends = dict.fromkeys((*special.end_ids, *(tokenizer.turn_end_ids if turns_end else ())))
     return tokenizer, SpecialTokens(mask_id=special.mask_id, pad_id=special.pad_id, end_ids=tuple(ends))
 
 

@@ -20,7 +20,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from harness.config.tree import LoraConfig
 from harness.errors import UserError
-from harness.models.flops import ModelShape, without_adapters
+from harness.models.flops import HEAD, ModelShape, without_adapters
 from harness.models.meter import Meter
 from harness.rollout import Prompts
 from harness.task.base import Example, Task
@@ -28,7 +28,11 @@ from harness.task.prompts import COMPACT_ONLY
 from harness.task.template import Prompting
 
 ALL_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-LORA_TARGETS = {"all": ALL_PROJECTIONS, "official-subset": ("q_proj", "k_proj", "v_proj", "up_proj")}
+LORA_TARGETS = {
+    "all": ALL_PROJECTIONS,
+    "official-subset": ("q_proj", "k_proj", "v_proj", "up_proj"),
+    "all-and-head": (*ALL_PROJECTIONS, HEAD),
+}
 
 
 class Tokenizer(Protocol):
@@ -221,28 +225,34 @@ class DiffusionLM:
             return task.compact_prompt(example)
         return apply_chat_template(self.tokenizer, task.messages(example), self.name)
 
-    def encode_prompts(self, texts: Sequence[str], *, max_length: int = 0) -> Prompts:
+    def encode_prompts(self, texts: Sequence[str], *, max_length: int = 0, attended_padding: int = 0) -> Prompts:
         """Left-padded prompts on the model's device; with max_length above 0 the last max_length tokens of each are
-        kept."""
-        return self.pad_prompts([self.tokenizer.encode(text)[-max_length:] for text in texts])
+        kept. attended_padding: as in Conventions."""
+        rows = [self.tokenizer.encode(text)[-max_length:] for text in texts]
+        return self.pad_prompts(rows, attended_padding=attended_padding)
 
-    def pad_prompts(self, rows: Sequence[Sequence[int]], *, length: int = 0) -> Prompts:
+    def pad_prompts(self, rows: Sequence[Sequence[int]], *, length: int = 0, attended_padding: int = 0) -> Prompts:
         """Token ids of prompts, padded on the left to the longest, on the model's device.
 
         With `length` they are padded to it, and there is a mask even where nothing is padded: a row then sees the same
-        numbers whatever else is in the batch.
+        numbers whatever else is in the batch. attended_padding: as in Conventions.
         """
         width = length or max(len(row) for row in rows)
         padded = [[*[self.special.pad_id] * (width - len(row)), *row] for row in rows]
         ids_BP = torch.tensor(padded, device=self.device)
-        if not length and all(len(row) == width for row in rows):
+        seen = [len(row) for row in rows]
+        if attended_padding:
+            batches = [seen[start : start + attended_padding] for start in range(0, len(seen), attended_padding)]
+            seen = [max(batch) for batch in batches for _ in batch]
+        if not length and all(tokens == width for tokens in seen):
             return Prompts(ids_BP=ids_BP, mask_BP=None)
-        starts_B = torch.tensor([width - len(row) for row in rows], device=self.device)
+        starts_B = torch.tensor([width - tokens for tokens in seen], device=self.device)
         return Prompts(ids_BP=ids_BP, mask_BP=torch.arange(width, device=self.device) >= starts_B[:, None])
 
-    def decode(self, completion_ids_BC: Tensor) -> list[str]:
-        """Completion texts, each up to its first end token."""
-        lengths = self.completion_lengths(completion_ids_BC).tolist()
+    def decode(self, completion_ids_BC: Tensor, *, past_end: bool = False) -> list[str]:
+        """Completion texts, each up to its first end token; with `past_end` all of it, end tokens having no text."""
+        whole_B = torch.full_like(completion_ids_BC[:, 0], completion_ids_BC.shape[1])
+        lengths = (whole_B if past_end else self.completion_lengths(completion_ids_BC)).tolist()
         rows = completion_ids_BC.tolist()
         return [self.tokenizer.decode(row[:length]) for row, length in zip(rows, lengths, strict=True)]
 

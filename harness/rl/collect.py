@@ -36,16 +36,19 @@ class Collector:
     def examples(self, iteration: int) -> list[Example]:
         """The example of each of this process's rows; epochs are shuffled, one after another."""
         prompts = self.config.train.batch_size // self.config.train.group_size
-        first, count = iteration * prompts, len(self.train)
+        first, count = iteration * prompts * self.config.conventions.prompt_stride, len(self.train)
         chosen = [self._shuffled(place // count)[place % count] for place in range(first, first + prompts)]
         rows = torch.tensor(chosen).repeat_interleave(self.config.train.group_size)
         return [self.train[index] for index in self.shard.mine(rows).tolist()]
 
     def rollout(self, examples: Sequence[Example], iteration: int) -> Rollout:
-        """A completion of every example by the present policy."""
-        self.model.network.eval()
+        """A completion of every example by the present policy, in the mode that the network is in."""
         texts = [self.model.prompt_text(self.task, example) for example in examples]
-        prompts = self.model.encode_prompts(texts, max_length=self.config.train.max_prompt_length)
+        prompts = self.model.encode_prompts(
+            texts,
+            max_length=self.config.train.max_prompt_length,
+            attended_padding=self.config.conventions.attended_padding,
+        )
         generator = stream(self.config.seed, "rollout", iteration)
         seed_B = self.shard.mine(row_seeds(self.config.train.batch_size, generator))
         needs = self.method.needs(self.model.shape, self.config.rollout, prompts.ids_BP.shape[1])
@@ -55,7 +58,8 @@ class Collector:
         """Rewards of completions of these rows: the task's, or random ones for the control."""
         if self.config.reward == "random":
             return CountedScores(RandomRewards(self.config.seed, iteration, self.model.device, self.shard))
-        return CountedScores(TaskRewards(self.task, self.model, examples))
+        past_end = self.config.conventions.reward_text == "all"
+        return CountedScores(TaskRewards(self.task, self.model, examples, past_end=past_end))
 
     def _shuffled(self, epoch: int) -> list[int]:
         generator = stream(self.config.seed, "order", epoch)

@@ -20,6 +20,7 @@ class Progress:
     """Counters over all processes. forwards: rows times passes, evaluation excluded. seconds: by phase.
 
     flops_backward: those of flops_update that are backward passes; NaN in runs begun before they were counted apart.
+    spent_in_warmup: the fraction of the budget that was used when the learning rate's warm-up ended.
     unmade_updates: of the last rollout, where the budget ended among its updates.
     """
 
@@ -34,6 +35,7 @@ class Progress:
     traces: int = 0
     skipped_updates: int = 0
     unmade_updates: int = 0
+    spent_in_warmup: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -53,11 +55,16 @@ class Progress:
 
 
 class Ledger:
-    """The account of one run. progress: replaced on resuming."""
+    """The account of one run. progress: replaced on resuming. updates_per_step: as Method.updates_per_step."""
 
-    def __init__(self, budget: BudgetConfig, meter: Meter, shard: Shard) -> None:
+    def __init__(self, budget: BudgetConfig, meter: Meter, shard: Shard, *, updates_per_step: int) -> None:
         self.progress = Progress()
-        self._budget, self._meter, self._shard = budget, meter, shard
+        self._budget, self._meter, self._shard, self._updates_per_step = budget, meter, shard, updates_per_step
+
+    @property
+    def step(self) -> int:
+        """Training steps that are finished."""
+        return self.progress.update // self._updates_per_step
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -75,7 +82,7 @@ class Ledger:
         progress, shard = self.progress, self._shard
         minutes = shard.total(progress.training_seconds) / shard.count / 60 if self._budget.minutes else 0.0
         return self._budget.spent(
-            updates=progress.update, samples=progress.samples, flops=progress.flops_total, minutes=minutes
+            updates=self.step, samples=progress.samples, flops=progress.flops_total, minutes=minutes
         )
 
     def _book(self, phase: str, cost: Cost) -> None:

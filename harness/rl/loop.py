@@ -6,6 +6,7 @@ exactly as it would have."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,17 +21,19 @@ from harness.errors import UserError
 from harness.evaluation.completions import complete, gathered
 from harness.evaluation.judge import Evaluation, judge
 from harness.models.diffusion_lm import DiffusionLM
-from harness.randomness import stream
+from harness.randomness import stream, stream_seed
 from harness.records.jsonl import append_line, keep_lines, write_samples
 from harness.records.run_folder import CHECKPOINT_FOLDER, EVAL_FILE, METRICS_FILE, TRACE_FILE, reopen, samples_name
 from harness.records.schema import EvalRecord
 from harness.records.update import UpdateRecord
 from harness.rl import checkpoint
 from harness.rl.collect import Collector
+from harness.rl.dropout import dropout_on
 from harness.rl.ledger import EVALUATION, UPDATE, Ledger, Progress
 from harness.rl.method import Method, Prepared
 from harness.rl.metrics import update_record
 from harness.rl.optimizer import adamw, learning_rate
+from harness.rl.rewards import CountedScores
 from harness.rl.traces import completion_trace
 from harness.rl.update import Updater
 from harness.rollout import ScoredRollouts
@@ -92,14 +95,20 @@ class Trainer:
         self.accelerator = Accelerator(cpu=model.device.type == "cpu")
         if method.needs_reference:
             model.keep_reference()
-        optimizer = adamw(model.network, config.optimizer)
+        optimizer = adamw(model.network, config.optimizer, config.conventions)
         model.network, self.optimizer = self.accelerator.prepare(model.network, optimizer)
         self.shard = shard_of(self.accelerator)
         if config.train.batch_size % self.shard.count:
             raise UserError(
                 f"train.batch_size={config.train.batch_size} is not a multiple of the {self.shard.count} processes."
             )
-        self.ledger = Ledger(config.budget, model.meter, self.shard)
+        rows = config.conventions.rows_of_a_pass or config.conventions.attended_padding
+        if rows and config.train.batch_size // self.shard.count % rows:
+            raise UserError(
+                f"Each of the {self.shard.count} processes has {config.train.batch_size // self.shard.count} rows, not "
+                f"a multiple of the {rows} that the conventions keep together; choose another number of processes."
+            )
+        self.ledger = Ledger(config.budget, model.meter, self.shard, updates_per_step=method.updates_per_step)
         self.collector = Collector(config, method=method, task=task, model=model, train=data.train, shard=self.shard)
         self.updater = Updater(
             config,
@@ -123,7 +132,7 @@ class Trainer:
         if self.progress.evaluations == 0:
             yield from self._evaluate("base")
         while self.ledger.spent() < 1:
-            before = self.progress.update
+            before = self.ledger.step
             yield from self._iterate()
             if self.ledger.spent() < 1:
                 if self._evaluation_is_due(before):
@@ -165,20 +174,12 @@ class Trainer:
         """One rollout and the updates made from it; the first and the last leave a trace."""
         progress, iteration, before = self.progress, self.progress.iteration, self.progress.update
         examples = self.collector.examples(iteration)
-        with self.ledger.phase("rollout"):
-            rollout = self.collector.rollout(examples, iteration)
         score = self.collector.score_function(examples, iteration)
-        with self.ledger.phase("score"):
-            rewards = score(torch.arange(rollout.num_rows), rollout.completion_ids_BC)
-        scored = ScoredRollouts(
-            rollout=rollout, rewards=rewards, group_size=self.config.train.group_size, shard=self.shard
-        )
-        with self.ledger.phase("prepare"), torch.no_grad():
-            draws = self.method.draw(scored, self.model, stream(self.config.seed, "prepare", iteration))
-            prepared = self.method.prepare(scored, self.model, score, draws)
+        with self._dropout(iteration):
+            scored, prepared = self._prepared(examples, score, iteration)
         progress.iteration += 1
-        progress.samples += rollout.num_rows * self.shard.count
-        reward_calls = score.calls - rollout.num_rows
+        progress.samples += scored.rollout.num_rows * self.shard.count
+        reward_calls = score.calls - scored.rollout.num_rows
         for index in range(len(prepared.updates)):
             yield self._update(scored, prepared, index, reward_calls)
             if self.ledger.spent() >= 1 and self.config.budget.updates:
@@ -187,10 +188,37 @@ class Trainer:
         if progress.iteration == 1 or self.ledger.spent() >= 1:
             self._trace(examples[0], scored, prepared, before)
 
+    def _dropout(self, iteration: int) -> contextlib.AbstractContextManager[None]:
+        """Whether dropout is on while a rollout is made and prepared."""
+        if self.config.conventions.dropout_in_rollouts:
+            seed = stream_seed(self.config.seed, "dropout of a rollout", iteration, self.shard.index)
+            return dropout_on(self.model, seed)
+        self.model.network.eval()
+        return contextlib.nullcontext()
+
+    def _prepared(
+        self, examples: Sequence[Example], score: CountedScores, iteration: int
+    ) -> tuple[ScoredRollouts, Prepared]:
+        """A rollout, its rewards, and the updates to be made from it."""
+        with self.ledger.phase("rollout"):
+            rollout = self.collector.rollout(examples, iteration)
+        with self.ledger.phase("score"):
+            rewards = score(torch.arange(rollout.num_rows), rollout.completion_ids_BC)
+        scored = ScoredRollouts(
+            rollout=rollout,
+            rewards=rewards,
+            group_size=self.config.train.group_size,
+            shard=self.shard,
+            micro_batch_rows=self.config.conventions.micro_batch_rows,
+            accumulated_batches=self.config.conventions.accumulated_batches,
+        )
+        with self.ledger.phase("prepare"), torch.no_grad():
+            draws = self.method.draw(scored, self.model, stream(self.config.seed, "prepare", iteration))
+            return scored, self.method.prepare(scored, self.model, score, draws)
+
     def _update(self, scored: ScoredRollouts, prepared: Prepared, index: int, reward_calls: int) -> Updated:
         """The rollout's update number `index`."""
-        progress = self.progress
-        rate = learning_rate(self.config.optimizer, update=progress.update, spent=self.ledger.spent())
+        progress, rate = self.progress, self._learning_rate()
         with self.ledger.phase(UPDATE):
             log = self.updater.update(prepared.updates[index], progress.update, rate)
         progress.update += 1
@@ -209,6 +237,19 @@ class Trainer:
             append_line(self.folder / METRICS_FILE, record.to_json())
         return Updated(record=record, spent=self.ledger.spent())
 
+    def _learning_rate(self) -> float:
+        """The rate of the coming update."""
+        step, spent = self.ledger.step, self.ledger.spent()
+        if step <= self.config.optimizer.warmup_updates:
+            self.progress.spent_in_warmup = spent
+        return learning_rate(
+            self.config.optimizer,
+            self.config.conventions,
+            step=step,
+            spent=spent,
+            spent_in_warmup=self.progress.spent_in_warmup,
+        )
+
     def _trace(self, example: Example, scored: ScoredRollouts, prepared: Prepared, update: int) -> None:
         """Records how the first completion of the rollout came about, for pictures of it."""
         if self.shard.is_main:
@@ -221,7 +262,7 @@ class Trainer:
 
     def _evaluation_is_due(self, before: int) -> bool:
         every = self.config.evaluation.every
-        return bool(every) and self.progress.update // every > before // every
+        return bool(every) and self.ledger.step // every > before // every
 
     def _evaluate(self, name: str) -> Iterator[Event]:
         """Evaluates the present weights and records the result as checkpoint `name`."""

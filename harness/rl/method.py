@@ -34,17 +34,23 @@ class LossPart:
     Every subclass normalises its loss by constants over the whole update batch, so that `split` changes nothing.
     """
 
+    def rows(self, index: slice | Tensor) -> Self:
+        """Some of the rows."""
+        return dataclasses.replace(self, **{name: value[index] for name, value in self._tensors().items()})
+
     def split(self, rows: int) -> Iterator[Self]:
         """Micro-batches of at most `rows` rows; 0 is all rows at once."""
-        tensors = {
+        total = len(next(iter(self._tensors().values())))
+        size = rows or total
+        for start in range(0, total, size):
+            yield self.rows(slice(start, start + size))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {
             item.name: value
             for item in dataclasses.fields(self)
             if isinstance(value := getattr(self, item.name), Tensor)
         }
-        total = len(next(iter(tensors.values())))
-        size = rows or total
-        for start in range(0, total, size):
-            yield dataclasses.replace(self, **{name: value[start : start + size] for name, value in tensors.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +116,12 @@ class Method(ABC):
     def needs_reference(self) -> bool:
         """Whether the loss asks for the reference policy."""
         return False
+
+    @property
+    def updates_per_step(self) -> int:
+        """Optimiser updates that make one training step: what the learning rate's schedule, budget.updates and
+        evaluation.every count."""
+        return 1
 
     def draw(self, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Any:
         """All random draws that the updates need, from `generator`: steps, masks. They are all that `prepare` gets, so

@@ -28,16 +28,20 @@ class CountedScores:
 
 
 class TaskRewards:
-    """Scores completions against the examples of one rollout's rows; a text that occurs twice is scored once."""
+    """Scores completions against the examples of one rollout's rows; a text that occurs twice is scored once.
 
-    def __init__(self, task: Task, model: DiffusionLM, examples: Sequence[Example]) -> None:
+    past_end: the text after the first end token counts too.
+    """
+
+    def __init__(self, task: Task, model: DiffusionLM, examples: Sequence[Example], *, past_end: bool = False) -> None:
         self.task = task
         self.model = model
         self.examples = examples
+        self.past_end = past_end
 
     def __call__(self, row_N: Tensor, completion_ids_NC: Tensor) -> Rewards:
         """Rewards (N,) of completion n against the example of row row_N[n]."""
-        texts = self.model.decode(completion_ids_NC)
+        texts = self.model.decode(completion_ids_NC, past_end=self.past_end)
         asked = list(zip(row_N.tolist(), texts, strict=True))
         unique = {(self.examples[row].id, text): (self.examples[row], text) for row, text in asked}
         pairs = list(unique.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +17,7 @@ from harness.errors import UserError
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import stream_seed
 from harness.rl.checkpoint import trainable_weights
+from harness.rl.dropout import dropout_on
 from harness.rl.method import Method, UpdateBatch
 
 MAX_BAD_UPDATES = 10
@@ -64,12 +65,10 @@ class Updater:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         log = UpdateLog()
-        self.model.network.train()
         self.optimizer.zero_grad()
-        with self._dropout_stream(number):
+        with dropout_on(self.model, stream_seed(self.config.seed, "dropout", number, self.shard.index)):
             self._accumulate(batch, log)
         log.gradient_norm = self._step()
-        self.model.network.eval()
         return log
 
     def _accumulate(self, batch: UpdateBatch, log: UpdateLog) -> None:
@@ -97,11 +96,3 @@ class Updater:
                 f"lower optimizer.learning_rate={self.config.optimizer.learning_rate}."
             )
         return norm
-
-    @contextlib.contextmanager
-    def _dropout_stream(self, number: int) -> Iterator[None]:
-        """Dropout draws from torch's global generator: inside it is seeded by name, afterwards it is as it was."""
-        devices = [self.model.device] if self.model.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(stream_seed(self.config.seed, "dropout", number, self.shard.index))
-            yield

@@ -68,6 +68,7 @@ def part_of(old, counted, advantage):
         counted_BC=torch.tensor([counted]),
         old_logprob_BC=torch.tensor([old]),
         advantage_B=torch.tensor([advantage]),
+        weight_B=torch.ones(1),
         normaliser=float(sum(counted)),
     )
 

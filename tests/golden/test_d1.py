@@ -129,6 +129,7 @@ def test_the_pure_loss_is_the_official_one_in_float64(name, golden, golden_json)
             counted_BC=counted_BC,
             old_logprob_BC=old_BC,
             advantage_B=expected["advantages"],
+            weight_B=torch.ones_like(expected["advantages"]),
             normaliser=float(counted_BC.sum()),
         )
         loss, clipped = module.token_loss(new_BC, kl_BC, part, method.config)
