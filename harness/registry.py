@@ -124,6 +124,11 @@ def recipes_folder() -> Path:
     return _builtin_root() / BASELINES / "recipes"
 
 
+def published_folder() -> Path:
+    """The folder of the numbers that papers print."""
+    return _builtin_root() / BASELINES / "published"
+
+
 def _builtin_root() -> Path:
     package = Path(__file__).resolve().parent
     if (package / "_builtin").is_dir():

@@ -125,7 +125,7 @@ def _write(folder: Path, result: Evaluation, config: EvaluationConfig, about: Ma
 
 
 def _show(result: Evaluation, place: Path) -> None:
-    from harness.report.statistics import items_interval
+    from harness.report.analysis.statistics import items_interval
 
     for name, totals in result.metrics.items():
         interval = items_interval(totals)

@@ -13,8 +13,8 @@ from harness.errors import UserError
 from harness.records.run_folder import DEFAULT_REPORT, DEFAULT_RUNS
 
 if TYPE_CHECKING:
-    from harness.report.collect import Collection
-    from harness.report.tables import Table
+    from harness.report.chapters.table import Table
+    from harness.report.read.runs import Collection
 
 FIRST_RUN = "harness run --method egspo-sa --task sudoku"
 
@@ -30,9 +30,9 @@ def report(
     ] = None,
 ) -> None:
     """Write a page, tables, figures and summary.csv of finished runs."""
-    from harness.report.collect import collect
-    from harness.report.page import PAGE_FILE, REPORT_FILE, write_report
-    from harness.report.sections import FIGURE_FOLDER
+    from harness.report.figures.frame import FIGURE_FOLDER
+    from harness.report.formats.page import PAGE_FILE, REPORT_FILE, write_report
+    from harness.report.read.runs import collect
 
     paths = existing(runs)
     found = collect(paths)
@@ -75,7 +75,7 @@ def _quoted(paths: Sequence[Path]) -> str:
 
 def _show(table: Table) -> None:
     """Columns with the same value in every row move into the title."""
-    from harness.report.condense import condense
+    from harness.report.chapters.table import condense
 
     condensed = condense(table, numbers=False)
     shown = condensed.table

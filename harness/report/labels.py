@@ -7,6 +7,8 @@ Random-reward controls are grey everywhere.
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,20 +51,7 @@ class Unit:
     size: float
 
 
-FLOP_UNITS = tuple(
-    Unit(name=f"{prefix}FLOP", size=10.0**power)
-    for prefix, power in (
-        ("", 0),
-        ("k", 3),
-        ("M", 6),
-        ("G", 9),
-        ("T", 12),
-        ("P", 15),
-        ("E", 18),
-        ("Z", 21),
-        ("Y", 24),
-    )
-)
+FLOP_UNITS = tuple(Unit(name=f"{prefix}FLOP", size=10.0 ** (3 * step)) for step, prefix in enumerate(("", *"kMGTPEZY")))
 
 
 def method_name(method: str) -> str:
@@ -75,6 +64,11 @@ def method_colours(methods: Iterable[str]) -> Mapping[str, str]:
     unknown = sorted(set(methods) - set(METHOD_COLOURS))
     others = {method: OTHER_COLOURS[index % len(OTHER_COLOURS)] for index, method in enumerate(unknown)}
     return {**METHOD_COLOURS, **others}
+
+
+def ablation_keys(method: str) -> tuple[str, ...]:
+    """The settings that the method names as worth varying, as dotted keys."""
+    return ("method.selection", "method.num_selected", "method.stepwise_lambda")
 
 
 def task_name(task: str) -> str:
@@ -104,6 +98,36 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
+def capitalized(text: str) -> str:
+    """The text with a capital first letter, the others as they are."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def cut(text: str, most: int) -> str:
+    """The text in at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def file_part(text: str) -> str:
+    """Letters, digits and dashes, as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")
+
+
+def slug(text: str) -> str:
+    """A whole name of a file or an anchor, in small letters; never empty."""
+    return file_part(text).lower() or "x"
+
+
+def numbered(names: Iterable[str], mark: str = "-") -> list[str]:
+    """The names in their order; of equal ones those from the second on get a number: `a`, `a-2`."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name}{mark}{seen[name]}")
+    return found
+
+
 def flop_unit(largest: float) -> Unit:
     """The unit in which `largest` FLOPs has one to three digits before the point."""
     return next((unit for unit in reversed(FLOP_UNITS) if largest >= unit.size), FLOP_UNITS[0])
@@ -128,12 +152,3 @@ def digits(value: float) -> str:
         return f"{value:,.0f}"
     decimals = 2 - math.floor(math.log10(abs(value))) if value else 0
     return f"{value:.{min(max(decimals, 0), 6)}f}"
-
-
-def exact(value: float | None) -> str:
-    """A number for a CSV file: whole, or ten significant digits; nothing for None and NaN."""
-    if value is None or not math.isfinite(value):
-        return ""
-    if float(value).is_integer() and abs(value) < 2**53:
-        return str(int(value))
-    return repr(float(f"{value:.10g}"))

@@ -3,19 +3,17 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from harness.report.labels import (
     METHOD_COLOURS,
     data_name,
     digits,
-    exact,
     flop_unit,
     headline_metric,
     method_colours,
     percent,
     points,
+    slug,
 )
 
 
@@ -63,19 +61,6 @@ def test_percent_and_points_and_what_is_no_number() -> None:
     assert (points(0.472), points(-0.031), points(-0.0001), points(math.nan)) == ("+47.2", "-3.1", "0.0", "-")
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, ""), (math.nan, ""), (math.inf, ""), (240000000000.0, "240000000000"), (1 / 3, "0.3333333333"), (0, "0")],
-)
-def test_exact_numbers_of_csv_files(value: float | None, text: str) -> None:
-    assert exact(value) == text
-
-
-@given(st.floats(-1e300, 1e300))
-def test_exact_numbers_read_back_to_ten_digits(value: float) -> None:
-    assert float(exact(value)) == pytest.approx(value, rel=1e-9)
-
-
 def test_known_methods_keep_their_colour_whatever_else_is_there() -> None:
     alone, together = method_colours(["egspo-sa"]), method_colours(["egspo-sa", "mine", "another"])
     assert alone["egspo-sa"] == together["egspo-sa"] == METHOD_COLOURS["egspo-sa"]
@@ -94,3 +79,10 @@ def test_data_sources_in_words() -> None:
         "hub data",
         "data folder papers",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("GSAI-ML/LLaDA-8B", "gsai-ml-llada-8b"), ("Exact match", "exact-match"), ("数", "x")]
+)
+def test_names_of_files_and_anchors_are_plain(text: str, name: str) -> None:
+    assert slug(text) == name

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from harness.report.figures.drawing import (
+from harness.report.analysis.training import History, StepCounts, step_counts, step_points
+from harness.report.figures.frame import (
     PAPER,
     SMALL_POINTS,
     TEXT_POINTS,
+    WIDTH_INCHES,
     Box,
+    Figure,
+    Frame,
     Picture,
-    canvas,
-    heading,
-    picture,
-    place,
+    frame,
+    lie_down,
+    round_ticks,
+    separate_thousands,
 )
-from harness.report.labels import CONTROL_COLOUR, percent
-from harness.report.training import StepCounts
+from harness.report.figures.looks import Colours, colour_of
+from harness.report.labels import percent
 
-WIDTH_INCHES = 5.6
 LEFT_INCHES = 0.5
 RIGHT_INCHES = 0.5
 SHARE_INCHES = 1.25
@@ -54,37 +57,53 @@ class Scale:
     total: float
 
 
-def draw(counted: Sequence[StepCounts], title: str, note: str, colours: Mapping[str, str]) -> Picture:
-    """One row per group, steps counted from 1. colours: one per method."""
+def step_figures(histories: Sequence[History], where: str, stem: str, colours: Colours) -> list[Figure]:
+    """The chosen steps of the groups whose method chooses any. where: task and model."""
+    counted = [counts for history in histories if (counts := step_counts(history)) is not None]
+    if not counted:
+        return []
+    caption = "Which denoising steps were chosen for the update: over training, and in all. Step 1 is the first reveal."
+    return [
+        Figure(
+            stem=f"{stem}-steps",
+            title=f"{where}, chosen steps",
+            caption=f"{caption} Steps count from 0 in the data.",
+            points=step_points(counted),
+            draw=partial(draw, counted, f"{where}: chosen steps", colours),
+        )
+    ]
+
+
+def draw(counted: Sequence[StepCounts], title: str, colours: Colours) -> Picture:
+    """One row per group, steps counted from 1."""
     heights = [_height(counts) for counts in counted]
     scale = Scale(
         cell=max(share for counts in counted for share_T in counts.share_XT for share in share_T),
         total=max(share for counts in counted for share in counts.total_T),
     )
-    with canvas(WIDTH_INCHES, TOP_INCHES + sum(heights) + HEAD_INCHES * len(counted) + BOTTOM_INCHES) as figure:
-        heading(figure, title, f"{note}; white: 0 %, full colour: {percent(scale.cell)} % of the choices of that time")
+    note = f"all seeds together; white: 0 %, full colour: {percent(scale.cell)} % of the choices of that time"
+    height = TOP_INCHES + sum(heights) + HEAD_INCHES * len(counted) + BOTTOM_INCHES
+    with frame(title, note, height=height) as paper:
         top = TOP_INCHES
-        for counts, height in zip(counted, heights, strict=True):
+        for counts, own in zip(counted, heights, strict=True):
             top += HEAD_INCHES
-            colour = CONTROL_COLOUR if counts.group.is_control else colours[counts.group.method]
-            row = _draw_row(
-                figure, counts, Box(left=LEFT_INCHES, top=top, width=MAP_INCHES, height=height), colour, scale
-            )
-            top += height
+            box = Box(left=LEFT_INCHES, top=top, width=MAP_INCHES, height=own)
+            row = _draw_row(paper, counts, box, colour_of(counts.group, colours), scale)
+            top += own
         row.steps.set_xlabel("Optimiser updates")
         row.shares.set_xlabel("Share of all choices (%)")
-        return picture(figure)
+        return paper.picture()
 
 
 def _height(counts: StepCounts) -> float:
     return min(max(LEAST_INCHES, CELL_INCHES * len(counts.total_T)), MOST_INCHES)
 
 
-def _draw_row(figure: Figure, counts: StepCounts, box: Box, colour: str, scale: Scale) -> Row:
+def _draw_row(paper: Frame, counts: StepCounts, box: Box, colour: str, scale: Scale) -> Row:
     """The heat map in `box` and the shares right of it."""
-    map_axes = place(figure, box)
+    map_axes = paper.axes(box)
     left = box.left + box.width + BETWEEN_INCHES
-    share_axes = place(figure, Box(left=left, top=box.top, width=SHARE_INCHES, height=box.height))
+    share_axes = paper.axes(Box(left=left, top=box.top, width=SHARE_INCHES, height=box.height))
     map_axes.set_title(counts.group.label, fontsize=TEXT_POINTS, fontweight="bold", loc="left", pad=4)
     _draw_map(map_axes, counts, colour, scale.cell)
     _draw_shares(share_axes, counts, colour, scale.total)
@@ -98,29 +117,24 @@ def _draw_row(figure: Figure, counts: StepCounts, box: Box, colour: str, scale: 
 def _draw_map(axes: Axes, counts: StepCounts, colour: str, largest: float) -> None:
     shades = LinearSegmentedColormap.from_list("shares", [PAPER, colour])
     axes.grid(visible=False)
-    rows = [[share_T[place_] for share_T in counts.share_XT] for place_ in range(len(counts.total_T))]
+    rows = [[share_T[place] for share_T in counts.share_XT] for place in range(len(counts.total_T))]
     extent = (counts.edges[0], counts.edges[-1], 0.5, 0.5 + len(rows) * counts.steps_per_cell)
     axes.imshow(
         rows, cmap=shades, vmin=0, vmax=largest, aspect="auto", origin="lower", extent=extent, interpolation="nearest"
     )
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    round_ticks(axes.xaxis, 6, integer=True)
+    separate_thousands(axes.xaxis)
 
 
 def _draw_shares(axes: Axes, counts: StepCounts, colour: str, largest: float) -> None:
     cell = counts.steps_per_cell
-    centres = [place_ * cell + (cell + 1) / 2 for place_ in range(len(counts.total_T))]
+    centres = [place * cell + (cell + 1) / 2 for place in range(len(counts.total_T))]
     axes.barh(centres, [100 * share for share in counts.total_T], height=0.8 * cell, color=colour)
-    axes.grid(axis="y", visible=False)
-    axes.grid(axis="x")
+    lie_down(axes)
     axes.set_xlim(0, 118 * largest or 1)
     axes.tick_params(axis="y", labelleft=False, length=0)
     axes.xaxis.set_major_locator(MaxNLocator(3))
+    style: dict[str, Any] = {"textcoords": "offset points", "verticalalignment": "center", "fontsize": SMALL_POINTS}
     if len(centres) <= FEW_STEPS:
         for centre, share in zip(centres, counts.total_T, strict=True):
-            style: dict[str, Any] = {
-                "textcoords": "offset points",
-                "verticalalignment": "center",
-                "fontsize": SMALL_POINTS,
-            }
             axes.annotate(percent(share), (100 * share, centre), xytext=(3, 0), annotation_clip=False, **style)
