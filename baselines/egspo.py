@@ -110,7 +110,7 @@ class Slot(LossPart):
     normaliser: float
 
 
-@method("egspo")
+@method("egspo", title="EGSPO", colour="#0072B2", ablations=("selection", "num_selected", "stepwise_lambda"))
 @dataclass(frozen=True, kw_only=True)
 class Egspo(Method):
     """EGSPO."""
@@ -260,7 +260,7 @@ class Egspo(Method):
         return kl_B / logits_BnV.shape[-1] if self.config.aggregation == "mean" else kl_B
 
 
-@method("egspo-sa")
+@method("egspo-sa", title="EGSPO-SA", colour="#D55E00", ablations=("selection", "num_selected", "stepwise_lambda"))
 @dataclass(frozen=True, kw_only=True)
 class EgspoSA(Egspo):
     """EGSPO-SA."""

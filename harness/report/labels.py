@@ -1,7 +1,7 @@
 """How things are named, coloured and written: the same in every table and figure.
 
-Colours are those of M. Okabe and K. Ito, Color Universal Design (2008).
-Random-reward controls are grey everywhere.
+Titles, colours and ablations of methods and tasks come from their own files. The other colours are those of M. Okabe
+and K. Ito, Color Universal Design (2008), that the built-in methods leave; random-reward controls are grey everywhere.
 """
 
 from __future__ import annotations
@@ -12,33 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-METHOD_NAMES = {
-    "egspo": "EGSPO",
-    "egspo-sa": "EGSPO-SA",
-    "d1": "diffu-GRPO (d1)",
-    "diffu-grpo": "diffu-GRPO (d1)",
-    "agrpo": "AGRPO",
-    "espo": "ESPO",
-}
-METHOD_COLOURS = {
-    "egspo": "#0072B2",
-    "egspo-sa": "#D55E00",
-    "d1": "#009E73",
-    "diffu-grpo": "#009E73",
-    "agrpo": "#CC79A7",
-    "espo": "#E69F00",
-}
+from harness import registry
+
 OTHER_COLOURS = ("#56B4E9", "#000000", "#F0E442")
 CONTROL_COLOUR = "#7F7F7F"
 
-TASK_NAMES = {
-    "sudoku": "Sudoku",
-    "countdown": "Countdown",
-    "gsm8k": "GSM8K",
-    "math500": "MATH500",
-    "mbpp": "MBPP",
-    "humaneval": "HumanEval",
-}
 DEFAULT_METRICS = ("exact_match", "accuracy", "pass@1")
 DASH = "-"
 
@@ -55,25 +33,32 @@ FLOP_UNITS = tuple(Unit(name=f"{prefix}FLOP", size=10.0 ** (3 * step)) for step,
 
 
 def method_name(method: str) -> str:
-    """The method as papers write it; an unknown one as it registered."""
-    return METHOD_NAMES.get(method, method)
-
-
-def method_colours(methods: Iterable[str]) -> Mapping[str, str]:
-    """A colour per method; methods unknown here share the remaining colours in the order of their names."""
-    unknown = sorted(set(methods) - set(METHOD_COLOURS))
-    others = {method: OTHER_COLOURS[index % len(OTHER_COLOURS)] for index, method in enumerate(unknown)}
-    return {**METHOD_COLOURS, **others}
-
-
-def ablation_keys(method: str) -> tuple[str, ...]:
-    """The settings that the method names as worth varying, as dotted keys."""
-    return ("method.selection", "method.num_selected", "method.stepwise_lambda")
+    """The title that the method's file states; the plain name of a method that is not installed here."""
+    return _title("method", method)
 
 
 def task_name(task: str) -> str:
-    """The task as papers write it; an unknown one as it registered."""
-    return TASK_NAMES.get(task, task)
+    """The title that the task's file states; the plain name of a task that is not installed here."""
+    return _title("task", task)
+
+
+def _title(kind: registry.Kind, name: str) -> str:
+    entry = registry.entry(kind, name)
+    return entry.title if entry else name
+
+
+def method_colours(methods: Iterable[str]) -> Mapping[str, str]:
+    """A colour per method: that of its file; methods without one share the other colours in the order of names."""
+    entries = {method: registry.entry("method", method) for method in sorted(set(methods))}
+    stated = {method: entry.colour for method, entry in entries.items() if entry and entry.colour}
+    others = [method for method in entries if method not in stated]
+    return stated | {method: OTHER_COLOURS[index % len(OTHER_COLOURS)] for index, method in enumerate(others)}
+
+
+def ablation_keys(method: str) -> tuple[str, ...]:
+    """The settings that the method's file names as worth varying, as dotted keys."""
+    entry = registry.entry("method", method)
+    return tuple(f"method.{name}" for name in entry.ablations) if entry else ()
 
 
 def data_name(data: str) -> str:

@@ -11,7 +11,8 @@ from harness.report.analysis.points import Points, bounds, make_points
 from harness.report.analysis.statistics import items_interval
 from harness.report.read.runs import Run
 
-COLUMNS = "run task method model data recipe reward seed update checkpoint metric value low high n flops_total samples seconds"
+COLUMNS = "run task method model data recipe reward seed update checkpoint metric value low high n"
+COSTS = "flops_total samples seconds"
 
 
 def summary_points(runs: Sequence[Run]) -> Points:
@@ -20,7 +21,7 @@ def summary_points(runs: Sequence[Run]) -> Points:
     A checkpoint evaluated on several item lists or with several decodings has a record for each.
     """
     records = (found for run in runs for record in latest(run) for found in _records(run, record))
-    return make_points(COLUMNS, records)
+    return make_points(f"{COLUMNS} {COSTS}", records)
 
 
 def _records(run: Run, record: EvalRecord) -> Iterator[dict[str, Any]]:

@@ -63,13 +63,7 @@ class Sweep:
     @property
     def title(self) -> str:
         """`method.num_selected`."""
-        names = {
-            "method.selection": "how steps are chosen",
-            "method.num_selected": "how many steps are chosen",
-            "method.stepwise_lambda": "weight of the greedy completion",
-            NUM_STEPS: "accuracy against forward passes",
-        }
-        return names[self.key]
+        return "accuracy against forward passes" if self.key == NUM_STEPS else self.key
 
 
 def find_sweeps(groups: Sequence[Group], metrics: dict[str, str]) -> list[Sweep]:

@@ -1,4 +1,4 @@
-"""The last checkpoint against one setting: the number of chosen steps, lambda, forward passes, how steps are chosen."""
+"""The last checkpoint against one setting of the method, or against forward passes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,7 @@ from harness.report.labels import metric_name, slug, task_name
 
 HEIGHT_INCHES = 2.8
 LEFT_INCHES, RIGHT_INCHES, TOP_INCHES, BOTTOM_INCHES = 0.53, 0.2, 0.68, 0.46
-LABELS = {
-    "method.selection": "Choice of steps (method.selection)",
-    "method.num_selected": "Steps chosen per completion, K (method.num_selected)",
-    "method.stepwise_lambda": "Weight of the greedy completion's reward, λ (method.stepwise_lambda)",
-    NUM_STEPS: "Forward passes per completion in the evaluation (NFE)",
-}
+STEPS_LABEL = "Forward passes per completion in the evaluation (NFE)"
 SHIFT = 0.012
 """Lines next to each other by this part of the axis, so that their whiskers can be told apart."""
 
@@ -71,7 +66,7 @@ def draw(sweep: Sweep, title: str, colours: Colours) -> Picture:
 
 def _prepare_axes(axes: Axes, sweep: Sweep, low: float, high: float) -> None:
     axes.set_xlim(low, high)
-    axes.set_xlabel(LABELS[sweep.key])
+    axes.set_xlabel(STEPS_LABEL if sweep.key == NUM_STEPS else sweep.key)
     axes.set_ylabel(f"{metric_name(sweep.metric).capitalize()} (%)")
     ends = [value for point in sweep.points for value in _span(point.row)]
     margin = 0.08 * (max(ends) - min(ends)) or 1.0

@@ -69,6 +69,23 @@ def test_methods_with_the_same_key_are_lines_of_one_sweep(synthetic: Any) -> Non
     assert [line.reference.method for line in sweep.lines] == ["egspo", "egspo-sa"]
 
 
+def test_a_setting_that_the_method_does_not_name_is_no_ablation(synthetic: Any) -> None:
+    run(synthetic, 64, config_hash="w1")
+    run(synthetic, 64, config_hash="w2", changed={"method.stepwise_weight": 0.25})
+    run(synthetic, 64, config_hash="k2", method="someone-elses")
+    run(synthetic, 64, config_hash="k4", method="someone-elses", changed={"method.num_selected": 4})
+    assert sweeps_of(synthetic) == []
+
+
+def test_values_that_are_names_are_a_choice_and_numbers_are_not(synthetic: Any) -> None:
+    for number, changed in enumerate(({}, {SELECTION: "uniform"}, {"method.num_selected": 4})):
+        run(synthetic, 64, config_hash=f"hash{number}", changed=changed)
+    assert {sweep.key: sweep.is_choice for sweep in sweeps_of(synthetic)} == {
+        SELECTION: True,
+        "method.num_selected": False,
+    }
+
+
 def test_another_number_of_evaluation_steps_is_placed_by_its_forward_passes(synthetic: Any) -> None:
     key = "evaluation.decoding.num_steps"
     run(synthetic, 64, config_hash="s8", evaluation={"nfe": 7.5})

@@ -15,7 +15,7 @@ from PIL import Image
 from harness.report.analysis.curves import AXES, FLOPS, Axis, Panel, make_panels
 from harness.report.figures.curves import draw, spread_out
 from harness.report.figures.frame import Picture
-from harness.report.labels import CONTROL_COLOUR, METHOD_COLOURS, method_colours
+from harness.report.labels import CONTROL_COLOUR, method_colours
 
 
 def panel_of(synthetic: Any) -> Panel:
@@ -63,9 +63,10 @@ def test_a_users_own_style_changes_nothing_and_is_left_alone(synthetic: Any) -> 
 def test_methods_have_their_colours_and_the_control_is_grey(synthetic: Any) -> None:
     synthetic.demo()
     svg = picture(panel_of(synthetic)).svg.decode().lower()
-    for colour in (METHOD_COLOURS["egspo"], METHOD_COLOURS["egspo-sa"], CONTROL_COLOUR):
+    colours = method_colours(["egspo", "egspo-sa", "agrpo"])
+    for colour in (colours["egspo"], colours["egspo-sa"], CONTROL_COLOUR):
         assert f"stroke: {colour.lower()}" in svg
-    assert f"stroke: {METHOD_COLOURS['agrpo'].lower()}" not in svg
+    assert f"stroke: {colours['agrpo'].lower()}" not in svg
 
 
 def test_text_from_outside_is_never_read_as_a_formula(synthetic: Any) -> None:
