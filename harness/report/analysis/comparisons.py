@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
+from harness.records.schema import EvalRecord
 from harness.report.analysis.groups import Group, Protocol, group_by, metrics_of
 from harness.report.analysis.statistics import Interval, holm, mean, paired_t_test, seed_interval, sign_flip_test
 from harness.report.labels import headline_metric
@@ -95,7 +96,7 @@ def compare(groups: Sequence[Group], *, headline: str | None = None) -> list[Com
 
 def _compare(groups: Sequence[Group], headline: str | None, read: _Read) -> Comparisons:
     metric = headline_metric(metrics_of(groups), headline)
-    measured = [group for group in groups if any(member.at("last", metric) for member in group.members)]
+    measured = [group for group in groups if _lasts(group, metric)]
     best_only = len(measured) > ALL_PAIRS_UP_TO
     pairs = [_pair(first, second, metric, read) for first, second in _pairs(measured, metric, best_only=best_only)]
     adjusted = _adjusted([pair.p for pair in pairs])
@@ -123,68 +124,41 @@ def _adjusted(chances: Sequence[float | None]) -> list[float | None]:
 def _pairs(groups: Sequence[Group], metric: str, *, best_only: bool) -> Iterable[tuple[Group, Group]]:
     if not best_only:
         return combinations(groups, 2)
-    best = max(groups, key=lambda group: _mean_last(group, metric))
+    lasts = {group.key: [record for _, record in _lasts(group, metric).values()] for group in groups}
+    best = max(groups, key=lambda group: mean([record.metrics[metric].value for record in lasts[group.key]]))
     return ((best, group) for group in groups if group is not best)
 
 
-def _mean_last(group: Group, metric: str) -> float:
-    lasts = [record for member in group.members if (record := member.at("last", metric))]
-    return mean([record.metrics[metric].value for record in lasts])
-
-
-@dataclass(frozen=True, kw_only=True)
-class _SeedPair:
-    """Two runs of one seed. gap: first less second. ours, theirs: verdicts, or why there are none."""
-
-    seed: int
-    gap: float
-    ours: Verdicts
-    theirs: Verdicts
-
-    @property
-    def differences(self) -> dict[str, int] | str:
-        """Item id to 1 where the first alone is right, -1 where the second alone is, else 0; or why there are none."""
-        if isinstance(self.ours, str):
-            return self.ours
-        if isinstance(self.theirs, str):
-            return self.theirs
-        if self.ours.keys() != self.theirs.keys():
-            return "items differ"
-        return {item: right - self.theirs[item] for item, right in self.ours.items()}
-
-
-def _seed_pairs(first: Group, second: Group, metric: str, read: _Read) -> list[_SeedPair]:
-    others = {member.run.identity.seed: member for member in second.members}
-    found = []
-    for member in first.members:
-        other = others.get(member.run.identity.seed)
-        ours, theirs = member.at("last", metric), other.at("last", metric) if other else None
-        if other and ours and theirs:
-            pair = _SeedPair(
-                seed=member.run.identity.seed,
-                gap=ours.metrics[metric].value - theirs.metrics[metric].value,
-                ours=read(member.run.folder, ours.samples_file, metric),
-                theirs=read(other.run.folder, theirs.samples_file, metric),
-            )
-            found.append(pair)
-    return found
+def _lasts(group: Group, metric: str) -> dict[int, tuple[Path, EvalRecord]]:
+    """Seed to run folder and evaluation of the last checkpoint."""
+    return {
+        member.run.identity.seed: (member.run.folder, record)
+        for member in group.members
+        if (record := member.at("last", metric))
+    }
 
 
 def _pair(first: Group, second: Group, metric: str, read: _Read) -> Comparison:
-    shared = _seed_pairs(first, second, metric, read)
-    differences = [pair.differences for pair in shared]
-    reason = next((found for found in differences if isinstance(found, str)), "" if shared else "no shared seed")
+    ours, theirs = _lasts(first, metric), _lasts(second, metric)
+    seeds = tuple(seed for seed in ours if seed in theirs)
+    values = [[lasts[seed][1].metrics[metric].value for seed in seeds] for lasts in (ours, theirs)]
+    gaps = [our - their for our, their in zip(*values, strict=True)]
+    verdicts = [
+        [read(folder, record.samples_file, metric) for folder, record in (lasts[seed] for seed in seeds)]
+        for lasts in (ours, theirs)
+    ]
+    differences = [_differences(our, their) for our, their in zip(*verdicts, strict=True)]
+    reason = next((found for found in differences if isinstance(found, str)), "" if seeds else "no shared seed")
     per_item: Counter[str] = Counter()
     signs: Counter[int] = Counter()
     for found in differences:
         if not isinstance(found, str):
             per_item.update(found)
             signs.update(found.values())
-    gaps = [pair.gap for pair in shared]
     return Comparison(
         first=first,
         second=second,
-        seeds=tuple(pair.seed for pair in shared),
+        seeds=seeds,
         items=len(per_item),
         difference=mean(gaps) if gaps else float("nan"),
         interval=seed_interval(gaps),
@@ -194,3 +168,14 @@ def _pair(first: Group, second: Group, metric: str, read: _Read) -> Comparison:
         seed_p=paired_t_test(gaps),
         reason=reason,
     )
+
+
+def _differences(ours: Verdicts, theirs: Verdicts) -> dict[str, int] | str:
+    """Item id to 1 where the first alone is right, -1 where the second alone is, else 0; or why there are none."""
+    if isinstance(ours, str):
+        return ours
+    if isinstance(theirs, str):
+        return theirs
+    if ours.keys() != theirs.keys():
+        return "items differ"
+    return {item: right - theirs[item] for item, right in ours.items()}

@@ -29,6 +29,11 @@ class Ranked:
         """Whether the best stands above all others by more than noise."""
         return not self.within
 
+    @property
+    def all(self) -> tuple[Value, ...]:
+        """All values, the highest first."""
+        return (self.best, *self.within, *self.below)
+
 
 def protocol_key(value: Value) -> tuple[object, ...] | None:
     """What must agree before two values are ranked; None where a part is not stated or nothing was trained."""

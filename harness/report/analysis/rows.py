@@ -63,6 +63,23 @@ class Row:
         """The settings that the command line changed: `key=value; key=value`."""
         return "; ".join(f"{key}={value}" for key, value in overrides(self.group.members[0].run).items())
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """As a record of a CSV file."""
+        return {
+            **identity(self.group),
+            **vars(self),
+            **bounds(self.interval),
+            **bounds(self.bootstrap, "bootstrap_"),
+            **bounds(self.gain_interval, "gain_"),
+            "mean": self.value,
+            "interval": self.over,
+            "overrides": self.overrides,
+            "labels": "; ".join(self.group.toy_reasons),
+            "checkpoint": "last",
+            "seeds": listing(self.seeds),
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class MetricRows:
@@ -150,19 +167,4 @@ def is_solved(row: Row) -> bool:
 
 def row_points(tables: Sequence[MetricRows]) -> Points:
     """All rows of all tables; fractions of 1."""
-    return make_points(COLUMNS, (_record(row) for found in tables for row in found.rows))
-
-
-def _record(row: Row) -> dict[str, Any]:
-    return {
-        **identity(row.group),
-        **vars(row),
-        **bounds(row.interval),
-        **bounds(row.bootstrap, "bootstrap_"),
-        **bounds(row.gain_interval, "gain_"),
-        "interval": row.over,
-        "overrides": row.overrides,
-        "labels": "; ".join(row.group.toy_reasons),
-        "checkpoint": "last",
-        "seeds": listing(row.seeds),
-    }
+    return make_points(COLUMNS, (row.record for found in tables for row in found.rows))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.report.analysis.groups import OUTSIDE_HASH, Group, group_by, overrides
-from harness.report.analysis.points import Points, bounds, identity, make_points
+from harness.report.analysis.points import Points, make_points
 from harness.report.analysis.rows import MetricRows, Row, make_row
 from harness.report.analysis.statistics import mean
 from harness.report.labels import ablation_keys, method_name
@@ -164,16 +164,5 @@ def sweep_points(sweep: Sweep) -> Points:
 
 
 def _record(sweep: Sweep, point: SweepPoint) -> dict[str, Any]:
-    row = point.row
-    return {
-        **identity(point.group),
-        **bounds(row.interval),
-        "method": method_name(point.group.method),
-        "metric": sweep.metric,
-        "key": sweep.key,
-        "value": str(point.setting),
-        "x": point.x,
-        "mean": row.value,
-        "interval": row.over,
-        "n": row.n,
-    }
+    own = {"method": method_name(point.group.method), "key": sweep.key, "value": str(point.setting), "x": point.x}
+    return {**point.row.record, **own}

@@ -39,17 +39,10 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A row: runs that share method, reward, model, recipe and variant. cells: one group per column."""
+    """A row: runs that share method, reward, model, recipe and variant. head: label, model, recipe."""
 
-    label: str
-    model: str
-    recipe: str
+    head: tuple[str, str, str]
     cells: Mapping[Place, Row]
-
-    @property
-    def head(self) -> tuple[str, str, str]:
-        """The cells before the numbers."""
-        return (self.label, self.model, self.recipe)
 
     @property
     def is_control(self) -> bool:
@@ -81,7 +74,9 @@ def _table(title: str, groups: Sequence[Group], tasks: Sequence[str]) -> Table:
     places = sorted(
         {place for line in lines for place in line.cells}, key=lambda place: (tasks.index(place.task), place.length)
     )
-    protocols = {place: _protocols(lines, place) for place in places}
+    protocols = {
+        place: sorted({line.cells[place].group.protocol for line in lines if place in line.cells}) for place in places
+    }
     rivals = _Rivals(lines)
     head = text_columns("Method", "Model", "Recipe")
     return Table(
@@ -98,7 +93,10 @@ def _table(title: str, groups: Sequence[Group], tasks: Sequence[str]) -> Table:
             for column, place in enumerate(places)
             if place in line.cells and rivals.stands_out(line.cells[place])
         ),
-        raw=tuple((*line.head, *(_raw(line.cells.get(place)) for place in places)) for line in lines),
+        raw=tuple(
+            (*line.head, *(100 * row.value if (row := line.cells.get(place)) else None for place in places))
+            for line in lines
+        ),
     )
 
 
@@ -123,16 +121,8 @@ def _lines(groups: Sequence[Group], metrics: Mapping[str, str]) -> list[Line]:
             own.append({place: row})
         else:
             free[place] = row
-    lines = [
-        Line(label=label, model=model, recipe=recipe, cells=cells)
-        for (label, model, recipe), own in found.items()
-        for cells in own
-    ]
-    return sorted(lines, key=lambda line: (line.is_control, line.label, line.model, line.recipe))
-
-
-def _protocols(lines: Sequence[Line], place: Place) -> list[Protocol]:
-    return sorted({line.cells[place].group.protocol for line in lines if place in line.cells})
+    lines = [Line(head=head, cells=cells) for head, own in found.items() for cells in own]
+    return sorted(lines, key=lambda line: (line.is_control, line.head))
 
 
 def _length(protocol: Protocol) -> int:
@@ -169,10 +159,6 @@ def _cell(row: Row | None, protocols: Sequence[Protocol], rivals: _Rivals) -> st
     near = WITHIN_MARK if rivals.is_near(row) else ""
     value = with_interval(row.value, row.interval, percent)
     return f"{value}{near}{items_mark(row)}{protocol_mark(row.group.protocol, protocols)}"
-
-
-def _raw(row: Row | None) -> float | None:
-    return 100 * row.value if row is not None else None
 
 
 def _notes(

@@ -6,8 +6,8 @@ Nothing measured here stands in these tables: our own numbers have tables of the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 from harness.report.analysis.ranking import Ranked, rank, solved
 from harness.report.chapters.printed import differences, paper_name, reference_text, value_text
@@ -23,6 +23,8 @@ SINGLE_SENTENCES = 8
 SHOWN_LENGTHS = ("128", "256", "512", "best")
 METRIC_OF = {"sudoku": "cell_accuracy", "mbpp": "pass@1", "humaneval": "pass@1"}
 BASE = "base"
+HIGHEST = "highest"
+"""The length of a value that is the highest of a paper's values over lengths: it is not ranked."""
 WITHIN_MARK, SOLVED_MARK, HIGHEST_MARK = "≈", "§", "°"
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -48,7 +50,6 @@ class Line:
     method: str
     variant: str
     values: Mapping[tuple[str, str], Value]
-    highest: frozenset[str]
 
     @property
     def label(self) -> str:
@@ -100,14 +101,13 @@ def _order(line: Line, papers: Sequence[str]) -> tuple[object, ...]:
 
 def _line(key: tuple[str, str, str], values: Mapping[tuple[str, str], Value], tasks: Sequence[str]) -> Line:
     """Adds the highest over lengths where the paper prints all three lengths and no best."""
-    found, highest = dict(values), set()
+    found = dict(values)
     for task in tasks:
         over = [values[task, length] for length in ("128", "256", "512") if (task, length) in values]
-        if len(over) == 3 and (task, "best") not in values:
-            found[task, "best"] = max(over, key=lambda value: value.value)
-            highest.add(task)
+        if len(over) == 3:
+            found.setdefault((task, "best"), replace(max(over, key=lambda value: value.value), length=HIGHEST))
     paper, method, variant = key
-    return Line(paper=paper, method=method, variant=variant, values=found, highest=frozenset(highest))
+    return Line(paper=paper, method=method, variant=variant, values=found)
 
 
 class _Footnotes:
@@ -130,22 +130,28 @@ def _table(
     title: str, lines: Sequence[Line], tasks: Sequence[str], lengths: Sequence[str], published: Published
 ) -> Table:
     places = [(task, length) for task in tasks for length in lengths]
-    ranked = {place: rank(_ranked_values(lines, place), published) for place in places}
+    ranked = {place: rank(_printed(lines, place), published) for place in places}
+    groups = [group for found in ranked.values() for group in found]
+    best = {id(group.best) for group in groups if group.clear}
+    near = {id(value) for group in groups if group.within for value in (group.best, *group.within)}
     footnotes = _Footnotes()
-    cells, raw, bold = [], [], set()
-    for row, line in enumerate(lines):
-        head = (line.label, paper_name(line.paper, published))
-        texts = [_cell(line, place, ranked[place], footnotes, published) for place in places]
-        bold |= {(row, 2 + column) for column, place in enumerate(places) if _is_bold(line, place, ranked[place])}
-        cells.append((*head, *texts))
-        raw.append((*head, *(_plain(line.values.get(place)) for place in places)))
+    cells, raw = [], []
+    for line in lines:
+        head, values = (line.label, paper_name(line.paper, published)), [line.values.get(place) for place in places]
+        cells.append((*head, *(_cell(value, near, footnotes, published) for value in values)))
+        raw.append((*head, *(value_text(value) if value else "" for value in values)))
     return Table(
         title=title,
         columns=(*text_columns("Method", "Printed by"), *(_column(place, lengths) for place in places)),
         cells=tuple(cells),
         notes=tuple(_notes(tasks, cells, footnotes, published)),
         supports=tuple(_supports(lines, ranked, published)),
-        bold=frozenset(bold),
+        bold=frozenset(
+            (row, 2 + column)
+            for row, line in enumerate(lines)
+            for column, place in enumerate(places)
+            if id(line.values.get(place)) in best
+        ),
         raw=tuple(raw),
     )
 
@@ -157,43 +163,24 @@ def _column(place: tuple[str, str], lengths: Sequence[str]) -> Column:
     return Column(title=f"{name} {place[1]}", numeric=True, group=name)
 
 
-def _ranked_values(lines: Sequence[Line], place: tuple[str, str]) -> list[Value]:
-    """A highest over lengths is a value of its own kind: it is not ranked."""
-    return [line.values[place] for line in lines if place in line.values and not _derived(line, place)]
+def _printed(lines: Sequence[Line], place: tuple[str, str]) -> list[Value]:
+    """The values of a column that stand in a paper."""
+    found = [line.values[place] for line in lines if place in line.values]
+    return [value for value in found if value.length != HIGHEST]
 
 
-def _is_bold(line: Line, place: tuple[str, str], ranked: Sequence[Ranked]) -> bool:
-    return any(group.clear and line.values.get(place) is group.best and not _derived(line, place) for group in ranked)
-
-
-def _derived(line: Line, place: tuple[str, str]) -> bool:
-    return place[1] == "best" and place[0] in line.highest
-
-
-def _cell(
-    line: Line, place: tuple[str, str], ranked: Sequence[Ranked], footnotes: _Footnotes, published: Published
-) -> str:
-    value = line.values.get(place)
+def _cell(value: Value | None, near: Set[int], footnotes: _Footnotes, published: Published) -> str:
+    """near: ids of the values that noise cannot tell from the highest of their protocol."""
     if value is None:
         return DASH
-    near = not _derived(line, place) and any(
-        value is other for group in ranked if group.within for other in (group.best, *group.within)
-    )
-    marks = "".join(
-        mark
-        for mark, shown in (
-            (HIGHEST_MARK, _derived(line, place)),
-            (WITHIN_MARK, near),
-            (SOLVED_MARK, solved(value, published)),
-        )
-        if shown
-    )
+    shown = {
+        HIGHEST_MARK: value.length == HIGHEST,
+        WITHIN_MARK: id(value) in near,
+        SOLVED_MARK: solved(value, published),
+    }
+    marks = "".join(mark for mark, is_shown in shown.items() if is_shown)
     notes = [footnotes.mark(text) for text in (differences(value, published), value.note)]
     return f"{value_text(value)}{marks}{' '.join(note for note in notes if note)}"
-
-
-def _plain(value: Value | None) -> str:
-    return value_text(value) if value is not None else ""
 
 
 def _notes(
@@ -212,55 +199,52 @@ def _notes(
 def _supports(
     lines: Sequence[Line], ranked: Mapping[tuple[str, str], Sequence[Ranked]], published: Published
 ) -> list[str]:
-    label = {id(value): line.label for line in lines for value in line.values.values()}
+    labels = {id(value): f"{line.label} {value_text(value)}" for line in lines for value in line.values.values()}
     found = [(place, group) for place, groups in ranked.items() for group in groups]
     if len(found) <= SINGLE_SENTENCES:
-        texts = [_ranked_text(place, group, label, published) for place, group in found]
+        texts = [_ranked_text(place, group, labels, published) for place, group in found]
     else:
-        texts = [_task_text(task, found, label) for task in dict.fromkeys(task for (task, _), _ in found)]
-    trained = {id(value) for line in lines for value in line.values.values() if line.method != BASE}
-    alone = len(trained - {id(value) for _, group in found for value in _all(group)})
+        texts = [_task_text(task, found, labels) for task in dict.fromkeys(task for (task, _), _ in found)]
+    printed = [value for line in lines if line.method != BASE for value in line.values.values()]
+    trained = {id(value) for value in printed if value.length != HIGHEST}
+    alone = len(trained - {id(value) for _, group in found for value in group.all})
     return [
         *texts,
-        *_solved_texts(lines, published),
+        *_solved_texts(labels, lines, published),
         f"{alone} of the {len(trained)} values of trained models share no stated protocol with another: not ranked.",
     ]
 
 
-def _task_text(task: str, found: Sequence[tuple[tuple[str, str], Ranked]], label: Mapping[int, str]) -> str:
+def _task_text(task: str, found: Sequence[tuple[tuple[str, str], Ranked]], labels: Mapping[int, str]) -> str:
     """One sentence about all protocol groups of a task."""
     own = [(length, group) for (name, length), group in found if name == task]
-    clear = [f"{label[id(group.best)]} {value_text(group.best)} at {length}" for length, group in own if group.clear]
+    clear = [f"{labels[id(group.best)]} at {length}" for length, group in own if group.clear]
     start = f"{task_name(task)}: of {len(own)} comparisons within one protocol and length, {len(clear) or 'none'}"
     named = f" ({listed(clear)})" if clear else ""
     return f"{start} {'has' if len(clear) == 1 else 'have'} a highest value above noise{named}."
 
 
-def _all(group: Ranked) -> tuple[Value, ...]:
-    return (group.best, *group.within, *group.below)
-
-
-def _ranked_text(place: tuple[str, str], group: Ranked, label: Mapping[int, str], published: Published) -> str:
+def _ranked_text(place: tuple[str, str], group: Ranked, labels: Mapping[int, str], published: Published) -> str:
     task, length = place
     where = f"{task_name(task)}, {'best' if length == 'best' else f'length {length}'} ({group.n:,} items)"
-    named = [f"{label[id(value)]} {value_text(value)}" for value in _all(group)]
-    best, near, below = named[0], named[1 : 1 + len(group.within)], named[1 + len(group.within) :]
-    if all(solved(value, published) for value in (group.best, *group.within)) and group.within:
-        text = f"{listed([best, *near])} are all solved: no order"
-    elif near:
-        text = f"{listed([best, *near])} cannot be told apart"
+    near = (group.best, *group.within)
+    top, below = listed([labels[id(value)] for value in near]), [labels[id(value)] for value in group.below]
+    if group.clear:
+        text = f"{top} is the highest by more than noise"
+    elif all(solved(value, published) for value in near):
+        text = f"{top} are all solved: no order"
     else:
-        text = f"{best} is the highest by more than noise"
+        text = f"{top} cannot be told apart"
     return f"{where}: {text}{f'; {listed(below)} below' if below else ''}."
 
 
-def _solved_texts(lines: Sequence[Line], published: Published) -> list[str]:
+def _solved_texts(labels: Mapping[int, str], lines: Sequence[Line], published: Published) -> list[str]:
     texts: dict[tuple[float, float, str], list[str]] = defaultdict(list)
     for line in lines:
         for value in line.values.values():
             ceiling = published.ceiling(value.items, value.metric)
             if ceiling is not None and ceiling.sd is not None and solved(value, published):
-                texts[ceiling.value, ceiling.sd, value.items].append(f"{line.label} {value_text(value)}")
+                texts[ceiling.value, ceiling.sd, value.items].append(labels[id(value)])
     return [
         f"{listed(list(dict.fromkeys(names)))}: at or above the range {mean:.1f} ± {2 * sd:.1f} of a perfect solver on "
         f"{published.item_sets[items].label}, where some puzzles have several answers: solved, not a ranking."

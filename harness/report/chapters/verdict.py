@@ -125,9 +125,7 @@ def _where(rows: Sequence[Row]) -> str:
     seeds = sorted({len(row.seeds) for row in rows})
     counted = " or ".join(str(count) for count in seeds)
     text = f"Measured on the {first.n:,} items of the {protocol.split} split of {data_name(protocol.data)}"
-    toy = (
-        ". A toy setting, not to be set beside published numbers" if any(row.group.toy_reasons for row in rows) else ""
-    )
+    toy = ". A toy setting, not to be set beside published numbers" if first.group.toy_reasons else ""
     ceiling = f"; a perfect solver is expected to reach {percent(first.ceiling)} %" if first.ceiling is not None else ""
     return f"{text}, {counted} seed{'s' if seeds != [1] else ''} each, last checkpoint{ceiling}{toy}."
 

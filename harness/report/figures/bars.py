@@ -13,7 +13,7 @@ from itertools import pairwise
 from matplotlib.axes import Axes
 
 from harness.report.analysis.groups import group_by
-from harness.report.analysis.points import Points, bounds, identity, listing, make_points
+from harness.report.analysis.points import Points, make_points
 from harness.report.analysis.rows import Row
 from harness.report.figures.frame import (
     FAINT,
@@ -90,20 +90,8 @@ def make_blocks(rows: Sequence[Row]) -> dict[str, list[Block]]:
 
 def bar_points(blocks: Sequence[Block]) -> Points:
     """What is plotted, as fractions of 1."""
-    return make_points(
-        "task metric data label method reward model seeds base mean low high",
-        (
-            {
-                **identity(row.group),
-                **vars(row),
-                **bounds(row.interval),
-                "seeds": listing(row.seeds),
-                "mean": row.value,
-            }
-            for block in blocks
-            for row in block.rows
-        ),
-    )
+    columns = "task metric data label method reward model seeds base mean low high"
+    return make_points(columns, (row.record for block in blocks for row in block.rows))
 
 
 def draw(blocks: Sequence[Block], model: str, colours: Colours) -> Picture:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -41,22 +41,6 @@ BOTTOM_INCHES = 0.42
 FEW_STEPS = 12
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """The axes of one group: chosen steps over training, and their shares."""
-
-    steps: Axes
-    shares: Axes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """The largest share of all groups: of one cell of the heat maps, and over all of training."""
-
-    cell: float
-    total: float
-
-
 def step_figures(histories: Sequence[History], where: str, stem: str, colours: Colours) -> list[Figure]:
     """The chosen steps of the groups whose method chooses any. where: task and model."""
     counted = [counts for history in histories if (counts := step_counts(history)) is not None]
@@ -77,21 +61,20 @@ def step_figures(histories: Sequence[History], where: str, stem: str, colours: C
 def draw(counted: Sequence[StepCounts], title: str, colours: Colours) -> Picture:
     """One row per group, steps counted from 1."""
     heights = [_height(counts) for counts in counted]
-    scale = Scale(
-        cell=max(share for counts in counted for share_T in counts.share_XT for share in share_T),
-        total=max(share for counts in counted for share in counts.total_T),
-    )
-    note = f"all seeds together; white: 0 %, full colour: {percent(scale.cell)} % of the choices of that time"
+    largest_cell = max(share for counts in counted for share_T in counts.share_XT for share in share_T)
+    largest = max(share for counts in counted for share in counts.total_T)
+    note = f"all seeds together; white: 0 %, full colour: {percent(largest_cell)} % of the choices of that time"
     height = TOP_INCHES + sum(heights) + HEAD_INCHES * len(counted) + BOTTOM_INCHES
     with frame(title, note, height=height) as paper:
         top = TOP_INCHES
         for counts, own in zip(counted, heights, strict=True):
-            top += HEAD_INCHES
-            box = Box(left=LEFT_INCHES, top=top, width=MAP_INCHES, height=own)
-            row = _draw_row(paper, counts, box, colour_of(counts.group, colours), scale)
-            top += own
-        row.steps.set_xlabel("Optimiser updates")
-        row.shares.set_xlabel("Share of all choices (%)")
+            colour = colour_of(counts.group, colours)
+            box = Box(left=LEFT_INCHES, top=top + HEAD_INCHES, width=MAP_INCHES, height=own)
+            chosen = _draw_map(paper, box, counts, colour, largest_cell)
+            shares = _draw_shares(paper, box, counts, colour, largest)
+            top += HEAD_INCHES + own
+        chosen.set_xlabel("Optimiser updates")
+        shares.set_xlabel("Share of all choices (%)")
         return paper.picture()
 
 
@@ -99,34 +82,29 @@ def _height(counts: StepCounts) -> float:
     return min(max(LEAST_INCHES, CELL_INCHES * len(counts.total_T)), MOST_INCHES)
 
 
-def _draw_row(paper: Frame, counts: StepCounts, box: Box, colour: str, scale: Scale) -> Row:
-    """The heat map in `box` and the shares right of it."""
-    map_axes = paper.axes(box)
-    left = box.left + box.width + BETWEEN_INCHES
-    share_axes = paper.axes(Box(left=left, top=box.top, width=SHARE_INCHES, height=box.height))
-    map_axes.set_title(counts.group.label, fontsize=TEXT_POINTS, fontweight="bold", loc="left", pad=4)
-    _draw_map(map_axes, counts, colour, scale.cell)
-    _draw_shares(share_axes, counts, colour, scale.total)
-    for axes in (map_axes, share_axes):
-        axes.set_ylim(0.5, counts.num_steps + 0.5)
-        axes.yaxis.set_major_locator(MaxNLocator(min(8, counts.num_steps), integer=True))
-    map_axes.set_ylabel("Step")
-    return Row(shares=share_axes, steps=map_axes)
-
-
-def _draw_map(axes: Axes, counts: StepCounts, colour: str, largest: float) -> None:
-    shades = LinearSegmentedColormap.from_list("shares", [PAPER, colour])
+def _draw_map(paper: Frame, box: Box, counts: StepCounts, colour: str, largest: float) -> Axes:
+    """The heat map over training. largest: the share that has the full colour."""
+    axes = paper.axes(box)
+    axes.set_title(counts.group.label, fontsize=TEXT_POINTS, fontweight="bold", loc="left", pad=4)
     axes.grid(visible=False)
     rows = [[share_T[place] for share_T in counts.share_XT] for place in range(len(counts.total_T))]
-    extent = (counts.edges[0], counts.edges[-1], 0.5, 0.5 + len(rows) * counts.steps_per_cell)
-    axes.imshow(
-        rows, cmap=shades, vmin=0, vmax=largest, aspect="auto", origin="lower", extent=extent, interpolation="nearest"
-    )
+    style: dict[str, Any] = {
+        "cmap": LinearSegmentedColormap.from_list("shares", [PAPER, colour]),
+        "extent": (counts.edges[0], counts.edges[-1], 0.5, 0.5 + len(rows) * counts.steps_per_cell),
+        "interpolation": "nearest",
+    }
+    axes.imshow(rows, vmin=0, vmax=largest, aspect="auto", origin="lower", **style)
     round_ticks(axes.xaxis, 6, integer=True)
     separate_thousands(axes.xaxis)
+    _scale_steps(axes, counts)
+    axes.set_ylabel("Step")
+    return axes
 
 
-def _draw_shares(axes: Axes, counts: StepCounts, colour: str, largest: float) -> None:
+def _draw_shares(paper: Frame, box: Box, counts: StepCounts, colour: str, largest: float) -> Axes:
+    """The shares over all of training, right of the heat map in `box`."""
+    left = box.left + box.width + BETWEEN_INCHES
+    axes = paper.axes(replace(box, left=left, width=SHARE_INCHES))
     cell = counts.steps_per_cell
     centres = [place * cell + (cell + 1) / 2 for place in range(len(counts.total_T))]
     axes.barh(centres, [100 * share for share in counts.total_T], height=0.8 * cell, color=colour)
@@ -134,7 +112,14 @@ def _draw_shares(axes: Axes, counts: StepCounts, colour: str, largest: float) ->
     axes.set_xlim(0, 118 * largest or 1)
     axes.tick_params(axis="y", labelleft=False, length=0)
     axes.xaxis.set_major_locator(MaxNLocator(3))
+    _scale_steps(axes, counts)
     style: dict[str, Any] = {"textcoords": "offset points", "verticalalignment": "center", "fontsize": SMALL_POINTS}
     if len(centres) <= FEW_STEPS:
         for centre, share in zip(centres, counts.total_T, strict=True):
             axes.annotate(percent(share), (100 * share, centre), xytext=(3, 0), annotation_clip=False, **style)
+    return axes
+
+
+def _scale_steps(axes: Axes, counts: StepCounts) -> None:
+    axes.set_ylim(0.5, counts.num_steps + 0.5)
+    axes.yaxis.set_major_locator(MaxNLocator(min(8, counts.num_steps), integer=True))

@@ -5,7 +5,7 @@ papers.csv           which papers, and how each was read
 item_sets.csv        the test items behind a name: MBPP is 257 items in one paper and 500 in another
 ceilings.csv         what a perfect solver is expected to score where stored answers are not unique
 grades.csv           how sure a value is
-settings.csv         published training and evaluation settings
+settings.csv         published training and evaluation settings, for readers alone
 """
 
 from __future__ import annotations
@@ -114,17 +114,6 @@ class Grade:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
-    """A published setting; topic is a paper, `test-sets` or `lora-coverage`."""
-
-    topic: str
-    applies_to: str
-    setting: str
-    value: str
-    source: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Published:
     """Everything in `baselines/published/`, in the order of the files."""
 
@@ -133,7 +122,6 @@ class Published:
     item_sets: Mapping[str, ItemSet]
     ceilings: tuple[Ceiling, ...]
     grades: Mapping[str, Grade]
-    settings: tuple[Setting, ...]
 
     def ceiling(self, items: str, metric: str) -> Ceiling | None:
         """The expectation of a perfect solver with its spread, None where answers are unique or unknown."""
@@ -170,7 +158,6 @@ def load_published(folder: Path | None = None) -> Published:
         item_sets=item_sets,
         ceilings=tuple(_records(place / "ceilings.csv", Ceiling, known={"items": item_sets})),
         grades=grades,
-        settings=tuple(_records(place / "settings.csv", Setting)),
     )
 
 
