@@ -15,19 +15,7 @@ from matplotlib.axes import Axes
 from harness.report.analysis.groups import group_by
 from harness.report.analysis.points import Points, make_points
 from harness.report.analysis.rows import Row
-from harness.report.figures.frame import (
-    FAINT,
-    INK,
-    SMALL_POINTS,
-    TEXT_POINTS,
-    WIDTH_INCHES,
-    Box,
-    Figure,
-    Frame,
-    Picture,
-    frame,
-    lie_down,
-)
+from harness.report.figures import frame
 from harness.report.figures.looks import Colours, colour_of, short_name
 from harness.report.labels import cut, data_name, metric_name, percent, slug, task_name
 
@@ -64,11 +52,11 @@ class Block:
         return BAR_INCHES * len(self.rows)
 
 
-def bar_figures(rows: Sequence[Row], colours: Colours) -> list[Figure]:
+def bar_figures(rows: Sequence[Row], colours: Colours) -> list[frame.Figure]:
     """The last checkpoints of all tasks, one figure per model."""
     caption = "Bars: mean over seeds; whiskers: 95 % intervals; dashed: before training; dotted: a perfect solver."
     return [
-        Figure(
+        frame.Figure(
             stem=f"bars-{slug(model)}",
             title=f"Last checkpoints, {model} model",
             caption=caption,
@@ -94,16 +82,16 @@ def bar_points(blocks: Sequence[Block]) -> Points:
     return make_points(columns, (row.record for block in blocks for row in block.rows))
 
 
-def draw(blocks: Sequence[Block], model: str, colours: Colours) -> Picture:
+def draw(blocks: Sequence[Block], model: str, colours: Colours) -> frame.Picture:
     """One block of bars per task, under each other on the same axis of 0 to 100 %."""
     heights = [HEAD_INCHES + block.height for block in blocks]
     height = TOP_INCHES + sum(heights) + GAP_INCHES * (len(blocks) - 1) + BOTTOM_INCHES
-    with frame(f"Last checkpoints, {model} model", _note(blocks), height=height) as paper:
+    with frame.sheet(f"Last checkpoints, {model} model", _note(blocks), height=height) as sheet:
         top = TOP_INCHES
         for block, own in zip(blocks, heights, strict=True):
-            _draw_block(paper, block, top, colours, last=block is blocks[-1])
+            _draw_block(sheet, block, top, colours, last=block is blocks[-1])
             top += own + GAP_INCHES
-        return paper.picture()
+        return sheet.picture()
 
 
 def _note(blocks: Sequence[Block]) -> str:
@@ -111,10 +99,10 @@ def _note(blocks: Sequence[Block]) -> str:
     return f"bar: mean over seeds; whisker: 95 % interval over {' or '.join(kinds)}; dashed: before training"
 
 
-def _draw_block(paper: Frame, block: Block, top: float, colours: Colours, *, last: bool) -> None:
-    width = WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES
-    axes = paper.axes(Box(left=LEFT_INCHES, top=top + HEAD_INCHES, width=width, height=block.height))
-    lie_down(axes)
+def _draw_block(sheet: frame.Sheet, block: Block, top: float, colours: Colours, *, last: bool) -> None:
+    width = frame.WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES
+    axes = sheet.axes(frame.Box(left=LEFT_INCHES, top=top + HEAD_INCHES, width=width, height=block.height))
+    frame.lie_down(axes)
     axes.set_xlim(0, 100)
     axes.set_ylim(len(block.rows) - 0.5, -0.5)
     axes.set_yticks(range(len(block.rows)), [_name(row) for row in block.rows])
@@ -122,10 +110,8 @@ def _draw_block(paper: Frame, block: Block, top: float, colours: Colours, *, las
     axes.tick_params(axis="x", labelbottom=last)
     if last:
         axes.set_xlabel("Right answers, or what the metric counts (%)")
-    title = axes.text(0, -0.62, block.title, fontsize=TEXT_POINTS, fontweight="bold", verticalalignment="bottom")
-    axes.annotate(
-        f"   {block.note}", (1, 0), xycoords=title, fontsize=SMALL_POINTS, color=FAINT, verticalalignment="bottom"
-    )
+    title = axes.text(0, -0.62, block.title, verticalalignment="bottom", **frame.HEAD)
+    axes.annotate(f"   {block.note}", (1, 0), xycoords=title, verticalalignment="bottom", **frame.NOTE)
     for place, row in enumerate(block.rows):
         _draw_bar(axes, place, row, colour_of(row.group, colours))
     _draw_lines(axes, block)
@@ -143,19 +129,11 @@ def _draw_bar(axes: Axes, y: int, row: Row, colour: str) -> None:
     end = value
     if row.interval is not None:
         low, high = 100 * row.interval.low, 100 * row.interval.high
-        axes.plot([low, high], [y, y], color=INK, linewidth=0.9, zorder=3, solid_capstyle="butt", clip_on=False)
+        axes.plot([low, high], [y, y], color=frame.INK, linewidth=0.9, zorder=3, solid_capstyle="butt", clip_on=False)
         for x in (low, high):
-            axes.plot([x, x], [y - 0.15, y + 0.15], color=INK, linewidth=0.9, zorder=3, clip_on=False)
+            axes.plot([x, x], [y - 0.15, y + 0.15], color=frame.INK, linewidth=0.9, zorder=3, clip_on=False)
         end = max(end, high)
-    axes.annotate(
-        percent(row.value),
-        (end, y),
-        xytext=(4, 0),
-        textcoords="offset points",
-        verticalalignment="center",
-        fontweight="bold",
-        annotation_clip=False,
-    )
+    frame.write_beside(axes, percent(row.value), (end, y), 4, fontweight="bold")
 
 
 def _draw_lines(axes: Axes, block: Block) -> None:
@@ -163,6 +141,6 @@ def _draw_lines(axes: Axes, block: Block) -> None:
     bases = [row.base for row in block.rows]
     same = all(base is not None for base in bases) and all(a == b for a, b in pairwise(bases))
     if same and bases[0] is not None:
-        axes.axvline(100 * bases[0], color=INK, linewidth=0.8, linestyle=(0, (3, 2)), zorder=4)
+        axes.axvline(100 * bases[0], color=frame.INK, linewidth=0.8, linestyle=(0, (3, 2)), zorder=4)
     for ceiling in sorted({row.ceiling for row in block.rows if row.ceiling is not None}):
-        axes.axvline(100 * ceiling, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        axes.axvline(100 * ceiling, color=frame.FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)

@@ -16,18 +16,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from harness.report.analysis.curves import AXES, FLOPS, SAMPLES, UPDATES, Axis, Line, Panel, Point, curve_points
-from harness.report.figures.frame import (
-    FAINT,
-    SMALL_POINTS,
-    TEXT_POINTS,
-    WIDTH_INCHES,
-    Box,
-    Figure,
-    Picture,
-    frame,
-    round_ticks,
-    separate_thousands,
-)
+from harness.report.figures import frame
 from harness.report.figures.looks import Colours, Look, looks_of
 from harness.report.labels import (
     Unit,
@@ -80,15 +69,15 @@ class Name:
         return HEAD_INCHES + DETAIL_INCHES * len(self.details)
 
 
-def curve_figures(panels: Sequence[Panel], colours: Colours) -> list[Figure]:
+def curve_figures(panels: Sequence[Panel], colours: Colours) -> list[frame.Figure]:
     """Every panel against every axis, as one family each."""
     return [curve_figure(panel, axis, colours) for panel in panels for axis in AXES]
 
 
-def curve_figure(panel: Panel, axis: Axis, colours: Colours, *, title: str = "") -> Figure:
+def curve_figure(panel: Panel, axis: Axis, colours: Colours, *, title: str = "") -> frame.Figure:
     """A panel against one axis. title: that of the picture, task and metric by default."""
     where = f"{panel.model} model, {data_name(panel.protocol.data)}, {panel.protocol.split} split"
-    return Figure(
+    return frame.Figure(
         stem=f"{panel.stem}-{axis.name}",
         title=f"{task_name(panel.task)}, {metric_name(panel.metric)} against {axis.title}",
         caption=f"{capitalized(where)}. Mean over seeds with the 95 % interval over seeds.",
@@ -99,14 +88,14 @@ def curve_figure(panel: Panel, axis: Axis, colours: Colours, *, title: str = "")
     )
 
 
-def draw(panel: Panel, axis: Axis, colours: Colours, *, title: str = "") -> Picture:
+def draw(panel: Panel, axis: Axis, colours: Colours, *, title: str = "") -> frame.Picture:
     """The curves of `panel` against `axis`."""
     names = [_name(line) for line in panel.lines]
     plot_height = max(LEAST_HEIGHT_INCHES - TOP_INCHES - BOTTOM_INCHES, sum(name.inches for name in names) * 1.1)
     head = title or f"{task_name(panel.task)}: {metric_name(panel.metric)}"
-    with frame(head, _note(panel), height=plot_height + TOP_INCHES + BOTTOM_INCHES) as paper:
-        width = WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES
-        axes = paper.axes(Box(left=LEFT_INCHES, top=TOP_INCHES, width=width, height=plot_height))
+    with frame.sheet(head, _note(panel), height=plot_height + TOP_INCHES + BOTTOM_INCHES) as sheet:
+        width = frame.WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES
+        axes = sheet.axes(frame.Box(left=LEFT_INCHES, top=TOP_INCHES, width=width, height=plot_height))
         scale = _scale(panel, axis)
         looks = looks_of([line.group for line in panel.lines], colours)
         _prepare_axes(axes, panel, scale)
@@ -114,7 +103,7 @@ def draw(panel: Panel, axis: Axis, colours: Colours, *, title: str = "") -> Pict
             _draw_line(axes, line, look, scale)
         _draw_ceiling(axes, panel)
         _draw_names(axes, names, looks, scale, plot_height)
-        return paper.picture()
+        return sheet.picture()
 
 
 def _scale(panel: Panel, axis: Axis) -> Scale:
@@ -137,9 +126,9 @@ def _prepare_axes(axes: Axes, panel: Panel, scale: Scale) -> None:
     axes.set_ylabel(f"{metric_name(panel.metric).capitalize()} (%)")
     axes.set_ylim(*_span(panel))
     axes.set_xlim(0, scale.end)
-    round_ticks(axes.xaxis, 6, integer=scale.axis in (SAMPLES, UPDATES))
-    round_ticks(axes.yaxis, 6)
-    separate_thousands(axes.xaxis)
+    frame.round_ticks(axes.xaxis, 6, integer=scale.axis in (SAMPLES, UPDATES))
+    frame.round_ticks(axes.yaxis, 6)
+    frame.separate_thousands(axes.xaxis)
 
 
 def _span(panel: Panel) -> tuple[float, float]:
@@ -182,15 +171,14 @@ def _draw_band(axes: Axes, line: Line, look: Look, scale: Scale, depth: float) -
 def _draw_ceiling(axes: Axes, panel: Panel) -> None:
     if panel.ceiling is None or 100 * panel.ceiling > axes.get_ylim()[1]:
         return
-    axes.axhline(100 * panel.ceiling, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+    axes.axhline(100 * panel.ceiling, color=frame.FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
     axes.annotate(
         f"perfect solver: {percent(panel.ceiling)}",
         (0, 100 * panel.ceiling),
         xytext=(4, -2),
         textcoords="offset points",
         verticalalignment="top",
-        fontsize=SMALL_POINTS,
-        color=FAINT,
+        **frame.NOTE,
     )
 
 
@@ -215,10 +203,10 @@ def _draw_names(axes: Axes, names: Sequence[Name], looks: Sequence[Look], scale:
         start = min(scale.x(name.end) / scale.end, 1.0) + 0.012
         axes.plot([start, 1.05, 1.075], [end, middle, middle], color=look.colour, transform=axes.transAxes, **leader)
         y = middle + DETAIL_INCHES * len(name.details) / 2 / plot_height
-        axes.text(1.09, y, name.head, fontsize=TEXT_POINTS, fontweight="bold", **style)
+        axes.text(1.09, y, name.head, **frame.HEAD, **style)
         for text in name.details:
             y -= DETAIL_INCHES / plot_height
-            axes.text(1.09, y, text, fontsize=SMALL_POINTS, color=FAINT, **style)
+            axes.text(1.09, y, text, **frame.NOTE, **style)
 
 
 def spread_out(wanted: Sequence[float], sizes: Sequence[float]) -> list[float]:

@@ -30,6 +30,8 @@ PAPER = "#FFFFFF"
 TITLE_POINTS = 10.0
 TEXT_POINTS = 7.5
 SMALL_POINTS = 6.5
+HEAD: dict[str, Any] = {"fontsize": TEXT_POINTS, "fontweight": "bold"}
+NOTE: dict[str, Any] = {"fontsize": SMALL_POINTS, "color": FAINT}
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": TEXT_POINTS,
@@ -99,7 +101,7 @@ class Figure:
         return f"{FIGURE_FOLDER}/{self.stem}.{kind}"
 
 
-class Frame:
+class Sheet:
     """A figure of matplotlib's with title and subtitle at the upper left; places are in inches from left and top."""
 
     def __init__(self, title: str, note: str, *, width: float, height: float) -> None:
@@ -107,8 +109,7 @@ class Frame:
         self.width, self.height = width, height
         FigureCanvasAgg(self.figure)
         self.figure.text(0.02, 1 - 0.21 / height, title, fontsize=TITLE_POINTS, fontweight="bold")
-        note_style: dict[str, Any] = {"fontsize": SMALL_POINTS, "color": FAINT, "verticalalignment": "top"}
-        self.figure.text(0.02, 1 - 0.27 / height, note, **note_style)
+        self.figure.text(0.02, 1 - 0.27 / height, note, verticalalignment="top", **NOTE)
 
     def axes(self, box: Box) -> Axes:
         """Axes that fill `box`."""
@@ -134,7 +135,7 @@ class Frame:
 
 
 @contextmanager
-def frame(title: str, note: str, *, height: float, width: float = WIDTH_INCHES) -> Iterator[Frame]:
+def sheet(title: str, note: str, *, height: float, width: float = WIDTH_INCHES) -> Iterator[Sheet]:
     """An empty figure, to be drawn and turned into its bytes inside: there the harness's style holds, not the user's.
 
     A note of two lines has a line feed in it.
@@ -142,7 +143,7 @@ def frame(title: str, note: str, *, height: float, width: float = WIDTH_INCHES) 
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(cast(Any, STYLE))
-        yield Frame(title, note, width=width, height=height)
+        yield Sheet(title, note, width=width, height=height)
 
 
 def round_ticks(axis: Axis, most: int, *, integer: bool = False) -> None:
@@ -153,6 +154,12 @@ def round_ticks(axis: Axis, most: int, *, integer: bool = False) -> None:
 def separate_thousands(axis: Axis) -> None:
     """1,536 as the name of a tick."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+
+
+def write_beside(axes: Axes, text: str, end: tuple[float, float], points: float, **style: Any) -> None:
+    """A number right of the end of its bar, `points` away."""
+    place: dict[str, Any] = {"xytext": (points, 0), "textcoords": "offset points", "annotation_clip": False}
+    axes.annotate(text, end, verticalalignment="center", **place, **style)
 
 
 def lie_down(axes: Axes) -> None:

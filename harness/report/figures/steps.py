@@ -12,20 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
 from harness.report.analysis.training import History, StepCounts, step_counts, step_points
-from harness.report.figures.frame import (
-    PAPER,
-    SMALL_POINTS,
-    TEXT_POINTS,
-    WIDTH_INCHES,
-    Box,
-    Figure,
-    Frame,
-    Picture,
-    frame,
-    lie_down,
-    round_ticks,
-    separate_thousands,
-)
+from harness.report.figures import frame
 from harness.report.figures.looks import Colours, colour_of
 from harness.report.labels import percent
 
@@ -33,7 +20,7 @@ LEFT_INCHES = 0.5
 RIGHT_INCHES = 0.5
 SHARE_INCHES = 1.25
 BETWEEN_INCHES = 0.14
-MAP_INCHES = WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES - SHARE_INCHES - BETWEEN_INCHES
+MAP_INCHES = frame.WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES - SHARE_INCHES - BETWEEN_INCHES
 TOP_INCHES = 0.22
 HEAD_INCHES = 0.42
 LEAST_INCHES, MOST_INCHES, CELL_INCHES = 0.8, 2.2, 0.16
@@ -41,14 +28,14 @@ BOTTOM_INCHES = 0.42
 FEW_STEPS = 12
 
 
-def step_figures(histories: Sequence[History], where: str, stem: str, colours: Colours) -> list[Figure]:
+def step_figures(histories: Sequence[History], where: str, stem: str, colours: Colours) -> list[frame.Figure]:
     """The chosen steps of the groups whose method chooses any. where: task and model."""
     counted = [counts for history in histories if (counts := step_counts(history)) is not None]
     if not counted:
         return []
     caption = "Which denoising steps were chosen for the update: over training, and in all. Step 1 is the first reveal."
     return [
-        Figure(
+        frame.Figure(
             stem=f"{stem}-steps",
             title=f"{where}, chosen steps",
             caption=f"{caption} Steps count from 0 in the data.",
@@ -58,65 +45,64 @@ def step_figures(histories: Sequence[History], where: str, stem: str, colours: C
     ]
 
 
-def draw(counted: Sequence[StepCounts], title: str, colours: Colours) -> Picture:
+def draw(counted: Sequence[StepCounts], title: str, colours: Colours) -> frame.Picture:
     """One row per group, steps counted from 1."""
     heights = [_height(counts) for counts in counted]
     largest_cell = max(share for counts in counted for share_T in counts.share_XT for share in share_T)
     largest = max(share for counts in counted for share in counts.total_T)
     note = f"all seeds together; white: 0 %, full colour: {percent(largest_cell)} % of the choices of that time"
     height = TOP_INCHES + sum(heights) + HEAD_INCHES * len(counted) + BOTTOM_INCHES
-    with frame(title, note, height=height) as paper:
+    with frame.sheet(title, note, height=height) as sheet:
         top = TOP_INCHES
         for counts, own in zip(counted, heights, strict=True):
             colour = colour_of(counts.group, colours)
-            box = Box(left=LEFT_INCHES, top=top + HEAD_INCHES, width=MAP_INCHES, height=own)
-            chosen = _draw_map(paper, box, counts, colour, largest_cell)
-            shares = _draw_shares(paper, box, counts, colour, largest)
+            box = frame.Box(left=LEFT_INCHES, top=top + HEAD_INCHES, width=MAP_INCHES, height=own)
+            chosen = _draw_map(sheet, box, counts, colour, largest_cell)
+            shares = _draw_shares(sheet, box, counts, colour, largest)
             top += HEAD_INCHES + own
         chosen.set_xlabel("Optimiser updates")
         shares.set_xlabel("Share of all choices (%)")
-        return paper.picture()
+        return sheet.picture()
 
 
 def _height(counts: StepCounts) -> float:
     return min(max(LEAST_INCHES, CELL_INCHES * len(counts.total_T)), MOST_INCHES)
 
 
-def _draw_map(paper: Frame, box: Box, counts: StepCounts, colour: str, largest: float) -> Axes:
+def _draw_map(sheet: frame.Sheet, box: frame.Box, counts: StepCounts, colour: str, largest: float) -> Axes:
     """The heat map over training. largest: the share that has the full colour."""
-    axes = paper.axes(box)
-    axes.set_title(counts.group.label, fontsize=TEXT_POINTS, fontweight="bold", loc="left", pad=4)
+    axes = sheet.axes(box)
+    axes.set_title(counts.group.label, **frame.HEAD, loc="left", pad=4)
     axes.grid(visible=False)
     rows = [[share_T[place] for share_T in counts.share_XT] for place in range(len(counts.total_T))]
     style: dict[str, Any] = {
-        "cmap": LinearSegmentedColormap.from_list("shares", [PAPER, colour]),
+        "cmap": LinearSegmentedColormap.from_list("shares", [frame.PAPER, colour]),
         "extent": (counts.edges[0], counts.edges[-1], 0.5, 0.5 + len(rows) * counts.steps_per_cell),
         "interpolation": "nearest",
     }
     axes.imshow(rows, vmin=0, vmax=largest, aspect="auto", origin="lower", **style)
-    round_ticks(axes.xaxis, 6, integer=True)
-    separate_thousands(axes.xaxis)
+    frame.round_ticks(axes.xaxis, 6, integer=True)
+    frame.separate_thousands(axes.xaxis)
     _scale_steps(axes, counts)
     axes.set_ylabel("Step")
     return axes
 
 
-def _draw_shares(paper: Frame, box: Box, counts: StepCounts, colour: str, largest: float) -> Axes:
+def _draw_shares(sheet: frame.Sheet, box: frame.Box, counts: StepCounts, colour: str, largest: float) -> Axes:
     """The shares over all of training, right of the heat map in `box`."""
     left = box.left + box.width + BETWEEN_INCHES
-    axes = paper.axes(replace(box, left=left, width=SHARE_INCHES))
+    axes = sheet.axes(replace(box, left=left, width=SHARE_INCHES))
     cell = counts.steps_per_cell
     centres = [place * cell + (cell + 1) / 2 for place in range(len(counts.total_T))]
     axes.barh(centres, [100 * share for share in counts.total_T], height=0.8 * cell, color=colour)
-    lie_down(axes)
+    frame.lie_down(axes)
     axes.set_xlim(0, 118 * largest or 1)
     axes.tick_params(axis="y", labelleft=False, length=0)
     axes.xaxis.set_major_locator(MaxNLocator(3))
     _scale_steps(axes, counts)
-    style: dict[str, Any] = {"textcoords": "offset points", "verticalalignment": "center", "fontsize": SMALL_POINTS}
     if len(centres) <= FEW_STEPS:
         for centre, share in zip(centres, counts.total_T, strict=True):
-            axes.annotate(percent(share), (100 * share, centre), xytext=(3, 0), annotation_clip=False, **style)
+            frame.write_beside(axes, percent(share), (100 * share, centre), 3, fontsize=frame.SMALL_POINTS)
     return axes
 
 

@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter
 from harness.report.analysis.curves import UPDATES, make_panels
 from harness.report.analysis.rows import Row
 from harness.report.analysis.sweeps import NUM_STEPS, Sweep, SweepLine, sweep_points
+from harness.report.figures import frame
 from harness.report.figures.curves import curve_figure
-from harness.report.figures.frame import TEXT_POINTS, WIDTH_INCHES, Box, Figure, Picture, frame, round_ticks
 from harness.report.figures.looks import Colours, Look, looks_of, short_name
 from harness.report.labels import metric_name, slug, task_name
 
@@ -24,7 +24,7 @@ SHIFT = 0.012
 """Lines next to each other by this part of the axis, so that their whiskers can be told apart."""
 
 
-def sweep_figure(sweep: Sweep, metric: str | None, colours: Colours) -> Figure:
+def sweep_figure(sweep: Sweep, metric: str | None, colours: Colours) -> frame.Figure:
     """The sweep; values that are names as learning curves, where the runs were evaluated on the way."""
     title = f"{task_name(sweep.task)}: {sweep.title}"
     stem = f"{slug(sweep.task)}-{slug(sweep.model)}-{sweep.key.rpartition('.')[2]}"
@@ -32,7 +32,7 @@ def sweep_figure(sweep: Sweep, metric: str | None, colours: Colours) -> Figure:
     if panels:
         figure = curve_figure(panels[0], UPDATES, colours, title=title)
         return replace(figure, stem=stem, title=title, family="", tab="")
-    return Figure(
+    return frame.Figure(
         stem=stem,
         title=title,
         caption=f"Last checkpoints of the {sweep.model} model; all settings but this one are the same along a line.",
@@ -41,27 +41,27 @@ def sweep_figure(sweep: Sweep, metric: str | None, colours: Colours) -> Figure:
     )
 
 
-def draw(sweep: Sweep, title: str, colours: Colours) -> Picture:
+def draw(sweep: Sweep, title: str, colours: Colours) -> frame.Picture:
     """One line per method, whiskers are 95 % intervals."""
     looks = looks_of([line.reference for line in sweep.lines], colours)
     note = f"{sweep.model} model, last checkpoint, 95 % intervals; all other settings as in the method's own line"
-    box = Box(
+    box = frame.Box(
         left=LEFT_INCHES,
         top=TOP_INCHES,
-        width=WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES,
+        width=frame.WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES,
         height=HEIGHT_INCHES - TOP_INCHES - BOTTOM_INCHES,
     )
-    with frame(title, note, height=HEIGHT_INCHES) as paper:
-        axes = paper.axes(box)
+    with frame.sheet(title, note, height=HEIGHT_INCHES) as sheet:
+        axes = sheet.axes(box)
         xs = [point.x for point in sweep.points]
         width = (max(xs) - min(xs)) or 1.0
         for index, (line, look) in enumerate(zip(sweep.lines, looks, strict=True)):
             shift = SHIFT * width * (index - (len(sweep.lines) - 1) / 2)
             _draw_line(axes, line, look, _label(line, sweep), shift=shift)
         _prepare_axes(axes, sweep, min(xs) - 0.08 * width, max(xs) + 0.08 * width)
-        style: dict[str, Any] = {"frameon": False, "fontsize": TEXT_POINTS, "handlelength": 2.4, "borderaxespad": 0.1}
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, **style)
-        return paper.picture()
+        style: dict[str, Any] = {"frameon": False, "handlelength": 2.4, "borderaxespad": 0.1}
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, fontsize=frame.TEXT_POINTS, **style)
+        return sheet.picture()
 
 
 def _prepare_axes(axes: Axes, sweep: Sweep, low: float, high: float) -> None:
@@ -71,7 +71,7 @@ def _prepare_axes(axes: Axes, sweep: Sweep, low: float, high: float) -> None:
     ends = [value for point in sweep.points for value in _span(point.row)]
     margin = 0.08 * (max(ends) - min(ends)) or 1.0
     axes.set_ylim(max(0.0, min(ends) - margin), min(100.0, max(ends) + margin))
-    round_ticks(axes.yaxis, 6)
+    frame.round_ticks(axes.yaxis, 6)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     settings = {point.x: point.setting for point in sweep.points}
     shown = settings if sweep.key != NUM_STEPS else {x: f"{x:g}" for x in settings}

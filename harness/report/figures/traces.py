@@ -16,19 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.records.schema import GreedyTrace, TraceRecord
 from harness.report.analysis.traces import GroupTraces, step_entropies, trace_points
-from harness.report.figures.frame import (
-    FAINT,
-    INK,
-    PAPER,
-    SMALL_POINTS,
-    TEXT_POINTS,
-    WIDTH_INCHES,
-    Box,
-    Figure,
-    Frame,
-    Picture,
-    frame,
-)
+from harness.report.figures import frame
 from harness.report.figures.looks import Colours
 from harness.report.figures.tokens import shown_token, text_lines
 from harness.report.labels import digits, slug, task_name
@@ -83,12 +71,12 @@ class Layout:
     @property
     def width(self) -> float:
         """Inches of a line of cells."""
-        return WIDTH_INCHES - self.left - SIDE_INCHES - (REWARD_INCHES if self.short else 0)
+        return frame.WIDTH_INCHES - self.left - SIDE_INCHES - (REWARD_INCHES if self.short else 0)
 
-    def cell(self, line: int, column: int, top: float) -> Box:
+    def cell(self, line: int, column: int, top: float) -> frame.Box:
         """The place of a cell in rows of cells that begin at `top`."""
         width = self.width / self.columns
-        return Box(
+        return frame.Box(
             left=self.left + width * (column + 0.04),
             top=top + self.cell_height * (line + 0.06),
             width=0.92 * width,
@@ -96,7 +84,7 @@ class Layout:
         )
 
 
-def trace_figures(found: Sequence[GroupTraces], colours: Colours) -> list[Figure]:
+def trace_figures(found: Sequence[GroupTraces], colours: Colours) -> list[frame.Figure]:
     """One completion of the first and of the last rollout of every group that recorded them; those with greedy
     completions first."""
     recorded = sorted((item for item in found if item.traces), key=lambda item: not _has_greedy(item))
@@ -118,7 +106,7 @@ def _on_one_page(item: GroupTraces) -> list[GroupTraces]:
     return [replace(item, traces=(trace,)) for trace in item.traces]
 
 
-def _trace_figure(item: GroupTraces, colour: str) -> Figure:
+def _trace_figure(item: GroupTraces, colour: str) -> frame.Figure:
     group, is_short = item.group, _is_short(item.traces[0])
     where = f"{task_name(group.task)}, {group.label}"
     outlined = "outlined: filled in greedily, tinted where it differs; right: reward, and sampled minus greedy"
@@ -127,7 +115,7 @@ def _trace_figure(item: GroupTraces, colour: str) -> Figure:
     )
     prompts = "; ".join(f"rollout {trace.iteration:,}: {' '.join(trace.prompt.split())[:160]}" for trace in item.traces)
     single = "" if is_short else f", rollout {item.traces[0].iteration:,}"
-    return Figure(
+    return frame.Figure(
         stem=f"{slug(group.task)}-{slug(group.model)}-{slug(group.method)}-completion",
         title=f"{where}: how one completion came about{single}",
         caption=f"The first completion of the first and of the last rollout, seed {group.seeds[0]}. Prompts: {prompts}",
@@ -138,15 +126,15 @@ def _trace_figure(item: GroupTraces, colour: str) -> Figure:
     )
 
 
-def draw(traces: Sequence[TraceRecord], title: str, note: str, colour: str) -> Picture:
+def draw(traces: Sequence[TraceRecord], title: str, note: str, colour: str) -> frame.Picture:
     """The traces under each other. colour: of the method."""
     heights = [_height(trace, _layout(trace)) for trace in traces]
-    with frame(title, note, height=TOP_INCHES + sum(heights)) as paper:
+    with frame.sheet(title, note, height=TOP_INCHES + sum(heights)) as sheet:
         top = TOP_INCHES
         for trace, height in zip(traces, heights, strict=True):
-            _draw_trace(paper, trace, _layout(trace), top, colour)
+            _draw_trace(sheet, trace, _layout(trace), top, colour)
             top += height
-        return paper.picture()
+        return sheet.picture()
 
 
 def _layout(trace: TraceRecord) -> Layout:
@@ -171,42 +159,44 @@ def _greedy_height(item: GreedyTrace, layout: Layout) -> float:
     return LINE_INCHES * (1 + len(text_lines(item.text, TEXT_CHARACTERS))) + ROW_GAP_INCHES
 
 
-def _draw_trace(paper: Frame, trace: TraceRecord, layout: Layout, top: float, colour: str) -> None:
+def _draw_trace(sheet: frame.Sheet, trace: TraceRecord, layout: Layout, top: float, colour: str) -> None:
     when = "before training" if trace.update == 0 else f"after {trace.update:,} updates"
     cut = "" if layout.count == len(trace.tokens) else f", first {layout.count} of {len(trace.tokens)} positions"
     head = f"Rollout {trace.iteration:,}, {when}{cut}: reward {digits(trace.reward)}"
-    paper.write(SIDE_INCHES, top + 0.18, head, fontsize=TEXT_POINTS, fontweight="bold")
+    sheet.write(SIDE_INCHES, top + 0.18, head, **frame.HEAD)
     top += HEAD_INCHES
-    _draw_cells(paper, trace, layout, top, None, colour)
+    _draw_cells(sheet, trace, layout, top, None, colour)
     if layout.short:
-        _draw_sides(paper, layout, top, "sampled", digits(trace.reward))
+        _draw_sides(sheet, layout, top, "sampled", digits(trace.reward))
     top += layout.lines * layout.cell_height
     for item in trace.greedy:
-        _draw_greedy(paper, trace, item, layout, top + ROW_GAP_INCHES, colour)
+        _draw_greedy(sheet, trace, item, layout, top + ROW_GAP_INCHES, colour)
         top += _greedy_height(item, layout)
-    _draw_bars(paper, trace, layout, top + BARS_HEAD_INCHES, colour)
+    _draw_bars(sheet, trace, layout, top + BARS_HEAD_INCHES, colour)
 
 
-def _draw_greedy(paper: Frame, trace: TraceRecord, item: GreedyTrace, layout: Layout, top: float, colour: str) -> None:
+def _draw_greedy(
+    sheet: frame.Sheet, trace: TraceRecord, item: GreedyTrace, layout: Layout, top: float, colour: str
+) -> None:
     gain = f"{trace.reward - item.reward:+.2f}"
     if layout.short:
-        _draw_cells(paper, trace, layout, top, item, colour)
-        _draw_sides(paper, layout, top, f"greedy, step {item.step + 1}", f"{digits(item.reward)}  ({gain})")
+        _draw_cells(sheet, trace, layout, top, item, colour)
+        _draw_sides(sheet, layout, top, f"greedy, step {item.step + 1}", f"{digits(item.reward)}  ({gain})")
         return
     head = f"Greedy at step {item.step + 1}: reward {digits(item.reward)}, sampled minus greedy {gain}"
-    paper.write(SIDE_INCHES, top + 0.1, head, fontsize=SMALL_POINTS, fontweight="bold")
+    sheet.write(SIDE_INCHES, top + 0.1, head, fontsize=frame.SMALL_POINTS, fontweight="bold")
     for number, text in enumerate(text_lines(item.text, TEXT_CHARACTERS), start=1):
-        paper.write(SIDE_INCHES, top + 0.1 + LINE_INCHES * number, text, fontsize=SMALL_POINTS, color=FAINT)
+        sheet.write(SIDE_INCHES, top + 0.1 + LINE_INCHES * number, text, **frame.NOTE)
 
 
-def _draw_sides(paper: Frame, layout: Layout, top: float, label: str, reward: str) -> None:
+def _draw_sides(sheet: frame.Sheet, layout: Layout, top: float, label: str, reward: str) -> None:
     middle = top + layout.cell_height * layout.lines / 2 + 0.035
-    paper.write(SIDE_INCHES, middle, label, fontsize=SMALL_POINTS)
-    paper.write(WIDTH_INCHES - SIDE_INCHES - REWARD_INCHES + 0.08, middle, reward, fontsize=SMALL_POINTS)
+    sheet.write(SIDE_INCHES, middle, label, fontsize=frame.SMALL_POINTS)
+    sheet.write(frame.WIDTH_INCHES - SIDE_INCHES - REWARD_INCHES + 0.08, middle, reward, fontsize=frame.SMALL_POINTS)
 
 
 def _draw_cells(
-    paper: Frame, trace: TraceRecord, layout: Layout, top: float, greedy: GreedyTrace | None, colour: str
+    sheet: frame.Sheet, trace: TraceRecord, layout: Layout, top: float, greedy: GreedyTrace | None, colour: str
 ) -> None:
     """The tokens of the completion, or of a greedy one: revealed before its step in the colour of their own step."""
     for position in range(layout.count):
@@ -214,24 +204,24 @@ def _draw_cells(
         cell = layout.cell(line, column, top)
         step, sampled = trace.unmask_step[position], trace.tokens[position]
         if greedy is None or step < greedy.step:
-            _cell(paper, cell, sampled, _step_colour(step, trace.num_steps), None)
+            _cell(sheet, cell, sampled, _step_colour(step, trace.num_steps), None)
         else:
             token = greedy.tokens[position]
-            _cell(paper, cell, token, PAPER if token == sampled else _tint(colour), colour)
+            _cell(sheet, cell, token, frame.PAPER if token == sampled else _tint(colour), colour)
 
 
-def _cell(paper: Frame, cell: Box, token: str, fill: str, edge: str | None) -> None:
+def _cell(sheet: frame.Sheet, cell: frame.Box, token: str, fill: str, edge: str | None) -> None:
     """Drawn onto the figure itself: axes for every row of cells would take most of the report's time."""
-    left, bottom = paper.corner(cell)
-    width, height = cell.width / paper.width, cell.height / paper.height
-    style: dict[str, Any] = {"facecolor": fill, "edgecolor": edge or PAPER, "linewidth": 0.9 if edge else 0.6}
-    paper.figure.add_artist(Rectangle((left, bottom), width, height, **style))
-    paper.figure.text(
+    left, bottom = sheet.corner(cell)
+    width, height = cell.width / sheet.width, cell.height / sheet.height
+    style: dict[str, Any] = {"facecolor": fill, "edgecolor": edge or frame.PAPER, "linewidth": 0.9 if edge else 0.6}
+    sheet.figure.add_artist(Rectangle((left, bottom), width, height, **style))
+    sheet.figure.text(
         left + width / 2,
         bottom + 0.47 * height,
         shown_token(token, MOST_CHARACTERS) or "end",
-        fontsize=(TEXT_POINTS if cell.height > LOW_INCHES else SMALL_POINTS) if token else END_POINTS,
-        color=PAPER if _is_dark(fill) else INK,
+        fontsize=(frame.TEXT_POINTS if cell.height > LOW_INCHES else frame.SMALL_POINTS) if token else END_POINTS,
+        color=frame.PAPER if _is_dark(fill) else frame.INK,
         horizontalalignment="center",
         verticalalignment="center",
     )
@@ -240,7 +230,7 @@ def _cell(paper: Frame, cell: Box, token: str, fill: str, edge: str | None) -> N
 def _step_colour(step: int, num_steps: int) -> str:
     """Early steps dark, late ones light; white where the position was never revealed."""
     if step >= num_steps:
-        return PAPER
+        return frame.PAPER
     share = 0.12 + 0.83 * (step / (num_steps - 1) if num_steps > 1 else 0.0)
     return mpl.colors.to_hex(mpl.colormaps[STEP_COLOURS](share))
 
@@ -255,10 +245,10 @@ def _is_dark(colour: str) -> bool:
     return 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
 
 
-def _draw_bars(paper: Frame, trace: TraceRecord, layout: Layout, top: float, colour: str) -> None:
+def _draw_bars(sheet: frame.Sheet, trace: TraceRecord, layout: Layout, top: float, colour: str) -> None:
     left = SIDE_INCHES + LABEL_INCHES
-    width = WIDTH_INCHES - left - SIDE_INCHES - REWARD_INCHES
-    axes = paper.axes(Box(left=left, top=top, width=width, height=BARS_INCHES))
+    width = frame.WIDTH_INCHES - left - SIDE_INCHES - REWARD_INCHES
+    axes = sheet.axes(frame.Box(left=left, top=top, width=width, height=BARS_INCHES))
     entropies = step_entropies(trace)
     heights = [0.0 if math.isnan(value) else value for value in entropies]
     steps = range(1, trace.num_steps + 1)

@@ -11,18 +11,7 @@ from matplotlib.lines import Line2D
 
 from harness.report.analysis.groups import Group
 from harness.report.analysis.training import Channel, TrainingCurve, read_history, training_curves, training_points
-from harness.report.figures.frame import (
-    SMALL_POINTS,
-    TEXT_POINTS,
-    WIDTH_INCHES,
-    Box,
-    Figure,
-    Frame,
-    Picture,
-    frame,
-    round_ticks,
-    separate_thousands,
-)
+from harness.report.figures import frame
 from harness.report.figures.looks import Colours, Look, looks_of, short_name
 from harness.report.figures.steps import step_figures
 from harness.report.labels import cut, slug, task_name
@@ -40,13 +29,13 @@ NAME_CHARACTERS = 34
 BOTTOM_INCHES = 0.42
 
 
-def training_figures(groups: Sequence[Group], colours: Colours) -> list[Figure]:
+def training_figures(groups: Sequence[Group], colours: Colours) -> list[frame.Figure]:
     """Training curves and chosen steps of groups that share task and model."""
     where = f"{task_name(groups[0].task)}, {groups[0].model} model"
     stem = f"{slug(groups[0].task)}-{slug(groups[0].model)}"
     histories = [read_history(group) for group in groups]
     curves = training_curves(histories)
-    figure = Figure(
+    figure = frame.Figure(
         stem=f"{stem}-training",
         title=f"{where}, training curves",
         caption="Mean over seeds, with the range of the seeds. Channels that are zero throughout are left out.",
@@ -56,31 +45,31 @@ def training_figures(groups: Sequence[Group], colours: Colours) -> list[Figure]:
     return [*([figure] if curves else []), *step_figures(histories, where, stem, colours)]
 
 
-def draw(curves: Sequence[TrainingCurve], title: str, colours: Colours) -> Picture:
+def draw(curves: Sequence[TrainingCurve], title: str, colours: Colours) -> frame.Picture:
     """The curves over optimiser updates."""
     channels = list({curve.channel.name: curve.channel for curve in curves}.values())
     groups = list({curve.group.label: curve.group for curve in curves}.values())
     looks = dict(zip((group.label for group in groups), looks_of(groups, colours), strict=True))
     rows, legend = math.ceil(len(channels) / COLUMNS), math.ceil(len(groups) / LEGEND_COLUMNS) * LEGEND_INCHES
     above = TOP_INCHES + legend - 0.12
-    width = (WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES - BETWEEN_INCHES) / COLUMNS
+    width = (frame.WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES - BETWEEN_INCHES) / COLUMNS
     note = "mean over seeds, band: smallest and largest seed"
-    with frame(title, note, height=above + rows * (HEAD_INCHES + PANEL_INCHES) + BOTTOM_INCHES) as paper:
+    with frame.sheet(title, note, height=above + rows * (HEAD_INCHES + PANEL_INCHES) + BOTTOM_INCHES) as sheet:
         for index, channel in enumerate(channels):
             row, column = divmod(index, COLUMNS)
             left = LEFT_INCHES + column * (width + BETWEEN_INCHES)
             top = above + row * (HEAD_INCHES + PANEL_INCHES) + HEAD_INCHES
-            axes = paper.axes(Box(left=left, top=top, width=width, height=PANEL_INCHES))
+            axes = sheet.axes(frame.Box(left=left, top=top, width=width, height=PANEL_INCHES))
             own = [curve for curve in curves if curve.channel.name == channel.name]
             _draw_panel(axes, channel, own, looks, is_lowest=index + COLUMNS >= len(channels))
-        _draw_legend(paper, groups, looks)
-        return paper.picture()
+        _draw_legend(sheet, groups, looks)
+        return sheet.picture()
 
 
 def _draw_panel(
     axes: Axes, channel: Channel, curves: Sequence[TrainingCurve], looks: Mapping[str, Look], *, is_lowest: bool
 ) -> None:
-    axes.set_title(channel.label, fontsize=TEXT_POINTS, fontweight="bold", loc="left", pad=4)
+    axes.set_title(channel.label, **frame.HEAD, loc="left", pad=4)
     for curve in curves:
         look = looks[curve.group.label]
         xs = [point.update for point in curve.points]
@@ -95,22 +84,22 @@ def _draw_panel(
     margin = 0.06 * (high - low) or 0.5 * abs(high) or 1.0
     axes.set_ylim(0 if 0 <= low < 0.4 * high else low - margin, high + margin)
     axes.set_xlim(left=min(0, *(curve.points[0].update for curve in curves)))
-    round_ticks(axes.xaxis, 5, integer=True)
-    round_ticks(axes.yaxis, 4)
+    frame.round_ticks(axes.xaxis, 5, integer=True)
+    frame.round_ticks(axes.yaxis, 4)
     for axis in (axes.xaxis, axes.yaxis):
-        separate_thousands(axis)
+        frame.separate_thousands(axis)
     if is_lowest:
         axes.set_xlabel("Optimiser updates")
 
 
-def _draw_legend(paper: Frame, groups: Sequence[Group], looks: Mapping[str, Look]) -> None:
+def _draw_legend(sheet: frame.Sheet, groups: Sequence[Group], looks: Mapping[str, Look]) -> None:
     for index, group in enumerate(groups):
         row, column = divmod(index, LEGEND_COLUMNS)
-        x, y = 0.02 + column * 0.98 / LEGEND_COLUMNS, 1 - (TOP_INCHES + (row + 0.5) * LEGEND_INCHES) / paper.height
+        x, y = 0.02 + column * 0.98 / LEGEND_COLUMNS, 1 - (TOP_INCHES + (row + 0.5) * LEGEND_INCHES) / sheet.height
         look = looks[group.label]
         line = Line2D([x, x + 0.045], [y, y], color=look.colour, linestyle=look.dashes, linewidth=1.6)
-        paper.figure.add_artist(line)
-        paper.figure.text(x + 0.055, y, _name(group), fontsize=SMALL_POINTS, verticalalignment="center")
+        sheet.figure.add_artist(line)
+        sheet.figure.text(x + 0.055, y, _name(group), fontsize=frame.SMALL_POINTS, verticalalignment="center")
 
 
 def _name(group: Group) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UserError
@@ -28,17 +27,8 @@ LONGEST_STEM = 90
 ROWS_OF_A_PAGE = 60
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What was written. headlines: the tables of the tasks' headline metrics; figures: the PNG files."""
-
-    folder: Path
-    headlines: tuple[Table, ...]
-    figures: tuple[Path, ...]
-
-
-def write_report(collection: Collection, folder: Path, *, metric: str | None = None) -> Report:
-    """Writes the report of `collection`. metric: the headline metric where a task has it.
+def write_report(collection: Collection, folder: Path, *, metric: str | None = None) -> Document:
+    """Writes the report of `collection` and returns what stands in it. metric: the headline metric where a task has it.
 
     Raises UserError where no run has `metric` or where `folder` cannot be written to.
     """
@@ -49,8 +39,7 @@ def write_report(collection: Collection, folder: Path, *, metric: str | None = N
         raise UserError(
             f"The report cannot be written to '{folder}' ({error.strerror}); choose another with --out DIR."
         ) from error
-    figures = tuple(folder / figure.file("png") for figure in document.figures)
-    return Report(folder=folder, headlines=document.headlines, figures=figures)
+    return document
 
 
 def _write(document: Document, folder: Path) -> None:
