@@ -64,7 +64,7 @@ class OneStep(LossPart):
     normaliser: float
 
 
-@method("d1", "diffu-grpo")
+@method("d1", "diffu-grpo", title="diffu-GRPO (d1)", colour="#009E73", ablations=("random_masking", "inner_updates"))
 @dataclass(frozen=True, kw_only=True)
 class DiffuGrpo(Method):
     """diffu-GRPO."""

@@ -12,7 +12,7 @@ from harness.cli.tables import show_table
 from harness.records.run_folder import DEFAULT_RUNS
 
 if TYPE_CHECKING:
-    from harness.report.collect import Run, Skipped
+    from harness.report.read.runs import Run, Skipped
 
 COLUMNS = ("Run", "State", "Updates", "Metric", "Latest, %", "At")
 
@@ -24,7 +24,7 @@ def list_runs(
     ] = None,
 ) -> None:
     """List runs with their state and latest evaluation."""
-    from harness.report.collect import scan
+    from harness.report.read.runs import scan
 
     paths = existing(runs)
     found = scan(paths)
@@ -35,9 +35,9 @@ def list_runs(
 
 
 def _row(item: Run | Skipped) -> list[str]:
-    from harness.report.collect import Skipped
-    from harness.report.groups import latest
+    from harness.report.analysis.groups import latest
     from harness.report.labels import DASH, headline_metric, metric_name, percent
+    from harness.report.read.runs import Skipped
 
     if isinstance(item, Skipped):
         return [item.path, item.reason, DASH, DASH, DASH, DASH]
