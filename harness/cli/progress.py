@@ -72,8 +72,9 @@ class Display:
     def _updated(self, metrics: dict[str, Any], spent: float) -> None:
         seconds = metrics["seconds"]
         rate = metrics["tokens_generated"] * metrics["iteration"] / max(seconds.get("rollout", 0.0), 1e-9)
+        divergence = f"  KL {metrics['kl']:.4f}" if "kl" in metrics else ""
         text = (
-            f"update {metrics['update']}  reward {metrics['reward_mean']:.3f}  KL {metrics['kl']:.4f}  "
+            f"update {metrics['update']}  reward {metrics['reward_mean']:.3f}{divergence}  "
             f"{rate:,.0f} tokens/s  {self._left(spent)}"
         )
         self._show(text, spent)

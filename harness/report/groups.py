@@ -9,6 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from harness.config.resolve import flatten
@@ -125,6 +126,7 @@ def overrides(run: Run) -> dict[str, Any]:
 
 def make_groups(runs: Sequence[Run]) -> list[Group]:
     """The groups of `runs` under every protocol that occurs, controls after the others, in a fixed order."""
+    configurations = _configurations(runs)
     found: dict[tuple[str, ...], dict[Protocol, list[Member]]] = defaultdict(lambda: defaultdict(list))
     for run in sorted(runs, key=lambda run: run.identity.seed):
         identity = run.identity
@@ -134,7 +136,7 @@ def make_groups(runs: Sequence[Run]) -> list[Group]:
             identity.reward,
             identity.model,
             identity.recipe,
-            identity.config_hash,
+            configurations[run.folder],
         )
         for protocol, member in _members(run).items():
             found[head][protocol].append(member)
@@ -144,6 +146,21 @@ def make_groups(runs: Sequence[Run]) -> list[Group]:
         for protocol, members in protocols.items()
     ]
     return sorted(_with_variants(groups), key=_order)
+
+
+def _configurations(runs: Sequence[Run]) -> dict[Path, str]:
+    """Per run folder the hash of its configuration, and its budget where runs of that hash were given several: a budget
+    can be extended, and runs of different lengths are not seeds of one result."""
+    budgets: dict[Path, str] = {}
+    of_hash: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        limits = {key: value for key, value in run.settings.items() if key.startswith("budget.") and value}
+        budgets[run.folder] = ", ".join(f"{key}={value}" for key, value in sorted(limits.items()))
+        of_hash[run.identity.config_hash].add(budgets[run.folder])
+    names = {run.folder: run.identity.config_hash for run in runs}
+    return {
+        folder: name if len(of_hash[name]) == 1 else f"{name} with {budgets[folder]}" for folder, name in names.items()
+    }
 
 
 def _members(run: Run) -> dict[Protocol, Member]:
