@@ -9,6 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.config.resolve import flatten
@@ -165,9 +166,10 @@ def overrides(run: Run) -> dict[str, Any]:
 
 def make_groups(runs: Sequence[Run]) -> list[Group]:
     """The groups of `runs` under every protocol that occurs, controls after the others, in a fixed order."""
+    configurations = _configurations(runs)
     found: dict[tuple[tuple[str, ...], Protocol], list[Member]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.identity.seed):
-        head = tuple(getattr(run.identity, name) for name in HEAD)
+        head = (*(getattr(run.identity, name) for name in HEAD[:-1]), configurations[run.folder])
         for protocol, records in group_by(latest(run), protocol_of).items():
             found[head, protocol].append(Member(run=run, records=tuple(records)))
     groups = [
@@ -175,6 +177,21 @@ def make_groups(runs: Sequence[Run]) -> list[Group]:
         for (head, protocol), members in found.items()
     ]
     return sorted(_with_variants(groups), key=_order)
+
+
+def _configurations(runs: Sequence[Run]) -> dict[Path, str]:
+    """Per run folder the hash of its configuration, and its budget where runs of that hash were given several: a budget
+    can be extended, and runs of different lengths are not seeds of one result."""
+    budgets: dict[Path, str] = {}
+    of_hash: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        limits = {key: value for key, value in run.settings.items() if key.startswith("budget.") and value}
+        budgets[run.folder] = ", ".join(f"{key}={value}" for key, value in sorted(limits.items()))
+        of_hash[run.identity.config_hash].add(budgets[run.folder])
+    names = {run.folder: run.identity.config_hash for run in runs}
+    return {
+        folder: name if len(of_hash[name]) == 1 else f"{name} with {budgets[folder]}" for folder, name in names.items()
+    }
 
 
 def _order(group: Group) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from harness.config.resolve import flatten
+from harness.records.description import RunDescription
 from harness.records.jsonl import RecordError, read_lines
 from harness.records.run_folder import (
     CHECKPOINT_FOLDER,
@@ -146,8 +147,8 @@ def load_run(folder: Path, name: str) -> Run:
 
     Raises RecordError for corrupt, foreign and future-version files, OSError for unreadable ones.
     """
-    tree = _read_config(folder)
-    identity = _identity(tree["identity"])
+    description = RunDescription.from_record(_read_config(folder))
+    identity = _checked(description.identity)
     status = read_status(folder) or RunStatus(state="running", updates=0, samples=0)
     if status.state not in STATES or not _is_count(status.updates):
         raise RecordError(f"{STATUS_FILE} has state {status.state!r} and updates {status.updates!r}")
@@ -159,8 +160,8 @@ def load_run(folder: Path, name: str) -> Run:
         folder=folder,
         name=home.as_posix() if folder.parts[-len(home.parts) :] == home.parts else name,
         identity=identity,
-        settings=flatten(_mapping(tree, "config")),
-        provenance=_mapping(tree, "provenance"),
+        settings=flatten(description.config),
+        provenance=description.provenance,
         status=status,
         evals=tuple(_eval_record(line) for line in read_lines(folder / EVAL_FILE)),
     )
@@ -178,7 +179,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(tree, dict) or "schema" not in tree:
         raise ForeignError(f"foreign: {CONFIG_FILE} has no schema number")
     _check_schema(tree["schema"], CONFIG_FILE)
-    _mapping(tree, "identity")
     return tree
 
 
@@ -188,18 +188,7 @@ def _check_schema(schema: Any, where: str) -> None:
         raise ForeignError(f"{kind}: {where} has schema {schema!r}, this version reads {SCHEMA_VERSION}")
 
 
-def _mapping(tree: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = tree.get(key)
-    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-        raise RecordError(f"{CONFIG_FILE} has no mapping '{key}'")
-    return value
-
-
-def _identity(tree: Mapping[str, Any]) -> RunIdentity:
-    try:
-        identity = RunIdentity.from_record(tree)
-    except TypeError as error:
-        raise RecordError(f"the identity in {CONFIG_FILE} does not fit ({error})") from error
+def _checked(identity: RunIdentity) -> RunIdentity:
     for item in fields(identity):
         value = getattr(identity, item.name)
         if not (_is_count(value) if item.name == "seed" else isinstance(value, str) and bool(value)):

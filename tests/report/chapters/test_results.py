@@ -73,6 +73,15 @@ def test_runs_that_differ_in_a_setting_are_never_averaged(synthetic: Any) -> Non
     assert any(note.startswith("* Recipe changed") for note in table.notes)
 
 
+def test_runs_of_one_configuration_with_different_budgets_are_never_averaged(synthetic: Any) -> None:
+    longer = {**synthetic.settings, "budget": {**synthetic.settings["budget"], "updates": 48}}
+    synthetic.run(seed=0)
+    synthetic.run(seed=1, settings=longer)
+    synthetic.run(seed=2, settings=longer)
+    assert [row.seeds for row in rows(synthetic)] == [(0,), (1, 2)]
+    assert [row.group.variant for row in rows(synthetic)] == ["budget.updates=24", "budget.updates=48"]
+
+
 def test_two_protocols_are_two_numbered_rows_with_a_warning(synthetic: Any) -> None:
     papers = {"data": "dir:papers", "items_sha256": "feedbeef00", "ceiling": {"exact_match": 0.872}}
     synthetic.run(records=ends(synthetic, 32, 158) + ends(synthetic, 30, 120, **papers))
