@@ -103,7 +103,7 @@ class Steps:
     importance_BM: Tensor
 
 
-@method("agrpo")
+@method("agrpo", title="AGRPO", colour="#CC79A7", ablations=("importance", "mc_samples"))
 @dataclass(frozen=True, kw_only=True)
 class Agrpo(Method):
     """AGRPO."""

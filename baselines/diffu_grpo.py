@@ -74,7 +74,7 @@ class TokenCounts:
     weight_B: Tensor
 
 
-@method("d1", "diffu-grpo")
+@method("d1", "diffu-grpo", title="diffu-GRPO (d1)", colour="#009E73", ablations=("random_masking", "inner_updates"))
 @dataclass(frozen=True, kw_only=True)
 class DiffuGrpo(Method):
     """diffu-GRPO."""

@@ -118,7 +118,7 @@ class GreedyScores:
     reward_BM: Tensor
 
 
-@method("egspo")
+@method("egspo", title="EGSPO", colour="#0072B2", ablations=("selection", "num_selected", "stepwise_lambda"))
 @dataclass(frozen=True, kw_only=True)
 class Egspo(Method):
     """EGSPO."""
@@ -279,7 +279,7 @@ class Egspo(Method):
         return kl_B / logits_BnV.shape[-1] if self.config.aggregation == "mean" else kl_B
 
 
-@method("egspo-sa")
+@method("egspo-sa", title="EGSPO-SA", colour="#D55E00", ablations=("selection", "num_selected", "stepwise_lambda"))
 @dataclass(frozen=True, kw_only=True)
 class EgspoSA(Egspo):
     """EGSPO-SA."""

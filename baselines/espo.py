@@ -69,7 +69,7 @@ class Bound(LossPart):
     normaliser: float
 
 
-@method("espo")
+@method("espo", title="ESPO", colour="#E69F00", ablations=("coupled", "mc_samples"))
 @dataclass(frozen=True, kw_only=True)
 class Espo(Method):
     """ESPO."""

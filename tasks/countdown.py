@@ -163,7 +163,7 @@ def _combined(terms: list[tuple[Fraction, str]]) -> Iterator[tuple[Fraction, str
             yield from _combined([*rest, (value, f"({a}{operator}{b})")])
 
 
-@task("countdown")
+@task("countdown", title="Countdown")
 class Countdown(RowsTask):
     """`Example.target` has `numbers`, a list of whole numbers, and `target`."""
 

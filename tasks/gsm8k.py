@@ -103,7 +103,7 @@ def same_number(gold: str, answer: str) -> bool:
     return equal(gold, number) or same_value(f"${gold}$", number)
 
 
-@task("gsm8k")
+@task("gsm8k", title="GSM8K")
 class Gsm8k(RowsTask):
     """`Example.target` has `answer`, the stored number as text, thousands commas kept, and for rows of the data set
     `solution`, the worked steps."""

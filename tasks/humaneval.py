@@ -38,7 +38,7 @@ Think it through between <reasoning> and </reasoning>. Then write the whole prog
 that begins with ```python and ends with ```, between <answer> and </answer>."""
 
 
-@task("humaneval")
+@task("humaneval", title="HumanEval")
 class HumanEval(CodeTask):
     """`Example.target` has `prompt`, `entry_point`, `test` and `tests` (the test and a call of it, as one text)."""
 

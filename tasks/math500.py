@@ -57,7 +57,7 @@ def official_form(text: str) -> float:
     return 0.5 * opened + (0.5 if MISSPELT_BOX in content else 0.25)
 
 
-@task("math500")
+@task("math500", title="MATH500")
 class Math500(RowsTask):
     """`Example.target` has `answer` (LaTeX) and `solution` (the worked solution, the answer boxed)."""
 

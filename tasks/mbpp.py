@@ -37,7 +37,7 @@ Think it through between <reasoning> and </reasoning>. Then write the whole prog
 ```python and ends with ```, between <answer> and </answer>."""
 
 
-@task("mbpp")
+@task("mbpp", title="MBPP")
 class Mbpp(CodeTask):
     """`Example.target` has `test_list`, `setup` (imports of the tests), `functions` (names that tests call) and
     `tests` (the asserts as one text)."""

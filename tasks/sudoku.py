@@ -277,7 +277,7 @@ def in_published_order(examples: list[Example]) -> list[Example]:
     return [examples[i] for i in np.random.RandomState(PUBLISHED_SEED).permutation(PUBLISHED_ROWS)]
 
 
-@task("sudoku")
+@task("sudoku", title="Sudoku")
 class Sudoku(TextTask):
     """4x4 Sudoku. `Example.target` has `puzzle` and `solution`, strings of 16 digits."""
 

@@ -43,7 +43,7 @@ class Step(LossPart):
     weight_BC: torch.Tensor
 
 
-@method("reinforce")
+@method("reinforce", title="REINFORCE")
 class Reinforce(Method):
     def prepare(self, scored, policy, score, draws):
         rollout, shard = scored.rollout, scored.shard

@@ -35,6 +35,8 @@ FLOORS = (
 """Rooms from the ground up."""
 
 ROOMS = set().union(*FLOORS)
+REPORT_FLOORS = ("labels", "read", "analysis", "figures", "chapters", "formats")
+"""The rooms inside the report from the ground up; `labels` is a file that all of them use."""
 WITHOUT_TORCH = {"report", "records", "config", "registry", "errors", "data", "task", "scoring", "generators"}
 TORCH_AND_ITS_USERS = {"torch", "transformers", "peft", "accelerate", "safetensors", "lm_eval"}
 
@@ -104,6 +106,13 @@ def climbs(module: Module) -> set[str]:
     return {room for room in rooms(module.imports) - {module.room} if floor(room) >= floor(module.room)}
 
 
+def report_climbs(module: Module) -> set[str]:
+    """The rooms inside the report that `module`, of one of them, imports from above its own floor."""
+    level = REPORT_FLOORS.index(module.name.split(".")[2])
+    used = {name.split(".")[2] for name in module.imports if name.startswith("harness.report.")}
+    return {room for room in used if REPORT_FLOORS.index(room) > level}
+
+
 def reached(start: Module, modules: Mapping[str, Module]) -> set[str]:
     """All dotted names that importing `start` may import in the end, through the harness's own modules."""
     seen: set[str] = set()
@@ -128,6 +137,7 @@ def prints(module: Module) -> bool:
 HARNESS = read(CHECKOUT / "harness", "harness")
 LEAVES = {folder: read(CHECKOUT / folder, folder) for folder in LEAF_FOLDERS}
 ALL_LEAVES = [module for modules in LEAVES.values() for module in modules.values()]
+REPORT = [module for name, module in HARNESS.items() if name.startswith("harness.report.")]
 FLOORED = [module for module in HARNESS.values() if module.room]
 
 
@@ -161,6 +171,11 @@ def test_tasks_need_no_torch(module: Module) -> None:
 def test_a_module_imports_from_its_own_room_and_the_floors_below(module: Module) -> None:
     assert module.room in ROOMS, f"give {module.room} a floor in FLOORS"
     assert climbs(module) == set()
+
+
+@pytest.mark.parametrize("module", REPORT, ids=by_name)
+def test_a_module_of_the_report_imports_from_its_own_room_and_those_before_it(module: Module) -> None:
+    assert report_climbs(module) == set()
 
 
 @pytest.mark.parametrize("module", [module for module in HARNESS.values() if module.room in WITHOUT_TORCH], ids=by_name)
@@ -228,6 +243,13 @@ def test_the_check_sees_a_step_up_and_allows_a_step_down() -> None:
     assert climbs(up) == {"rl"}
     assert climbs(level) == {"lmeval"}
     assert climbs(down) == climbs(own) == set()
+
+
+def test_the_check_sees_a_step_up_inside_the_report() -> None:
+    up = parse("harness.report.figures.bars", "from harness.report.chapters.table import Table\n")
+    down = parse("harness.report.chapters.table", "from harness.report.figures import bars\n")
+    assert report_climbs(up) == {"chapters"}
+    assert report_climbs(down) == set()
 
 
 def test_the_check_finds_torch_behind_another_module_and_in_a_package_s_own_file() -> None:

@@ -16,7 +16,7 @@ from harness.records.schema import EvalRecord
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from harness.report.collect import Run
+    from harness.report.read.runs import Run
 
 CELL = ("task", "method", "reward", "model", "seed")
 """Columns of the run that stand in every frame."""
@@ -41,7 +41,7 @@ def read_runs(path: str | Path = DEFAULT_RUNS) -> RunFrames:
     """Reads every run at or below `path`, finished or not. Raises UserError where there is none."""
     import pandas
 
-    from harness.report.collect import Run, scan
+    from harness.report.read.runs import Run, scan
 
     if not Path(path).is_dir():
         raise UserError(f"'{path}' is not a folder; make a run with harness run, or name another folder.")

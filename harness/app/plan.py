@@ -210,6 +210,6 @@ def check_budget(folder: Path, budget: BudgetConfig, *, updates_per_step: int) -
         )
     if progress.unmade_updates:
         raise UserError(
-            f"Run '{folder}' ended at {given} with {progress.unmade_updates} updates of its last rollout unmade, so it "
-            f"cannot go on to {budget}; {otherwise}"
+            f"Run '{folder}' ended at {given}, in the middle of a rollout's updates, so it cannot go on to {budget}; "
+            f"{otherwise}"
         )

@@ -126,7 +126,9 @@ def load_examples(planned: PlannedRun) -> tuple[list[Example], list[Example]]:
         )
     train = task.without_test_items(task.examples("train", planned.train_source), tested)
     if not train:
-        raise UserError(f"'{planned.train_source.label}' has no training examples of {task.name} but the test items.")
+        raise UserError(
+            f"'{planned.train_source.label}' has no training examples of {task.name} other than the test items."
+        )
     return set_prompts(task, planned.prompts, train, config.data.few_shot), items
 
 
@@ -143,13 +145,13 @@ def run_folder(planned: PlannedRun) -> Iterator[None]:
         lock = open(folder / ".lock", "w")  # noqa: SIM115  (held until the end of the with block)
     except OSError as error:
         raise UserError(
-            f"Cannot write to '{folder}': {error.strerror}. Choose another place with --runs DIR."
+            f"Cannot write to '{folder}': {error.strerror}. Choose another folder with --runs DIR."
         ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"Run '{folder}' is being worked on by another process.") from error
+            raise UserError(f"Run '{folder}' is in use by another process.") from error
         if planned.fresh:
             clear(folder)
         yield

@@ -116,8 +116,8 @@ def _row(item: Measurement) -> list[str]:
 
 def _write(measured: Sequence[Measurement], steps: Sequence[LeftOut], out: Path) -> None:
     from harness.diagnose.figure import draw
+    from harness.report.formats.csv import csv_text
     from harness.report.labels import method_colours, method_name
-    from harness.report.summary import csv_text
 
     methods = {item.name for item in measured}
     names = {name: method_name(name) for name in methods}

@@ -77,7 +77,7 @@ def evaluate(
 
 
 def _show(done: Evaluated) -> None:
-    from harness.report.statistics import items_interval
+    from harness.report.analysis.statistics import items_interval
 
     record = done.record
     for name, totals in record.metrics.items():

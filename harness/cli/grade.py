@@ -92,7 +92,7 @@ def _writer(path: Path | None) -> Iterator[IO[str] | None]:
 
 
 def _show(tally: Tally, grader: str, pass_at: Mapping[int, float], *, to_stderr: bool) -> None:
-    from harness.report.statistics import items_interval
+    from harness.report.analysis.statistics import items_interval
 
     def say(text: str) -> None:
         typer.echo(text, err=to_stderr)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness import registry
 from harness.cli.tables import show_table
 from harness.errors import UserError
 from harness.records.run_folder import DEFAULT_REPORT, DEFAULT_RUNS
 
 if TYPE_CHECKING:
-    from harness.report.collect import Collection
-    from harness.report.tables import Table
+    from harness.report.chapters.table import Table
+    from harness.report.read.runs import Collection
 
 FIRST_RUN = "harness run --method egspo-sa --task sudoku"
 
@@ -28,12 +29,17 @@ def report(
     metric: Annotated[
         str | None, typer.Option("--metric", help="The metric to plot and to print, where a task has it.")
     ] = None,
+    include_path: Annotated[
+        list[Path] | None, typer.Option(help="Folder with methods or tasks of your own, for their titles; repeatable.")
+    ] = None,
 ) -> None:
     """Write a page, tables, figures and summary.csv of finished runs."""
-    from harness.report.collect import collect
-    from harness.report.page import PAGE_FILE, REPORT_FILE, write_report
-    from harness.report.sections import FIGURE_FOLDER
+    from harness.report.figures.frame import FIGURE_FOLDER
+    from harness.report.formats.page import PAGE_FILE, REPORT_FILE, write_report
+    from harness.report.read.runs import collect
 
+    for folder in include_path or []:
+        registry.add_include_path(folder)
     paths = existing(runs)
     found = collect(paths)
     if not found.runs:
@@ -75,7 +81,7 @@ def _quoted(paths: Sequence[Path]) -> str:
 
 def _show(table: Table) -> None:
     """Columns with the same value in every row move into the title."""
-    from harness.report.condense import condense
+    from harness.report.chapters.table import condense
 
     condensed = condense(table, numbers=False)
     shown = condensed.table

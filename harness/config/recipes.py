@@ -36,26 +36,31 @@ def load_recipe(name: str, *, method: str, task: str, folder: Path | None = None
 
     Raises UserError where a file or a section is missing or is not a mapping, and for a recipe that extends itself.
     """
-    library = Library(folder=folder or registry.recipes_folder().parent, method=method, task=task)
+    library = Library(folder=folder or built_in_folder(), method=method, task=task)
     return library.layers(name, Path(), ())
 
 
 def evaluation_decoding(task: str, *, tiny: bool) -> Decoding:
     """How the protocol of `task` evaluates the tiny model or large ones; for a task without a protocol the defaults for
     the tiny model and the published protocol for others."""
-    section = protocol(registry.recipes_folder().parent, task).get(TINY if tiny else PAPER)
+    section = protocol_of(task, built_in_folder()).get(TINY if tiny else PAPER)
     if section is None:
         return Decoding() if tiny else PROTOCOL
     decoding: Decoding = build(Decoding, section["evaluation"]["decoding"], "evaluation.decoding")
     return decoding
 
 
-def protocol(folder: Path, task: str) -> Mapping[str, Any]:
+def built_in_folder() -> Path:
+    """The folder of protocols/ and recipes/."""
+    return registry.recipes_folder().parent
+
+
+def protocol_of(task: str, folder: Path) -> Mapping[str, Any]:
     """The sections of a task's protocol, none where it has no protocol."""
     return _sections(folder / "protocols" / f"{task}.yaml")
 
 
-def recipes(folder: Path, method: str) -> Mapping[str, Any]:
+def recipes_of(method: str, folder: Path) -> Mapping[str, Any]:
     """The sections of a method's recipes, none where it has no recipes."""
     return _sections(folder / "recipes" / f"{method}.yaml")
 
@@ -88,7 +93,7 @@ class Library:
         return (*base, *_own_layers(recipe, self.task))
 
     def _built_in(self, section: str, above: tuple[str, ...]) -> tuple[Layer, ...]:
-        shared, own = protocol(self.folder, self.task), recipes(self.folder, self.method)
+        shared, own = protocol_of(self.task, self.folder), recipes_of(self.method, self.folder)
         if not shared:
             known = ", ".join(sorted(path.stem for path in (self.folder / "protocols").glob("*.yaml")))
             raise UserError(
@@ -123,7 +128,7 @@ def _own_layers(recipe: Mapping[str, Any], task: str) -> tuple[Layer, ...]:
 
 def _require_mapping(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise UserError(f"'{where}' of a recipe must hold keys, not the value {value!r}.")
+        raise UserError(f"'{where}' of a recipe must be a mapping of keys to values, not {value!r}.")
     return value
 
 

@@ -99,6 +99,8 @@ def recorded_config(tree: Mapping[str, Any]) -> RunConfig:
 
     tree: RunDescription.config. Raises UserError for a value of a wrong type.
     """
+    if not isinstance(tree, Mapping):
+        raise UserError(f"The recorded configuration must be a mapping, not {tree!r}.")
     method = dict(tree.get("method", {}))
     config: RunConfig = build(
         RunConfig,
@@ -125,7 +127,7 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
     Raises UserError naming the dotted key, the value and what is allowed.
     """
     if not isinstance(values, Mapping):
-        raise UserError(f"'{where}' must hold keys, not the value {values!r}.")
+        raise UserError(f"'{where}' must be a mapping of keys to values, not {values!r}.")
     hints = typing.get_type_hints(cls)
     fields = {item.name for item in dataclasses.fields(cls)}
     arguments = {}
@@ -160,7 +162,7 @@ def _coerce(hint: Any, value: Any, key: str) -> Any:
 
 
 def _describe(hint: Any) -> str:
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return words.get(hint, f"of type {getattr(hint, '__name__', hint)}")
 
 
@@ -181,7 +183,7 @@ def _plant(tree: dict[str, Any], key: str, value: Any) -> None:
     for name in path:
         tree = tree.setdefault(name, {})
         if not isinstance(tree, dict):
-            raise UserError(f"'{key}' reaches into '{name}', which is a value and has no keys.")
+            raise UserError(f"'{key}' needs '{name}' to be a mapping, but it is a single value.")
     tree[leaf] = value
 
 
@@ -191,13 +193,13 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     for text in settings:
         key, sign, value = text.partition("=")
         if not sign or not key.strip():
-            raise UserError(f"'{text}' is not of the form key=value.")
+            raise UserError(f"'{text}' does not have the form key=value.")
         parsed[key.strip()] = read_yaml(value, f"the value of '{key}'")
     return parsed
 
 
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping of dotted keys as nested mappings. Raises UserError where a key reaches into a value."""
+    """A mapping of dotted keys as nested mappings. Raises UserError where a key is below one that has a value."""
     tree: dict[str, Any] = {}
     for key, value in settings.items():
         _plant(tree, key, value)
@@ -218,4 +220,4 @@ def read_yaml(text: str, what: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"{what} is not YAML: {str(error).splitlines()[0]}.") from error
+        raise UserError(f"{what} is not valid YAML: {str(error).splitlines()[0]}.") from error

@@ -189,8 +189,8 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a run is executed: recorded, and no part of what names it, since it decides no outcome but the last bits of
-    floating-point sums.
+    """How a run is executed: recorded, but no part of its name, since it changes results only through the rounding of
+    floating-point sums and, with model.lora.dropout above 0, through the draws of dropout.
 
     device: auto, cpu, cuda or cuda:N. micro_batch_size: rows per forward-backward pass, 0 for all. checkpoint_every:
     rollouts between checkpoints. evaluation_batch_size: prompts per forward pass of an evaluation.

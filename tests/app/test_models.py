@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,12 @@ def test_a_folder_is_filed_under_its_last_name(tmp_path: Path, monkeypatch: pyte
     assert named(".").label == "LLaDA"
 
 
-def test_a_run_states_its_own_model_and_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_states_its_own_model_and_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, describe_run: Callable[..., None]
+) -> None:
     run = tmp_path / "egspo" / "tiny" / "0123abcd-seed0"
     run.mkdir(parents=True)
-    (run / "config.yaml").write_text("config: {model: {name: org/model, lora: {rank: 8}}, task: countdown}")
+    describe_run(run, {"name": "org/model", "lora": {"rank": 8}}, "countdown")
     found = named(str(run))
     assert found.config == ModelConfig(name="org/model", lora=LoraConfig(rank=8))
     assert (found.task, found.run, found.label) == ("countdown", run, "egspo-0123abcd-seed0")

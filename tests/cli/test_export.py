@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -73,13 +74,17 @@ def test_a_damaged_run_is_refused(tmp_path: Path, capsys: Capture, content: str)
     assert "config.yaml' is damaged" in refused(capsys, str(tmp_path), "--out", str(tmp_path / "out"))
 
 
-def test_a_run_without_checkpoint_is_refused(tmp_path: Path, capsys: Capture) -> None:
-    (tmp_path / "config.yaml").write_text("config: {model: {name: tiny}, task: sudoku}")
+def test_a_run_without_checkpoint_is_refused(
+    tmp_path: Path, capsys: Capture, describe_run: Callable[..., None]
+) -> None:
+    describe_run(tmp_path, {"name": "tiny"}, "sudoku")
     assert "has no checkpoint yet" in refused(capsys, str(tmp_path), "--out", str(tmp_path / "out"))
 
 
-def test_an_adapter_goes_with_a_model_and_not_with_a_run(tmp_path: Path, capsys: Capture) -> None:
-    (tmp_path / "config.yaml").write_text("config: {model: {name: tiny}, task: sudoku}")
+def test_an_adapter_goes_with_a_model_and_not_with_a_run(
+    tmp_path: Path, capsys: Capture, describe_run: Callable[..., None]
+) -> None:
+    describe_run(tmp_path, {"name": "tiny"}, "sudoku")
     said = refused(capsys, str(tmp_path), "--adapter", "someone/lora", "--out", str(tmp_path / "out"))
     assert "is a run and has its own weights; --adapter goes with a model" in said
 

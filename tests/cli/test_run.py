@@ -35,7 +35,9 @@ def run(tmp_path, *arguments, method="egspo-sa", task="sudoku"):
         (["--budget", "updates=-1"], ["budget.updates=-1"]),
         (["--seed", "zero"], ["zero", "whole number"]),
         (["--reward", "none"], ["none", "random, task"]),
-        (["--set", "model.device=cuda:7"], ["cuda:7"]),
+        (["--set", "execution.device=cuda:7"], ["cuda:7", "torch sees no GPU"]),
+        (["--set", "execution.checkpoint_every=0"], ["execution.checkpoint_every=0"]),
+        (["--set", "train.micro_batch_size=4"], ["'train.micro_batch_size' has moved to 'execution.micro_batch_size'"]),
         (["--set", "model.dtype=float12"], ["float12", "bfloat16"]),
         (["--set", "evaluation.items=100000"], ["evaluation.items=100000", "512"]),
         (["--include-path", "missing_folder"], ["missing_folder"]),
@@ -111,7 +113,7 @@ def test_a_grid_runs_every_cell_and_skips_what_is_finished(tmp_path, capsys):
     assert len(list((tmp_path / "runs").rglob(METRICS_FILE))) == 4
     capsys.readouterr()
     assert run(tmp_path, *arguments, method="egspo-sa,egspo") == 0
-    assert capsys.readouterr().out.count("finished already") == 4
+    assert capsys.readouterr().out.count("already finished") == 4
 
 
 def test_a_failing_cell_does_not_stop_the_others_and_is_named_at_the_end(tmp_path, capsys, monkeypatch):

@@ -169,12 +169,12 @@ def test_every_kind_of_run_trains_resumes_and_repeats(tmp_path, overrides):
 
 
 def test_a_budget_in_samples_flops_or_minutes_ends_the_run(tmp_path):
-    by_samples = metrics(run(tmp_path, budget={"samples": 20}))
+    by_samples = metrics(run(tmp_path / "samples", budget={"samples": 20}))
     assert by_samples[-1]["samples"] == 24
-    by_flops = metrics(run(tmp_path, budget={"flops": 2e9}))
+    by_flops = metrics(run(tmp_path / "flops", budget={"flops": 2e9}))
     assert by_flops[-1]["flops_total"] >= 2e9
     assert by_flops[-3]["flops_total"] < 2e9
-    assert metrics(run(tmp_path, budget={"minutes": 0.001}))
+    assert metrics(run(tmp_path / "minutes", budget={"minutes": 0.001}))
 
 
 def test_the_learning_rate_follows_warm_up_and_schedule(tmp_path):
