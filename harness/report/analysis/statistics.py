@@ -89,10 +89,7 @@ def seed_interval(values: Sequence[float], *, lowest: float = -math.inf, highest
 
 
 def bootstrap_interval(
-    values: Sequence[float],
-    rng: np.random.Generator,
-    *,
-    resamples: int = RESAMPLES,
+    values: Sequence[float], rng: np.random.Generator, *, resamples: int = RESAMPLES
 ) -> Interval | None:
     """Percentile bootstrap of the mean over seeds; None below two seeds.
 

@@ -90,10 +90,7 @@ def _budgets(costs: Costs) -> Table:
     shares = ", ".join(f"{100 * share:.0f} %" for share in SHARES)
     return Table(
         title=_title(costs, "cost of a level"),
-        columns=(
-            *text_columns("Method"),
-            *number_columns(*titles),
-        ),
+        columns=(*text_columns("Method"), *number_columns(*titles)),
         cells=tuple(
             (budget.group.label, f"{100 * budget.level:.0f}", *_budget_cells(budget, unit.size))
             for budget in costs.budgets
