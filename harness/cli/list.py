@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import registry
 from harness.cli.report import existing, no_runs
 from harness.cli.tables import show_table
-from harness.config import recipes
 from harness.records.run_folder import DEFAULT_RUNS
 
 if TYPE_CHECKING:
@@ -32,32 +30,40 @@ def list_runs(
     include_path: Annotated[list[Path] | None, typer.Option(help="Folder with your own methods or tasks.")] = None,
 ) -> None:
     """List runs with their state and latest evaluation, or the methods and tasks with their recipes."""
-    for folder in include_path or []:
-        registry.add_include_path(folder)
     if what == [Path("methods")]:
-        _list_methods()
+        _list_methods(include_path or [])
     elif what == [Path("tasks")]:
-        _list_tasks()
+        _list_tasks(include_path or [])
     else:
         _list_runs(existing(what))
 
 
-def _list_methods() -> None:
+def _list_methods(own: list[Path]) -> None:
+    from harness import registry
+    from harness.config import recipes
     from harness.report.labels import method_name
 
+    for folder in own:
+        registry.add_include_path(folder)
     names = registry.names("method")
     sections = [", ".join(recipes.recipes_of(name, recipes.built_in_folder())) or NO_RECIPE for name in names]
     rows = list(zip(names, map(method_name, names), sections, strict=True))
     show_table("Methods", ("Method", "Title", "Recipes"), rows, numeric=(False, False, False))
 
 
-def _list_tasks() -> None:
+def _list_tasks(own: list[Path]) -> None:
+    from harness import registry
+
+    for folder in own:
+        registry.add_include_path(folder)
     rows = [row for name in registry.names("task") for row in _task_rows(name)]
     columns = ("Task", "Protocol", "Tokens", "Block", "Steps", "Items")
     show_table("Tasks, and how their protocols evaluate", columns, rows, numeric=(False, False, True, True, True, True))
 
 
 def _task_rows(name: str) -> list[list[str]]:
+    from harness.config import recipes
+
     rows = []
     for section, values in recipes.protocol_of(name, recipes.built_in_folder()).items():
         decoding = recipes.evaluation_decoding(name, tiny=section == recipes.TINY)

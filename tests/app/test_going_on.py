@@ -22,6 +22,7 @@ from harness.records.run_folder import (
     TRACE_FILE,
     read_status,
 )
+from harness.rl.loop import Updated
 
 SMALL = {
     "train.batch_size": 8,

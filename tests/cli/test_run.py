@@ -84,7 +84,7 @@ def test_a_read_only_results_folder_is_named(tmp_path, capsys, monkeypatch):
 
 
 def test_a_full_disk_ends_the_run_with_one_sentence_and_the_records_stay_readable(tmp_path, capsys, monkeypatch):
-    from harness.rl import trainer
+    from harness.rl import loop
 
     written = []
 
@@ -94,8 +94,8 @@ def test_a_full_disk_ends_the_run_with_one_sentence_and_the_records_stay_readabl
         written.append(record)
         original(path, record)
 
-    original = trainer.append_line
-    monkeypatch.setattr(trainer, "append_line", append)
+    original = loop.append_line
+    monkeypatch.setattr(loop, "append_line", append)
     assert run(tmp_path, "--budget", "updates=4") == 2
     message = capsys.readouterr().err
     assert "No space left" in message

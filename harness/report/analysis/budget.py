@@ -18,7 +18,7 @@ import numpy as np
 from harness.report.analysis.curves import AXES, FLOPS, UPDATES, Axis, Panel
 from harness.report.analysis.groups import Group, Member, measures
 from harness.report.analysis.points import Points, bounds, identity, listing, make_points
-from harness.report.analysis.statistics import Interval, PairedRatio, mean, ratio_of_pairs, seed_interval
+from harness.report.analysis.statistics import Estimate, Interval, mean, ratio_of_pairs, seed_interval
 
 SHARES = (0.5, 0.75, 0.9)
 SMALLEST_RISE = 0.02
@@ -37,36 +37,23 @@ class Spot:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """Mean over seeds and its Student t interval; None with a single seed."""
-
-    value: float
-    interval: Interval | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Area:
-    """Mean height of a group's curves over the stretch that every run of the panel covers; fractions of 1.
-
-    Per axis; None where the runs share no stretch.
-    """
+class Quantity:
+    """A number of a group per axis, from `seeds`; None where it cannot be said."""
 
     group: Group
+    seeds: tuple[int, ...]
     over: tuple[Estimate | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
-    """What a group pays to reach `level`. needed: per axis; None where a seed never reaches it.
+class Budget(Quantity):
+    """What a group pays to reach a level; None where a seed never reaches it.
 
     per_seed: along the axes, a value per seed in the order of `seeds`; None where not reached.
     """
 
-    group: Group
     level: float
-    seeds: tuple[int, ...]
     per_seed: tuple[tuple[float | None, ...], ...]
-    needed: tuple[Estimate | None, ...]
 
     @property
     def reached(self) -> int:
@@ -75,27 +62,27 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """Budget of `group` over the reference's, paired by seed.
+class Ratio(Quantity):
+    """Budget of a group over the reference's, paired by seed.
 
-    Per axis; None where a seed of either never reaches the level, reaches it untrained, or none is shared.
+    None where a seed of either never reaches the level, reaches it untrained, or none is shared.
     """
 
-    group: Group
-    reference: Group
     level: float
-    seeds: tuple[int, ...]
-    over: tuple[PairedRatio | None, ...]
+    reference: Group
 
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """The budgets of one panel. stretch: per axis the common start and end of the areas; None where there is none."""
+    """The budgets of one panel. stretch: per axis the common start and end of the areas; None where there is none.
+
+    areas: mean heights of the curves over the stretch that every run of the panel covers; fractions of 1.
+    """
 
     panel: Panel
     levels: tuple[float, ...]
     stretch: tuple[Interval | None, ...]
-    areas: tuple[Area, ...]
+    areas: tuple[Quantity, ...]
     budgets: tuple[Budget, ...]
     ratios: tuple[Ratio, ...]
 
@@ -172,25 +159,23 @@ def _stretch(groups: Sequence[Group], metric: str, axis: Axis) -> Interval | Non
     return Interval(low=low, high=high) if low < high else None
 
 
-def _area(group: Group, metric: str, stretches: Sequence[Interval | None]) -> Area:
+def _area(group: Group, metric: str, stretches: Sequence[Interval | None]) -> Quantity:
     over = [
         _estimate([mean_height(curve, stretch) for curve in _curves([group], metric, axis)], highest=1.0)
         if stretch
         else None
         for axis, stretch in zip(AXES, stretches, strict=True)
     ]
-    return Area(group=group, over=tuple(over))
+    return Quantity(group=group, seeds=group.seeds, over=tuple(over))
 
 
 def _budget(group: Group, metric: str, level: float) -> Budget:
     members = [member for member in group.members if spots(member, metric, FLOPS)]
     per_seed = tuple(tuple(reach(spots(member, metric, axis), level) for member in members) for axis in AXES)
-    needed = []
-    for costs in per_seed:
-        known = [cost for cost in costs if cost is not None]
-        needed.append(_estimate(known) if len(known) == len(members) else None)
+    known = [[cost for cost in costs if cost is not None] for costs in per_seed]
+    over = tuple(_estimate(costs) if len(costs) == len(members) else None for costs in known)
     seeds = tuple(member.run.identity.seed for member in members)
-    return Budget(group=group, level=level, seeds=seeds, per_seed=per_seed, needed=tuple(needed))
+    return Budget(group=group, level=level, seeds=seeds, over=over, per_seed=per_seed)
 
 
 def _estimate(values: Sequence[float], *, highest: float = math.inf) -> Estimate:
@@ -221,7 +206,7 @@ def _ratio(budget: Budget, reference: Budget) -> Ratio:
     return Ratio(group=budget.group, reference=reference.group, level=budget.level, seeds=shared, over=tuple(over))
 
 
-def _paired(ours: Sequence[float | None], theirs: Sequence[float | None]) -> PairedRatio | None:
+def _paired(ours: Sequence[float | None], theirs: Sequence[float | None]) -> Estimate | None:
     first = [cost for cost in ours if cost is not None and cost > 0]
     second = [cost for cost in theirs if cost is not None and cost > 0]
     if not ours or len(first) != len(ours) or len(second) != len(theirs):
@@ -238,23 +223,14 @@ def budget_points(found: Sequence[Costs]) -> Points:
 
 
 def _records(costs: Costs) -> Iterator[dict[str, Any]]:
-    for area in costs.areas:
-        for axis, estimate in zip(AXES, area.over, strict=True):
-            yield {**_head(costs, area.group, "area", axis), **_cells(estimate)}
-    for budget in costs.budgets:
-        for axis, estimate in zip(AXES, budget.needed, strict=True):
-            head = _head(costs, budget.group, "budget", axis)
-            yield {**head, "level": budget.level, "seeds": listing(budget.seeds), **_cells(estimate)}
-    for ratio in costs.ratios:
-        for axis, found in zip(AXES, ratio.over, strict=True):
-            head = _head(costs, ratio.group, f"ratio to {REFERENCE}", axis)
-            cells = {**_cells(found), **bounds(found.bootstrap, "bootstrap_")} if found else {}
-            yield {**head, "level": ratio.level, "seeds": listing(ratio.seeds), **cells}
+    kinds = {"area": costs.areas, "budget": costs.budgets, f"ratio to {REFERENCE}": costs.ratios}
+    for quantity, found in ((quantity, found) for quantity, own in kinds.items() for found in own):
+        head = {**identity(found.group), **vars(found), "seeds": listing(found.seeds), "quantity": quantity}
+        for axis, estimate in zip(AXES, found.over, strict=True):
+            yield {**head, "metric": costs.panel.metric, "axis": axis.column, **_cells(estimate)}
 
 
-def _head(costs: Costs, group: Group, quantity: str, axis: Axis) -> dict[str, Any]:
-    return {**identity(group), "metric": costs.panel.metric, "quantity": quantity, "axis": axis.column}
-
-
-def _cells(found: Estimate | PairedRatio | None) -> dict[str, float]:
-    return {"value": found.value, **bounds(found.interval)} if found else {}
+def _cells(estimate: Estimate | None) -> dict[str, float]:
+    if estimate is None:
+        return {}
+    return {"value": estimate.value, **bounds(estimate.interval), **bounds(estimate.bootstrap, "bootstrap_")}

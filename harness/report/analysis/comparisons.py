@@ -124,9 +124,12 @@ def _adjusted(chances: Sequence[float | None]) -> list[float | None]:
 def _pairs(groups: Sequence[Group], metric: str, *, best_only: bool) -> Iterable[tuple[Group, Group]]:
     if not best_only:
         return combinations(groups, 2)
-    lasts = {group.key: [record for _, record in _lasts(group, metric).values()] for group in groups}
-    best = max(groups, key=lambda group: mean([record.metrics[metric].value for record in lasts[group.key]]))
+    best = max(groups, key=lambda group: _mean_last(group, metric))
     return ((best, group) for group in groups if group is not best)
+
+
+def _mean_last(group: Group, metric: str) -> float:
+    return mean([record.metrics[metric].value for _, record in _lasts(group, metric).values()])
 
 
 def _lasts(group: Group, metric: str) -> dict[int, tuple[Path, EvalRecord]]:

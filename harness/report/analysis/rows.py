@@ -5,14 +5,14 @@ The value is the mean over seeds. Its interval is over seeds (Student t); with a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from harness.records.schema import MetricTotals
-from harness.report.analysis.groups import Group, Member, metrics_of, overrides
+from harness.records.schema import EvalRecord, MetricTotals
+from harness.report.analysis.groups import Group, Member, latest, metrics_of, overrides
 from harness.report.analysis.points import Points, bounds, identity, listing, make_points
 from harness.report.analysis.statistics import (
     Interval,
@@ -23,12 +23,17 @@ from harness.report.analysis.statistics import (
     wilson_interval,
 )
 from harness.report.labels import headline_metric
+from harness.report.read.runs import Run
 
 BOOTSTRAP_SEED = 0
 COLUMNS = (
     "task metric method reward model recipe data split items_sha256 decoding variant overrides labels checkpoint "
     "value low high interval bootstrap_low bootstrap_high base gain gain_low gain_high ceiling n seeds "
     "updates samples flops_total seconds"
+)
+SUMMARY_COLUMNS = (
+    "run task method model data recipe reward seed update checkpoint metric value low high n "
+    + "flops_total samples seconds"
 )
 
 
@@ -168,3 +173,19 @@ def is_solved(row: Row) -> bool:
 def row_points(tables: Sequence[MetricRows]) -> Points:
     """All rows of all tables; fractions of 1."""
     return make_points(COLUMNS, (row.record for found in tables for row in found.rows))
+
+
+def summary_points(runs: Sequence[Run]) -> Points:
+    """Values and bounds are fractions of 1; low and high: 95 % interval over the items of this one run.
+
+    A checkpoint evaluated on several item lists or with several decodings has a record for each.
+    """
+    records = (found for run in runs for record in latest(run) for found in _run_records(run, record))
+    return make_points(SUMMARY_COLUMNS, records)
+
+
+def _run_records(run: Run, record: EvalRecord) -> Iterator[dict[str, Any]]:
+    for metric in sorted(record.metrics):
+        totals = record.metrics[metric]
+        value = {"run": run.name, "metric": metric, "value": totals.value, "n": totals.n}
+        yield {**vars(run.identity), **vars(record), **bounds(items_interval(totals)), **value}

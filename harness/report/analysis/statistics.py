@@ -89,10 +89,7 @@ def seed_interval(values: Sequence[float], *, lowest: float = -math.inf, highest
 
 
 def bootstrap_interval(
-    values: Sequence[float],
-    rng: np.random.Generator,
-    *,
-    resamples: int = RESAMPLES,
+    values: Sequence[float], rng: np.random.Generator, *, resamples: int = RESAMPLES
 ) -> Interval | None:
     """Percentile bootstrap of the mean over seeds; None below two seeds.
 
@@ -107,15 +104,12 @@ def bootstrap_interval(
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairedRatio:
-    """Geometric mean of paired ratios; its intervals over the pairs, by Student's t of the logarithms and by bootstrap.
-
-    The intervals are None for a single pair.
-    """
+class Estimate:
+    """A mean over seeds with its Student t interval and, for a ratio, a bootstrap interval; None with a single seed."""
 
     value: float
     interval: Interval | None
-    bootstrap: Interval | None
+    bootstrap: Interval | None = None
 
     @property
     def is_told_from_1(self) -> bool:
@@ -124,15 +118,18 @@ class PairedRatio:
         return len(both) == 2 and (all(one.low > 1 for one in both) or all(one.high < 1 for one in both))
 
 
-def ratio_of_pairs(numerators: Sequence[float], denominators: Sequence[float], rng: np.random.Generator) -> PairedRatio:
-    """The ratio of two costs paired by seed. Raises ValueError for a value that is not above 0, and for none."""
+def ratio_of_pairs(numerators: Sequence[float], denominators: Sequence[float], rng: np.random.Generator) -> Estimate:
+    """The ratio of two costs paired by seed: the geometric mean, with Student's t interval of the logarithms.
+
+    Raises ValueError for a value that is not above 0, and for none.
+    """
     if min((*numerators, *denominators), default=0.0) <= 0:
         raise ValueError("ratios need values above 0")
     logs = [math.log(first / second) for first, second in zip(numerators, denominators, strict=True)]
-    return PairedRatio(
+    return Estimate(
         value=math.exp(mean(logs)),
-        bootstrap=_exponential(bootstrap_interval(logs, rng)),
         interval=_exponential(seed_interval(logs)),
+        bootstrap=_exponential(bootstrap_interval(logs, rng)),
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from harness.report.analysis.budget import REFERENCE, SHARES, SMALLEST_RISE, Area, Budget, Costs, Estimate, Ratio
+from harness.report.analysis.budget import REFERENCE, SHARES, SMALLEST_RISE, Budget, Costs, Quantity, Ratio
 from harness.report.analysis.curves import AXES
-from harness.report.analysis.statistics import PairedRatio
+from harness.report.analysis.statistics import Estimate
 from harness.report.chapters.table import Table, number_columns, text_columns, with_interval
 from harness.report.labels import DASH, data_name, digits, flop_unit, method_name, metric_name, percent, task_name
 
@@ -62,7 +62,7 @@ def _areas(costs: Costs) -> Table:
     )
 
 
-def _area_supports(areas: Sequence[Area]) -> list[str]:
+def _area_supports(areas: Sequence[Quantity]) -> list[str]:
     """Which groups the intervals over FLOPs tell from the highest."""
     known = [(area.group.label, estimate) for area in areas if (estimate := area.over[0]) is not None]
     if len(known) < 2:
@@ -90,10 +90,7 @@ def _budgets(costs: Costs) -> Table:
     shares = ", ".join(f"{100 * share:.0f} %" for share in SHARES)
     return Table(
         title=_title(costs, "cost of a level"),
-        columns=(
-            *text_columns("Method"),
-            *number_columns(*titles),
-        ),
+        columns=(*text_columns("Method"), *number_columns(*titles)),
         cells=tuple(
             (budget.group.label, f"{100 * budget.level:.0f}", *_budget_cells(budget, unit.size))
             for budget in costs.budgets
@@ -110,9 +107,9 @@ def _budgets(costs: Costs) -> Table:
 
 def _budget_cells(budget: Budget, flops: float) -> list[str]:
     missing = f"not reached ({budget.reached} of {len(budget.seeds)} seeds)"
-    first, *others = budget.needed
+    first, *others = budget.over
     cells = [_cell(first, lambda cost: digits(cost / flops)), *(_cell(estimate, digits) for estimate in others)]
-    return [cell if estimate else missing for cell, estimate in zip(cells, budget.needed, strict=True)]
+    return [cell if estimate else missing for cell, estimate in zip(cells, budget.over, strict=True)]
 
 
 def _cell(estimate: Estimate | None, show: Callable[[float], str]) -> str:
@@ -139,7 +136,7 @@ def _ratio_table(costs: Costs) -> Table:
     )
 
 
-def _ratio_cell(found: PairedRatio | None) -> str:
+def _ratio_cell(found: Estimate | None) -> str:
     return with_interval(found.value, found.bootstrap, digits) if found else "not reached"
 
 
@@ -157,6 +154,6 @@ def _ratio_texts(ratios: Sequence[Ratio]) -> list[str]:
     return texts
 
 
-def _told(found: PairedRatio) -> str:
+def _told(found: Estimate) -> str:
     sure = "told from 1" if found.is_told_from_1 else "not told from 1"
     return f"{_ratio_cell(found)}, {sure if found.interval else 'other seeds unknown'}"

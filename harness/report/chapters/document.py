@@ -9,11 +9,10 @@ from harness import __version__
 from harness.errors import unknown_choice
 from harness.report.analysis.budget import Costs, all_costs, budget_points
 from harness.report.analysis.comparisons import Comparisons, compare
-from harness.report.analysis.curves import Panel, make_panels
+from harness.report.analysis.curves import AXES, Panel, make_panels
 from harness.report.analysis.groups import Group, group_by, make_groups
 from harness.report.analysis.points import Points
-from harness.report.analysis.rows import MetricRows, all_rows, headline_rows, row_points
-from harness.report.analysis.summary import summary_points
+from harness.report.analysis.rows import MetricRows, all_rows, headline_rows, row_points, summary_points
 from harness.report.analysis.sweeps import Sweep, briefly_named, find_sweeps, without_variants
 from harness.report.analysis.traces import GroupTraces
 from harness.report.chapters.costs import budget_tables
@@ -25,9 +24,9 @@ from harness.report.chapters.results import make_table
 from harness.report.chapters.sections import Command, Section
 from harness.report.chapters.settings import command, difference_tables
 from harness.report.chapters.table import Table, text_columns
-from harness.report.chapters.verdict import HOW_TO_READ, Verdict, verdicts
+from harness.report.chapters.verdict import HOW_TO_READ, verdicts
 from harness.report.figures.bars import bar_figures
-from harness.report.figures.curves import curve_figures
+from harness.report.figures.curves import curve_figure
 from harness.report.figures.frame import Figure
 from harness.report.figures.looks import Colours
 from harness.report.figures.sweeps import sweep_figure
@@ -66,7 +65,7 @@ class Document:
 
     title: str
     intro: str
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[Section, ...]
     sections: tuple[Section, ...]
     headlines: tuple[Table, ...]
     tables: tuple[Table, ...]
@@ -177,7 +176,8 @@ def _intro(collection: Collection) -> str:
 def _task_sections(task: str, material: Material) -> list[Section]:
     """Tables and curves, what happened in training, ablations and completions of one task."""
     colours = material.colours
-    curves = tuple(curve_figures([panel for panel in material.panels if panel.task == task], colours))
+    panels = [panel for panel in material.panels if panel.task == task]
+    curves = tuple(curve_figure(panel, axis, colours) for panel in panels for axis in AXES)
     sections = [Section(title=task_name(task))]
     for number, found in enumerate(found for found in material.tables if found.task == task):
         title, figures = capitalized(metric_name(found.metric)), curves if number == 0 else ()

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from harness.report.analysis.groups import Group, Protocol, group_by, metrics_of
 from harness.report.analysis.rows import Row, make_row, overlapping
 from harness.report.chapters.published import TABLE_1, TABLE_2, WITHIN_MARK
-from harness.report.chapters.results import ITEMS_NOTE, SEEDS_NOTE, items_mark
+from harness.report.chapters.results import interval_notes, items_mark
 from harness.report.chapters.table import Column, Table, protocol_mark, text_columns, with_interval
 from harness.report.labels import DASH, headline_metric, metric_name, percent, task_name
 
 PAPER_METRICS = ("official_cell_accuracy", "official_accuracy", "pass@1")
+TOY = "toy settings (tiny model or built-in data, not comparable with papers)"
 OVERLAP_NOTE = (
     f"{WITHIN_MARK} The interval overlaps with that of the highest value under the same evaluation. Bold: the highest, "
     "and its interval lies above all others. Values of different evaluations are never ranked."
@@ -53,19 +54,13 @@ class Line:
 def measured_tables(groups: Sequence[Group]) -> list[Table]:
     """Tables 1 and 2 of the full-size runs, then of the toy runs; one that no run belongs to is left out."""
     found = []
-    for toy in (False, True):
-        for number, tasks in ((1, TABLE_1), (2, TABLE_2)):
-            own = [group for group in groups if bool(group.toy_reasons) is toy and group.task in tasks and group.lasts]
-            if own:
-                found.append(_table(_title(number, toy=toy), own, tasks))
+    kinds = ((1, "reasoning and logic", TABLE_1), (2, "code", TABLE_2))
+    for is_toy, kind in ((False, "measured"), (True, TOY)):
+        ours = [group for group in groups if bool(group.toy_reasons) is is_toy and group.lasts]
+        for number, what, tasks in kinds:
+            if own := [group for group in ours if group.task in tasks]:
+                found.append(_table(f"Table {number}, {kind}: {what}, %", own, tasks))
     return found
-
-
-def _title(number: int, *, toy: bool) -> str:
-    what = "reasoning and logic" if number == 1 else "code"
-    if toy:
-        return f"Table {number}, toy settings (tiny model or built-in data, not comparable with papers): {what}, %"
-    return f"Table {number}, measured: {what}, %"
 
 
 def _table(title: str, groups: Sequence[Group], tasks: Sequence[str]) -> Table:
@@ -176,7 +171,6 @@ def _notes(
             for protocol in own
         ),
         *(f"{task_name(task)}: a perfect solver is expected to reach {percent(top)} %." for task, top in ceilings),
-        *([SEEDS_NOTE] if any(row.over == "seeds" for row in rows) else []),
-        *([ITEMS_NOTE] if any(row.over == "items" for row in rows) else []),
+        *interval_notes(rows),
         OVERLAP_NOTE,
     ]

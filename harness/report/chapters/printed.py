@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from harness.report.analysis.statistics import wilson_interval
 from harness.report.chapters.table import Column, Table, interval_text
@@ -63,18 +63,13 @@ def reference_of(task: str, published: Published) -> Value:
 def reference_text(tasks: Sequence[str], published: Published) -> str:
     """The reference protocol of several tasks in words: what they share, then their items."""
     values = [reference_of(task, published) for task in tasks]
-    shared = [
-        _shared(f"{value.shots}-shot" for value in values),
-        _shared(_steps_text(value) for value in values),
-        _shared(CHECKPOINT[value.checkpoint] for value in values),
-        _shared(TRAINING[value.training] for value in values),
+    protocols = [
+        (f"{value.shots}-shot", _steps_text(value), CHECKPOINT[value.checkpoint], TRAINING[value.training])
+        for value in values
     ]
+    shared = [" or ".join(dict.fromkeys(texts)) for texts in zip(*protocols, strict=True)]
     items = [f"{task_name(value.task)} on {_items_text(value, published)}" for value in values]
     return f"{', '.join(shared)}; {', '.join(items)}"
-
-
-def _shared(texts: Iterable[str]) -> str:
-    return " or ".join(dict.fromkeys(texts))
 
 
 def _items_text(value: Value, published: Published) -> str:
@@ -92,11 +87,7 @@ def every_value(published: Published, task: str) -> Table:
         title=f"{task_name(task)}, every published value",
         columns=tuple(Column(title=title, numeric=title in EVERY_NUMERIC) for title in EVERY_TITLES),
         cells=tuple(_every_cells(value, published) for value in rows),
-        notes=(
-            EVERY_NOTE,
-            WHOSE_NOTE,
-            *(f"{grade.grade}: {grade.meaning}." for grade in published.grades.values()),
-        ),
+        notes=(EVERY_NOTE, WHOSE_NOTE, *(f"{grade.grade}: {grade.meaning}." for grade in published.grades.values())),
     )
 
 

@@ -59,14 +59,17 @@ class Line:
 
 def table_1(published: Published, *, model: str = LLADA) -> Table:
     """Reasoning and logic: what each paper prints for its own methods and its base."""
-    title = f"Table 1, published: reasoning and logic, {model}, %"
-    return _table(title, _own_lines(published, TABLE_1, model), TABLE_1, SHOWN_LENGTHS, published)
+    return _own_table("Table 1, published: reasoning and logic", TABLE_1, model, published)
 
 
 def table_2(published: Published, *, model: str = LLADA) -> Table:
     """Code: what each paper prints for its own methods and its base."""
-    title = f"Table 2, published: code, {model}, %"
-    return _table(title, _own_lines(published, TABLE_2, model), TABLE_2, SHOWN_LENGTHS, published)
+    return _own_table("Table 2, published: code", TABLE_2, model, published)
+
+
+def _own_table(title: str, tasks: Sequence[str], model: str, published: Published) -> Table:
+    lines = make_lines(published, [value for value in published.values if value.whose == "own"], tasks, model)
+    return _table(f"{title}, {model}, %", lines, tasks, SHOWN_LENGTHS, published)
 
 
 def figure_1(published: Published) -> Table:
@@ -74,10 +77,6 @@ def figure_1(published: Published) -> Table:
     title = "Figure 1, published: best over lengths as EGSPO prints them, %"
     lines = make_lines(published, [value for value in published.values if value.paper == "egspo"], FIGURE_1, LLADA)
     return _table(title, lines, FIGURE_1, ("best",), published)
-
-
-def _own_lines(published: Published, tasks: Sequence[str], model: str) -> list[Line]:
-    return make_lines(published, [value for value in published.values if value.whose == "own"], tasks, model)
 
 
 def make_lines(published: Published, values: Sequence[Value], tasks: Sequence[str], model: str) -> list[Line]:

@@ -7,17 +7,7 @@ from collections.abc import Sequence
 from harness.report.analysis.groups import Protocol, group_by
 from harness.report.analysis.rows import MetricRows, Row, is_solved, overlapping
 from harness.report.chapters.table import Table, number_columns, protocol_mark, text_columns, with_interval
-from harness.report.labels import (
-    DASH,
-    Unit,
-    digits,
-    flop_unit,
-    listed,
-    metric_name,
-    percent,
-    points,
-    task_name,
-)
+from harness.report.labels import DASH, Unit, digits, flop_unit, listed, metric_name, percent, points, task_name
 
 TOY_MARK = "†"
 ITEMS_MARK = "‡"
@@ -81,13 +71,14 @@ def _notes(rows: Sequence[Row], protocols: Sequence[Protocol]) -> list[str]:
         f"A perfect solver is expected to reach {100 * ceiling:.2f} %: some items have several answers."
         for ceiling in sorted({row.ceiling for row in rows if row.ceiling is not None})
     ]
-    explained = {
-        SEEDS_NOTE: any(row.over == "seeds" for row in rows),
-        ITEMS_NOTE: any(row.over == "items" for row in rows),
-        TOY_NOTE: any(row.group.toy_reasons for row in rows),
-        CHANGED_NOTE: any(row.overrides for row in rows),
-    }
-    return notes + [note for note, needed in explained.items() if needed]
+    toy = [TOY_NOTE] if any(row.group.toy_reasons for row in rows) else []
+    return [*notes, *interval_notes(rows), *toy, *([CHANGED_NOTE] if any(row.overrides for row in rows) else [])]
+
+
+def interval_notes(rows: Sequence[Row]) -> list[str]:
+    """What the intervals of the rows are about."""
+    kinds = {row.over for row in rows}
+    return [note for kind, note in (("seeds", SEEDS_NOTE), ("items", ITEMS_NOTE)) if kind in kinds]
 
 
 def interval_supports(rows: Sequence[Row]) -> list[str]:

@@ -34,22 +34,22 @@ def _table(task: str, model: str, groups: Sequence[Group]) -> Table:
     values = {key: [own.get(key, MISSING) for own in settings] for key in keys}
     differing = {key: own for key, own in values.items() if len({_text(value) for value in own}) > 1}
     same = len(keys) - len(differing)
-    changed = [[_changed(group, key) for group in groups] for key in differing]
+    changed = any(_mark(group, key) for group in groups for key in differing)
     return Table(
         title=f"{task_name(task)}, {model} model",
         columns=text_columns("Setting", *(group.label for group in groups)),
         cells=tuple(
-            (key, *(f"{_text(value)}{mark}" for value, mark in zip(own, marks, strict=True)))
-            for (key, own), marks in zip(differing.items(), changed, strict=True)
+            (key, *(f"{_text(value)}{_mark(group, key)}" for group, value in zip(groups, own, strict=True)))
+            for key, own in differing.items()
         ),
         notes=(
             f"{same} settings are the same in all; {DASH}: the method has no such setting.",
-            *((CHANGED_NOTE,) if any(mark for marks in changed for mark in marks) else ()),
+            *((CHANGED_NOTE,) if changed else ()),
         ),
     )
 
 
-def _changed(group: Group, key: str) -> str:
+def _mark(group: Group, key: str) -> str:
     return CHANGED_MARK if group.members[0].run.provenance.get(key) == "command line" else ""
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from harness.report.analysis.comparisons import Comparison, Comparisons
 from harness.report.analysis.groups import group_by
 from harness.report.analysis.rows import MetricRows, Row
 from harness.report.analysis.statistics import Interval
 from harness.report.chapters.pairs import verdict
+from harness.report.chapters.sections import Section
 from harness.report.chapters.table import interval_text
 from harness.report.labels import data_name, digits, flop_unit, method_name, metric_name, percent, points, task_name
 
@@ -22,30 +22,19 @@ HOW_TO_READ = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What can be said about one task under one protocol."""
-
-    title: str
-    sentences: tuple[str, ...]
-
-
-def verdicts(headlines: Sequence[MetricRows], comparisons: Sequence[Comparisons]) -> list[Verdict]:
-    """One verdict per task, model and protocol. headlines: the rows of every task's headline metric."""
+def verdicts(headlines: Sequence[MetricRows], comparisons: Sequence[Comparisons]) -> list[Section]:
+    """What can be said about each task, model and protocol. headlines: the rows of every task's headline metric."""
     pairs = [pair for found in comparisons for pair in found.pairs]
-    found = []
-    for rows in headlines:
-        together = sorted(group_by(rows.rows, lambda row: row.group.conditions).items())
-        found += [_verdict(own, pairs) for _, own in together]
-    return found
+    together = [group_by(found.rows, lambda row: row.group.conditions) for found in headlines]
+    return [_verdict(own, pairs) for groups in together for _, own in sorted(groups.items())]
 
 
-def _verdict(rows: Sequence[Row], pairs: Sequence[Comparison]) -> Verdict:
+def _verdict(rows: Sequence[Row], pairs: Sequence[Comparison]) -> Section:
     group = rows[0].group
     trained = sorted((row for row in rows if not row.group.is_control), key=lambda row: -row.value)
     controls = [row for row in rows if row.group.is_control]
     sentences = [*_ranking(trained, pairs), *_control(trained, controls, pairs), *_cost(trained), _where(rows)]
-    return Verdict(title=f"{task_name(group.task)}, {group.model} model", sentences=tuple(sentences))
+    return Section(title=f"{task_name(group.task)}, {group.model} model", text=tuple(sentences))
 
 
 def _ranking(trained: Sequence[Row], pairs: Sequence[Comparison]) -> list[str]:

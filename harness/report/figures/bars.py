@@ -6,7 +6,6 @@ Bars with their intervals; a dashed line where training began.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -29,27 +28,8 @@ BOTTOM_INCHES = 0.46
 NAME_CHARACTERS = 24
 
 
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """The bars of one task: rows that were evaluated in the same way."""
-
-    rows: tuple[Row, ...]
-
-    @property
-    def title(self) -> str:
-        """`Sudoku, exact match`."""
-        return f"{task_name(self.rows[0].group.task)}, {metric_name(self.rows[0].metric)}"
-
-    @property
-    def note(self) -> str:
-        """`builtin data, 256 test items`."""
-        protocol = self.rows[0].group.protocol
-        return f"{data_name(protocol.data)}, {self.rows[0].n:,} {protocol.split} items"
-
-    @property
-    def height(self) -> float:
-        """Of the bars, inches."""
-        return BAR_INCHES * len(self.rows)
+Block = Sequence[Row]
+"""The bars of one task: rows that were evaluated in the same way."""
 
 
 def bar_figures(rows: Sequence[Row], colours: Colours) -> list[frame.Figure]:
@@ -69,22 +49,20 @@ def bar_figures(rows: Sequence[Row], colours: Colours) -> list[frame.Figure]:
 
 def make_blocks(rows: Sequence[Row]) -> dict[str, list[Block]]:
     """The blocks of every model, by task."""
-    models = group_by(rows, lambda row: row.group.model)
-    return {
-        model: [Block(rows=tuple(same)) for _, same in sorted(group_by(own, lambda row: row.group.conditions).items())]
-        for model, own in sorted(models.items())
-    }
+    models = sorted(group_by(rows, lambda row: row.group.model).items())
+    together = {model: sorted(group_by(own, lambda row: row.group.conditions).items()) for model, own in models}
+    return {model: [block for _, block in blocks] for model, blocks in together.items()}
 
 
 def bar_points(blocks: Sequence[Block]) -> Points:
     """What is plotted, as fractions of 1."""
     columns = "task metric data label method reward model seeds base mean low high"
-    return make_points(columns, (row.record for block in blocks for row in block.rows))
+    return make_points(columns, (row.record for block in blocks for row in block))
 
 
 def draw(blocks: Sequence[Block], model: str, colours: Colours) -> frame.Picture:
     """One block of bars per task, under each other on the same axis of 0 to 100 %."""
-    heights = [HEAD_INCHES + block.height for block in blocks]
+    heights = [HEAD_INCHES + BAR_INCHES * len(block) for block in blocks]
     height = TOP_INCHES + sum(heights) + GAP_INCHES * (len(blocks) - 1) + BOTTOM_INCHES
     with frame.sheet(f"Last checkpoints, {model} model", _note(blocks), height=height) as sheet:
         top = TOP_INCHES
@@ -95,24 +73,27 @@ def draw(blocks: Sequence[Block], model: str, colours: Colours) -> frame.Picture
 
 
 def _note(blocks: Sequence[Block]) -> str:
-    kinds = sorted({row.over for block in blocks for row in block.rows})
+    kinds = sorted({row.over for block in blocks for row in block})
     return f"bar: mean over seeds; whisker: 95 % interval over {' or '.join(kinds)}; dashed: before training"
 
 
 def _draw_block(sheet: frame.Sheet, block: Block, top: float, colours: Colours, *, last: bool) -> None:
     width = frame.WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES
-    axes = sheet.axes(frame.Box(left=LEFT_INCHES, top=top + HEAD_INCHES, width=width, height=block.height))
+    axes = sheet.axes(frame.Box(left=LEFT_INCHES, top=top + HEAD_INCHES, width=width, height=BAR_INCHES * len(block)))
     frame.lie_down(axes)
     axes.set_xlim(0, 100)
-    axes.set_ylim(len(block.rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(block.rows)), [_name(row) for row in block.rows])
+    axes.set_ylim(len(block) - 0.5, -0.5)
+    axes.set_yticks(range(len(block)), [_name(row) for row in block])
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelbottom=last)
     if last:
         axes.set_xlabel("Right answers, or what the metric counts (%)")
-    title = axes.text(0, -0.62, block.title, verticalalignment="bottom", **frame.HEAD)
-    axes.annotate(f"   {block.note}", (1, 0), xycoords=title, verticalalignment="bottom", **frame.NOTE)
-    for place, row in enumerate(block.rows):
+    task, protocol = task_name(block[0].group.task), block[0].group.protocol
+    title = f"{task}, {metric_name(block[0].metric)}"
+    note = f"   {data_name(protocol.data)}, {block[0].n:,} {protocol.split} items"
+    head = axes.text(0, -0.62, title, verticalalignment="bottom", **frame.HEAD)
+    axes.annotate(note, (1, 0), xycoords=head, verticalalignment="bottom", **frame.NOTE)
+    for place, row in enumerate(block):
         _draw_bar(axes, place, row, colour_of(row.group, colours))
     _draw_lines(axes, block)
 
@@ -138,9 +119,9 @@ def _draw_bar(axes: Axes, y: int, row: Row, colour: str) -> None:
 
 def _draw_lines(axes: Axes, block: Block) -> None:
     """Where every row began, if all began at one place, and what a perfect solver reaches."""
-    bases = [row.base for row in block.rows]
+    bases = [row.base for row in block]
     same = all(base is not None for base in bases) and all(a == b for a, b in pairwise(bases))
     if same and bases[0] is not None:
         axes.axvline(100 * bases[0], color=frame.INK, linewidth=0.8, linestyle=(0, (3, 2)), zorder=4)
-    for ceiling in sorted({row.ceiling for row in block.rows if row.ceiling is not None}):
+    for ceiling in sorted({row.ceiling for row in block if row.ceiling is not None}):
         axes.axvline(100 * ceiling, color=frame.FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)

@@ -15,7 +15,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from harness.report.analysis.curves import AXES, FLOPS, SAMPLES, UPDATES, Axis, Line, Panel, Point, curve_points
+from harness.report.analysis.curves import FLOPS, SAMPLES, UPDATES, Axis, Line, Panel, Point, curve_points
 from harness.report.figures import frame
 from harness.report.figures.looks import Colours, Look, looks_of
 from harness.report.labels import (
@@ -67,11 +67,6 @@ class Name:
     def inches(self) -> float:
         """Height, with the space to the next."""
         return HEAD_INCHES + DETAIL_INCHES * len(self.details)
-
-
-def curve_figures(panels: Sequence[Panel], colours: Colours) -> list[frame.Figure]:
-    """Every panel against every axis, as one family each."""
-    return [curve_figure(panel, axis, colours) for panel in panels for axis in AXES]
 
 
 def curve_figure(panel: Panel, axis: Axis, colours: Colours, *, title: str = "") -> frame.Figure:
@@ -145,12 +140,7 @@ def _draw_line(axes: Axes, line: Line, look: Look, scale: Scale) -> None:
     values = [100 * point.value for point in line.points]
     depth = 2.5 if line.group.is_control else 3
     axes.plot(xs, values, color=look.colour, linestyle=look.dashes, linewidth=1.5, zorder=depth, clip_on=False)
-    dots: dict[str, Any] = {
-        "markersize": 3.6,
-        "markeredgecolor": "white",
-        "markeredgewidth": 0.5,
-        "linestyle": "",
-    }
+    dots: dict[str, Any] = {"markersize": 3.6, "markeredgecolor": "white", "markeredgewidth": 0.5, "linestyle": ""}
     axes.plot(xs, values, color=look.colour, marker=look.marker, zorder=depth + 0.1, clip_on=False, **dots)
     _draw_band(axes, line, look, scale, depth - 1)
 

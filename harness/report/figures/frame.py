@@ -32,6 +32,7 @@ TEXT_POINTS = 7.5
 SMALL_POINTS = 6.5
 HEAD: dict[str, Any] = {"fontsize": TEXT_POINTS, "fontweight": "bold"}
 NOTE: dict[str, Any] = {"fontsize": SMALL_POINTS, "color": FAINT}
+TICKS = {"color": FAINT, "labelcolor": INK, "major.size": 2.5, "major.width": 0.6}
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": TEXT_POINTS,
@@ -48,14 +49,7 @@ STYLE: dict[str, Any] = {
     "figure.facecolor": PAPER,
     "grid.color": GRID,
     "grid.linewidth": 0.6,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
+    **{f"{axis}tick.{key}": value for axis in "xy" for key, value in TICKS.items()},
     "text.color": INK,
     # Text from outside is never read as a formula.
     "text.parse_math": False,

@@ -47,7 +47,7 @@ def step_figures(histories: Sequence[History], where: str, stem: str, colours: C
 
 def draw(counted: Sequence[StepCounts], title: str, colours: Colours) -> frame.Picture:
     """One row per group, steps counted from 1."""
-    heights = [_height(counts) for counts in counted]
+    heights = [min(max(LEAST_INCHES, CELL_INCHES * len(counts.total_T)), MOST_INCHES) for counts in counted]
     largest_cell = max(share for counts in counted for share_T in counts.share_XT for share in share_T)
     largest = max(share for counts in counted for share in counts.total_T)
     note = f"all seeds together; white: 0 %, full colour: {percent(largest_cell)} % of the choices of that time"
@@ -63,10 +63,6 @@ def draw(counted: Sequence[StepCounts], title: str, colours: Colours) -> frame.P
         chosen.set_xlabel("Optimiser updates")
         shares.set_xlabel("Share of all choices (%)")
         return sheet.picture()
-
-
-def _height(counts: StepCounts) -> float:
-    return min(max(LEAST_INCHES, CELL_INCHES * len(counts.total_T)), MOST_INCHES)
 
 
 def _draw_map(sheet: frame.Sheet, box: frame.Box, counts: StepCounts, colour: str, largest: float) -> Axes:

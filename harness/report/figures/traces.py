@@ -4,6 +4,7 @@ marked, and the greedy completions at those with their rewards: what EGSPO-SA se
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,8 +19,7 @@ from harness.records.schema import GreedyTrace, TraceRecord
 from harness.report.analysis.traces import GroupTraces, step_entropies, trace_points
 from harness.report.figures import frame
 from harness.report.figures.looks import Colours
-from harness.report.figures.tokens import shown_token, text_lines
-from harness.report.labels import digits, slug, task_name
+from harness.report.labels import cut, digits, slug, task_name
 
 SHORT = 32
 """Tokens of a completion that fits into a line or two, so that its greedy completions can stand below it."""
@@ -42,6 +42,10 @@ CHARACTER_INCHES = 0.056
 TEXT_CHARACTERS = 96
 END_POINTS = 5.0
 STEP_COLOURS = "cividis"
+FIRST_MISSING = 0x2E80
+"""The first of the characters, as of Chinese, that the figures' font has no shapes for."""
+MOST_LINES = 2
+CUT = "… "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +165,8 @@ def _greedy_height(item: GreedyTrace, layout: Layout) -> float:
 
 def _draw_trace(sheet: frame.Sheet, trace: TraceRecord, layout: Layout, top: float, colour: str) -> None:
     when = "before training" if trace.update == 0 else f"after {trace.update:,} updates"
-    cut = "" if layout.count == len(trace.tokens) else f", first {layout.count} of {len(trace.tokens)} positions"
-    head = f"Rollout {trace.iteration:,}, {when}{cut}: reward {digits(trace.reward)}"
+    part = "" if layout.count == len(trace.tokens) else f", first {layout.count} of {len(trace.tokens)} positions"
+    head = f"Rollout {trace.iteration:,}, {when}{part}: reward {digits(trace.reward)}"
     sheet.write(SIDE_INCHES, top + 0.18, head, **frame.HEAD)
     top += HEAD_INCHES
     _draw_cells(sheet, trace, layout, top, None, colour)
@@ -264,3 +268,20 @@ def _draw_bars(sheet: frame.Sheet, trace: TraceRecord, layout: Layout, top: floa
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.set_ylabel("Entropy\n(nats)")
     axes.set_xlabel("Step, in the colour of what it revealed" + ("; ▼ chosen" if chosen else ""))
+
+
+def shown_token(token: str, most: int) -> str:
+    """A token as a picture can show it: blanks and line ends as signs, cut to `most` characters, what the font lacks
+    as a box; empty for special tokens."""
+    marked = token.replace("\r", "").replace("\n", "↵").replace("\t", "⇥")
+    stripped = marked.strip() or "␣" * bool(marked)
+    drawn = "".join(letter if letter.isprintable() and ord(letter) < FIRST_MISSING else "▯" for letter in stripped)
+    return cut(drawn, most)
+
+
+def text_lines(text: str, width: int) -> list[str]:
+    """The end of the text, where its answer stands, on at most two lines of `width` characters."""
+    whole = " ".join(text.split()) or "(nothing before the first end token)"
+    shown = "".join(shown_token(letter, 1) if letter != " " else " " for letter in whole)
+    lines = textwrap.wrap(shown, width - len(CUT))
+    return lines if len(lines) <= MOST_LINES else [f"{CUT}{lines[-MOST_LINES]}", *lines[1 - MOST_LINES :]]

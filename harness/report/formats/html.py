@@ -16,7 +16,7 @@ from harness.report.chapters.sections import Section
 from harness.report.chapters.table import Table, condense
 from harness.report.figures.frame import Figure
 from harness.report.formats.csv import points_csv, table_csv
-from harness.report.formats.svg import inline_svg, share_letters
+from harness.report.formats.svg import inline_svg, letters_of, without_letters
 from harness.report.labels import numbered, slug
 
 HERE = Path(__file__).parent
@@ -28,22 +28,17 @@ MOST_NOTES = 8
 def document_html(document: Document, svgs: Mapping[str, str]) -> str:
     """The page. svgs: the drawn figures by stem."""
     inlined = {stem: inline_svg(svg, prefix=f"f{number}-") for number, (stem, svg) in enumerate(svgs.items())}
-    shared = share_letters(inlined)
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {
-        "data_uri": data_uri,
-        "slug": slug,
-        "condense": lambda table: condense(table, numbers=True),
-    }
+    environment.filters |= {"data_uri": data_uri, "slug": slug, "condense": lambda table: condense(table, numbers=True)}
     return environment.get_template(TEMPLATE).render(
         document=document,
         anchors=_anchors(document.sections),
         families=_families,
         most_notes=MOST_NOTES,
-        svgs={stem: Markup(svg) for stem, svg in shared.svgs.items()},
-        letters=Markup(shared.letters),
+        svgs={stem: Markup(without_letters(svg)) for stem, svg in inlined.items()},
+        letters=Markup(letters_of(inlined.values())),
         downloads={name: document.points[name] for name in (SUMMARY_FILE, ROWS_FILE)},
         style=Markup((HERE / STYLE).read_text(encoding="utf-8")),
         script=Markup((HERE / SCRIPT).read_text(encoding="utf-8")),

@@ -17,7 +17,7 @@ def document_markdown(document: Document) -> str:
         intro = intro.replace(name, f"[{name}]({name})")
     lines = [f"# {escape_markdown(document.title)}", "", intro, ""]
     for verdict in document.verdicts:
-        lines += [f"**{escape_markdown(verdict.title)}.** {escape_markdown(' '.join(verdict.sentences))}", ""]
+        lines += [f"**{escape_markdown(verdict.title)}.** {escape_markdown(' '.join(verdict.text))}", ""]
     return "\n".join([*lines, *(section_markdown(section) for section in document.sections if not section.folded)])
 
 

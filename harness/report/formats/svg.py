@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from harness.report.figures.frame import FAINT, GRID, INK, PAPER
 
@@ -24,14 +23,6 @@ DECIMALS = re.compile(r"(\.\d\d)\d+")
 BLANKS = re.compile(r">\s+<")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shared:
-    """Figures by name that refer to letters, and the shapes of these: <path> elements for one <defs>."""
-
-    svgs: Mapping[str, str]
-    letters: str
-
-
 def inline_svg(svg: str, *, prefix: str) -> str:
     """The <svg> element of a file. prefix: put before every id in it, but those of letters."""
     text = DROPPED.sub("", BEFORE_SVG.sub("", svg, count=1)).replace("xlink:href", "href")
@@ -44,10 +35,12 @@ def inline_svg(svg: str, *, prefix: str) -> str:
     return BLANKS.sub("><", text).strip()
 
 
-def share_letters(svgs: Mapping[str, str]) -> Shared:
-    """Takes the shapes of letters out of inlined figures: the same font has the same in all of them."""
-    letters = {found.group(1): found.group() for svg in svgs.values() for found in GLYPH.finditer(svg)}
-    return Shared(
-        svgs={name: GLYPH.sub("", svg).replace("<defs></defs>", "") for name, svg in svgs.items()},
-        letters="".join(letters[name] for name in sorted(letters)),
-    )
+def letters_of(svgs: Iterable[str]) -> str:
+    """The shapes of letters of inlined figures, each once: the same font has the same in all of them."""
+    letters = {found.group(1): found.group() for svg in svgs for found in GLYPH.finditer(svg)}
+    return "".join(letters[name] for name in sorted(letters))
+
+
+def without_letters(svg: str) -> str:
+    """An inlined figure that refers to letters elsewhere on the page."""
+    return GLYPH.sub("", svg).replace("<defs></defs>", "")

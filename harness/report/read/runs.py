@@ -13,14 +13,7 @@ import yaml
 from harness.config.resolve import flatten
 from harness.records.description import RunDescription
 from harness.records.jsonl import RecordError, read_lines
-from harness.records.run_folder import (
-    CHECKPOINT_FOLDER,
-    CONFIG_FILE,
-    EVAL_FILE,
-    METRICS_FILE,
-    STATUS_FILE,
-    read_status,
-)
+from harness.records.run_folder import CHECKPOINT_FOLDER, CONFIG_FILE, EVAL_FILE, METRICS_FILE, STATUS_FILE, read_status
 from harness.records.schema import SCHEMA_VERSION, EvalRecord, MetricTotals, RunIdentity, RunStatus
 
 MARKERS = frozenset((CONFIG_FILE, STATUS_FILE, EVAL_FILE, METRICS_FILE))
@@ -89,8 +82,7 @@ def scan(paths: Sequence[Path]) -> list[Run | Skipped]:
             if folder not in found:
                 found[folder] = problem or _load(folder, root)
     return sorted(
-        found.values(),
-        key=lambda item: (item.name, item.folder) if isinstance(item, Run) else (item.path, Path()),
+        found.values(), key=lambda item: (item.name, item.folder) if isinstance(item, Run) else (item.path, Path())
     )
 
 

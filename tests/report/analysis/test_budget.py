@@ -65,7 +65,7 @@ def test_twice_the_speed_is_half_the_flops_and_the_same_updates(synthetic: Any) 
     found = costs(synthetic)
     assert found.levels == (0.4, 0.6, 0.72)
     half = next(budget for budget in found.budgets if (budget.group.method, budget.level) == ("d1", 0.4))
-    assert [need.value for need in half.needed if need] == pytest.approx([12e9, 768.0, 12.0, 6.0])
+    assert [need.value for need in half.over if need] == pytest.approx([12e9, 768.0, 12.0, 6.0])
     flops, samples, updates, _ = found.ratios[0].over
     assert flops is not None
     assert samples is not None
@@ -90,7 +90,7 @@ def test_a_seed_that_never_gets_there_leaves_no_mean_and_no_ratio(synthetic: Any
         rising(synthetic, last, **d1(seed=seed))
     found = costs(synthetic)
     missed = next(budget for budget in found.budgets if (budget.group.method, budget.level) == ("d1", 0.4))
-    assert (missed.needed[0], missed.reached) == (None, 2)
+    assert (missed.over[0], missed.reached) == (None, 2)
     assert found.ratios[0].over[0] is None
 
 
@@ -130,7 +130,7 @@ def test_a_control_sets_no_level(synthetic: Any) -> None:
 def test_budgets_are_never_below_0(synthetic: Any) -> None:
     for seed, last in enumerate((40, 80, 100)):
         rising(synthetic, last, seed=seed)
-    intervals = [need.interval for budget in costs(synthetic).budgets for need in budget.needed if need]
+    intervals = [need.interval for budget in costs(synthetic).budgets for need in budget.over if need]
     assert intervals
     assert all(interval is not None and interval.low >= 0 for interval in intervals)
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from harness.records.schema import MetricTotals
-from harness.report.analysis.summary import summary_points
+from harness.report.analysis.rows import summary_points
 from harness.report.formats.csv import points_csv
 from harness.report.read.runs import collect
 

@@ -6,19 +6,20 @@ from typing import Any
 from harness.records.jsonl import write_samples
 from harness.report.analysis.comparisons import compare
 from harness.report.analysis.rows import all_rows
-from harness.report.chapters.verdict import Verdict, verdicts
+from harness.report.chapters.sections import Section
+from harness.report.chapters.verdict import verdicts
 
 ITEMS = 100
 
 
-def found(synthetic: Any) -> list[Verdict]:
+def found(synthetic: Any) -> list[Section]:
     groups = synthetic.groups()
     return verdicts(all_rows(groups)[:1], compare(groups))
 
 
 def sentences(synthetic: Any) -> str:
     (verdict,) = found(synthetic)
-    return " ".join(verdict.sentences)
+    return " ".join(verdict.text)
 
 
 def run(synthetic: Any, right: Sequence[int], *, samples: bool = True, **options: Any) -> None:

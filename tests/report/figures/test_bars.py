@@ -23,11 +23,10 @@ def test_a_block_is_one_task_under_one_protocol_and_a_model_has_its_own_blocks(s
     synthetic.run(model="other/model")
     blocks = make_blocks(rows_of(synthetic))
     assert list(blocks) == ["other/model", "tiny"]
-    assert [(block.title, len(block.rows)) for block in blocks["tiny"]] == [
-        ("Countdown, exact match", 1),
-        ("Sudoku, exact match", 2),
+    assert [[(row.group.task, row.group.method) for row in block] for block in blocks["tiny"]] == [
+        [("countdown", "egspo-sa")],
+        [("sudoku", "egspo"), ("sudoku", "egspo-sa")],
     ]
-    assert blocks["tiny"][1].note == "builtin data, 256 test items"
 
 
 def test_the_plotted_bars_as_csv(synthetic: Any) -> None:

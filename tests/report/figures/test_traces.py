@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.figures.tokens import shown_token, text_lines
+from harness.report.figures.traces import shown_token, text_lines
 
 
 @pytest.mark.parametrize(
