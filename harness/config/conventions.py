@@ -56,9 +56,11 @@ class Conventions:
     prompt_stride: int = 1
 
     @property
-    def rows_of_a_pass(self) -> int:
-        """Rows that hold one micro-batch of every pass; 0 where the global batch is one micro-batch."""
-        return self.micro_batch_rows * self.accumulated_batches
+    def kept_together(self) -> list[int]:
+        """Numbers of successive rows that a process has to have whole: a micro-batch of every pass, and rows that are
+        padded alike."""
+        rows = self.micro_batch_rows * self.accumulated_batches
+        return [size for size in (rows if self.accumulated_batches > 1 else 0, self.attended_padding) if size]
 
     def check(self, batch_size: int) -> None:
         """Raises UserError for values outside their range or at odds with the rows of a rollout."""
@@ -74,7 +76,7 @@ class Conventions:
         for name, size in {
             "attended_padding": self.attended_padding,
             "micro_batch_rows": self.micro_batch_rows,
-            "micro_batch_rows times conventions.accumulated_batches": self.rows_of_a_pass,
+            "micro_batch_rows times conventions.accumulated_batches": self.micro_batch_rows * self.accumulated_batches,
         }.items():
             if size < 0 or (size and batch_size % size):
                 raise UserError(f"conventions.{name} is {size}, which does not divide train.batch_size={batch_size}.")

@@ -102,12 +102,13 @@ class Trainer:
             raise UserError(
                 f"train.batch_size={config.train.batch_size} is not a multiple of the {self.shard.count} processes."
             )
-        rows = config.conventions.rows_of_a_pass or config.conventions.attended_padding
-        if rows and config.train.batch_size // self.shard.count % rows:
-            raise UserError(
-                f"Each of the {self.shard.count} processes has {config.train.batch_size // self.shard.count} rows, not "
-                f"a multiple of the {rows} that the conventions keep together; choose another number of processes."
-            )
+        for rows in config.conventions.kept_together:
+            if config.train.batch_size // self.shard.count % rows:
+                raise UserError(
+                    f"Each of the {self.shard.count} processes has {config.train.batch_size // self.shard.count} rows, "
+                    f"not a multiple of the {rows} that the conventions keep together; choose another number of "
+                    "processes."
+                )
         self.ledger = Ledger(config.budget, model.meter, self.shard, updates_per_step=method.updates_per_step)
         self.collector = Collector(config, method=method, task=task, model=model, train=data.train, shard=self.shard)
         self.updater = Updater(

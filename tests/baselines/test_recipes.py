@@ -171,7 +171,7 @@ def test_paper_recipes_hold_the_published_settings(name, rate, group_size, clip,
     assert config.train.group_size == group_size
     assert options.get("clip_low", options.get("clip")) == clip
     assert config.model.lora.rank == rank
-    assert config.model.lora.targets == ("all" if name == "agrpo" else "official-subset")
+    assert config.model.lora.targets == ("all-and-head" if name == "agrpo" else "official-subset")
     assert config.evaluation.decoding.num_steps * 2 == config.evaluation.decoding.completion_length
 
 

@@ -231,3 +231,24 @@ def test_an_export_that_fails_leaves_nothing(tmp_path):
 )
 def test_shards_are_filled_in_order(sizes, most, expected):
     assert shard_sizes(sizes, most) == expected
+
+
+def test_an_adapter_of_the_output_layer_is_written_read_and_counted(published_llada, tmp_path):
+    lora = LoraConfig(rank=4, targets="all-and-head")
+    lm = load(published_llada, lora=lora)
+    with torch.no_grad():
+        for name, weight in lm.predictor.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(generator=torch.Generator().manual_seed(len(name)))
+    done = export_adapter(lm, published_llada, tmp_path / "out", trained_on="LLaDA")
+    names = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    assert {f"base_model.model.model.transformer.ff_out.lora_{part}.weight" for part in "AB"} <= names.keys()
+    assert done.tensors == len(names) == 2 * (7 * lm.shape.layers + 1)
+    assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["exclude_modules"] is None
+    again = load(published_llada, adapter=str(tmp_path / "out"))
+    torch.testing.assert_close(logits(again), logits(lm), atol=0, rtol=0)
+    without = load(published_llada, lora=LoraConfig(rank=4))
+    with lm.meter.measure() as counted, without.meter.measure() as plain:
+        logits(lm), logits(without)
+    extra = 2 * 12 * 4 * (lm.shape.hidden + lm.shape.vocabulary)
+    assert counted.forward_flops - plain.forward_flops == extra

@@ -154,3 +154,17 @@ def test_a_tokenizer_of_a_larger_model_is_refused(published_llada):
     assert tokenizer_of(published_llada, vocabulary=largest + 1)
     with pytest.raises(UserError, match=f"has a token {largest}, the model knows {largest} tokens"):
         tokenizer_of(published_llada, vocabulary=largest)
+
+
+def test_a_completion_ends_with_its_turn_or_with_the_text_alone(published_llada):
+    vocabulary = tokenizer_of(published_llada).backend.get_vocab()
+    ends = {
+        turns_end: load_model(
+            ModelConfig(name=str(published_llada)), task="sudoku", device="cpu", turns_end=turns_end
+        ).special.end_ids
+        for turns_end in (True, False)
+    }
+    assert ends == {
+        True: (vocabulary["<|endoftext|>"], vocabulary["<|eot_id|>"]),
+        False: (vocabulary["<|endoftext|>"],),
+    }
