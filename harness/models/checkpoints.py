@@ -94,7 +94,7 @@ def load_model(config: ModelConfig, *, task: str, seed: int = 0, stored_dtype: b
         shift=checkpoint.layout.shift,
         compact_prompts=isinstance(tokenizer, CharacterTokenizer),
         fingerprint=fingerprint([*checkpoint.files, *([adapter.weights_file] if adapter else [])]),
-        warnings=warnings(config.name, tokenizer, adapter.trained_on if adapter else ""),
+        warnings=warnings(config.name, tokenizer, adapter.config.trained_on if adapter else ""),
     )
     _add_adapters(lm, config, adapter, seed)
     return lm
