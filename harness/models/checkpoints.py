@@ -22,10 +22,11 @@ from harness.distributed.processes import local_index
 from harness.errors import UserError, unknown_choice
 from harness.models import adapters as lora
 from harness.models import quantization
+from harness.models.config_fields import Fields
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens, Tokenizer
 from harness.models.files import check_headers, fingerprint, weight_files
 from harness.models.hub import model_folder
-from harness.models.layouts import CONFIG_JSON, Fields, Layout, layout_of, read_config, special_tokens
+from harness.models.layouts import CONFIG_JSON, Layout, layout_of, read_config, special_tokens
 from harness.models.tiny import CharacterTokenizer, tiny_weights
 from harness.models.tokenizers import CheckpointTokenizer, load_tokenizer
 
@@ -176,7 +177,7 @@ def empty_model(layout: Layout, config: PretrainedConfig) -> PreTrainedModel:
 def open_checkpoint(folder: Path, raw: Mapping[str, Any]) -> Checkpoint:
     """Checks config.json, index and headers against each other. Raises UserError for the first thing that is wrong."""
     layout = layout_of(raw)
-    config = layout.to_config(Fields(raw, folder / CONFIG_JSON))
+    config = layout.config(raw, folder / CONFIG_JSON)
     files = weight_files(folder)
     shapes = {name: tuple(tensor.shape) for name, tensor in empty_model(layout, config).state_dict().items()}
     if config.tie_word_embeddings:
