@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,16 +76,18 @@ def _short(name: str) -> str:
 
 def is_run(name: str) -> bool:
     """Whether a name is the folder of a run."""
-    return (Path(name) / CONFIG_FILE).is_file()
+    return os.path.isfile(os.path.join(name, CONFIG_FILE))
 
 
 def named_model(name: str, config: ModelConfig, task: str) -> NamedModel:
     """Reads what `name` stands for: a run states its model itself, for anything else `config` holds.
 
-    Raises UserError where an adapter is named beside a run, or the run's config.yaml is damaged.
+    Raises UserError where an adapter is named beside a run, the run's config.yaml is damaged, or `config` is wrong.
     """
     if not is_run(name):
-        return NamedModel(config=replace(config, name=name), task=task)
+        config = replace(config, name=name)
+        config.check()
+        return NamedModel(config=config, task=task)
     if config.adapter:
         raise UserError(f"'{name}' is a run and has its own weights; --adapter goes with a model.")
     tree = _run_config(Path(name))
