@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from harness.models.untrusted_worker import CPU_SECONDS
@@ -21,7 +22,10 @@ from harness.models.untrusted_worker import CPU_SECONDS
 STARTER = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from harness.models.untrusted_worker import main; main()"
 )
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# The memory that threads reserve counts against the limit.
+ONE_THREAD = dict.fromkeys(
+    ("MALLOC_ARENA_MAX", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1"
+)
 OUT_OF_TIME = (signal.SIGPROF, signal.SIGALRM)
 CLOSE_SECONDS = 10
 
@@ -43,6 +47,11 @@ def matching(pattern: str, names: Sequence[str]) -> list[str]:
     return _worker().ask("match", {"pattern": pattern, "names": names})
 
 
+def try_tokenizer(path: Path) -> None:
+    """Loads a tokenizer.json, and encodes and decodes some texts with it. Raises UntrustedError where that fails."""
+    _worker().ask("try_tokenizer", {"path": str(path)})
+
+
 class _Worker:
     """The process; one request at a time."""
 
@@ -57,14 +66,14 @@ class _Worker:
             assert process.stdin is not None
             assert process.stdout is not None
             try:
-                process.stdin.write(json.dumps([what, arguments]) + "\n")
+                process.stdin.write(json.dumps([what, arguments], default=_placeholder) + "\n")
                 process.stdin.flush()
                 line = process.stdout.readline()
             except BrokenPipeError:
                 line = ""
             if not line:
                 self._process = None
-                raise UntrustedError(_why_it_ended(process))
+                raise UntrustedError(_why_it_ended(process, what))
         answer = json.loads(line)
         if "error" in answer:
             raise UntrustedError(answer["error"])
@@ -74,6 +83,11 @@ class _Worker:
         """Ends the process."""
         if self._process is not None:
             self._process.communicate(timeout=CLOSE_SECONDS)
+
+
+def _placeholder(value: object) -> str:
+    """What transformers shows a template instead of an object that is no plain data, as a token with its properties."""
+    return f"<{type(value).__name__}>"
 
 
 def _start() -> subprocess.Popen[str]:
@@ -89,12 +103,12 @@ def _start() -> subprocess.Popen[str]:
     )
 
 
-def _why_it_ended(process: subprocess.Popen[str]) -> str:
+def _why_it_ended(process: subprocess.Popen[str], what: str) -> str:
     process.communicate()
     status = process.returncode
     if -status in OUT_OF_TIME:
-        return f"it takes longer than {CPU_SECONDS:g} seconds"
-    return f"the process that was to compute it ended with status {status}"
+        return f"it takes longer than {CPU_SECONDS[what]:g} seconds"
+    return f"it crashes the process that computes it, which ended with status {status}"
 
 
 @functools.cache
