@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.records.jsonl import RecordError, read_json_lines
 from harness.task.base import Message
 
 PROMPT_KEYS = ("prompt", "question")
@@ -31,20 +32,17 @@ class Pair:
 def read_pairs(path: Path) -> list[Pair]:
     """All pairs of a file, in order. Raises UserError, with file and line, for the first line that is malformed."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        pairs = [_pair(fields, f"'{path}', line {number}") for number, fields in read_json_lines(path)]
     except OSError as error:
         raise UserError(f"Cannot read '{path}': {error.strerror}; name a JSONL file with --data FILE.") from error
-    pairs = [_pair(line, f"'{path}', line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    except RecordError as error:
+        raise UserError(f"In '{path.parent}', {error}.") from error
     if not pairs:
         raise UserError(f'\'{path}\' has no lines; each is to be {{"prompt": ..., "answer": ...}}.')
     return pairs
 
 
-def _pair(line: bytes, place: str) -> Pair:
-    try:
-        fields = json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{place}: is not JSON ({error}).") from error
+def _pair(fields: Any, place: str) -> Pair:
     if not isinstance(fields, dict):
         raise UserError(f'{place}: is not an object {{"prompt": ..., "answer": ...}}.')
     prompt, answer = _field(fields, PROMPT_KEYS, place), _field(fields, ANSWER_KEYS, place)
@@ -75,8 +73,4 @@ def _messages(raw: list[Any], place: str) -> tuple[Message, ...]:
 def _text(value: Any, what: str, place: str) -> str:
     if not isinstance(value, str) or not value:
         raise UserError(f"{place}: {what} is {json.dumps(value)[:40]}; it has to be a text that is not empty.")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UserError(f"{place}: {what} holds half a surrogate pair, which is no character.") from error
     return value
