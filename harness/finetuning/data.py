@@ -6,13 +6,13 @@ left alone, blank lines are skipped.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.records.jsonl import RecordError, read_json_lines
 from harness.task.base import Message
 from harness.task.messages import read_messages, read_text
 
@@ -32,11 +32,11 @@ class Pair:
 def read_pairs(path: Path) -> list[Pair]:
     """All pairs of a file, in order. Raises UserError, with file and line, for the first line that is malformed."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        pairs = [_pair(fields, f"'{path}', line {number}") for number, fields in read_json_lines(path)]
     except OSError as error:
         raise UserError(f"Cannot read '{path}': {error.strerror}; name a JSONL file with --data FILE.") from error
-    places = ((line, f"'{path}', line {number}") for number, line in enumerate(lines, start=1) if line.strip())
-    pairs = [_pair(_parse(line, place), place) for line, place in places]
+    except RecordError as error:
+        raise UserError(f"In '{path.parent}', {error}.") from error
     if not pairs:
         raise UserError(f'\'{path}\' has no lines; write {{"prompt": ..., "answer": ...}} on each.')
     return pairs
@@ -47,13 +47,6 @@ def as_pairs(rows: Sequence[Mapping[str, Any]]) -> list[Pair]:
     if not rows:
         raise UserError('The list of pairs is empty; give {"prompt": ..., "answer": ...}.')
     return [_pair(row, f"pair {number}") for number, row in enumerate(rows, start=1)]
-
-
-def _parse(line: bytes, place: str) -> Any:
-    try:
-        return json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{place}: is not JSON ({error}).") from error
 
 
 def _pair(fields: Any, place: str) -> Pair:

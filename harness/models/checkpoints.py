@@ -142,9 +142,8 @@ def resolve_device(name: str) -> torch.device:
         raise unknown_choice("device", name, ["auto", "cpu", "cuda", "cuda:0"])
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"Device '{name}' does not exist: torch sees {torch.cuda.device_count() or 'no'} GPU(s). Choose cpu or auto."
-        )
+        count = torch.cuda.device_count() or "no"
+        raise UserError(f"Device '{name}' does not exist: torch sees {count} GPU(s). Choose cpu or auto.")
     return device
 
 
