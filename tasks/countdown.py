@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 from harness.data.hub import HubSplit
 from harness.errors import UserError
 from harness.generators.countdown import draw
-from harness.generators.problem import demonstrate, split_problems
+from harness.generators.problem import demonstrate, generated_examples
 from harness.registry import task
 from harness.scoring.answers import (
     ANY_CLOSE,
@@ -82,10 +82,10 @@ def make_example(identifier: str, numbers: Sequence[int], target: int) -> Exampl
     return Example(id=identifier, question=question, target={"numbers": list(numbers), "target": target})
 
 
-def builtin_example(identifier: str, question: str) -> Example:
+def builtin_example(question: str) -> Example:
     """The example of a generated question, which is the compact prompt: `3,4,5=17`."""
     numbers, target = question.split("=")
-    return make_example(identifier, [int(number) for number in numbers.split(",")], int(target))
+    return make_example("", [int(number) for number in numbers.split(",")], int(target))
 
 
 def is_right(expression: str, numbers: Sequence[int], target: int) -> bool:
@@ -211,10 +211,7 @@ class Countdown(RowsTask):
 
     def builtin_examples(self, split: str) -> list[Example]:
         """Generated problems of three numbers from 1 to 9; no three numbers, in any order, are in two splits."""
-        return [
-            builtin_example(f"builtin-{split}-{number:04d}", problem.question)
-            for number, problem in enumerate(split_problems(draw, split, seed=self.name))
-        ]
+        return generated_examples(draw, split, self.name, lambda one: builtin_example(one.question))
 
     def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
         """Fresh problems; 60 % of the answers are sums that leave multiplication and parentheses out."""

@@ -13,7 +13,7 @@ from harness.scoring.answers import ANY_CLOSE, ANY_OPEN, final_answer, first_tag
 from harness.scoring.boxed import first_boxed, last_boxed, official_boxed, shallow_boxes
 from harness.scoring.code import espo_form, first_block, last_block, robust_code
 from harness.scoring.expressions import evaluate
-from harness.scoring.math_equal import same_text
+from harness.scoring.maths.hendrycks import same_text
 from harness.scoring.official_format import soft_format, strict_format, tag_counts, whole_number
 from harness.task.base import GRADERS, TaskOptions
 
