@@ -38,10 +38,11 @@ def final_answer(text: str, *, bare: bool) -> str | None:
     block = last_answer(text)
     boxed = boxed_answer(text if block is None else block)
     if boxed is None and block is not None:
-        boxed = block.split(BOXED_BRACE)[-1].partition("</")[0]
+        boxed = block.split(BOXED_BRACE)[-1]
     if boxed is None and bare:
         boxed = bare_line(text)
-    return boxed.strip() or None if boxed is not None else None
+    # A box or a block that was closed in the midst of a tag ends before the tag.
+    return boxed.partition("</")[0].strip() or None if boxed is not None else None
 
 
 def boxed_answer(text: str) -> str | None:

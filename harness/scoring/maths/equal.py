@@ -14,14 +14,16 @@ from fractions import Fraction
 from harness.scoring.maths import value as worth
 from harness.scoring.maths.meaning import Based, Bracketed, Listing, Matrix, Meaning, Relation, UnreadableError, Words
 from harness.scoring.maths.reader import LONGEST, read
+from harness.scoring.maths.signs import COMPUTED, INEQUALITIES, KNOWN, READ
 from harness.scoring.maths.text import tokens
-from harness.scoring.maths.value import RefusedError, Value, combined, number, proportional, same, unknown
+from harness.scoring.maths.value import RefusedError, Value, combined, near, number, proportional, same, unknown
 from harness.scoring.maths.verifier import same_value
 from harness.scoring.maths.words import NUMERALS
 
 ROUND = {"(": "(", ")": ")", "\\langle": "(", "\\rangle": ")"}
 LESS, MORE = ("<", "<="), (">", ">=")
 TURNED = {">": "<", ">=": "<="}
+TEN = 10
 ZERO = number(Fraction(0))
 
 
@@ -39,8 +41,18 @@ def equal(gold: str, answer: str) -> bool:
     except RefusedError:
         return False
     except UnreadableError:
-        has_words = any(token.kind == "word" for token in tokens(answer))
-        return not has_words and same_value(f"${gold}$", f"${answer}$")
+        return left_to_math_verify(gold, answer) and same_value(f"${gold}$", f"${answer}$")
+
+
+def left_to_math_verify(gold: str, answer: str) -> bool:
+    """Whether the answer is of a kind that math-verify judges.
+
+    It has neither words nor inequalities. It computes with integrals, sums, limits or matrices, or the stored answer is
+    not read here and it has no unknown commands but those of the stored one.
+    """
+    plain = all(token.kind != "word" and token.key not in INEQUALITIES for token in tokens(answer))
+    wanted, given = ({token.key for token in tokens(text) if token.kind == "command"} for text in (gold, answer))
+    return plain and given <= KNOWN | wanted and bool((wanted - READ) | (given & COMPUTED))
 
 
 def spelt(text: str) -> str:
@@ -82,8 +94,12 @@ def solution(meaning: Meaning) -> Meaning:
         return meaning
     operators, sides = meaning.operators, meaning.sides
     if set(operators) <= {"=", "~"}:
-        exact = sides[: operators.index("~") + 1] if "~" in operators else sides
-        return common(exact) or common(sides) or sides[-1]
+        exact = operators.index("~") + 1 if "~" in operators else len(sides)
+        said = common(sides[:exact])
+        rounded = common(sides[exact:])
+        if said is not None and rounded is not None and not is_rounding(said, rounded):
+            raise RefusedError("an approximation that is none")
+        return said or rounded or sides[-1]
     if operators == ("in",) and is_label(sides[0]):
         return sides[1]
     return interval(operators, sides)
@@ -92,6 +108,11 @@ def solution(meaning: Meaning) -> Meaning:
 def is_label(meaning: Meaning) -> bool:
     """Whether it only names a quantity: unknowns without a number, or words."""
     return isinstance(meaning, Words) or (isinstance(meaning, Value) and meaning.label)
+
+
+def is_rounding(exact: Meaning, rounded: Meaning) -> bool:
+    """Whether the second is a value close to the first."""
+    return isinstance(exact, Value) and isinstance(rounded, Value) and near(exact, rounded)
 
 
 def common(sides: Iterable[Meaning]) -> Meaning | None:
@@ -157,19 +178,23 @@ def in_order(wanted: tuple[Meaning, ...], given: tuple[Meaning, ...]) -> bool:
     return len(wanted) == len(given) and all(map(matches, wanted, given))
 
 
-def alike(first: Meaning, second: Meaning) -> bool:
-    """Whether two single items are the same."""
-    if isinstance(first, Value) and isinstance(second, Value):
-        return same(first, second)
-    if isinstance(first, Bracketed) and isinstance(second, Bracketed):
-        brackets = [[ROUND.get(one, one) for one in (item.opening, item.closing)] for item in (first, second)]
-        return brackets[0] == brackets[1] and in_order(first.items, second.items)
-    if isinstance(first, Matrix) and isinstance(second, Matrix):
-        return len(first.rows) == len(second.rows) and all(map(in_order, first.rows, second.rows))
-    if isinstance(first, Matrix) or isinstance(second, Matrix):
-        vectors = [entries(item) for item in (first, second)]
+def alike(wanted: Meaning, given: Meaning) -> bool:
+    """Whether two single items are the same. The base of a numeral may be left out, since the question names it."""
+    if isinstance(wanted, Value) and isinstance(given, Value):
+        return same(wanted, given)
+    if isinstance(wanted, Based) and isinstance(given, Value):
+        return wanted.digits.isdigit() and same(number(Fraction(wanted.digits)), given)
+    if isinstance(wanted, Value) and isinstance(given, Based):
+        return given.base == TEN and alike(given, wanted)
+    if isinstance(wanted, Bracketed) and isinstance(given, Bracketed):
+        brackets = [[ROUND.get(one, one) for one in (item.opening, item.closing)] for item in (wanted, given)]
+        return brackets[0] == brackets[1] and in_order(wanted.items, given.items)
+    if isinstance(wanted, Matrix) and isinstance(given, Matrix):
+        return len(wanted.rows) == len(given.rows) and all(map(in_order, wanted.rows, given.rows))
+    if isinstance(wanted, Matrix) or isinstance(given, Matrix):
+        vectors = [entries(item) for item in (wanted, given)]
         return None not in vectors and in_order(*(vector for vector in vectors if vector is not None))
-    return isinstance(first, Words | Based) and first == second
+    return isinstance(wanted, Words | Based) and wanted == given
 
 
 def entries(meaning: Meaning) -> tuple[Meaning, ...] | None:

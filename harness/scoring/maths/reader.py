@@ -24,7 +24,6 @@ from harness.scoring.maths.signs import (
     BINOMIALS,
     BRACKETS,
     EITHER_SIGN,
-    FONTS,
     FRACTIONS,
     PRODUCTS,
     RELATIONS,
@@ -52,7 +51,7 @@ def read(text: str) -> Meaning:
     pieces = tokens(text)
     words = {token.text for token in pieces if token.kind == "word"}
     denied = words & DENIALS or any(word.endswith("n't") for word in words)
-    if denied and any(token.kind in ("number", "based", "name") for token in pieces):
+    if denied and any(token.kind not in ("word", "mark") for token in pieces):
         raise RefusedError("denies a value")
     return _Reader(list(pieces)).everything()
 
@@ -82,11 +81,11 @@ class _Reader:
     @property
     def key(self) -> str:
         """The token as the vocabulary has it."""
-        return _key(self.token)
+        return self.token.key
 
     def keys(self, count: int) -> list[str]:
         """The next tokens, up to `count`, as the vocabulary has them."""
-        return [_key(token) for token in self.pieces[self.place : self.place + count]]
+        return [token.key for token in self.pieces[self.place : self.place + count]]
 
     def take(self, *keys: str) -> bool:
         """Goes past the token where it is one of these."""
@@ -109,6 +108,11 @@ class _Reader:
             return not self.bars
         return self.key in BRACKETS or (self.token.kind == "command" and self.key not in STOPS)
 
+    def numeral_next(self) -> bool:
+        """Whether a numeral begins here, or braces with one."""
+        start = self.place + (self.key == "{")
+        return any(token.kind in ("number", "based") for token in self.pieces[start : start + 1])
+
     # Lists and relations
 
     def listing(self) -> Meaning:
@@ -126,7 +130,7 @@ class _Reader:
             separated = self.key in SEPARATORS
             self.place += separated
         if not found:
-            raise UnreadableError("no answer")
+            raise RefusedError("no answer")
         if len(found) > MOST_ITEMS:
             raise RefusedError("a long list")
         return tuple(found)
@@ -175,7 +179,7 @@ class _Reader:
                 self.place += 1
                 result = beside(result, self.factor(), operation)
             elif self.begins():
-                several = worded or self.token.kind in ("number", "based")
+                several = worded or self.numeral_next()
                 called = self.key == "(" and isinstance(result, Value) and result.label
                 factor = self.power()
                 worded = isinstance(factor, Words) and not isinstance(result, Words)
@@ -196,7 +200,7 @@ class _Reader:
             if key in EITHER_SIGN:
                 result = applied(EITHER_SIGN[key], worth.sign(), result)
             elif key == "-":
-                result = applied(worth.minus, number(Fraction(0)), result)
+                result = negative(result)
         return result
 
     def power(self) -> Meaning:
@@ -230,9 +234,8 @@ class _Reader:
 
     def exponent(self) -> Meaning:
         """The atom after a ^, with its sign."""
-        negative = self.take("-")
-        exponent = self.atom()
-        return applied(worth.minus, number(Fraction(0)), exponent) if negative else exponent
+        minus = self.take("-")
+        return negative(self.atom()) if minus else self.atom()
 
     def atom(self) -> Meaning:
         """The smallest piece that has a meaning of its own."""
@@ -255,13 +258,11 @@ class _Reader:
         if kind == "name":
             return self.letter(text)
         digits, _, base = text.partition("_")
-        return number(Fraction(digits)) if base == "10" and digits.isdigit() else Based(digits=digits, base=int(base))
+        return Based(digits=digits, base=int(base))
 
     def _of_key(self, key: str) -> Meaning:
         if key in BRACKETS:
             return self.group(key)
-        if key in FONTS:
-            return self.atom()
         if key in FRACTIONS or key in BINOMIALS:
             operation = worth.divided if key in FRACTIONS else worth.binomial
             return applied(operation, self.argument(), self.argument())
@@ -303,7 +304,7 @@ class _Reader:
     def letter(self, name: str) -> Meaning:
         """An unknown with its subscript; e and i are the constants."""
         if name == "e":
-            return Value(samples=(worth.context().e * 1,))
+            return Value(samples=(+worth.context().e,))
         if name == "i":
             return Value(samples=(worth.context().mpc(0, 1),))
         return unknown(f"{name}_{self.raw()}" if self.take("_") else name)
@@ -364,9 +365,7 @@ class _Reader:
         argument = self.atom() if bracketed else self.power()
         while not bracketed and (self.token.kind == "name" or self.key in ("\\pi", *ATOMS)):
             argument = applied(worth.times, argument, self.power())
-        inverse = (
-            isinstance(exponent, Value) and exponent.samples == (-1,) and "a" + FUNCTIONS[name] in FUNCTIONS.values()
-        )
+        inverse = name in INVERTED and isinstance(exponent, Value) and exponent.samples == (-1,)
         if name == "log":
             result = applied(worth.logarithm, argument, base)
         else:
@@ -384,11 +383,7 @@ class _Reader:
         return Matrix(rows=tuple(tuple(row) for row in rows if row))
 
 
-def _key(token: Token) -> str:
-    return "\\" + token.text if token.kind == "command" else token.text
-
-
-def applied(operation: Callable[..., worth.Sample], *meanings: Meaning, label: bool | None = None) -> Meaning:
+def applied(operation: Callable[..., worth.Sample], *meanings: Meaning, label: bool | None = None) -> Value:
     """The operation on values. Raises UnreadableError where one of them is none."""
     values = [meaning for meaning in meanings if isinstance(meaning, Value)]
     if len(values) < len(meanings):
@@ -409,6 +404,12 @@ def beside(
     return result if isinstance(factor, Words) else applied(operation, result, factor, label=label)
 
 
+def negative(meaning: Meaning) -> Meaning:
+    """The meaning with a minus before it."""
+    percent = isinstance(meaning, Value) and meaning.percent
+    return replace(applied(worth.minus, number(Fraction(0)), meaning, label=False), percent=percent)
+
+
 def raised(base: Meaning, exponent: Meaning) -> Meaning:
     """base to the exponent; with words for either it is a unit or an ordinal, and the base stays."""
     if isinstance(base, Words) or isinstance(exponent, Words):
@@ -418,8 +419,11 @@ def raised(base: Meaning, exponent: Meaning) -> Meaning:
 
 def hundredth(share: Meaning) -> Meaning:
     """The meaning with a sign of percent after it."""
-    value = applied(worth.divided, share, number(Fraction(100)))
-    return replace(value, percent=True) if isinstance(value, Value) else value
+    return (
+        share
+        if isinstance(share, Words)
+        else replace(applied(worth.divided, share, number(Fraction(100))), percent=True)
+    )
 
 
 def radians(angle: Meaning) -> Meaning:

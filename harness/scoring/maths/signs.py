@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from harness.scoring.maths import value
+from harness.scoring.maths.text import FUNCTIONS
 from harness.scoring.maths.value import Sample
 
 
@@ -50,7 +51,8 @@ STOPS = frozenset(
     | {"\\cup", "\\row", "\\endmatrix", "\\%", "\\circ", "\\degree"}
 )
 """Commands after which no factor begins."""
-FONTS = _commands("mathrm mathbf mathit mathcal mathbb mathsf boldsymbol bm operatorname underline boxed")
+COMPUTED = _commands("int iint sum prod lim to matrix")
+"""What is left to math-verify where it is part of an answer."""
 ACCENTS = _commands("vec hat bar overline widehat tilde overrightarrow angle triangle")
 ATOMS = {
     command: command[1:]
@@ -60,3 +62,11 @@ ATOMS = {
     )
 } | _named({"emptyset": r"\varnothing", "ldots": r"\dots \cdots \dotsc \dotsb"})
 """Commands that stand for an unknown of their own: infinity is equal to itself alone."""
+
+READ = frozenset({*STOPS, *BRACKETS, *FRACTIONS, *BINOMIALS, *AROUND, *ACCENTS, *ATOMS}) | _commands(
+    f"pi sqrt matrix {' '.join(FUNCTIONS)}"
+)
+"""Every command that the reader takes."""
+
+KNOWN = READ | COMPUTED
+INEQUALITIES = RELATIONS.keys() - {"="}

@@ -24,6 +24,11 @@ class Token(NamedTuple):
     kind: Kind
     text: str
 
+    @property
+    def key(self) -> str:
+        """The token as the tables of signs have it: commands with their backslash."""
+        return "\\" + self.text if self.kind == "command" else self.text
+
 
 SYMBOLS = str.maketrans(
     {
@@ -65,9 +70,11 @@ GROUPS = re.compile(r"(?<=[0-9])(?:,?\\[,;:! ]|\{,\})\s*(?=[0-9]{3}(?![0-9]))")
 DELIMITERS = re.compile(r"\\?\$|\\[()\[\]]")
 LAYOUT = re.compile(
     r"\\(?:left|right)\.|\\[,;:! ]|~"
-    r"|\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|quad|qquad|hline|bf|rm|it)(?![A-Za-z])"
+    r"|\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|quad|qquad|hline|bf|rm|it"
+    r"|math(?:rm|bf|it|cal|bb|sf)|boldsymbol|bm|underline|boxed|fbox)(?![A-Za-z])"
 )
-EDGES = re.compile(r"(\*{1,3}|_{1,2}|`{1,3}|[\"'])(?=\S)(.*\S)\1", re.DOTALL)
+OPERATOR = re.compile(r"\\(?:operatorname|mathrm)\*?\s*\{([A-Za-z]{2,10})\}")
+EDGES = re.compile(r"(\*{1,3}|_{1,2}|`{1,3}|[\"'])(.+)\1", re.DOTALL)
 BOLD = re.compile(r"(?<![\w)}*])\*\*([^*]{1,500})\*\*(?![\w({*])")
 BASE = re.compile(r"(?<![\w.])([0-9]+)\s*(?:\\text\s*\{\s*)?\(?(?:in )?base\s+([0-9]{1,2})\b[)} ]*")
 FULL_HOUR = re.compile(r"(?<![0-9:])([0-9]{1,2}):00(?![0-9:])")
@@ -76,6 +83,7 @@ LEAD_IN = re.compile(
     r"(?:answer|result|solution|value)\s*(?:is|:|=)\s*:?",
     re.IGNORECASE,
 )
+MOST_EDGES = 3
 DOTS = re.compile(r"\.{2,}")
 TRAILING = " .,;:\\"
 SPACE = re.compile(r"\s+")
@@ -109,11 +117,13 @@ def undressed(text: str) -> str:
     """The text in ASCII LaTeX without what carries no meaning; matrices as \\matrix a & b \\row c & d \\endmatrix."""
     text = text if text.isascii() else _in_latex(text)
     text = MATRIX.sub(lambda found: "\\matrix " if found[1] == "begin" else "\\endmatrix ", text)
+    text = OPERATOR.sub(lambda found: f"\\{found[1]} " if found[1] in FUNCTIONS else f"\\text{{{found[1]}}}", text)
     text = GROUPS.sub("", ROW.sub(r"\\row ", DOTS.sub(r"\\ldots ", text)))
     text = LAYOUT.sub(" ", DELIMITERS.sub(" ", text)).strip()
     text = SPACE.sub(" ", text).rstrip(TRAILING).lstrip("= ")
-    while edges := EDGES.fullmatch(text):
-        text = edges[2].strip(TRAILING)
+    for _ in range(MOST_EDGES):
+        edges = EDGES.fullmatch(text)
+        text = edges[2].rstrip(TRAILING).lstrip() if edges else text
     text = FULL_HOUR.sub(r"\1", BASE.sub(r"\1_{\2}", BOLD.sub(r"\1", text)))
     return LEAD_IN.sub("", text, count=1)
 

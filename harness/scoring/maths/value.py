@@ -116,6 +116,13 @@ def proportional(first: Value, second: Value) -> bool:
     return all(close(one, ratio[0]) for one in ratio) and not close(ratio[0], Fraction(0))
 
 
+def near(exact: Value, rounded: Value) -> bool:
+    """Whether the second could be a rounding of the first: both without unknowns and 5 % apart at most."""
+    apart = combined(minus, exact, rounded)
+    one, difference = exact.samples[0], apart.samples[0]
+    return not apart.names and len(apart.samples) == 1 and bool(abs(real(difference)) <= abs(real(one)) / 20)
+
+
 def close(one: Sample, other: Sample) -> bool:
     """Exactly equal where both are rational; otherwise to 30 digits of the larger."""
     if isinstance(one, Fraction) and isinstance(other, Fraction):
