@@ -16,7 +16,9 @@ from dataclasses import replace
 from fractions import Fraction
 
 from harness.scoring.maths import value as worth
+from harness.scoring.maths.cursor import NO_BRACES, Cursor
 from harness.scoring.maths.meaning import Based, Bracketed, Listing, Matrix, Meaning, Relation, UnreadableError, Words
+from harness.scoring.maths.operations import applied, beside, hundredth, negative, radians, raised
 from harness.scoring.maths.signs import (
     ACCENTS,
     AROUND,
@@ -28,19 +30,16 @@ from harness.scoring.maths.signs import (
     PRODUCTS,
     RELATIONS,
     SEPARATORS,
-    STOPS,
     SUMS,
 )
 from harness.scoring.maths.text import FUNCTIONS, Token, tokens
-from harness.scoring.maths.value import RefusedError, Value, combined, number, unknown
-from harness.scoring.maths.words import BOUNDS, DENIALS, SCALES
+from harness.scoring.maths.value import RefusedError, Value, number, unknown
+from harness.scoring.maths.words import DENIALS, SCALES
 
 LONGEST = 2000
 DEEPEST = 40
 MOST_ITEMS = 64
-NO_BRACES = str.maketrans("", "", "{} ")
 INVERTED = ("sin", "cos", "tan")
-END = Token("mark", "")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -53,17 +52,14 @@ def read(text: str) -> Meaning:
     denied = words & DENIALS or any(word.endswith("n't") for word in words)
     if denied and any(token.kind not in ("word", "mark") for token in pieces):
         raise RefusedError("denies a value")
-    return _Reader(list(pieces)).everything()
+    return _Reader(pieces).everything()
 
 
-class _Reader:
-    """One pass over the tokens, without going back further than a mixed number."""
+class _Reader(Cursor):
+    """One pass over the tokens."""
 
-    def __init__(self, pieces: list[Token]) -> None:
-        self.pieces = pieces
-        self.place = 0
-        self.depth = 0
-        self.bars = 0
+    depth = 0
+    """How many atoms the reader is in."""
 
     def everything(self) -> Meaning:
         """The whole text."""
@@ -71,47 +67,6 @@ class _Reader:
         if self.place < len(self.pieces):
             raise RefusedError(f"{self.key} has no place here")
         return meaning
-
-    # Tokens
-
-    @property
-    def token(self) -> Token:
-        return self.pieces[self.place] if self.place < len(self.pieces) else END
-
-    @property
-    def key(self) -> str:
-        """The token as the vocabulary has it."""
-        return self.token.key
-
-    def keys(self, count: int) -> list[str]:
-        """The next tokens, up to `count`, as the vocabulary has them."""
-        return [token.key for token in self.pieces[self.place : self.place + count]]
-
-    def take(self, *keys: str) -> bool:
-        """Goes past the token where it is one of these."""
-        found = self.key in keys
-        self.place += found
-        return found
-
-    def need(self, *keys: str) -> str:
-        """Goes past one of these tokens and returns it."""
-        key = self.key
-        if not self.take(*keys):
-            raise RefusedError(f"{keys[0]} is missing")
-        return key
-
-    def begins(self) -> bool:
-        """Whether a factor begins here."""
-        if self.token.kind in ("number", "based", "name", "word"):
-            return self.key not in SEPARATORS
-        if self.key == "|":
-            return not self.bars
-        return self.key in BRACKETS or (self.token.kind == "command" and self.key not in STOPS)
-
-    def numeral_next(self) -> bool:
-        """Whether a numeral begins here, or braces with one."""
-        start = self.place + (self.key == "{")
-        return any(token.kind in ("number", "based") for token in self.pieces[start : start + 1])
 
     # Lists and relations
 
@@ -152,10 +107,6 @@ class _Reader:
         return Listing(items=tuple(parts)) if len(parts) > 1 else parts[0]
 
     # Values
-
-    def signed(self) -> bool:
-        """Whether a sign stands here."""
-        return self.key in SUMS or self.key in EITHER_SIGN
 
     def sum(self) -> Meaning:
         """Products with signs between them."""
@@ -223,14 +174,6 @@ class _Reader:
                 result = applied(worth.times, result, unknown("'"))
             else:
                 return result
-
-    def degrees(self) -> bool:
-        """Goes past a sign of degrees."""
-        for signs in (["\\degree"], ["^", "\\circ"], ["^", "{", "\\circ", "}"]):
-            if self.keys(len(signs)) == signs:
-                self.place += len(signs)
-                return True
-        return False
 
     def exponent(self) -> Meaning:
         """The atom after a ^, with its sign."""
@@ -309,16 +252,6 @@ class _Reader:
             return Value(samples=(worth.context().mpc(0, 1),))
         return unknown(f"{name}_{self.raw()}" if self.take("_") else name)
 
-    def raw(self) -> str:
-        """The text of a subscript or of what stands below an accent."""
-        start, depth = self.place, 0
-        while self.place < len(self.pieces):
-            depth += (self.key == "{") - (self.key == "}")
-            self.place += 1
-            if depth <= 0:
-                break
-        return "".join(token.text for token in self.pieces[start : self.place]).translate(NO_BRACES)
-
     def argument(self) -> Meaning:
         """What a command such as \\frac is given: braces, or the next digit or sign."""
         token = self.token
@@ -359,7 +292,7 @@ class _Reader:
 
     def function(self, name: str) -> Meaning:
         """A function of a bracket, or of the factors up to the next number, sign, word or function."""
-        base = self.atom() if name == "log" and self.take("_") else number(Fraction(10))
+        base = self.base() if name == "log" and self.take("_") else number(Fraction(10))
         exponent = self.exponent() if self.take("^") else None
         bracketed = self.key == "("
         argument = self.atom() if bracketed else self.power()
@@ -372,6 +305,12 @@ class _Reader:
             result = applied(worth.function("a" * inverse + FUNCTIONS[name]), radians(argument))
         return result if exponent is None or inverse else raised(result, exponent)
 
+    def base(self) -> Meaning:
+        """The base of a logarithm: as in LaTeX the first of several digits, where nothing follows to take it of."""
+        following = self.pieces[self.place + 1 : self.place + 2]
+        followed = any(token.kind in ("number", "name") or token.key in BRACKETS for token in following)
+        return self.atom() if followed else self.argument()
+
     def matrix(self) -> Meaning:
         """The rows up to the end of the matrix."""
         rows: list[list[Meaning]] = [[]]
@@ -381,53 +320,3 @@ class _Reader:
             elif not self.take("&"):
                 rows[-1].append(self.sum())
         return Matrix(rows=tuple(tuple(row) for row in rows if row))
-
-
-def applied(operation: Callable[..., worth.Sample], *meanings: Meaning, label: bool | None = None) -> Value:
-    """The operation on values. Raises UnreadableError where one of them is none."""
-    values = [meaning for meaning in meanings if isinstance(meaning, Value)]
-    if len(values) < len(meanings):
-        raise UnreadableError("an operation on what is no value")
-    return combined(operation, *values, label=label)
-
-
-def beside(
-    result: Meaning, factor: Meaning, operation: Callable[..., worth.Sample], *, label: bool | None = None
-) -> Meaning:
-    """Two factors; words change nothing beside a value, unless they make it a bound."""
-    if isinstance(result, Words) and isinstance(factor, Words):
-        return Words(words=result.words + factor.words)
-    if isinstance(result, Words):
-        if result.words[-1] in BOUNDS:
-            raise RefusedError("a bound")
-        return factor
-    return result if isinstance(factor, Words) else applied(operation, result, factor, label=label)
-
-
-def negative(meaning: Meaning) -> Meaning:
-    """The meaning with a minus before it."""
-    percent = isinstance(meaning, Value) and meaning.percent
-    return replace(applied(worth.minus, number(Fraction(0)), meaning, label=False), percent=percent)
-
-
-def raised(base: Meaning, exponent: Meaning) -> Meaning:
-    """base to the exponent; with words for either it is a unit or an ordinal, and the base stays."""
-    if isinstance(base, Words) or isinstance(exponent, Words):
-        return base
-    return applied(worth.power, base, exponent, label=isinstance(base, Value) and base.label)
-
-
-def hundredth(share: Meaning) -> Meaning:
-    """The meaning with a sign of percent after it."""
-    return (
-        share
-        if isinstance(share, Words)
-        else replace(applied(worth.divided, share, number(Fraction(100))), percent=True)
-    )
-
-
-def radians(angle: Meaning) -> Meaning:
-    """The argument of a function: an angle given in degrees is turned into its radians."""
-    if not isinstance(angle, Value) or not angle.degrees:
-        return angle
-    return applied(worth.times, angle, Value(samples=(worth.context().pi / 180,)))
