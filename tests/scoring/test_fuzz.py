@@ -14,7 +14,7 @@ from harness.scoring.blocks import fenced_blocks
 from harness.scoring.boxed import first_boxed, last_boxed, official_boxed, shallow_boxes
 from harness.scoring.code import espo_form, first_block
 from harness.scoring.expressions import evaluate
-from harness.scoring.math_equal import same_text
+from harness.scoring.maths.hendrycks import same_text
 from harness.scoring.official_format import soft_format, strict_format, tag_counts, whole_number
 from harness.scoring.programs import defined_names, read_program
 from harness.task.base import GRADERS, TaskOptions
