@@ -28,7 +28,7 @@ def read_messages(value: Any, place: str) -> tuple[Message, ...]:
 def read_text(value: Any, what: str, place: str) -> str:
     """A text that is not empty. Raises UserError, beginning with `place` and naming `what`, for anything else."""
     if not isinstance(value, str) or not value:
-        raise UserError(f"{place}: {what} is {_start(value)}; it has to be a text that is not empty.")
+        raise UserError(f"{place}: {what} is {_start(value)}; it must be a text that is not empty.")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:

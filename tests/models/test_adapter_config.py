@@ -30,7 +30,7 @@ PISSA = {
 
 
 def load(folder, **changes):
-    return load_model(ModelConfig(name=str(folder), device="cpu", **changes), task="sudoku")
+    return load_model(ModelConfig(name=str(folder), **changes), task="sudoku", device="cpu")
 
 
 def logits(lm):

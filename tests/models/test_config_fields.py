@@ -24,7 +24,7 @@ def to_config(folder):
 
 
 def logits(folder):
-    lm = load_model(ModelConfig(name=str(folder), device="cpu"), task="sudoku")
+    lm = load_model(ModelConfig(name=str(folder)), task="sudoku", device="cpu")
     with torch.no_grad():
         return lm.logits(TOKENS, None, EVERYWHERE)
 

@@ -115,7 +115,7 @@ def test_a_fault_of_ours_is_no_error_of_the_hub():
 )
 def test_a_name_that_is_none_is_refused_in_one_sentence(name, said):
     with pytest.raises(UserError, match=said):
-        load_model(ModelConfig(name=name, device="cpu"), task="sudoku")
+        load_model(ModelConfig(name=name), task="sudoku", device="cpu")
 
 
 @pytest.mark.parametrize("option", ["adapter", "adapter_subfolder"])

@@ -103,7 +103,7 @@ def test_a_file_gives_each_task_its_messages_and_the_hash_of_its_bytes(tmp_path)
         ({"gsm8k": []}, "gsm8k: the list of chat messages is empty"),
         ({"gsm8k": [{"role": "user"}]}, r"a chat message is .* and nothing more"),
         ({"gsm8k": [{"role": "usr", "content": "x"}]}, "Did you mean 'user'"),
-        ({"gsm8k": [{"role": "user", "content": 3}]}, "a message's content is 3; it has to be a text"),
+        ({"gsm8k": [{"role": "user", "content": 3}]}, "a message's content is 3; it must be a text"),
         ({"gsm8k": [user("{question}"), SYSTEM]}, "last message must be the user's"),
     ],
 )
@@ -139,10 +139,10 @@ def bomb(first: str, link: str) -> str:
         ('gsm8k: [{role: user, content: "\\ud800"}]', "holds half a surrogate pair"),
         (
             "gsm8k: [{role: user, content: [" + "x, " * 999 + "]}]",
-            r'a message\'s content is \["x", .{34}; it has to be',
+            r'a message\'s content is \["x", .{34}; it must be',
         ),
         ("gsm8k: [{role: " + "x" * 9999 + ", content: y}]", r"Unknown role in .* 'x{40}'"),
-        ("gsm8k: [{role: user, content: 2001-01-01}]", 'a message\'s content is "2001-01-01"; it has to be a text'),
+        ("gsm8k: [{role: user, content: 2001-01-01}]", 'a message\'s content is "2001-01-01"; it must be a text'),
     ],
 )
 def test_a_hostile_file_is_refused_in_one_sentence(tmp_path, text, said):
