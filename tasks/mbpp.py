@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from harness.data.hub import HubSplit
-from harness.data.sources import DataSource
+from harness.data.sources import DataSource, read_rows
 from harness.errors import UserError
 from harness.generators.problem import demonstrate
 from harness.generators.programs import CARELESS_SHARE, draw_mbpp, mbpp_rows
@@ -65,6 +65,14 @@ class Mbpp(CodeTask):
             return kodcode.read(source)
         rows = source_rows(self, split, source)
         return [self.read_row(row) for row in rows if required(row, "task_id")[0] in NUMBERS[split]]
+
+    def identified(self, split: str, source: DataSource) -> list[Example]:
+        """With a folder's examples all 427 tasks of its file, whatever their split: their numbers tell them apart."""
+        examples = self.examples(split, source)
+        if source.kind != "dir":
+            return examples
+        known = {example.id for example in examples}
+        return examples + [one for one in map(self.read_row, read_rows(source.file(FILE))) if one.id not in known]
 
     def origin(self, split: str, source: DataSource) -> dict[str, Any]:
         """Names KodCode's file or data set where training examples are of it."""

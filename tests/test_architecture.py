@@ -19,7 +19,8 @@ LEAF_FOLDERS = ("tasks", "baselines")
 
 FLOORS = (
     {"errors", "randomness"},
-    {"records", "data", "distributed"},
+    {"records"},
+    {"data", "distributed"},
     {"rollout", "task"},
     {"registry"},
     {"config", "generators", "scoring"},

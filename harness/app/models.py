@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,7 +158,9 @@ def named_model(
     name = str(name)
     if not is_run(name):
         config = ModelConfig(name=name, adapter=adapter, adapter_subfolder=adapter_subfolder)
-        return NamedModel(config=replace(config, dtype=dtype or config.dtype), task=task, device=device)
+        config = replace(config, dtype=dtype or config.dtype)
+        config.check()
+        return NamedModel(config=config, task=task, device=device)
     if adapter:
         raise UserError(f"'{name}' is a run and has its own weights; --adapter goes with a model.")
     trained = _run_config(Path(name))
@@ -167,12 +170,12 @@ def named_model(
 
 def is_run(name: str) -> bool:
     """Whether a name is the folder of a run."""
-    return (Path(name) / CONFIG_FILE).is_file()
+    return os.path.isfile(os.path.join(name, CONFIG_FILE))
 
 
 def _short(name: str) -> str:
     """The last part of a folder's path; a hub id without its slash."""
-    return Path(name).resolve().name if Path(name).is_dir() else name.strip("/").replace("/", "--")
+    return Path(name).resolve().name if os.path.isdir(name) else name.strip("/").replace("/", "--")
 
 
 def _has_characters(folder: Path) -> bool:

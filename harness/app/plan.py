@@ -91,7 +91,7 @@ def plan(request: RunRequest) -> PlannedRun:
     identity = RunIdentity(
         task=task_name,
         method=method_name,
-        model=Path(config.model.name).name if Path(config.model.name).is_dir() else config.model.name,
+        model=Path(config.model.name).resolve().name if os.path.isdir(config.model.name) else config.model.name,
         recipe=resolved.recipe,
         reward=config.reward,
         seed=config.seed,

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import __version__
-from harness.errors import UserError, unknown_choice
+from harness.errors import UserError, printable, unknown_choice
 from harness.records.jsonl import RecordError
 
 BAD_INPUT = 2
@@ -145,4 +145,4 @@ def _refuse(message: str) -> int:
 
 
 def _say(message: str) -> None:
-    typer.echo(f"harness: {' '.join(message.split())}", err=True)
+    typer.echo(f"harness: {' '.join(printable(message).split())}", err=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.config.conventions import Conventions
 from harness.config.decoding import Decoding
-from harness.errors import UserError, require_choice, require_positive
+from harness.errors import UserError, require_choice, require_name, require_positive
 
 SCHEDULES = ("constant", "cosine", "linear")
 PROFILES = ("official", "agrpo", "espo", "correctness")
@@ -53,6 +53,8 @@ class ModelConfig:
 
     def check(self) -> None:
         """Raises UserError for values outside their range or at odds with each other."""
+        for key in ("name", "adapter", "adapter_subfolder"):
+            require_name(f"model.{key}", getattr(self, key))
         require_choice("model.dtype", self.dtype, DTYPES)
         require_choice("model.lora.targets", self.lora.targets, LORA_TARGETS)
         require_choice("model.quantization", self.quantization, QUANTIZATIONS)

@@ -5,9 +5,7 @@ The source is always named, never guessed: nothing falls back from one to anothe
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.records.documents import read_document
+from harness.records.jsonl import RecordError, read_json_lines
 
 DATA_VARIABLE = "HARNESS_DATA"
 
@@ -67,31 +67,24 @@ def default_source(*, tiny: bool) -> str:
 def read_rows(path: Path) -> list[Mapping[str, Any]]:
     """The rows of a .jsonl, .jsonl.gz or .json file, each an object.
 
-    Raises UserError naming the file, and the line where one is not a row.
+    Raises UserError naming the file, and the line or row where one is not a row.
     """
+    is_document = path.name.removesuffix(".gz").endswith(".json")
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = data.decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); put the original file there.") from error
-    if path.suffix == ".json":
-        rows = _parse(text, str(path))
-        if not isinstance(rows, list):
-            raise UserError(f"{path} is no list of rows; put the original file there.")
-    else:
-        lines = enumerate(text.split("\n"), start=1)
-        rows = [_parse(line, f"{path} line {number}") for number, line in lines if line.strip()]
+        places = list(read_document(path) if is_document else read_json_lines(path))
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read ({error.strerror}); put the original file there.") from error
+    except RecordError as error:
+        raise UserError(f"In '{path.parent}', {error}; put the original file there.") from error
+    if is_document and any(name for name, _ in places):
+        raise UserError(f"'{path}' is not a list of rows; put the original file there.")
+    rows = [row for _, row in places]
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
-            raise UserError(f"{path} row {number} is no object with names and values; put the original file there.")
+            raise UserError(
+                f"'{path}' row {number} is not an object with names and values; put the original file there."
+            )
     return rows
-
-
-def _parse(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{place} is not JSON ({error}); put the original file there.") from error
 
 
 def sha256_of_file(path: Path) -> str:

@@ -6,14 +6,15 @@ left alone, blank lines are skipped.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.records.jsonl import RecordError, read_json_lines
 from harness.task.base import Message
+from harness.task.messages import read_messages, read_text
 
 PROMPT_KEYS = ("prompt", "question")
 ANSWER_KEYS = ("answer", "completion")
@@ -31,11 +32,11 @@ class Pair:
 def read_pairs(path: Path) -> list[Pair]:
     """All pairs of a file, in order. Raises UserError, with file and line, for the first line that is malformed."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        pairs = [_pair(fields, f"'{path}', line {number}") for number, fields in read_json_lines(path)]
     except OSError as error:
         raise UserError(f"Cannot read '{path}': {error.strerror}; name a JSONL file with --data FILE.") from error
-    places = ((line, f"'{path}', line {number}") for number, line in enumerate(lines, start=1) if line.strip())
-    pairs = [_pair(_parse(line, place), place) for line, place in places]
+    except RecordError as error:
+        raise UserError(f"In '{path.parent}', {error}.") from error
     if not pairs:
         raise UserError(f'\'{path}\' has no lines; write {{"prompt": ..., "answer": ...}} on each.')
     return pairs
@@ -48,20 +49,16 @@ def as_pairs(rows: Sequence[Mapping[str, Any]]) -> list[Pair]:
     return [_pair(row, f"pair {number}") for number, row in enumerate(rows, start=1)]
 
 
-def _parse(line: bytes, place: str) -> Any:
-    try:
-        return json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{place}: is not JSON ({error}).") from error
-
-
 def _pair(fields: Any, place: str) -> Pair:
     if not isinstance(fields, Mapping):
         raise UserError(f'{place}: is not an object {{"prompt": ..., "answer": ...}}.')
     prompt, answer = _field(fields, PROMPT_KEYS, place), _field(fields, ANSWER_KEYS, place)
-    if isinstance(prompt, list):
-        return Pair(prompt=_messages(prompt, place), answer=_text(answer, "the answer", place), place=place)
-    return Pair(prompt=_text(prompt, "the prompt", place), answer=_text(answer, "the answer", place), place=place)
+    is_chat = isinstance(prompt, list)
+    return Pair(
+        prompt=read_messages(prompt, place) if is_chat else read_text(prompt, "the prompt", place),
+        answer=read_text(answer, "the answer", place),
+        place=place,
+    )
 
 
 def _field(fields: Mapping[str, Any], names: tuple[str, ...], place: str) -> Any:
@@ -70,26 +67,3 @@ def _field(fields: Mapping[str, Any], names: tuple[str, ...], place: str) -> Any
     if len(present) != 1:
         raise UserError(f"{place}: has {' and '.join(present) or 'neither'}; give one of {', '.join(names)}.")
     return fields[present[0]]
-
-
-def _messages(raw: list[Any], place: str) -> tuple[Message, ...]:
-    if not raw:
-        raise UserError(f"{place}: the list of chat messages is empty.")
-    for message in raw:
-        if not isinstance(message, dict) or set(message) != {"role", "content"}:
-            raise UserError(f'{place}: a chat message is {{"role": text, "content": text}} and nothing more.')
-    return tuple(
-        {key: _text(message[key], f"a message's {key}", place) for key in ("role", "content")} for message in raw
-    )
-
-
-def _text(value: Any, what: str, place: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise UserError(
-            f"{place}: {what} is {json.dumps(value, default=repr)[:40]}; it must be a text that is not empty."
-        )
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UserError(f"{place}: {what} contains half a surrogate pair, which is not a character.") from error
-    return value

@@ -19,17 +19,19 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from harness.config.tree import ModelConfig
 from harness.distributed.processes import local_index
-from harness.errors import UserError, unknown_choice
+from harness.errors import UserError, printable, unknown_choice
 from harness.models import adapters as lora
 from harness.models import quantization
+from harness.models.config_fields import Fields
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens, Tokenizer
 from harness.models.files import check_headers, fingerprint, weight_files
 from harness.models.hub import model_folder
-from harness.models.layouts import CONFIG_JSON, Fields, Layout, layout_of, read_config, special_tokens
+from harness.models.layouts import CONFIG_JSON, Layout, layout_of, read_config, special_tokens
 from harness.models.tiny import CharacterTokenizer, tiny_weights
 from harness.models.tokenizers import CheckpointTokenizer, load_tokenizer
 
 TINY = "tiny"
+DEVICE = re.compile(r"cpu|cuda(:\d{1,2})?")
 BASE_NAME = re.compile(r"(?i)(?:^|[-_.])base(?:$|[-_.])")
 CHAT_NAME = re.compile(r"(?i)(?:^|[-_.])(?:instruct|chat)(?:$|[-_.])")
 
@@ -103,7 +105,7 @@ def load_model(
         shift=checkpoint.layout.shift,
         compact_prompts=isinstance(tokenizer, CharacterTokenizer),
         fingerprint=fingerprint([*checkpoint.files, *([adapter.weights_file] if adapter else [])]),
-        warnings=warnings(config.name, tokenizer, adapter.trained_on if adapter else ""),
+        warnings=warnings(config.name, tokenizer, adapter.config.trained_on if adapter else ""),
     )
     _add_adapters(lm, config, adapter, seed)
     return lm
@@ -133,15 +135,16 @@ def locate(name: str, task: str) -> Path:
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is this process's GPU, or the CPU where there is none. Raises UserError for a device that is not there."""
+    """`auto` is this process's GPU, or the CPU where there is none. Raises UserError for an unknown device."""
     if name == "auto":
         return torch.device("cuda", local_index()) if torch.cuda.is_available() else torch.device("cpu")
-    kind = name.partition(":")[0]
-    if kind not in ("cpu", "cuda"):
+    if not DEVICE.fullmatch(name):
         raise unknown_choice("device", name, ["auto", "cpu", "cuda", "cuda:0"])
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"Device '{name}' is not available: torch sees no GPU. Choose cpu or auto.")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count() or "no"
+        raise UserError(f"Device '{name}' does not exist: torch sees {count} GPU(s). Choose cpu or auto.")
+    return device
 
 
 def tokens(
@@ -166,7 +169,7 @@ def warnings(name: str, tokenizer: Tokenizer, adapter_trained_on: str) -> tuple[
     if not tokenizer.has_chat_template:
         found.append(f"Model '{name}' has no chat template, as base models have none; prompts go in as plain text.")
     if _kind(name) and _kind(adapter_trained_on) and _kind(name) != _kind(adapter_trained_on):
-        found.append(f"The adapter was trained on '{adapter_trained_on}', but is put on '{name}'.")
+        found.append(f"The adapter was trained on '{printable(adapter_trained_on)}', but is put on '{name}'.")
     return tuple(found)
 
 
@@ -187,7 +190,7 @@ def empty_model(layout: Layout, config: PretrainedConfig) -> PreTrainedModel:
 def open_checkpoint(folder: Path, raw: Mapping[str, Any]) -> Checkpoint:
     """Checks config.json, index and headers against each other. Raises UserError for the first thing that is wrong."""
     layout = layout_of(raw)
-    config = layout.to_config(Fields(raw, folder / CONFIG_JSON))
+    config = layout.config(raw, folder / CONFIG_JSON)
     files = weight_files(folder)
     shapes = {name: tuple(tensor.shape) for name, tensor in empty_model(layout, config).state_dict().items()}
     if config.tie_word_embeddings:

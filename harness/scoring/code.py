@@ -1,6 +1,6 @@
 """Tasks whose answer is a Python program: reading the program from the text, rewards and verdicts from the sandbox.
 
-    pass@1             share of items whose program passes all tests (the robust reading)
+    pass@1             share of items whose program passes all tests (the robust reading, harness/scoring/programs.py)
     official_pass@1    the same for EGSPO's reading: the first ```python block of the text
 
 Rewards by profile (parts are added up):
@@ -22,19 +22,20 @@ import builtins
 import re
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from harness.errors import UserError
 from harness.scoring import kodcode
-from harness.scoring.answers import last_answer, official_first_answer, until_end
+from harness.scoring.answers import official_first_answer
 from harness.scoring.official_format import tag_counts
+from harness.scoring.programs import Reading, defined_names, names_bound, read_program
 from harness.scoring.sandbox.client import Sandbox, open_sandbox
 from harness.scoring.sandbox.job import Program, ProgramVerdict
 from harness.task.base import GRADERS, OFFICIAL, ROBUST, Example, Reward, Score, Task, Verdict, outcome, worked
 
 FENCE = "```"
 PYTHON_FENCE = "```python\n"
-LANGUAGES = ("python", "python3", "py", "")
 DEFINED = re.compile(r"def (\w+)\(")
 IMPORTED = re.compile(r"from solution import (\w+)")
 ASSERTED = re.compile(r"assert\s+(\w+)\s*\(")
@@ -49,39 +50,6 @@ def first_block(text: str) -> str | None:
     start = text.find(PYTHON_FENCE)
     end = text.find(FENCE, start + len(PYTHON_FENCE)) if start >= 0 else -1
     return text[start + len(PYTHON_FENCE) : end] if end >= 0 else None
-
-
-def last_block(text: str) -> str | None:
-    """The last closed block, of Python or of no named language; None without one. Fences begin their lines."""
-    found: str | None = None
-    block: list[str] | None = None
-    for line in text.splitlines(keepends=True):
-        stripped = line.strip()
-        if block is None:
-            language = stripped.removeprefix(FENCE)
-            opens = stripped.startswith(FENCE) and language.lower() in LANGUAGES
-            block = [] if opens else None
-        elif stripped.startswith(FENCE):
-            found, block = "".join(block), None
-        else:
-            block.append(line)
-    return found
-
-
-def robust_code(text: str, *, bare: bool) -> str | None:
-    """The program of a completion, None where it gives none.
-
-    In this order: the last block of the last closed answer block, that answer block, the last block of the text,
-    and with `bare` a text without any fence or tag as it stands.
-    """
-    text = until_end(text)
-    answer = last_answer(text)
-    block = last_block(text if answer is None else answer)
-    if block is not None:
-        return block
-    if answer is not None and answer.strip():
-        return answer
-    return text if bare and text.strip() and FENCE not in text and "<answer>" not in text else None
 
 
 def espo_form(text: str) -> bool:
@@ -101,21 +69,12 @@ def functions_in(tests: Sequence[str], setup: str, reference: str = "") -> tuple
     nodes = [node for tree in trees for node in ast.walk(tree)]
     if reference:
         used = {node.id for node in nodes if isinstance(node, ast.Name)}
-        body = _parse(reference).body
-        return tuple(sorted(used & set(_bound(node for node in body if not isinstance(node, IMPORTS)))))
+        return tuple(
+            sorted(used & names_bound(node for node in _parse(reference).body if not isinstance(node, IMPORTS)))
+        )
     called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    known = {*_bound(_parse(setup).body), *(name for tree in trees for name in _bound(tree.body)), *dir(builtins)}
+    known = names_bound([_parse(setup), *trees]) | set(dir(builtins))
     return tuple(sorted(called - known))
-
-
-def _bound(body: Iterable[ast.stmt]) -> Iterable[str]:
-    for node in body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            yield node.name
-        elif isinstance(node, ast.Assign):
-            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
-        elif isinstance(node, IMPORTS):
-            yield from ((alias.asname or alias.name).partition(".")[0] for alias in node.names)
 
 
 def _parse(source: str) -> ast.Module:
@@ -204,22 +163,31 @@ class CodeTask(Task):
         ]
 
     def _verdicts(self, examples: Sequence[Example], completions: Sequence[str], grader: str) -> list[Verdict]:
-        codes = [self._code(text, grader) for text in completions]
+        pairs = list(zip(examples, completions, strict=True))
+        readings = [self.read(example, text, grader) for example, text in pairs]
         programs = [
-            None if code is None else self._program(example, code, grader)
-            for example, code in zip(examples, codes, strict=True)
+            None if reading.code is None else self._program(example, reading.code, grader)
+            for example, reading in zip(examples, readings, strict=True)
         ]
         ran = run_each(self.sandbox(), programs)
         return [
-            outcome(done is not None and done.passed, code, "no program" if done is None else done.reason)
-            for code, done in zip(codes, ran, strict=True)
+            outcome(done is not None and done.passed, reading.code, reading.reason if done is None else done.reason)
+            for reading, done in zip(readings, ran, strict=True)
         ]
 
     def _program(self, example: Example, code: str, grader: str) -> Program | None:
         return kodcode.program(example, code) if kodcode.is_kodcode(example) else self.program(example, code, grader)
 
-    def _code(self, text: str, grader: str) -> str | None:
-        return first_block(text) if grader == OFFICIAL else robust_code(text, bare=self.options.bare_answers)
+    def read(self, example: Example, text: str, grader: str) -> Reading:
+        """The program that a grader finds in a completion."""
+        if grader == OFFICIAL:
+            return Reading(code=first_block(text), reason="no program")
+        return read_program(text, bare=self.options.bare_answers, completes=partial(self.completes, example))
+
+    def completes(self, example: Example, code: str) -> bool:
+        """Whether a piece of code is Python that defines all that the tests call."""
+        wanted = set(example.target["functions"])
+        return bool(wanted) and wanted <= defined_names(code)
 
     def _espo_rewards(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
         codes = [first_block(text) if espo_form(text) else None for text in completions]

@@ -170,6 +170,10 @@ class Task(ABC):
         Raises UserError where the source has no such split, naming what does.
         """
 
+    def identified(self, split: str, source: DataSource) -> Sequence[Example]:
+        """The examples that rows of graded completions may name by id or show in their prompts."""
+        return self.examples(split, source)
+
     @abstractmethod
     def prompt(self, example: Example) -> list[Message]:
         """The chat messages for an instruction-tuned model."""

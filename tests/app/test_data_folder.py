@@ -107,7 +107,7 @@ def test_verify_finds_what_is_missing_or_changed(tmp_path, published, capsys, ch
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("{}\n", "lacks 'question'"), (json.dumps(ROW) + "\n[]\n", "row 2 is no object"), ("", "train has 0 items")],
+    [("{}\n", "lacks 'question'"), (json.dumps(ROW) + "\n[]\n", "row 2 is not an object"), ("", "train has 0 items")],
 )
 def test_verify_reads_every_row_also_without_a_checksum(tmp_path, published, capsys, content, said):
     folder = tmp_path / "data"

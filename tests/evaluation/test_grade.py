@@ -11,12 +11,16 @@ import pytest
 
 from harness.cli.main import main
 from harness.data.sources import DataSource
-from harness.errors import UserError
-from harness.evaluation.grade import Lookup, grade_items, stream_rows, to_items
+from harness.evaluation.forms import CompletionFile
+from harness.evaluation.grade import grade_items
+from harness.evaluation.lookup import Lookup
+from harness.evaluation.rows import stream_rows
+from harness.records.jsonl import RecordError
 from harness.registry import get_task
 from harness.scoring.sandbox.client import missing
 from harness.task.base import TaskOptions
 
+BUILTIN = DataSource(kind="builtin")
 RIGHT, WRONG = "<answer>18</answer>", "<answer>17</answer>"
 needs_sandbox = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 ROW = {"question": "q", "generation": RIGHT, "ground_truth": 18.0}
@@ -127,7 +131,7 @@ def test_pass_at_k_is_the_unbiased_estimate_for_the_numbers_that_are_asked_for(t
     ("k", "said"),
     [
         ("1,5", "pass@5 needs 5 completions of every item; one has 1"),
-        ("one", "--k 'one' is no list"),
+        ("one", "--k 'one' is not a list"),
         ("0", "above 0"),
     ],
 )
@@ -161,8 +165,7 @@ def test_twenty_thousand_rows_take_no_more_memory_than_a_thousand(tmp_path):
             stream.writelines(json.dumps(ROW) + "\n" for _ in range(count))
         task = get_task("gsm8k")(TaskOptions(bare_answers=False))
         tracemalloc.start()
-        rows = enumerate(stream_rows(path))
-        graded = grade_items(task, (item for number, row in rows for item in to_items(row, number, task, None)))
+        graded = grade_items(task, CompletionFile(path).items(Lookup(task, "test", BUILTIN)))
         assert sum(1 for _ in graded) == count
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -175,20 +178,23 @@ def test_a_document_is_decoded_element_by_element(tmp_path):
     path = tmp_path / "rows.json"
     path.write_text('{"generations": [{"a": 1}, {"a": 2}, {"a"')
     rows = stream_rows(path)
-    assert [next(rows), next(rows)] == [{"a": 1}, {"a": 2}]
-    with pytest.raises(UserError, match=r"rows\.json is damaged after row 2"):
+    assert [next(rows).value, next(rows).value] == [{"a": 1}, {"a": 2}]
+    with pytest.raises(RecordError, match=r"rows\.json is damaged after row 2"):
         next(rows)
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"a": 1}\n', "A row with a has none of these forms: id and text;"),
-        ("nonsense\n", "is damaged after row 0"),
-        ("[1]\n", "row 1 is no object"),
-        ('{"question": "q", "ground_truth": 18, "generation": 7}\n', "completion that is no text"),
+        ('{"a": 1}\n', "row 1, with a, has none of these forms: doc and resps (lm-eval samples);"),
+        ("nonsense\n", "rows.jsonl line 1 is not JSON"),
+        ("[1]\n", "row 1, without names, has none of these forms"),
+        ('{"question": "q", "ground_truth": 18, "generation": 7}\n', "completion that is not text"),
         ('{"question": "q", "ground_truth": "many", "generation": "x"}\n', "is no number"),
-        ('{"task_id": "nope", "completion": "x"}\n', "No example of gsm8k has the id 'nope'"),
+        (
+            '{"task_id": "nope", "completion": "x"}\n',
+            "No example in gsm8k's test split from 'dir:data' has the id 'nope'",
+        ),
     ],
 )
 def test_bad_rows_are_one_sentence_and_leave_no_file(tmp_path, capsys, data_folder, content, said):
@@ -203,15 +209,3 @@ def test_a_missing_file_and_an_unknown_grader_are_refused(tmp_path, capsys):
     assert "No file" in refusal(capsys, tmp_path / "none.jsonl", "--task", "gsm8k")
     path = write(tmp_path / "rows.jsonl", ROW)
     assert "Did you mean 'robust'" in refusal(capsys, path, "--task", "gsm8k", "--grader", "robusst")
-
-
-def test_a_lookup_reads_its_examples_once():
-    task, reads = get_task("gsm8k")(), []
-
-    def load():
-        reads.append(1)
-        return [task.example_for("q", "1")]
-
-    lookup = Lookup(task, load)
-    assert lookup["q"] == lookup["q"]
-    assert reads == [1]

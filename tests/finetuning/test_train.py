@@ -203,7 +203,7 @@ def test_texts_messages_and_synonyms_are_read(tmp_path):
     ("line", "words"),
     [
         (b"{", "is not JSON"),
-        (b"\xff\xfe", "is not JSON"),
+        (b"\xff\xfe", "is not UTF-8"),
         (b"[" * 100_000, "is not JSON"),
         (b"3", "is not an object"),
         (b'{"prompt": "a"}', "has neither; give one of answer, completion"),
@@ -222,7 +222,7 @@ def test_a_malformed_line_is_refused_by_file_and_line(tmp_path, line, words):
     path.write_bytes(b'{"prompt": "a", "answer": "b"}\n' + line + b"\n")
     with pytest.raises(UserError) as error:
         read_pairs(path)
-    assert str(error.value).startswith(f"'{path}', line 2: ")
+    assert str(error.value).startswith((f"'{path}', line 2: ", f"In '{path.parent}', {path.name} line 2 "))
     assert words in str(error.value)
 
 
@@ -254,7 +254,7 @@ def test_any_line_is_read_or_refused_with_its_place(tmp_path_factory, line):
     except UserError as error:
         places = [str(error)]
     assert places
-    assert all(place.startswith(f"'{path}'") for place in places)
+    assert all(place.startswith((f"'{path}'", f"In '{path.parent}', {path.name} line 1")) for place in places)
 
 
 class Named:

@@ -166,9 +166,9 @@ def test_the_flops_of_an_adapted_output_layer_are_within_one_per_cent_of_torch(
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"peft_type": "IA3"}, "peft_type='IA3'; LORA alone is known"),
-        ({"bias": "all"}, "bias='all'; none alone is known"),
-        ({"use_dora": True}, "use_dora=True; adapters with it are not known"),
+        ({"peft_type": "IA3"}, "peft_type='IA3', but only 'LORA' is supported"),
+        ({"bias": "all"}, "bias='all', but only 'none' is supported"),
+        ({"use_dora": True}, "use_dora=True, which is not supported; merge"),
         ({"rank_pattern": {"q_proj": 8}}, "rank_pattern="),
         ({"modules_to_save": ["wte"]}, "modules_to_save="),
         ({"r": "4"}, "r='4', where a number"),
@@ -238,7 +238,7 @@ def test_a_damaged_adapter_is_refused(published_llada, write_adapter, official_s
     with pytest.raises(UserError, match=r"adapter_model\.safetensors' is not a readable safetensors file"):
         load(published_llada, adapter=str(adapter))
     (adapter / "adapter_config.json").write_text("[1]")
-    with pytest.raises(UserError, match=r"adapter_config\.json' holds no JSON object"):
+    with pytest.raises(UserError, match=r"adapter_config\.json' does not hold a JSON object"):
         load(published_llada, adapter=str(adapter))
 
 

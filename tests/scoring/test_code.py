@@ -11,12 +11,10 @@ from harness.scoring.code import (
     first_block,
     functions_in,
     imports_of,
-    last_block,
     official_program,
-    robust_code,
 )
 from harness.scoring.sandbox.client import missing
-from harness.task.base import Example, TaskOptions
+from harness.task.base import OFFICIAL, ROBUST, Example, TaskOptions
 
 CODE = "def f(x):\n    return 2 * x\n"
 BLOCK = f"```python\n{CODE}```"
@@ -34,25 +32,8 @@ def item() -> Example:
 
 def test_the_official_block_is_the_first_and_the_robust_one_the_last_of_the_answer():
     text = f"{WRONG}\n<answer>\n{BLOCK}\n</answer>"
-    assert first_block(text) == CODE.replace("2 *", "3 *")
-    assert robust_code(text, bare=False) == CODE
-
-
-@pytest.mark.parametrize("fence", ["```python", "```py", "```Python3", "```"])
-def test_a_block_may_name_python_or_nothing(fence):
-    assert last_block(f"{fence}\n{CODE}```\n") == CODE
-
-
-@pytest.mark.parametrize("text", ["```java\nx\n```", f"```python\n{CODE}", "~~~python\nx\n~~~", "`f(x)`", ""])
-def test_another_language_an_open_fence_and_inline_code_are_no_block(text):
-    assert last_block(text) is None
-
-
-def test_an_answer_without_a_fence_is_read_whole_and_a_bare_text_only_where_asked_for():
-    assert robust_code(f"<answer>{CODE}</answer>", bare=False) == CODE
-    assert robust_code(CODE, bare=True) == CODE
-    assert robust_code(CODE, bare=False) is None
-    assert robust_code("<answer>", bare=True) is None
+    assert mbpp().read(item(), text, OFFICIAL).code == first_block(text) == CODE.replace("2 *", "3 *")
+    assert mbpp().read(item(), text, ROBUST).code == CODE
 
 
 @pytest.mark.parametrize(
@@ -120,7 +101,7 @@ def test_both_verdicts_stand_in_the_score_and_say_why():
     assert (right.correct, right.verdicts["official"].correct) == (True, True)
     assert (wrong.correct, wrong.verdicts["official"].correct) == (True, False)
     assert wrong.verdicts["official"].reason == "assertion failed"
-    assert none.verdicts["robust"].reason == "no program"
+    assert none.verdicts["robust"].reason == "no program: no code block and no answer block"
     assert set(right.metrics) == {"pass@1", "official_pass@1"}
 
 

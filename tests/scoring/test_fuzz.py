@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from harness.registry import get_task
 from harness.scoring.answers import ANY_CLOSE, ANY_OPEN, final_answer, first_tagged, official_first_answer, until_end
+from harness.scoring.blocks import fenced_blocks
 from harness.scoring.boxed import first_boxed, last_boxed, official_boxed, shallow_boxes
-from harness.scoring.code import espo_form, first_block, last_block, robust_code
+from harness.scoring.code import espo_form, first_block
 from harness.scoring.expressions import evaluate
-from harness.scoring.math_equal import same_text
+from harness.scoring.maths.hendrycks import same_text
 from harness.scoring.official_format import soft_format, strict_format, tag_counts, whole_number
+from harness.scoring.programs import defined_names, read_program
 from harness.task.base import GRADERS, TaskOptions
 
 PIECES = (
@@ -72,7 +74,7 @@ EXTRACTORS = (
     official_boxed,
     shallow_boxes,
     first_block,
-    last_block,
+    lambda text: list(fenced_blocks(text)),
     espo_form,
     evaluate,
     soft_format,
@@ -80,7 +82,7 @@ EXTRACTORS = (
     tag_counts,
     whole_number,
     lambda text: final_answer(text, bare=True),
-    lambda text: robust_code(text, bare=True),
+    lambda text: read_program(text, bare=True, completes=lambda code: "f" in defined_names(code)),
     lambda text: first_tagged(text, ANY_OPEN, ANY_CLOSE),
     lambda text: same_text(text, "1"),
 )

@@ -14,7 +14,10 @@ import pytest
 from harness.cli.main import main
 from harness.data.sources import DataSource, read_rows
 from harness.errors import UserError
-from harness.evaluation.grade import Tally, disagreement, grade_items, stream_rows, to_items
+from harness.evaluation.forms import CompletionFile
+from harness.evaluation.grade import Tally, disagreement, grade_items
+from harness.evaluation.lookup import Lookup
+from harness.evaluation.rows import stream_rows
 from harness.registry import get_task
 from harness.scoring.sandbox.client import missing
 from harness.task.base import OFFICIAL, ROBUST, SPLITS, Example, TaskOptions
@@ -76,8 +79,8 @@ def completions(golden_folder: Path, name: str, length: int) -> Path:
 def test_both_graders_give_their_numbers_and_the_official_one_agrees_item_by_item(golden_folder, name, length):
     path = completions(golden_folder, name, length)
     task = get_task(name)(TaskOptions(bare_answers=False))
-    rows = list(stream_rows(path))
-    items = [item for number, row in enumerate(rows) for item in to_items(row, number, task, None)]
+    rows = [row.value for row in stream_rows(path)]
+    items = CompletionFile(path).items(Lookup(task, "test", DataSource(kind="builtin")))
     tally = Tally()
     for row, graded in zip(rows, grade_items(task, items), strict=True):
         tally.add(graded, OFFICIAL)

@@ -185,7 +185,7 @@ def test_a_folder_s_rows_become_examples(tmp_path, name):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    ("line", "said"), [("{", "line 1 is not JSON"), ("[]", "row 1 is no object"), ("{}", "lacks '")]
+    ("line", "said"), [("{", "line 1 is not JSON"), ("[]", "row 1 is not an object"), ("{}", "lacks '")]
 )
 def test_a_damaged_row_is_named(tmp_path, name, line, said):
     with pytest.raises(UserError, match=said):
