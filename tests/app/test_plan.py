@@ -26,6 +26,7 @@ class Config:
 class Mine:
     Config: ClassVar[type] = Config
     config: Any = field(default_factory=Config)
+    updates_per_step: ClassVar[int] = 1
 
     def check(self, decoding):
         pass
