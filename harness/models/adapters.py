@@ -85,9 +85,17 @@ def load_adapter(lm: DiffusionLM, adapter: PublishedAdapter) -> None:
 
 
 def merge_adapter(lm: DiffusionLM) -> None:
-    """Adds the adapter to the weights, in float32 or wider before rounding to their dtype, and takes it off."""
+    """Adds the adapter to the weights, in float32 or wider before rounding to their dtype, and takes it off.
+
+    Raises UserError for an adapter of an output layer that is the embedding too: it would change both.
+    """
     model = lm.predictor.model
     assert isinstance(model, PeftModel)
+    if HEAD in lm.lora_ranks and lm.predictor.transformer.config.tie_word_embeddings:
+        raise UserError(
+            f"Model '{lm.name}' uses its embedding as output layer, so an adapter of that layer cannot be merged; "
+            "export the adapter itself."
+        )
     with torch.no_grad():
         for _, layer in adapted_layers(model):
             weight = layer.get_base_layer().weight

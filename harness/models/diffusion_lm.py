@@ -103,6 +103,7 @@ class DiffusionLM:
 
     network: what is trained; the trainer may replace it by its wrapped form. fingerprint: hash of the loaded weights.
     warnings: sentences on what looks wrong about the checkpoint, for the user to judge. meter: counts every pass.
+    lora_ranks: of the adapters by kind of layer, as q_proj; empty without adapters.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class DiffusionLM:
         self.meter = Meter()
         self._reference: MaskedPredictor | None = None
         self._is_reference = False
-        self._lora_ranks: Mapping[str, int] = {}
+        self.lora_ranks: Mapping[str, int] = {}
 
     @property
     def device(self) -> torch.device:
@@ -138,7 +139,7 @@ class DiffusionLM:
     @property
     def shape(self) -> ModelShape:
         """Sizes for the FLOPs account, of the reference policy inside `reference_policy`."""
-        shape = shape_of(self.predictor.transformer.config, self._lora_ranks)
+        shape = shape_of(self.predictor.transformer.config, self.lora_ranks)
         return without_adapters(shape) if self._is_reference else shape
 
     def logits(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:
@@ -182,7 +183,7 @@ class DiffusionLM:
         No dropout is on afterwards: peft puts new adapters into training mode, whatever the model is in.
         """
         self.predictor.model = model.eval()
-        self._lora_ranks = lora_ranks
+        self.lora_ranks = lora_ranks
 
     def keep_reference(self, predictor: MaskedPredictor | None = None) -> None:
         """Keeps a frozen copy of the present weights, or `predictor`, as the reference policy.
@@ -259,6 +260,11 @@ class DiffusionLM:
     def completion_lengths(self, completion_ids_BC: Tensor) -> Tensor:
         """Tokens before the first end token (B,)."""
         return (~self.is_end(completion_ids_BC)).cumprod(1).sum(1)
+
+    def has_text_past_end(self, completion_ids_NC: Tensor) -> Tensor:
+        """Whether tokens other than end tokens follow the first end token (N,)."""
+        is_end_NC = self.is_end(completion_ids_NC)
+        return (~is_end_NC & (is_end_NC.cumsum(1) > 0)).any(1)
 
     def is_end(self, ids: Tensor) -> Tensor:
         """True where the token is an end token."""

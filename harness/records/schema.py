@@ -73,7 +73,8 @@ class EvalRecord:
     update, samples, flops_total, seconds: of training up to the checkpoint, evaluation excluded; 0 without a run.
     nfe: forward passes per completion in this evaluation.
 
-    The rest is empty in records that are older than it. batch_size: prompts per forward pass. weights: fingerprint of
+    The rest is empty in records that are older than it. flops_forward: the forward passes of flops_total alone, as some
+    papers count; None where they were not counted apart. batch_size: prompts per forward pass. weights: fingerprint of
     the files. origin: where the items came from. prompts: sha256 of the user's own, few_shot, train_data.
     """
 
@@ -93,6 +94,7 @@ class EvalRecord:
     eval_seconds: float
     eval_flops: float
     samples_file: str | None
+    flops_forward: float | None = None
     batch_size: int = 0
     dtype: str = ""
     weights: str = ""

@@ -49,6 +49,11 @@ class Progress:
         return self.flops_rollout + self.flops_update
 
     @property
+    def flops_forward(self) -> float | None:
+        """FLOPs of forward passes alone; None where they were not counted apart from the start."""
+        return None if math.isnan(self.flops_backward) else self.flops_total - self.flops_backward
+
+    @property
     def training_seconds(self) -> float:
         """Wall time of all phases but evaluation."""
         return sum(value for phase, value in self.seconds.items() if phase != EVALUATION)

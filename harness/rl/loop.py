@@ -296,6 +296,7 @@ class Trainer:
             update=self.progress.update,
             samples=self.progress.samples,
             flops_total=self.progress.flops_total,
+            flops_forward=self.progress.flops_forward,
             seconds=self.progress.training_seconds,
             data=self.data.evaluation_label,
             split=self.config.evaluation.split,

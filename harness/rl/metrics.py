@@ -70,12 +70,21 @@ def update_record(
         completion_length=length_B.double().mean().item(),
         tokens_generated=int(length_B.sum()),
         reward_calls=int(shard.total(reward_calls)),
+        text_past_end=_text_past_end(scored, prepared.chosen, model),
         values={name: value.mean().item() for name, value in values.items() if name not in OWN_COLUMNS and len(value)},
     )
 
 
 def _mean(values: Tensor | None) -> float | None:
     return None if values is None or not len(values) else values.mean().item()
+
+
+def _text_past_end(scored: ScoredRollouts, chosen: ChosenSteps | None, model: DiffusionLM) -> float:
+    completions = [scored.rollout.completion_ids_BC]
+    if chosen is not None and chosen.greedy_ids_BKC is not None:
+        completions.append(chosen.greedy_ids_BKC.flatten(0, 1))
+    past_end_N = torch.cat([model.has_text_past_end(ids_NC) for ids_NC in completions])
+    return scored.shard.gather_values(past_end_N.double()).mean().item()
 
 
 def _mean_step_entropy(entropy_BT: Tensor) -> list[float]:

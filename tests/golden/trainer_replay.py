@@ -267,7 +267,7 @@ def policy(trace, golden_model):
 
 def trainable(lm):
     """The trained weights under their official names."""
-    if not lm._lora_ranks:
+    if not lm.lora_ranks:
         return {LAYOUT.official_tensor(name): weight for name, weight in lm.predictor.model.named_parameters()}
     return {
         f"{PEFT_PREFIX}{LAYOUT.official_module(name)}.{part}.default.weight": weight

@@ -252,3 +252,10 @@ def test_an_adapter_of_the_output_layer_is_written_read_and_counted(published_ll
         logits(lm), logits(without)
     extra = 2 * 12 * 4 * (lm.shape.hidden + lm.shape.vocabulary)
     assert counted.forward_flops - plain.forward_flops == extra
+
+
+def test_an_adapter_of_an_output_layer_that_is_the_embedding_too_is_not_merged(published_llada):
+    lm = load(published_llada, lora=LoraConfig(rank=2, targets="all-and-head"))
+    lm.predictor.transformer.config.tie_word_embeddings = True
+    with pytest.raises(UserError, match="uses its embedding as output layer"):
+        merge_adapter(lm)

@@ -247,3 +247,17 @@ def test_of_every_n_batches_of_prompts_the_first_is_used(tmp_path):
         )
         seen[stride] = [[example.id for example in collector.examples(iteration)] for iteration in range(12)]
     assert seen[3][:4] == seen[1][::3]
+
+
+def test_text_past_the_end_is_seen_where_another_token_follows_an_end_token(random_model):
+    end = random_model.special.end_ids[0]
+    ids_NC = torch.tensor([[5, end, 7], [5, 6, end], [5, end, end], [5, 6, 7], [end, 6, end]])
+    assert random_model.has_text_past_end(ids_NC).tolist() == [True, False, False, False, True]
+
+
+def test_evaluations_state_the_forward_passes_apart(tmp_path):
+    updates, evaluations = trained(tmp_path, "egspo-sa", budget={"updates": 2})
+    assert evaluations[0]["flops_forward"] == 0
+    assert evaluations[-1]["flops_forward"] == updates[-1]["flops_total"] - updates[-1]["flops_backward"]
+    assert 0 < evaluations[-1]["flops_forward"] < evaluations[-1]["flops_total"]
+    assert all(0 <= line["text_past_end"] <= 1 for line in updates)
