@@ -3,7 +3,7 @@
     @task("sudoku", title="Sudoku")    a class in tasks/sudoku.py
     @method("d1", "diffu-grpo")        a class in baselines/; the first name is canonical, the others are aliases
 
-What stands in a decorator is read from the file's syntax tree, so that listing runs no code and imports no torch. The
+A decorator's arguments are read from the file's syntax tree, so that listing runs no code and imports no torch. The
 built-in files lie in `harness/_builtin/` (wheel) or beside the package (checkout); the current directory is
 never searched.
 """
@@ -38,7 +38,7 @@ _registered: dict[tuple[str, Kind, str], type[Any]] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One `@task` or `@method` as it stands in a file. `names[0]` is the canonical name.
+    """One `@task` or `@method` as it is written in a file. `names[0]` is the canonical name.
 
     title: for a reader. colour: in figures, empty where any will do. ablations: fields of the method's Config that are
     worth varying one at a time.
@@ -83,7 +83,7 @@ OPTIONS: Mapping[Kind, Mapping[str, _Option]] = {
 
 
 def task(*names: str, title: str = "") -> Callable[[_TaskClass], _TaskClass]:
-    """Registers a subclass of harness.task.base.Task. All arguments must be literals, for they are read unrun.
+    """Registers a subclass of harness.task.base.Task. All arguments must be literals: they are read from the source.
 
     names: the canonical one, then aliases. title: for a reader, the name by default. Raises TypeError for any other
     class.
@@ -91,7 +91,7 @@ def task(*names: str, title: str = "") -> Callable[[_TaskClass], _TaskClass]:
 
     def register(cls: _TaskClass) -> _TaskClass:
         if not issubclass(cls, Task):
-            raise TypeError(f"@task stands on '{cls.__name__}', which is not a subclass of harness.task.base.Task")
+            raise TypeError(f"@task decorates '{cls.__name__}', which is not a subclass of harness.task.base.Task")
         _record("task", names, cls)
         return cls
 
@@ -101,7 +101,7 @@ def task(*names: str, title: str = "") -> Callable[[_TaskClass], _TaskClass]:
 def method(
     *names: str, title: str = "", colour: str = "", ablations: tuple[str, ...] = ()
 ) -> Callable[[_MethodClass], _MethodClass]:
-    """Registers a training method's class. All arguments must be literals, for they are read unrun.
+    """Registers a training method's class. All arguments must be literals: they are read from the source.
 
     names: the canonical one, then aliases. title: for a reader, the name by default. colour: in figures, `#RRGGBB`.
     ablations: fields of its Config; runs that differ in one of them alone are reported as an ablation.
@@ -158,7 +158,7 @@ def add_include_path(folder: Path) -> None:
     """
     resolved = folder.expanduser().resolve()
     if not resolved.is_dir():
-        raise UserError(f"No folder '{folder}' to include; --include-path takes a folder of *.py files.")
+        raise UserError(f"'{folder}' is not a folder; --include-path takes a folder of *.py files.")
     known = _folders()
     if resolved in known:
         return
@@ -189,9 +189,7 @@ def _root_of(module: str) -> Path:
         return package / "_builtin"
     if (package.parent / "pyproject.toml").is_file():
         return package.parent
-    raise UserError(
-        f"The installation at '{package}' has lost its tasks and methods; install diffusion-rl-harness again."
-    )
+    raise UserError(f"The installation at '{package}' lacks its tasks and methods; reinstall diffusion-rl-harness.")
 
 
 def _folders() -> tuple[Path, ...]:
@@ -205,7 +203,7 @@ def _all_entries() -> Mapping[tuple[Kind, str], Entry]:
 
 @functools.cache
 def _entries(folders: tuple[Path, ...]) -> Mapping[tuple[Kind, str], Entry]:
-    """By kind and name; an entry stands under each of its names."""
+    """By kind and name; an entry is listed under each of its names."""
     found: dict[tuple[Kind, str], Entry] = {}
     for path in (path for folder in folders for path in sorted(folder.glob("*.py"))):
         for entry in _declared(path):
@@ -213,7 +211,7 @@ def _entries(folders: tuple[Path, ...]) -> Mapping[tuple[Kind, str], Entry]:
                 if (entry.kind, name) in found:
                     first = found[entry.kind, name].path
                     raise UserError(
-                        f"{entry.kind.capitalize()} '{name}' stands in '{first}' and in '{path}'; rename one."
+                        f"{entry.kind.capitalize()} '{name}' is defined in both '{first}' and '{path}'; rename one."
                     )
                 found[entry.kind, name] = entry
     return found
@@ -224,7 +222,7 @@ def _declared(path: Path) -> list[Entry]:
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except SyntaxError as error:
-        raise UserError(f"'{path}' is not Python: {error.msg}, line {error.lineno}.") from error
+        raise UserError(f"'{path}' is not valid Python: {error.msg}, line {error.lineno}.") from error
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     entries = (_entry(decorator, path) for node in classes for decorator in node.decorator_list)
     return [entry for entry in entries if entry is not None]
@@ -280,7 +278,7 @@ def _get(kind: Kind, name: str) -> type[Any]:
 
 
 def _load(path: Path) -> str:
-    """Runs a leaf file once and returns the name under which its module stands in sys.modules."""
+    """Runs a leaf file once and returns the name of its module in sys.modules."""
     name = _module_name(path)
     if name in sys.modules:
         return name

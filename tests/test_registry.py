@@ -149,7 +149,7 @@ def test_one_name_in_two_files_names_both_files(builtin: Path, tmp_path: Path) -
     second = put(tmp_path / "own", "theirs.py", TASK_FILE.format(name="mine"))
     with pytest.raises(UserError) as caught:
         registry.add_include_path(tmp_path / "own")
-    assert f"Task 'mine' stands in '{first}' and in '{second}'" in str(caught.value)
+    assert f"Task 'mine' is defined in both '{first}' and '{second}'" in str(caught.value)
 
 
 def test_a_refused_folder_leaves_the_registry_as_it_was(builtin: Path, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_refused_folder_leaves_the_registry_as_it_was(builtin: Path, tmp_path:
 def test_an_alias_that_is_taken_is_refused_too(builtin: Path, tmp_path: Path) -> None:
     put(builtin / "baselines", "a.py", METHOD_FILE.format(name="a", alias="shared"))
     put(tmp_path / "own", "b.py", METHOD_FILE.format(name="b", alias="shared"))
-    with pytest.raises(UserError, match="Method 'shared' stands in"):
+    with pytest.raises(UserError, match="Method 'shared' is defined in both"):
         registry.add_include_path(tmp_path / "own")
 
 
@@ -204,7 +204,7 @@ def test_including_a_folder_twice_is_no_duplicate(builtin: Path, tmp_path: Path)
 
 
 def test_a_missing_folder_is_refused(builtin: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"No folder '.*nowhere' to include"):
+    with pytest.raises(UserError, match=r"'.*nowhere' is not a folder; --include-path takes"):
         registry.add_include_path(tmp_path / "nowhere")
 
 
@@ -314,13 +314,13 @@ def test_the_ablations_of_the_built_in_methods_are_fields_of_their_configs() -> 
 
 def test_a_file_that_is_not_python_is_refused_with_its_line(builtin: Path, tmp_path: Path) -> None:
     put(tmp_path / "own", "broken.py", "x = 1\nclass :\n")
-    with pytest.raises(UserError, match=r"broken\.py' is not Python: .*, line 2"):
+    with pytest.raises(UserError, match=r"broken\.py' is not valid Python: .*, line 2"):
         registry.add_include_path(tmp_path / "own")
 
 
 def test_a_file_with_a_zero_byte_is_refused(builtin: Path, tmp_path: Path) -> None:
     put(tmp_path / "own", "broken.py", "x = '\0'\n")
-    with pytest.raises(UserError, match=r"broken\.py' is not Python"):
+    with pytest.raises(UserError, match=r"broken\.py' is not valid Python"):
         registry.add_include_path(tmp_path / "own")
 
 
@@ -363,7 +363,7 @@ def test_the_recipes_lie_beside_the_methods_in_a_checkout() -> None:
 
 def test_a_package_without_its_leaf_files_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "__file__", str(tmp_path / "harness" / "registry.py"))
-    with pytest.raises(UserError, match="install diffusion-rl-harness again"):
+    with pytest.raises(UserError, match="reinstall diffusion-rl-harness"):
         registry.recipes_folder()
 
 

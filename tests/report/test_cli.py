@@ -75,7 +75,7 @@ def test_no_folder_and_no_runs_name_the_command_that_makes_one(command: Any, tmp
     with pytest.raises(UserError, match="harness run --method egspo-sa --task sudoku"):
         command()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"No runs in 'empty'.*harness run --method egspo-sa --task sudoku"):
+    with pytest.raises(UserError, match=r"There are no runs in 'empty'.*harness run --method egspo-sa --task sudoku"):
         command([Path("empty")])
 
 

@@ -59,7 +59,7 @@ class Member:
 class Group:
     """Runs that differ in the seed alone, in the order of their seeds.
 
-    variant: the settings in which it differs from groups of the same name; empty where it stands alone.
+    variant: the settings in which it differs from groups of the same name; empty where there are none.
     """
 
     task: str
@@ -106,7 +106,7 @@ class Group:
 
     @property
     def name(self) -> tuple[str, ...]:
-        """What groups have in common that need a variant to be told apart."""
+        """What is the same in groups that only a variant can distinguish."""
         return tuple(getattr(self, name) for name in HEAD[:-1])
 
     @property

@@ -17,7 +17,7 @@ from harness.report.read.published import Published, Value
 
 @dataclass(frozen=True, kw_only=True)
 class Ranked:
-    """Values of one protocol: the highest, those that noise cannot tell from it, and those clearly below."""
+    """Values of one protocol: the highest, those within noise of it, and those clearly below."""
 
     best: Value
     within: tuple[Value, ...]
@@ -26,7 +26,7 @@ class Ranked:
 
     @property
     def clear(self) -> bool:
-        """Whether the best stands above all others by more than noise."""
+        """Whether the best is above all others by more than noise."""
         return not self.within
 
     @property

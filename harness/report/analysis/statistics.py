@@ -112,7 +112,7 @@ class Estimate:
     bootstrap: Interval | None = None
 
     @property
-    def is_told_from_1(self) -> bool:
+    def differs_from_1(self) -> bool:
         """Whether both intervals leave out 1: the bootstrap alone is too narrow for few pairs."""
         both = [interval for interval in (self.bootstrap, self.interval) if interval is not None]
         return len(both) == 2 and (all(one.low > 1 for one in both) or all(one.high < 1 for one in both))

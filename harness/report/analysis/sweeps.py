@@ -19,7 +19,7 @@ COLUMNS = "task method reward model metric key value x mean low high interval n"
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPoint:
-    """One value of the key. x: where it stands on the axis: the value itself, forward passes for the steps."""
+    """One value of the key. x: its place on the axis: the value itself, forward passes for the steps."""
 
     group: Group
     setting: Any
@@ -85,7 +85,7 @@ def _items(line: SweepLine) -> tuple[str, ...]:
 
 
 def without_variants(groups: Sequence[Group], sweeps: Sequence[Sweep]) -> list[Group]:
-    """The groups that stand for their method: variants that a sweep shows beside its reference are left out.
+    """The groups that stand for their method: variants that a sweep shows next to its reference are left out.
 
     One that is then alone of its name needs no variant behind it.
     """
@@ -99,7 +99,7 @@ def without_variants(groups: Sequence[Group], sweeps: Sequence[Sweep]) -> list[G
 
 
 def briefly_named(groups: Sequence[Group], standing: Sequence[Group], sweeps: Sequence[Sweep]) -> list[Group]:
-    """All groups, those that stand for their method first, named as in their sweep where that says which is meant."""
+    """All groups, those that stand for their method first, named as in their sweep where that is unambiguous."""
     brief = {point.group.key: point.group for sweep in sweeps for point in sweep.points}
     brief |= {group.key: group for group in standing}
     first = {group.key for group in standing}
@@ -136,7 +136,7 @@ def _text(value: Any) -> str:
 
 
 def _line(groups: Sequence[Group], key: str, metric: str) -> SweepLine | None:
-    """A line on which every group is told from the others by the key alone; None below two points."""
+    """A line whose groups are named by the key alone; None below two points."""
     ordered = sorted(groups, key=lambda group: _text(group.settings[key]))
     named = [replace(group, variant=f"{key.rpartition('.')[2]}={group.settings[key]}") for group in ordered]
     points = [

@@ -12,15 +12,15 @@ from harness.report.labels import DASH, data_name, digits, flop_unit, method_nam
 
 LINES_NOTE = (
     "Between two evaluated checkpoints the curve is taken as a straight line; a level counts as reached where the line "
-    "first comes to it, so that chance rises of a single evaluation count too."
+    "first reaches it, so a chance rise at a single evaluation counts too."
 )
 SEEDS_NOTE = "[...]: 95 % interval over seeds (Student t); none with one seed."
 BOOTSTRAP_NOTE = (
-    "Ratios are paired by seed: the geometric mean, and in brackets the range of 95 % of 10,000 bootstrap draws of the "
-    "seeds. With few seeds that range is too narrow; a ratio counts as told from 1 only where Student's t interval of "
-    "its logarithm leaves out 1 too (both stand in the CSV file)."
+    "Ratios are paired by seed: the geometric mean and, in brackets, the central 95 % of 10,000 bootstrap resamples of "
+    "the seeds. With few seeds that range is too narrow; a ratio counts as different from 1 only if Student's t "
+    "interval of its logarithm excludes 1 too (both are in the CSV file)."
 )
-NOT_REACHED_NOTE = "Not reached: a seed never comes to the level, so there is no mean and no ratio."
+NOT_REACHED_NOTE = "Not reached: at least one seed never reaches the level, so there is no mean and no ratio."
 
 
 def budget_tables(costs: Costs) -> list[Table]:
@@ -48,13 +48,13 @@ def _areas(costs: Costs) -> Table:
     )
     stretches = zip(shown, costs.stretch, strict=True)
     spans = [f"{show(stretch.low)} to {show(stretch.high)}" for show, stretch in stretches if stretch]
-    no_rise = f"No level is asked for: no group rises by {100 * SMALLEST_RISE:.0f} points."
+    no_rise = f"No levels are set: no group rises by {100 * SMALLEST_RISE:.0f} points."
     return Table(
         title=_title(costs, "mean height of the curve"),
         columns=(*text_columns("Method"), *number_columns(*(f"Over {axis.short}, %" for axis in AXES))),
         cells=tuple((area.group.label, *(_cell(estimate, percent) for estimate in area.over)) for area in costs.areas),
         notes=(
-            "Area under the curve over its width, within what every run covers: " + "; ".join(spans) + ".",
+            f"Area under the curve divided by its width, over the range that every run covers: {'; '.join(spans)}.",
             SEEDS_NOTE,
             *([] if costs.levels else [no_rise]),
         ),
@@ -73,9 +73,9 @@ def _area_supports(areas: Sequence[Quantity]) -> list[str]:
     near = [label for label, estimate in others if not _apart(best, estimate)]
     texts = [f"Over FLOPs {best_label} has the highest mean."]
     if near:
-        texts.append(f"Its interval over seeds overlaps with, or has no interval to set beside, {', '.join(near)}.")
+        texts.append(f"Not separated from it by the intervals over seeds: {', '.join(near)}.")
     if apart:
-        texts.append(f"It lies above the interval of {', '.join(apart)}.")
+        texts.append(f"Its interval lies above that of {', '.join(apart)}.")
     return texts
 
 
@@ -97,7 +97,7 @@ def _budgets(costs: Costs) -> Table:
         ),
         notes=(
             f"Levels: {shares} of the way from the base to the highest group's last checkpoint, in whole percent; "
-            "chosen by these data.",
+            "chosen from these data.",
             LINES_NOTE,
             SEEDS_NOTE,
             NOT_REACHED_NOTE,
@@ -144,16 +144,16 @@ def _ratio_texts(ratios: Sequence[Ratio]) -> list[str]:
     texts = []
     for level in dict.fromkeys(ratio.level for ratio in ratios):
         own = [ratio for ratio in ratios if ratio.level == level]
-        told = [f"{ratio.group.label} {_told(found)}" for ratio in own if (found := ratio.over[0]) is not None]
+        known = [f"{ratio.group.label} {_compared(found)}" for ratio in own if (found := ratio.over[0]) is not None]
         missing = [ratio.group.label for ratio in own if ratio.over[0] is None]
         start = f"To {100 * level:.0f} %, FLOPs over those of {own[0].reference.label}"
-        if told:
-            texts.append(f"{start}: {'; '.join(told)}.")
+        if known:
+            texts.append(f"{start}: {'; '.join(known)}.")
         if missing:
-            texts.append(f"{start}: no ratio for {', '.join(missing)}, as a seed on one side never gets there.")
+            texts.append(f"{start}: no ratio for {', '.join(missing)}: a seed on either side never reaches the level.")
     return texts
 
 
-def _told(found: Estimate) -> str:
-    sure = "told from 1" if found.is_told_from_1 else "not told from 1"
+def _compared(found: Estimate) -> str:
+    sure = "different from 1" if found.differs_from_1 else "not shown to differ from 1"
     return f"{_ratio_cell(found)}, {sure if found.interval else 'other seeds unknown'}"

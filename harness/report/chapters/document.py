@@ -46,10 +46,10 @@ PAIRS_TEXT = (
     "A difference counts only where the items and the seeds both show it, adjusted for the number of pairs; a ratio of "
     "costs only where every seed reaches the level. Everything else is within noise."
 )
-MEASURED_TEXT = "Our numbers in the layout of the papers' tables; no published number stands here."
+MEASURED_TEXT = "Our own numbers in the layout of the papers' tables, which contain no published numbers."
 PUBLISHED_TEXT = (
-    "Numbers that papers print, with the protocol behind each; none was measured here. Every value, its grade and its "
-    f"source stand in {TABLE_FOLDER}/."
+    "Numbers that papers print, with the protocol behind each; none were measured here. Every value, with its grade "
+    f"and source, is in {TABLE_FOLDER}/."
 )
 EVERY_TEXT = "All values that the papers print, one table per task, with grade and source."
 SETTINGS_TEXT = "Only settings that differ are listed; seeds differ within a column."
@@ -168,8 +168,8 @@ def _with_unique_stems(sections: Sequence[Section]) -> list[Section]:
 def _intro(collection: Collection) -> str:
     count, left_out = len(collection.runs), len(collection.skipped)
     return (
-        f"Finished runs: {count}; left out: {left_out}; harness {__version__}. Every run, checkpoint and metric stands "
-        f"in {SUMMARY_FILE}, the tables below as fractions of 1 and with bootstrap intervals in {ROWS_FILE}."
+        f"Finished runs: {count}; left out: {left_out}; harness {__version__}. Every run, checkpoint and metric is in "
+        f"{SUMMARY_FILE}; the tables below, as fractions of 1 and with bootstrap intervals, are in {ROWS_FILE}."
     )
 
 
@@ -214,7 +214,7 @@ def evidence_sections(
     published = load_published()
     printed = [figure_1(published), table_1(published), table_2(published), table_1(published, model=DREAM)]
     return [
-        *_chapter("How sure, at what cost", PAIRS_TEXT, [*pairs, *levels]),
+        *_chapter("How certain, and at what cost", PAIRS_TEXT, [*pairs, *levels]),
         *_chapter("The papers' tables, measured here", MEASURED_TEXT, measured_tables(groups)),
         *_chapter("The papers' tables, as published", PUBLISHED_TEXT, printed),
     ]

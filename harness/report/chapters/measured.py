@@ -1,6 +1,6 @@
 """The papers' tables with our own numbers: tasks and lengths across, methods down. Never a published number here.
 
-Toy runs (tiny model or built-in data) have a table of their own, labelled, that stands beside nothing published.
+Toy runs (tiny model or built-in data) have a labelled table of their own: they are not comparable with papers.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _notes(
     ceilings = sorted({(row.group.task, row.ceiling) for row in rows if row.ceiling is not None})
     return [
         f"Metric: {', '.join(f'{task_name(task)} {metric_name(metrics[task])}' for task in shown)}. "
-        "Numbers behind tasks are completion lengths in tokens. Last checkpoint, never the best on test.",
+        "Numbers after tasks are completion lengths in tokens. Last checkpoint, never the best on the test set.",
         *(
             f"{place.title}{protocol_mark(protocol, own)}: {protocol.text}."
             for place, own in protocols.items()

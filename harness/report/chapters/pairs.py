@@ -14,11 +14,11 @@ NOTE_ITEMS = (
     "It is about these trained models and says nothing about other seeds. Holm: adjusted for the number of pairs."
 )
 NOTE_SEEDS = (
-    "Difference: first less second, paired by seed; its interval (Student t) is over seeds, needs two, and is that of "
-    "the pair alone. A difference counts where both adjusted p-values are below 0.05; as a single pair where that over "
-    "items is and the interval leaves out 0; else it is within noise."
+    "Difference: first minus second, paired by seed; its interval (Student t) is over seeds, needs at least two, and "
+    "is that of the pair alone. A difference counts if both adjusted p-values are below 0.05, and as a single pair if "
+    "the one over items is and the interval excludes 0; otherwise it is within noise."
 )
-NOTE_BEST = "Many groups: each is compared with the highest alone, chosen on the same items."
+NOTE_BEST = "Many groups: each is compared only with the highest, which was chosen on the same items."
 
 
 def comparison_table(found: Comparisons) -> Table:
@@ -50,7 +50,7 @@ def verdict(pair: Comparison) -> str:
         return f"{pair.above.label} above with this seed; other seeds unknown"
     if pair.is_clear:
         return f"{pair.above.label} above"
-    return f"{pair.above.label} above as a single pair" if pair.is_clear_alone else f"{WITHIN} of the seeds"
+    return f"{pair.above.label} above as a single pair" if pair.is_clear_alone else f"{WITHIN} between seeds"
 
 
 def _cells(pair: Comparison) -> tuple[str, ...]:
@@ -79,9 +79,9 @@ def _supports(pairs: Sequence[Comparison]) -> list[str]:
     alone = [_sentence(pair) for pair in pairs if pair.is_clear_alone and not pair.is_clear]
     other = [f"{pair.first.label} and {pair.second.label}" for pair in pairs if not pair.is_clear_alone]
     found = {
-        "Told apart on the items and over seeds, adjusted for the number of pairs": clear,
-        "Told apart over seeds only as a single pair": alone,
-        "Not told apart by items and seeds together": other,
+        "Different both on the items and over seeds, adjusted for the number of pairs": clear,
+        "Different over seeds only as a single pair": alone,
+        "Not shown to differ": other,
     }
     return [f"{start}: {'; '.join(texts)}." for start, texts in found.items() if texts]
 

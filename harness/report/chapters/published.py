@@ -1,6 +1,6 @@
 """Tables 1 and 2 and Figure 1 of EGSPO (arXiv 2603.12554) from every value we know of; unknown cells are a dash.
 
-Nothing measured here stands in these tables: our own numbers have tables of their own (report.measured).
+Nothing in these tables was measured here: our own numbers have tables of their own (chapters.measured).
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ WITHIN_MARK, SOLVED_MARK, HIGHEST_MARK = "≈", "§", "°"
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 WITHIN_NOTE = (
-    f"{WITHIN_MARK} Among the values of one protocol in the column, cannot be told from the highest: the difference is "
-    "below 1.96 standard errors for two samples of so many items. Bold: the highest of its protocol, above all others "
-    "by more than that. Values without a mark have no other value of the same stated protocol to stand against, or lie "
-    "clearly below one."
+    f"{WITHIN_MARK} Not distinguishable from the highest value of the same protocol in the column: the difference is "
+    "below 1.96 standard errors for two samples of that many items. Bold: the highest of its protocol, above all "
+    "others by more than that. Values without a mark have no other value of the same stated protocol to compare with, "
+    "or are clearly below one."
 )
 SOLVED_NOTE = (
     f"{SOLVED_MARK} At or above the range of a perfect solver on these items: the task is solved, and the order of "
     "such values means nothing."
 )
-BEST_NOTE = "Best is over lengths: chosen on the test set, it is above what one length would give."
-HIGHEST_NOTE = f"{HIGHEST_MARK} The highest of the values at 128, 256 and 512; the paper prints none over lengths."
+BEST_NOTE = "Best is over lengths: as it is chosen on the test set, it is higher than a single length would give."
+HIGHEST_NOTE = f"{HIGHEST_MARK} The highest of the values at 128, 256 and 512; the paper prints no best over lengths."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,7 @@ def _column(place: tuple[str, str], lengths: Sequence[str]) -> Column:
 
 
 def _printed(lines: Sequence[Line], place: tuple[str, str]) -> list[Value]:
-    """The values of a column that stand in a paper."""
+    """The values of a column that a paper prints."""
     found = [line.values[place] for line in lines if place in line.values]
     return [value for value in found if value.length != HIGHEST]
 
@@ -188,7 +188,7 @@ def _notes(
     shown = "".join(cell for row in cells for cell in row[2:])
     marked = {WITHIN_MARK: WITHIN_NOTE, SOLVED_MARK: SOLVED_NOTE, HIGHEST_MARK: HIGHEST_NOTE}
     return [
-        f"Values without a number follow EGSPO's protocol: {reference_text(tasks, published)}.",
+        f"Values without a footnote follow EGSPO's protocol: {reference_text(tasks, published)}.",
         BEST_NOTE,
         *(note for mark, note in marked.items() if mark in shown),
         *footnotes.notes,
@@ -210,7 +210,8 @@ def _supports(
     return [
         *texts,
         *_solved_texts(labels, lines, published),
-        f"{alone} of the {len(trained)} values of trained models share no stated protocol with another: not ranked.",
+        f"{alone} of the {len(trained)} values of trained models share no stated protocol with another and are not "
+        "ranked.",
     ]
 
 
@@ -231,9 +232,9 @@ def _ranked_text(place: tuple[str, str], group: Ranked, labels: Mapping[int, str
     if group.clear:
         text = f"{top} is the highest by more than noise"
     elif all(solved(value, published) for value in near):
-        text = f"{top} are all solved: no order"
+        text = f"{top} all solve the task: no order"
     else:
-        text = f"{top} cannot be told apart"
+        text = f"{top} are not distinguishable"
     return f"{where}: {text}{f'; {listed(below)} below' if below else ''}."
 
 

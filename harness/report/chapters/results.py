@@ -16,8 +16,8 @@ SEEDS_NOTE = (
     "Last: the last checkpoint, mean over seeds. Its interval (Student t) is about the mean over all seeds "
     "on these same items; it says nothing about other items."
 )
-ITEMS_NOTE = f"{ITEMS_MARK} One seed: the interval is over the items and leaves out how much seeds differ."
-TOY_NOTE = f"{TOY_MARK} Tiny model or built-in data: a toy setting, not to be set beside published numbers."
+ITEMS_NOTE = f"{ITEMS_MARK} One seed: the interval is over the items and does not cover the variation between seeds."
+TOY_NOTE = f"{TOY_MARK} Tiny model or built-in data: a toy setting, not comparable with published numbers."
 CHANGED_NOTE = f"{CHANGED_MARK} Recipe changed on the command line; the commands in the report say how."
 
 
@@ -84,7 +84,7 @@ def interval_notes(rows: Sequence[Row]) -> list[str]:
 def interval_supports(rows: Sequence[Row]) -> list[str]:
     """Per model and protocol: the highest, what its interval overlaps with, and what has come to the ceiling.
 
-    Controls are left out. An overlap proves no equality; that intervals lie apart is the stronger statement.
+    Controls are left out. Overlapping intervals do not prove equality; intervals that do not overlap say more.
     """
     together = group_by((row for row in rows if not row.group.is_control), lambda row: row.group.conditions)
     texts = []
@@ -114,4 +114,4 @@ def _ceilings(rows: Sequence[Row]) -> list[str]:
         return []
     names = listed([f"{row.group.label} {percent(row.value)}" for row in solved])
     ceiling = percent(solved[0].ceiling or 1.0)
-    return [f"{names}: not told from the {ceiling} % that a perfect solver is expected to get: solved, not a ranking."]
+    return [f"{names}: not distinguishable from the {ceiling} % expected of a perfect solver: solved, not a ranking."]

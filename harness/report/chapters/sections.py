@@ -18,7 +18,7 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading and what stands below it, in this order. level: 2 for a chapter, 3 for a part of one.
+    """A heading and what follows it, in this order. level: 2 for a chapter, 3 for a part of one.
 
     folded: too long to read through; a page opens it when asked, a text leaves it to the files of its tables.
     """

@@ -12,7 +12,8 @@ from harness.report.analysis.statistics import Interval
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of a table; numbers stand right. group: the heading above several columns, which starts their titles."""
+    """A column of a table; numbers are aligned right. group: the heading above several columns; their titles begin
+    with it."""
 
     title: str
     numeric: bool = False
@@ -23,7 +24,7 @@ class Column:
 class Table:
     """A table ready to be written in any format: plain-text cells, no markup, and notes below.
 
-    supports: sentences about what the numbers support and what not. bold: (row, column) of the cells that stand
+    supports: sentences about what the numbers do and do not support. bold: (row, column) of the cells that stand
     out. raw: texts and numbers of the CSV file, without marks, where they differ from `cells`.
     """
 
@@ -63,7 +64,7 @@ def protocol_mark(protocol: Protocol, protocols: Sequence[Protocol]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Condensed:
-    """A table without its constant columns. shared: what stood in them, `model tiny`."""
+    """A table without its constant columns. shared: their content, `model tiny`."""
 
     table: Table
     shared: tuple[str, ...]
@@ -72,7 +73,7 @@ class Condensed:
 def condense(table: Table, *, numbers: bool) -> Condensed:
     """Takes out the columns with one value in all rows; the first column stays. numbers: those with numbers too.
 
-    A table with a single row stays as it is, and a column with a cell that stands out.
+    A table with a single row stays as it is, and so does a column with a bold cell.
     """
     if len(table.cells) < 2:
         return Condensed(table=table, shared=())

@@ -13,9 +13,9 @@ from harness.report.chapters.sections import Section
 from harness.report.chapters.table import interval_text
 from harness.report.labels import data_name, digits, flop_unit, method_name, metric_name, percent, points, task_name
 
-ALIKE = "Not told apart from it"
-ALONE = "Behind it as a single pair, not sure among so many"
-BEHIND = "Behind it, on the items and over the seeds"
+ALIKE = "Not distinguishable from it"
+ALONE = "Behind it as a single pair, but not after adjusting for the number of pairs"
+BEHIND = "Behind it, both on the items and over the seeds"
 HOW_TO_READ = (
     "One method counts as better than another only where the shared items and the seeds both show it, adjusted for "
     "the number of pairs. Every number is that of the last checkpoint, never of the one that is best on the test items."
@@ -61,13 +61,13 @@ def _strength(pair: Comparison | None) -> str:
 
 
 def _pair(first: Row, second: Row, pairs: Sequence[Comparison]) -> Comparison | None:
-    """The comparison of two rows, whichever of them stands first in it."""
+    """The comparison of two rows, whichever of them comes first in it."""
     wanted = {first.group.key, second.group.key}
     return next((pair for pair in pairs if {pair.first.key, pair.second.key} == wanted), None)
 
 
 def _gap(row: Row, best: Row, pairs: Sequence[Comparison]) -> str:
-    """`ESPO at 53.4 % (-29.0 points [-41.0, -17.1])`, with a reason where the pair is not told apart."""
+    """`ESPO at 53.4 % (-29.0 points [-41.0, -17.1])`, with a reason where the two are not distinguishable."""
     pair = _pair(best, row, pairs)
     text = f"{_shown(row)} at {percent(row.value)} % ({points(row.value - best.value)} points"
     if pair is None:
@@ -99,8 +99,8 @@ def _cost(trained: Sequence[Row]) -> list[str]:
     best, cheapest = trained[0], min(trained, key=lambda row: row.flops_total)
     text = f"{_shown(best)} cost {_price(best)} per seed"
     if cheapest is best:
-        return [f"{text}{', the least FLOPs of all' if len(trained) > 1 else ''}."]
-    return [f"{text}; the fewest FLOPs took {_shown(cheapest)}, {_price(cheapest)}."]
+        return [f"{text}{', the fewest FLOPs of all' if len(trained) > 1 else ''}."]
+    return [f"{text}; {_shown(cheapest)} needed the fewest FLOPs: {_price(cheapest)}."]
 
 
 def _price(row: Row) -> str:
@@ -114,7 +114,7 @@ def _where(rows: Sequence[Row]) -> str:
     seeds = sorted({len(row.seeds) for row in rows})
     counted = " or ".join(str(count) for count in seeds)
     text = f"Measured on the {first.n:,} items of the {protocol.split} split of {data_name(protocol.data)}"
-    toy = ". A toy setting, not to be set beside published numbers" if first.group.toy_reasons else ""
+    toy = ". A toy setting, not comparable with published numbers" if first.group.toy_reasons else ""
     ceiling = f"; a perfect solver is expected to reach {percent(first.ceiling)} %" if first.ceiling is not None else ""
     return f"{text}, {counted} seed{'s' if seeds != [1] else ''} each, last checkpoint{ceiling}{toy}."
 

@@ -80,7 +80,7 @@ def _note(blocks: Sequence[Block]) -> str:
 def _draw_block(sheet: frame.Sheet, block: Block, top: float, colours: Colours, *, last: bool) -> None:
     width = frame.WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES
     axes = sheet.axes(frame.Box(left=LEFT_INCHES, top=top + HEAD_INCHES, width=width, height=BAR_INCHES * len(block)))
-    frame.lie_down(axes)
+    frame.prepare_horizontal_bars(axes)
     axes.set_xlim(0, 100)
     axes.set_ylim(len(block) - 0.5, -0.5)
     axes.set_yticks(range(len(block)), [_name(row) for row in block])

@@ -51,13 +51,13 @@ class Scale:
     end: float
 
     def x(self, point: Point) -> float:
-        """Where `point` stands."""
+        """Where `point` is drawn."""
         return float(getattr(point, self.axis.column)) / self.unit.size
 
 
 @dataclass(frozen=True, kw_only=True)
 class Name:
-    """What stands at the end of a line: method and last value, below it what sets the line apart."""
+    """The text at the end of a line: method and last value, below it what sets the line apart."""
 
     head: str
     details: tuple[str, ...]

@@ -156,7 +156,7 @@ def write_beside(axes: Axes, text: str, end: tuple[float, float], points: float,
     axes.annotate(text, end, verticalalignment="center", **place, **style)
 
 
-def lie_down(axes: Axes) -> None:
-    """For bars that lie: the grid stands."""
+def prepare_horizontal_bars(axes: Axes) -> None:
+    """Prepares the grid for horizontal bars."""
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x")

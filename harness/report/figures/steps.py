@@ -50,7 +50,7 @@ def draw(counted: Sequence[StepCounts], title: str, colours: Colours) -> frame.P
     heights = [min(max(LEAST_INCHES, CELL_INCHES * len(counts.total_T)), MOST_INCHES) for counts in counted]
     largest_cell = max(share for counts in counted for share_T in counts.share_XT for share in share_T)
     largest = max(share for counts in counted for share in counts.total_T)
-    note = f"all seeds together; white: 0 %, full colour: {percent(largest_cell)} % of the choices of that time"
+    note = f"all seeds together; white: 0 %, full colour: {percent(largest_cell)} % of the choices at that time"
     height = TOP_INCHES + sum(heights) + HEAD_INCHES * len(counted) + BOTTOM_INCHES
     with frame.sheet(title, note, height=height) as sheet:
         top = TOP_INCHES
@@ -91,7 +91,7 @@ def _draw_shares(sheet: frame.Sheet, box: frame.Box, counts: StepCounts, colour:
     cell = counts.steps_per_cell
     centres = [place * cell + (cell + 1) / 2 for place in range(len(counts.total_T))]
     axes.barh(centres, [100 * share for share in counts.total_T], height=0.8 * cell, color=colour)
-    frame.lie_down(axes)
+    frame.prepare_horizontal_bars(axes)
     axes.set_xlim(0, 118 * largest or 1)
     axes.tick_params(axis="y", labelleft=False, length=0)
     axes.xaxis.set_major_locator(MaxNLocator(3))

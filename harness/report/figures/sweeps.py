@@ -21,7 +21,7 @@ HEIGHT_INCHES = 2.8
 LEFT_INCHES, RIGHT_INCHES, TOP_INCHES, BOTTOM_INCHES = 0.53, 0.2, 0.68, 0.46
 STEPS_LABEL = "Forward passes per completion in the evaluation (NFE)"
 SHIFT = 0.012
-"""Lines next to each other by this part of the axis, so that their whiskers can be told apart."""
+"""Neighbouring lines are shifted by this part of the axis, so that their whiskers do not overlap."""
 
 
 def sweep_figure(sweep: Sweep, metric: str | None, colours: Colours) -> frame.Figure:

@@ -22,7 +22,7 @@ from harness.report.figures.looks import Colours
 from harness.report.labels import cut, digits, slug, task_name
 
 SHORT = 32
-"""Tokens of a completion that fits into a line or two, so that its greedy completions can stand below it."""
+"""Tokens of a completion that fits into a line or two, so that its greedy completions can be drawn below it."""
 SIDE_INCHES = 0.12
 LABEL_INCHES, REWARD_INCHES = 0.92, 0.72
 TOP_INCHES = 0.42
@@ -50,7 +50,7 @@ CUT = "… "
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where a trace stands. columns: cells next to each other. count: positions shown. short: whether rows of cells
+    """Where a trace is drawn. columns: cells next to each other. count: positions shown. short: whether rows of cells
     have labels at their sides and greedy completions are cells too."""
 
     columns: int
@@ -280,7 +280,7 @@ def shown_token(token: str, most: int) -> str:
 
 
 def text_lines(text: str, width: int) -> list[str]:
-    """The end of the text, where its answer stands, on at most two lines of `width` characters."""
+    """The end of the text, which holds the answer, on at most two lines of `width` characters."""
     whole = " ".join(text.split()) or "(nothing before the first end token)"
     shown = "".join(shown_token(letter, 1) if letter != " " else " " for letter in whole)
     lines = textwrap.wrap(shown, width - len(CUT))

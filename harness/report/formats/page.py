@@ -28,7 +28,7 @@ ROWS_OF_A_PAGE = 60
 
 
 def write_report(collection: Collection, folder: Path, *, metric: str | None = None) -> Document:
-    """Writes the report of `collection` and returns what stands in it. metric: the headline metric where a task has it.
+    """Writes the report of `collection` and returns its content. metric: the headline metric where a task has it.
 
     Raises UserError where no run has `metric` or where `folder` cannot be written to.
     """

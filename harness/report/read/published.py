@@ -41,7 +41,7 @@ CHECKPOINT = {
 class Value:
     """One printed value.
 
-    paper: where it stands. whose: own (its own method, or its own run of the base), rerun (another's method),
+    paper: where it is printed. whose: own (its own method, or its own run of the base), rerun (another's method),
     quoted, unclear. length: tokens; `best` over or `mean` of 128, 256 and 512. items: a name of item_sets.csv.
     shots: worked examples in the prompt. tokens_per_step: completion length over steps. Empty or None: not
     stated. note: contradictions and what else to know.
@@ -168,7 +168,7 @@ def _keyed(records: Sequence[Any], key: str) -> dict[str, Any]:
 def _records(path: Path, kind: type[Any], *, known: Mapping[str, Any] | None = None, **fixed: str) -> list[Any]:
     """The rows of a file as records of `kind`; `fixed` fields are not columns."""
     if not path.is_file():
-        raise UserError(f"The file '{path}' of published numbers is missing; install diffusion-rl-harness again.")
+        raise UserError(f"The file of published numbers '{path}' is missing; reinstall diffusion-rl-harness.")
     with open(path, encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
         wanted = [item.name for item in fields(kind) if item.name not in fixed]

@@ -1,4 +1,4 @@
-"""The other files of a run: updates, recorded completions and verdicts. A damaged one is told and breaks nothing."""
+"""The other files of a run: updates, recorded completions and verdicts. A damaged one is reported, never fatal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Verdicts = Mapping[str, bool] | str
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """An optimiser update, a line of metrics.jsonl; NaN where a number is missing or is none.
+    """An optimiser update, a line of metrics.jsonl; NaN where a number is missing or is not one.
 
     clip_fraction: of the importance ratios. entropy: mean over the steps, nats. chosen_steps: how often the rollout
     chose each step, empty where the method chooses none.
@@ -75,7 +75,7 @@ def _numbers(line: Mapping[str, Any], key: str) -> tuple[float, ...]:
 def read_traces(run: Run) -> tuple[TraceRecord, ...] | Skipped:
     """The recorded completions, first rollout first; none for runs from before there were any.
 
-    A damaged file is no reason to leave out its run: what is skipped is the picture.
+    A damaged file does not leave out its run: only the picture is skipped.
     """
     try:
         lines = list(read_lines(run.folder / TRACE_FILE))

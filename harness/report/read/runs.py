@@ -1,4 +1,4 @@
-"""Finds run folders and reads them. Nothing on the disk breaks the report: the unreadable gets a reason."""
+"""Finds run folders and reads them. Nothing on the disk breaks the report: the unreadable is listed with a reason."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _reason_to_leave_out(run: Run, twin: Run | None) -> str:
 
 
 def _shown(folder: Path) -> str:
-    """The path as a reader finds it: relative to the working directory where it lies below it."""
+    """The path as a reader finds it: relative to the working directory where it is below it."""
     here = Path.cwd()
     return (folder.relative_to(here) if folder.is_relative_to(here) else folder).as_posix()
 
@@ -135,7 +135,7 @@ def _load(folder: Path, root: Path) -> Run | Skipped:
 
 
 def load_run(folder: Path, name: str) -> Run:
-    """Reads one run folder; `name` is used where the folder does not lie where its identity says.
+    """Reads one run folder; `name` is used where the folder is not in the place that its identity implies.
 
     Raises RecordError for corrupt, foreign and future-version files, OSError for unreadable ones.
     """

@@ -71,8 +71,8 @@ def test_twice_the_speed_is_half_the_flops_and_the_same_updates(synthetic: Any) 
     assert samples is not None
     assert updates is not None
     assert (flops.value, samples.value, updates.value) == pytest.approx((0.5, 1.0, 1.0))
-    assert flops.is_told_from_1
-    assert not samples.is_told_from_1
+    assert flops.differs_from_1
+    assert not samples.differs_from_1
 
 
 def test_areas_are_taken_over_the_stretch_that_every_run_covers(synthetic: Any) -> None:

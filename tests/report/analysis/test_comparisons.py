@@ -50,7 +50,7 @@ def test_seeds_that_disagree_are_noise_however_sure_the_items_are(synthetic: Any
     assert pair.p == pytest.approx(2 / 2**12)
     assert pair.interval is not None
     assert pair.interval.low < 0 < pair.interval.high
-    assert verdict(pair) == "within noise of the seeds"
+    assert verdict(pair) == "within noise between seeds"
 
 
 def test_three_pairs_are_adjusted_for_three(synthetic: Any) -> None:

@@ -208,24 +208,24 @@ def test_the_ratio_of_pairs_is_the_geometric_mean() -> None:
     assert bounds(found.interval) == pytest.approx(
         (math.exp(-12.7062 * 0.693147), math.exp(12.7062 * 0.693147)), rel=1e-4
     )
-    assert not found.is_told_from_1
+    assert not found.differs_from_1
 
 
 def test_one_pair_has_a_ratio_and_no_interval() -> None:
     found = ratio_of_pairs([3.0], [2.0], np.random.default_rng(0))
     assert (found.value, found.bootstrap, found.interval) == (pytest.approx(1.5), None, None)
-    assert not found.is_told_from_1
+    assert not found.differs_from_1
 
 
-def test_a_ratio_is_told_from_1_only_where_both_intervals_leave_it_out() -> None:
+def test_a_ratio_differs_from_1_only_where_both_intervals_leave_it_out() -> None:
     rng = np.random.default_rng(0)
-    assert ratio_of_pairs([50, 51, 49], [100, 100, 100], rng).is_told_from_1
-    assert ratio_of_pairs([200, 204, 196], [100, 100, 100], rng).is_told_from_1
+    assert ratio_of_pairs([50, 51, 49], [100, 100, 100], rng).differs_from_1
+    assert ratio_of_pairs([200, 204, 196], [100, 100, 100], rng).differs_from_1
     # All three below 1, but Student's interval of so few reaches above it.
     wide = ratio_of_pairs([10, 50, 95], [100, 100, 100], rng)
     assert wide.bootstrap is not None
     assert wide.bootstrap.high < 1
-    assert not wide.is_told_from_1
+    assert not wide.differs_from_1
 
 
 @pytest.mark.parametrize(("numerators", "denominators"), [([0.0], [1.0]), ([1.0], [-1.0]), ([], [])])

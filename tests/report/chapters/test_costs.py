@@ -36,13 +36,13 @@ def test_a_seed_that_never_gets_there_is_said_in_the_cell_and_below_the_ratios(s
         rising(synthetic, last, seed=seed, method="d1", config_hash="1b2c3d4e")
     _, levels, ratios = tables(synthetic)
     assert "not reached (2 of 3 seeds)" in {cell for cells in levels.cells for cell in cells}
-    assert ratios.supports[0].endswith("no ratio for EGSPO-SA, as a seed on one side never gets there.")
+    assert ratios.supports[0].endswith("no ratio for EGSPO-SA: a seed on either side never reaches the level.")
 
 
 def test_no_rise_asks_for_no_level_and_says_so(synthetic: Any) -> None:
     rising(synthetic, 1)
     (table,) = tables(synthetic)
-    assert "No level is asked for: no group rises by 2 points." in table.notes
+    assert "No levels are set: no group rises by 2 points." in table.notes
 
 
 def test_one_seed_has_no_interval_and_says_so(synthetic: Any) -> None:

@@ -26,7 +26,7 @@ def test_the_chapters_stand_in_their_order(synthetic: Any) -> None:
     assert chapters == [
         "Overview",
         "Sudoku",
-        "How sure, at what cost",
+        "How certain, and at what cost",
         "The papers' tables, measured here",
         "The papers' tables, as published",
         "Every published value",
@@ -49,7 +49,7 @@ def test_tables_of_runs_stand_before_published_ones_and_hold_no_published_number
     sections = evidence(synthetic)
     titles = [section.title for section in sections if section.level == 2]
     assert titles == [
-        "How sure, at what cost",
+        "How certain, and at what cost",
         "The papers' tables, measured here",
         "The papers' tables, as published",
     ]

@@ -34,8 +34,8 @@ def test_a_pair_that_holds_alone_is_told_from_those_that_do_not(synthetic: Any) 
         synthetic.judged(NONE, **other(seed=seed))
         synthetic.judged(NONE, method="espo", config_hash="2c3d4e5f", seed=seed)
     supports = comparison_table(found(synthetic)).supports
-    assert supports[0].startswith("Told apart over seeds only as a single pair: EGSPO-SA above EGSPO by 66.7 points; ")
-    assert supports[1] == "Not told apart by items and seeds together: EGSPO and ESPO."
+    assert supports[0].startswith("Different over seeds only as a single pair: EGSPO-SA above EGSPO by 66.7 points; ")
+    assert supports[1] == "Not shown to differ: EGSPO and ESPO."
 
 
 def test_no_shared_seed_is_said(synthetic: Any) -> None:

@@ -89,7 +89,7 @@ def test_bold_is_only_where_the_best_of_a_protocol_exceeds_noise() -> None:
 def test_the_text_says_solved_and_not_first() -> None:
     supports = figure_1(PUBLISHED).supports
     assert (
-        "Sudoku, best (256 items): EGSPO-SA 94.3 and EGSPO 93.6 are all solved: no order; "
+        "Sudoku, best (256 items): EGSPO-SA 94.3 and EGSPO 93.6 all solve the task: no order; "
         "d1 (SFT + diffu-GRPO) 22.1 below." in supports
     )
     assert any("at or above the range 93.4 ± 1.6 of a perfect solver" in text for text in supports)

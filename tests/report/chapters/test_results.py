@@ -177,7 +177,7 @@ def test_solved_needs_a_value_near_the_ceiling_and_not_only_a_wide_interval(synt
     texts = interval_supports([solved, wide])
     assert (
         texts[-1]
-        == "EGSPO 85.0: not told from the 87.2 % that a perfect solver is expected to get: solved, not a ranking."
+        == "EGSPO 85.0: not distinguishable from the 87.2 % expected of a perfect solver: solved, not a ranking."
     )
     assert not any("solved" in text for text in interval_supports([wide]))
     assert not any("solved" in text for text in interval_supports([with_value(egspo, 0.85, 0.01, ceiling=0.872)]))

@@ -51,16 +51,16 @@ def test_a_gap_beyond_the_noise_is_told_from_one_within(synthetic: Any) -> None:
     # Student t, 2 degrees of freedom: 4.303 * 1 / sqrt(3) = 2.5 points.
     assert "EGSPO-SA reached 75.0 % [72.5, 77.5] exact match, +50.0 points from 25.0 %, the highest of 3." in text
     # Seed by seed -1, +1, -6: mean -2, 4.303 * 3.606 / sqrt(3) = 9.0.
-    assert "Not told apart from it: EGSPO at 73.0 % (-2.0 points [-11.0, +7.0], within noise)." in text
+    assert "Not distinguishable from it: EGSPO at 73.0 % (-2.0 points [-11.0, +7.0], within noise)." in text
     # Every seed is 35 points behind.
-    assert "Behind it, on the items and over the seeds: ESPO at 40.0 % (-35.0 points [-35.0, -35.0])." in text
+    assert "Behind it, both on the items and over the seeds: ESPO at 40.0 % (-35.0 points [-35.0, -35.0])." in text
 
 
 def test_one_seed_never_makes_a_method_better(synthetic: Any) -> None:
     run(synthetic, [90], method="egspo")
     run(synthetic, [30], method="espo")
     assert (
-        "Not told apart from it: ESPO at 30.0 % (-60.0 points, EGSPO above with this seed; other seeds unknown)."
+        "Not distinguishable from it: ESPO at 30.0 % (-60.0 points, EGSPO above with this seed; other seeds unknown)."
         in sentences(synthetic)
     )
 
@@ -91,15 +91,15 @@ def test_the_cost_of_the_best_and_of_the_cheapest(synthetic: Any) -> None:
     run(synthetic, [75], method="egspo", costs={"flops_total": 3e12, "samples": 2048, "seconds": 41.5})
     run(synthetic, [39], method="espo", costs={"flops_total": 2e11})
     text = sentences(synthetic)
-    assert "EGSPO cost 3.00 TFLOP, 2,048 samples and 41.5 s of training per seed; the fewest FLOPs took ESPO" in text
-    assert "ESPO, 200 GFLOP, 1,536 samples and 12.0 s of training." in text
+    assert "EGSPO cost 3.00 TFLOP, 2,048 samples and 41.5 s of training per seed; ESPO needed the fewest FLOPs" in text
+    assert "FLOPs: 200 GFLOP, 1,536 samples and 12.0 s of training." in text
 
 
 def test_data_seeds_and_checkpoint_are_named_and_a_toy_setting_is_called_one(synthetic: Any) -> None:
     run(synthetic, [75])
     assert (
         "Measured on the 100 items of the test split of builtin data, 1 seed each, last checkpoint. A toy setting, "
-        "not to be set beside published numbers." in sentences(synthetic)
+        "not comparable with published numbers." in sentences(synthetic)
     )
 
 

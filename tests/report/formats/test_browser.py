@@ -22,7 +22,7 @@ from harness.report.read.runs import collect
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCREENSHOT_RUNS = os.environ.get("HARNESS_SCREENSHOT_RUNS", "")
-IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
+IMAGES = Path(__file__).resolve().parents[3] / "docs" / "images"
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr")
 DARK, LIGHT = "--blink-settings=preferredColorScheme=0", "--blink-settings=preferredColorScheme=1"
 RESULT = re.compile(r'<pre id="result">(.*?)</pre>', re.DOTALL)

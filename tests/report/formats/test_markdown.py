@@ -57,7 +57,7 @@ def test_what_is_too_long_to_read_is_left_out_of_the_text(synthetic: Any) -> Non
     synthetic.demo()
     document = make_document(collect([synthetic.root]))
     text = document_markdown(document)
-    assert "## How sure, at what cost" in text
+    assert "## How certain, and at what cost" in text
     assert "Every published value" not in text
     assert any(section.folded and section.tables for section in document.sections)
 

@@ -128,5 +128,5 @@ def test_a_missing_file_and_a_missing_column_are_one_sentence(copied: Path) -> N
         load_published(copied)
     (copied / "values" / "spg.csv").unlink()
     (copied / "grades.csv").write_text((published_folder() / "grades.csv").read_text())
-    with pytest.raises(UserError, match=r"spg.csv' of published numbers is missing"):
+    with pytest.raises(UserError, match=r"The file of published numbers '.*spg.csv' is missing"):
         load_published(copied)
