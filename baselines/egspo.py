@@ -110,8 +110,7 @@ class Slot(LossPart):
 
 @dataclass(frozen=True, kw_only=True)
 class GreedyScores:
-    """Greedy completions at M states per row, scored. step_BM: int64, -1 where a row has fewer; ids_BMC: int64;
-    reward_BM: float64."""
+    """Scored greedy completions at M states per row. step_BM: int64, -1 where a row has fewer; reward_BM: float64."""
 
     step_BM: Tensor
     ids_BMC: Tensor

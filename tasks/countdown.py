@@ -52,12 +52,12 @@ from harness.task.base import (
     Example,
     LeakageReport,
     Message,
-    RowsTask,
     Verdict,
     outcome,
     required,
     worked,
 )
+from harness.task.rows import RowsTask
 
 TOLERANCE = Fraction(1, 100_000)
 ATTEMPT = 0.1

@@ -29,7 +29,8 @@ from harness.scoring.answers import final_answer, official_first_answer
 from harness.scoring.boxed import last_boxed, shallow_boxes
 from harness.scoring.maths.equal import equal
 from harness.scoring.official_format import answer_text, soft_format, strict_format, tag_counts, whole_number
-from harness.task.base import OFFICIAL, Demonstration, Example, Message, RowsTask, Verdict, outcome, required, worked
+from harness.task.base import OFFICIAL, Demonstration, Example, Message, Verdict, outcome, required, worked
+from harness.task.rows import RowsTask
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
 DOTS = re.compile(r"\.+")

@@ -24,7 +24,8 @@ from harness.scoring import kodcode
 from harness.scoring.code import DEFINED, CodeTask
 from harness.scoring.programs import defined_names, parsed
 from harness.scoring.sandbox.job import Program
-from harness.task.base import OFFICIAL, Demonstration, Example, Message, no_split, require_split, required
+from harness.task.base import OFFICIAL, Demonstration, Example, Message, require_split, required
+from harness.task.rows import no_split
 
 FILE = "humaneval/HumanEval.jsonl.gz"
 FUTURE_IMPORT = re.compile(r"(?m)^from __future__ import [^\n(]+$")

@@ -31,7 +31,8 @@ from harness.scoring.boxed import last_boxed, official_boxed
 from harness.scoring.maths.equal import equal
 from harness.scoring.maths.hendrycks import same_text
 from harness.scoring.maths.verifier import same_value_by_older_rules
-from harness.task.base import OFFICIAL, Demonstration, Example, Message, RowsTask, Verdict, outcome, required, worked
+from harness.task.base import OFFICIAL, Demonstration, Example, Message, Verdict, outcome, required, worked
+from harness.task.rows import RowsTask
 
 MISSPELT_BOX = "\boxed"
 

@@ -20,7 +20,8 @@ from harness.registry import task
 from harness.scoring import kodcode
 from harness.scoring.code import CodeTask, functions_in, imports_of
 from harness.scoring.sandbox.job import Program
-from harness.task.base import Demonstration, Example, Message, require_split, required, source_rows
+from harness.task.base import Demonstration, Example, Message, require_split, required
+from harness.task.rows import source_rows
 
 FILE = "mbpp/sanitized-mbpp.json"
 REVISION = "4bb6404fdc6cacfda99d4ac4205087b89d32030c"

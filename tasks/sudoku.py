@@ -69,11 +69,11 @@ from harness.task.base import (
     Ratio,
     TextTask,
     Verdict,
-    no_split,
     require_split,
     required,
     worked,
 )
+from harness.task.rows import no_split
 
 SLOPPY_SHARE = 0.6
 TEST_FILE = "sudoku/4x4_test_sudoku.csv"

@@ -189,6 +189,38 @@ def test_only_the_command_line_prints(module: Module) -> None:
     assert module.name.startswith("harness.cli") or not prints(module)
 
 
+@pytest.mark.parametrize(
+    ("folder", "lines"), [("harness", 350), ("tasks", 350), ("baselines", 350), ("bench", 350), ("tests", 400)]
+)
+def test_a_file_that_grows_too_long_asks_for_a_room(folder: str, lines: int) -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in (CHECKOUT / folder).rglob("*.py")}
+    assert lengths
+    assert {str(path): length for path, length in lengths.items() if length > lines} == {}
+
+
+@pytest.mark.parametrize("folder", ["harness", "tasks", "baselines", "bench", "tests"])
+def test_no_function_is_longer_than_a_screen(folder: str) -> None:
+    functions = [
+        (path.name, node.name, (node.end_lineno or 0) - node.lineno + 1)
+        for path in (CHECKOUT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert functions
+    assert [found for found in functions if found[2] > 60] == []
+
+
+def test_the_package_has_few_loose_files() -> None:
+    assert sorted(path.stem for path in (CHECKOUT / "harness").glob("*.py")) == [
+        "__init__",
+        "__main__",
+        "errors",
+        "randomness",
+        "registry",
+        "rollout",
+    ]
+
+
 def test_every_package_of_the_checkout_is_packed_into_the_wheel() -> None:
     settings = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["setuptools"]
     here = {".".join(path.parent.relative_to(CHECKOUT).parts) for path in (CHECKOUT / "harness").rglob("*.py")}

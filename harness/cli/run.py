@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,25 +63,24 @@ def run(
     overrides: dict[str, Any] = parse_settings(settings or [])
     if budget:
         overrides["budget"] = parse_budget(budget)
-    prompts_file = read_prompts(prompts, registry.names("task")) if prompts else None
+    shared = RunRequest(
+        method=method,
+        task=task,
+        recipe=recipe,
+        model=model,
+        data=data,
+        train_data=train_data,
+        reward=reward,
+        overrides=overrides,
+        runs=runs,
+        fresh=fresh,
+        unsafe_local_exec=unsafe_local_exec,
+        prompts=read_prompts(prompts, registry.names("task")) if prompts else None,
+        few_shot=few_shot,
+    )
+    cells = itertools.product(_list(task), _list(method), _seeds(seed))
     requests = [
-        RunRequest(
-            method=one_method,
-            task=one_task,
-            seed=one_seed,
-            recipe=recipe,
-            model=model,
-            data=data,
-            train_data=train_data,
-            reward=reward,
-            overrides=overrides,
-            runs=runs,
-            fresh=fresh,
-            unsafe_local_exec=unsafe_local_exec,
-            prompts=prompts_file,
-            few_shot=few_shot,
-        )
-        for one_task, one_method, one_seed in itertools.product(_list(task), _list(method), _seeds(seed))
+        replace(shared, task=one_task, method=one_method, seed=one_seed) for one_task, one_method, one_seed in cells
     ]
     return run_grid([plan(request) for request in requests])
 
