@@ -1,6 +1,12 @@
-"""Small models and rollouts shared by the tests."""
+"""Small models and folders of real data shared by the tests.
+
+The folders are outside the repository; what needs one is skipped where it is absent.
+"""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,3 +26,25 @@ def random_model() -> DiffusionLM:
         network = LlamaForCausalLM(config).eval()
     special = SpecialTokens(mask_id=MASK_ID, pad_id=END_ID, end_ids=(END_ID,))
     return DiffusionLM(network, CharacterTokenizer(), special, name="random", compact_prompts=True)
+
+
+def existing_folder(variable: str, name: str) -> Path:
+    folder = Path(os.environ.get(variable, Path(__file__).parents[1].parent / "shared" / name))
+    if not folder.is_dir():
+        pytest.skip(f"no folder '{folder}'; set {variable}")
+    return folder
+
+
+@pytest.fixture
+def data_folder() -> Path:
+    return existing_folder("HARNESS_DATA", "data")
+
+
+@pytest.fixture
+def golden_folder() -> Path:
+    return existing_folder("HARNESS_GOLDEN", "golden")
+
+
+@pytest.fixture
+def cases_folder() -> Path:
+    return existing_folder("HARNESS_CASES", "cases")

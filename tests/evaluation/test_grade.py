@@ -11,7 +11,6 @@ import pytest
 
 from harness.cli.main import main
 from harness.data.sources import DataSource
-from harness.errors import UserError
 from harness.evaluation.forms import CompletionFile
 from harness.evaluation.grade import grade_items
 from harness.evaluation.lookup import Lookup
