@@ -18,7 +18,7 @@ from harness.generators.problem import demonstrate
 from harness.generators.programs import CARELESS_SHARE, draw_mbpp, mbpp_rows
 from harness.registry import task
 from harness.scoring import kodcode
-from harness.scoring.code import CodeTask, functions_in, imports_of
+from harness.scoring.code import CodeTask, functions_in, imports_of, modules_in
 from harness.scoring.sandbox.job import Program
 from harness.task.base import Demonstration, Example, Message, require_split, required
 from harness.task.rows import source_rows
@@ -52,6 +52,7 @@ class Mbpp(CodeTask):
             for split in ("validation", "test")
         },
     }
+    numbering: ClassVar[Mapping[str, range]] = NUMBERS
     prompt_fields = ("tests",)
 
     def examples(self, split: str, source: DataSource) -> list[Example]:
@@ -106,6 +107,7 @@ class Mbpp(CodeTask):
         try:
             # A reference program and its tests share one module, so its imports are the tests' too.
             setup = f"{imports}\n{imports_of(code)}".strip()
+            setup = f"{setup}\n{modules_in(tests, setup)}".strip()
             functions = functions_in(tests, setup, code)
         except SyntaxError as error:
             raise UserError(f"The tests of '{question[:60]}' are not Python: {error}.") from error

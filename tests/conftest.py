@@ -1,7 +1,11 @@
-"""Small models and rollouts shared by the tests."""
+"""Small models and folders of real data shared by the tests.
+
+The folders are outside the repository; what needs one is skipped where it is absent.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,3 +48,25 @@ def describe_run() -> Callable[..., None]:
         write_description(run, RunDescription(identity=identity, config=config, execution={}, provenance={}))
 
     return describe
+
+
+def existing_folder(variable: str, name: str) -> Path:
+    folder = Path(os.environ.get(variable, Path(__file__).parents[1].parent / "shared" / name))
+    if not folder.is_dir():
+        pytest.skip(f"no folder '{folder}'; set {variable}")
+    return folder
+
+
+@pytest.fixture
+def data_folder() -> Path:
+    return existing_folder("HARNESS_DATA", "data")
+
+
+@pytest.fixture
+def golden_folder() -> Path:
+    return existing_folder("HARNESS_GOLDEN", "golden")
+
+
+@pytest.fixture
+def cases_folder() -> Path:
+    return existing_folder("HARNESS_CASES", "cases")

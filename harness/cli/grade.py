@@ -82,11 +82,11 @@ def _numbers(text: str) -> list[int]:
 def _read(summary: GradeSummary) -> str:
     """What was read, in one line."""
     plain = "counted" if summary.bare_answers else "not counted"
-    parts = [f"{summary.file}: {summary.form}, {summary.rows:,} rows, {summary.n:,} items graded"]
+    parts = [f"{summary.file}: {summary.form}, rows {summary.rows:,}, items graded {summary.n:,}"]
     if summary.repeats:
-        parts.append(f"{summary.repeats:,} rows repeat the same answers for another filter")
+        parts.append(f"rows left out as repeats for another filter {summary.repeats:,}")
     if summary.unknown:
-        parts.append(f"{summary.unknown:,} completions left out, as the data lack their problems")
+        parts.append(f"completions left out for problems that the data lack {summary.unknown:,}")
     return "; ".join([*parts, f"answers without tags or fences {plain}"])
 
 
@@ -98,8 +98,8 @@ def _nothing_found(summary: GradeSummary) -> str:
     else:
         advice = "add --bare-answers where completions are nothing but the answer, without tags or code fences"
     return (
-        f"harness: None of the {summary.n:,} completions holds an answer in the form that the {summary.grader} grader "
-        f"of {summary.task} asks for; {advice}."
+        f"harness: No completion (of {summary.n:,}) holds an answer in the form that the {summary.grader} grader of "
+        f"{summary.task} asks for; {advice}."
     )
 
 

@@ -65,7 +65,7 @@ class Form:
     def fits(self, value: Any) -> bool:
         """Whether a row has the names, or is a list of texts."""
         if not self.needs:
-            return isinstance(value, list) and all(isinstance(text, str) for text in value)
+            return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
         return isinstance(value, dict) and all(any(name in value for name in names) for names in self.needs)
 
     @property
@@ -143,7 +143,7 @@ def _trl(row: Fields, number: int, lookup: Lookup) -> Answers:
 
 
 def _bigcode(row: list[str], number: int, lookup: Lookup) -> Answers:
-    example = lookup.at(number)
+    example = lookup.at(number, row[0])
     return Answers(example=example, completions=row, id=example.id if example else None)
 
 

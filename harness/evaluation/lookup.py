@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
@@ -11,7 +10,6 @@ from harness.data.sources import DataSource
 from harness.errors import UserError
 from harness.task.base import Example, Task
 
-LAST_NUMBER = re.compile(r"\d+$")
 PROMPTS_KEPT = 1024
 
 
@@ -26,7 +24,7 @@ class Lookup:
         self._split = split
         self._source = source
         self._count_rows = count_rows
-        self.in_prompt = lru_cache(PROMPTS_KEPT)(self._in_prompt)
+        self._matches = lru_cache(PROMPTS_KEPT)(self._find_matches)
 
     @cached_property
     def _known(self) -> Mapping[str, Example]:
@@ -58,36 +56,54 @@ class Lookup:
             return self.task.example_for(question, target)
         return (self.find(target) if isinstance(target, str) else None) or self.in_prompt(question)
 
-    def _in_prompt(self, prompt: str) -> Example:
+    def in_prompt(self, prompt: str) -> Example:
+        """The example whose question stands in a prompt. Raises UserError where none does, or several that differ."""
+        found, said = self._matches(prompt), f"the prompt {prompt.strip()[:60]!r}"
+        if not found:
+            raise UserError(f"No question of {self._where} stands in {said}; choose --data and --split.")
+        if len(found) > 1:
+            names = ", ".join(example.id for example in found[:3])
+            raise UserError(f"The examples {names} of {self._where} all fit {said}; give rows with an id.")
+        return found[0]
+
+    def _find_matches(self, prompt: str) -> Sequence[Example]:
+        """The examples with the longest question in a prompt; of like ones, those that show more of their own there;
+        of those with the same target, one."""
         questions = ((example.question.strip(), example) for example in self._known.values())
         found = [(len(question), example) for question, example in questions if question and question in prompt]
-        if not found:
-            said = f"{prompt.strip()[:60]!r}"
-            raise UserError(f"No question of {self._where} stands in the prompt {said}; choose --data and --split.")
-        return max(found, key=lambda pair: pair[0])[1]
+        longest = max((length for length, _ in found), default=0)
+        alike = [example for length, example in found if length == longest]
+        shown = [self._lines_shown(example, prompt) for example in alike]
+        best = [example for example, count in zip(alike, shown, strict=True) if count == max(shown)]
+        return [one for index, one in enumerate(best) if all(one.target != other.target for other in best[:index])]
 
-    def at(self, number: int) -> Example | None:
-        """The example of a row without an id, by its number from 1.
+    def _lines_shown(self, example: Example, prompt: str) -> int:
+        lines = (line for text in self.task.placeholders(example).values() for line in text.splitlines())
+        return sum(line in prompt for line in lines)
 
-        Where the file has as many rows as the split has examples, they go by their order. Otherwise they go by the
-        examples' own numbers from the first on, as in the full MBPP, and a number that the source leaves out gives
-        None. Raises UserError where neither can be.
+    def at(self, number: int, text: str) -> Example | None:
+        """The example of a row without an id: the one whose question stands in the text, otherwise by the number of the
+        row, from 1. None for a number of the data set that the source leaves out.
+
+        Raises UserError where the rows of the file cannot be matched to the examples.
         """
-        return self._in_order[number - 1]
+        found = self._matches(text)
+        return found[0] if len(found) == 1 else self._in_order[number - 1]
 
     @cached_property
     def _in_order(self) -> Sequence[Example | None]:
         count, examples = self._count_rows(), self.task.examples(self._split, self._source)
+        numbers = self.task.numbering.get(self._split)
         if count == len(examples):
             return examples
-        numbered = {int(found[0]): one for one in examples if (found := LAST_NUMBER.search(one.id))}
-        first, last = min(numbered, default=0), max(numbered, default=-1)
-        if self._source.kind == "builtin" or count > last - first + 1:
-            raise UserError(
-                f"{count} lists of completions without ids cannot be matched to the {len(examples)} examples of "
-                f"{self._where}; choose --data and --split."
-            )
-        return [numbered.get(first + index) for index in range(count)]
+        if self._source.kind != "builtin" and numbers is not None and count <= len(numbers):
+            return [self.find(number) for number in numbers]
+        if self._source.kind != "builtin" and numbers is None and count < len(examples):
+            return examples
+        raise UserError(
+            f"{count} lists of completions without ids cannot be matched to the {len(examples)} examples of "
+            f"{self._where}; choose --data and --split."
+        )
 
 
 def _plain(identifier: str) -> str:

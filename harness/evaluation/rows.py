@@ -16,6 +16,7 @@ from harness.records.documents import read_document
 from harness.records.jsonl import read_json_lines
 
 PARQUET_ROWS = 64
+OTHER_MEMBERS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +38,24 @@ def stream_rows(path: Path) -> Iterator[Row]:
     if name.endswith(".parquet"):
         named = (("", value) for value in _parquet(path))
     elif name.endswith(".json"):
-        # What else a document says, d1's metrics for one, is no row.
-        members = read_document(path, inside="generations")
-        named = ((member, value) for member, value in members if not member or member.isdecimal())
+        named = _document(path)
     else:
         named = (("", value) for _, value in read_json_lines(path))
     for number, (key, value) in enumerate(named, start=1):
         yield Row(number=number, value=value, name=key, place=f"{path.name} row {number}")
+
+
+def _document(path: Path) -> Iterator[tuple[str, Any]]:
+    """The rows among what a document says; d1's metrics, for one, are none. Raises UserError where there are too many
+    other members for a file of rows."""
+    others = 0
+    for name, value in read_document(path, inside="generations"):
+        if not name or name.isdecimal():
+            yield name, value
+            continue
+        others += 1
+        if others > OTHER_MEMBERS:
+            raise UserError(f"{path.name} is an object with over {OTHER_MEMBERS} members that are not rows.")
 
 
 def _parquet(path: Path) -> Iterator[dict[str, Any]]:

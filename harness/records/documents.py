@@ -107,8 +107,9 @@ class _Window:
                 if self._ended or not is_cut_off:
                     raise ValueError(f"not JSON ({error.msg})") from error
             else:
-                # A number may go on behind the window.
-                if end < len(self._text) or self._ended:
+                # A number may go on behind the window, also after a point or an e.
+                rest = self._text[end : end + CUT_OFF]
+                if self._ended or len(rest) == CUT_OFF or (rest and rest[0] not in ".eE"):
                     if SURROGATE.search(self._text, self._at, end):
                         refuse_surrogates(value, "a value")
                     self._at = end
@@ -116,9 +117,9 @@ class _Window:
             self._read_on()
 
     def _read_on(self) -> None:
-        """Forgets what has been decoded and at least doubles the rest."""
+        """Forgets what has been decoded and doubles the rest, or adds a chunk where that is more."""
         rest = self._text[self._at :]
-        if len(rest) >= LONGEST:
+        if len(rest) > LONGEST:
             raise ValueError(f"a value is longer than {LONGEST >> 20} MiB")
-        piece = self._stream.read(max(CHUNK, len(rest)))
+        piece = self._stream.read(min(max(CHUNK, len(rest)), LONGEST + 1 - len(rest)))
         self._text, self._at, self._ended = rest + piece, 0, not piece

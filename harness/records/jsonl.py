@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-LONGEST = 32 << 20
+LONGEST = 16 << 20
 """The longest line or value that is read: bytes of a line, characters of a value in a document."""
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")

@@ -20,9 +20,10 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import sys
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from harness.errors import UserError
@@ -63,7 +64,8 @@ def functions_in(tests: Sequence[str], setup: str, reference: str = "") -> tuple
     """The functions of the program that tests call.
 
     With a reference program, the names in the tests that it binds; otherwise the names that tests call and that
-    neither they, nor the setup, nor Python bind. Raises SyntaxError for tests that are not Python.
+    neither they, nor the setup, nor Python bind, or without any such name what the asserts begin with, as MBPP asks for
+    a function called `sum`. Raises SyntaxError for tests that are not Python.
     """
     trees = [_parse(test) for test in tests]
     nodes = [node for tree in trees for node in ast.walk(tree)]
@@ -74,7 +76,8 @@ def functions_in(tests: Sequence[str], setup: str, reference: str = "") -> tuple
         )
     called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     known = names_bound([_parse(setup), *trees]) | set(dir(builtins))
-    return tuple(sorted(called - known))
+    asserted = {name for test in tests for name in ASSERTED.findall(test)}
+    return tuple(sorted(called - known or called & asserted))
 
 
 def _parse(source: str) -> ast.Module:
@@ -88,6 +91,20 @@ def imports_of(source: str) -> str:
     """The import lines at the top level of trusted source. Raises SyntaxError where it is not Python."""
     nodes = _parse(source).body
     return "\n".join(ast.unparse(node) for node in nodes if isinstance(node, IMPORTS))
+
+
+def modules_in(tests: Sequence[str], setup: str) -> str:
+    """Imports of the standard modules whose attributes tests use without importing them.
+
+    Tests of MBPP count on the program for these. Raises SyntaxError for tests that are not Python.
+    """
+    trees = [_parse(setup), *map(_parse, tests)]
+    bases = {node.value.id for node in _attributes(trees) if isinstance(node.value, ast.Name)}
+    return "\n".join(f"import {name}" for name in sorted(bases & sys.stdlib_module_names - names_bound(trees)))
+
+
+def _attributes(trees: Sequence[ast.Module]) -> Iterator[ast.Attribute]:
+    return (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute))
 
 
 def official_program(code: str | None, tests: str) -> Program | None:

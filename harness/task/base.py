@@ -145,6 +145,9 @@ class Task(ABC):
     hub: ClassVar[Mapping[str, HubSplit]] = {}
     """Split to its place on the Hugging Face hub."""
 
+    numbering: ClassVar[Mapping[str, range]] = {}
+    """Split to the numbers that its examples have in the full data set, where a source may leave some out."""
+
     prompt_fields: ClassVar[tuple[str, ...]] = ()
     """The target fields that a prompt may show, as placeholders of --prompts; never the answer."""
 

@@ -136,7 +136,7 @@ def test_a_profile_that_there_is_not_is_refused_with_the_choices(name):
     ("name", "target"), [("gsm8k", "many"), ("math500", " "), ("countdown", "17"), ("countdown", [[1, "a"], 2])]
 )
 def test_a_target_of_another_kind_is_refused(name, target):
-    with pytest.raises(UserError, match=r"no answer of|no number|no list of"):
+    with pytest.raises(UserError, match=r"cannot be an answer of|is not a number|is not a list of"):
         make(name).example_for("", target)
 
 
