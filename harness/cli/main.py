@@ -23,7 +23,11 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
+NO_TEMPORARY_FOLDER = "temporary directory"
+"""In the messages of Python's tempfile and of matplotlib where no folder for temporary files can be written to."""
 CANNOT_WRITE = (
+    errno.EFBIG,
+    errno.EIO,
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
@@ -78,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         return _refuse(error.format_message())
     except OSError as error:
+        if NO_TEMPORARY_FOLDER in str(error):
+            return _refuse(f"No folder for temporary files can be used: {error.strerror or error}. Set TMPDIR to one.")
         if error.errno not in CANNOT_WRITE:
             raise
         return _refuse(_describe(error))
@@ -130,7 +136,7 @@ def _overview(
 
 def _describe(error: OSError) -> str:
     place = f"'{error.filename}'" if error.filename else "a file"
-    return f"Cannot read or write {place}: {error.strerror}. Free the place or choose another folder."
+    return f"Cannot read or write {place}: {error.strerror}. Free some space, or choose another folder."
 
 
 def _refuse(message: str) -> int:
