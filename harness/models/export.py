@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
-from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.errors import UserError
 from harness.models.adapters import PEFT_PREFIX, adapted_layers, pair
 from harness.models.diffusion_lm import DiffusionLM
-from harness.models.files import INDEX_FILE, WEIGHTS_FILE
+from harness.models.files import INDEX_FILE, WEIGHTS_FILE, save_tensors
 from harness.models.flops import HEAD
 from harness.models.hub import ADAPTER_FILES, TOKENIZER_FILES
 from harness.models.layouts import CONFIG_JSON, Layout, layout_of, read_config
+from harness.records.jsonl import write_atomic
 
 COPIED = (CONFIG_JSON, "generation_config.json", *TOKENIZER_FILES, "*.py")
 
@@ -76,8 +76,8 @@ def export_adapter(lm: DiffusionLM, source: Path, out: Path, *, trained_on: str)
     config = _adapter_config(model, layout, trained_on)
     with new_folder(out) as folder:
         config_file, weights_file = ADAPTER_FILES
-        (folder / config_file).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-        _save(weights, folder / weights_file)
+        write_atomic(folder / config_file, json.dumps(config, indent=2, sort_keys=True) + "\n")
+        save_tensors(weights, folder / weights_file)
     return Exported(tensors=len(weights), size=sum(map(_bytes, weights.values())), files=(weights_file,))
 
 
@@ -116,22 +116,17 @@ def new_folder(place: Path) -> Iterator[Path]:
 def _write_shards(weights: Mapping[str, Tensor], folder: Path, most: int) -> tuple[str, ...]:
     shards = shard_sizes({name: _bytes(weight) for name, weight in weights.items()}, most)
     if len(shards) == 1:
-        _save(weights, folder / WEIGHTS_FILE)
+        save_tensors(weights, folder / WEIGHTS_FILE)
         return (WEIGHTS_FILE,)
     files = tuple(f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1))
     for file, names in zip(files, shards, strict=True):
-        _save({name: weights[name] for name in names}, folder / file)
+        save_tensors({name: weights[name] for name in names}, folder / file)
     index = {
         "metadata": {"total_size": sum(map(_bytes, weights.values()))},
         "weight_map": {name: file for file, names in zip(files, shards, strict=True) for name in names},
     }
-    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+    write_atomic(folder / INDEX_FILE, json.dumps(index, indent=2, sort_keys=True) + "\n")
     return files
-
-
-def _save(weights: Mapping[str, Tensor], path: Path) -> None:
-    on_cpu = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
-    save_file(on_cpu, path, metadata={"format": "pt"})
 
 
 def _bytes(weight: Tensor) -> int:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
 from harness.data.files import read_small
 from harness.errors import UserError
 
 INDEX_FILE = "model.safetensors.index.json"
 WEIGHTS_FILE = "model.safetensors"
+OS_ERROR = re.compile(r"os error (\d+)")
 LARGEST_JSON = 1 << 26
 FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -97,6 +102,32 @@ def read_header(path: Path) -> dict[str, tuple[int, ...]]:
     except (SafetensorError, OSError) as error:
         raise UserError(f"'{path}' is not a readable safetensors file: {error}; fetch it again.") from error
     return shapes
+
+
+def save_tensors(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Replaces `path` by a safetensors file of the weights in one step. Raises OSError where it cannot be written."""
+    on_cpu = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(on_cpu, temporary, metadata={"format": "pt"})
+        sync(temporary)
+        os.replace(temporary, path)
+    except SafetensorError as error:
+        number = OS_ERROR.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Returns when a file or folder is on the disk, and not only on its way there. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def fingerprint(files: Sequence[Path]) -> str:

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.errors import UserError, unknown_choice
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
+from harness.models.files import WEIGHTS_FILE, save_tensors
+from harness.records.jsonl import write_atomic
 
 WEIGHTS = Path(__file__).parent / "weights"
 CHARACTERS = "\n" + "".join(chr(code) for code in range(32, 127))
@@ -85,10 +86,8 @@ def save_tiny(model: DiffusionLM, folder: Path) -> None:
     raw = tiny_config().to_dict()
     raw |= {"mask_token_id": model.special.mask_id, "tokenizer": "characters"}
     del raw["transformers_version"]
-    (folder / "config.json").write_text(json.dumps(raw, indent=2, sort_keys=True) + "\n")
-    weights = model.predictor.transformer.state_dict()
-    state = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    save_tensors(model.predictor.transformer.state_dict(), folder / WEIGHTS_FILE)
+    write_atomic(folder / "config.json", json.dumps(raw, indent=2, sort_keys=True) + "\n")
 
 
 def tiny_tasks() -> dict[str, Path]:

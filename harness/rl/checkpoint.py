@@ -18,10 +18,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from harness.errors import UserError
+from harness.models.files import save_tensors, sync
+from harness.records.jsonl import write_atomic
 from harness.records.schema import SCHEMA_VERSION
 from harness.rl.ledger import Progress
 
@@ -34,23 +36,55 @@ def trainable_weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def save(folder: Path, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any], progress: Progress) -> Path:
-    """Writes the checkpoint of `progress.update` below `folder` and removes the earlier ones; returns its path."""
+    """Writes the checkpoint of `progress.update` below `folder` and removes the earlier ones; returns its path.
+
+    Raises OSError where it cannot be written; the earlier ones then stay.
+    """
     place = folder / f"update-{progress.update:06d}"
     temporary = folder / f".{place.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_file({name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, temporary / WEIGHTS)
-    torch.save(optimizer, temporary / OPTIMIZER)
-    hashes = {name: _sha256(temporary / name) for name in (WEIGHTS, OPTIMIZER)}
-    state = {"schema": SCHEMA_VERSION, "progress": asdict(progress), "sha256": hashes}
-    (temporary / STATE).write_text(json.dumps(state, indent=2, sort_keys=True) + "\n")
-    _sync(temporary)
-    shutil.rmtree(place, ignore_errors=True)
-    os.replace(temporary, place)
+    try:
+        save_tensors(weights, temporary / WEIGHTS)
+        _save_optimizer(optimizer, temporary / OPTIMIZER)
+        hashes = {name: _sha256(temporary / name) for name in (WEIGHTS, OPTIMIZER)}
+        state = {"schema": SCHEMA_VERSION, "progress": asdict(progress), "sha256": hashes}
+        write_atomic(temporary / STATE, json.dumps(state, indent=2, sort_keys=True) + "\n")
+        sync(temporary)
+        _put(temporary, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     for earlier in checkpoints(folder):
         if earlier != place:
             shutil.rmtree(earlier)
     return place
+
+
+def _put(folder: Path, place: Path) -> None:
+    """Renames a folder; one that is at its place already goes when the new one is there."""
+    replaced = place.with_name(f".{place.name}.old")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if place.exists():
+        os.replace(place, replaced)
+    try:
+        os.replace(folder, place)
+    except OSError:
+        if replaced.exists():
+            os.replace(replaced, place)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _save_optimizer(optimizer: Mapping[str, Any], path: Path) -> None:
+    """torch hides the error of a write behind one of its own, and of a path that it opens itself it has none."""
+    try:
+        with open(path, "wb") as stream:
+            torch.save(optimizer, stream)
+        sync(path)
+    except RuntimeError as error:
+        if not isinstance(error.__context__, OSError):
+            raise
+        raise OSError(error.__context__.errno, error.__context__.strerror, str(path)) from error
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -102,12 +136,3 @@ def _corrupt(place: Path, reason: str) -> UserError:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    for path in [*folder.iterdir(), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
