@@ -26,7 +26,10 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
-NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_TEMPORARY_FOLDER = "temporary directory"
+"""In the messages of Python's tempfile and of matplotlib where no folder for temporary files can be written to."""
+
+NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 NO_SUCH_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 
 
@@ -83,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         return _refuse(error.format_message())
     except OSError as error:
+        if NO_TEMPORARY_FOLDER in str(error):
+            return _refuse(f"No folder for temporary files can be used: {error.strerror or error}. Set TMPDIR to one.")
         if error.errno not in NO_WRITING + NO_SUCH_PLACE:
             raise
         return _refuse(_describe(error))
