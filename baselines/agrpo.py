@@ -2,7 +2,8 @@
 
 This is EGSPO with: steps drawn with known probabilities instead of chosen by rank, and weighted so that the mean over
 the draws is unbiased; every token a term of its own; and probabilities of the tempered, truncated distribution that was
-sampled. All M draws are accumulated into one update.
+sampled. By default all M draws are accumulated into one update, as the paper has it; the published code steps after
+every draw of its last accumulated batch (`stepping`).
 
 Axes: B rows, prompt-major in groups of G; P prompt, C completion, L = P + C; T steps; M draws per row; n positions
 revealed by one step; V vocabulary; k tokens of a support.
@@ -10,6 +11,10 @@ revealed by one step; V vocabulary; k tokens of a support.
 
 from __future__ import annotations
 
+import functools
+import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -18,21 +23,28 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion.logprob import behaviour_logprob
-from harness.errors import UserError, unknown_choice
-from harness.models import flops
+from harness.errors import UserError, require_choice
 from harness.models.diffusion_lm import DiffusionLM
+from harness.models.flops import ModelShape
 from harness.registry import method
 from harness.rl import step_selection
 from harness.rl.advantages import centre_in_group
-from harness.rl.method import LossOutput, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.estimator import Estimator, Outcome, Setting
+from harness.rl.method import ChosenSteps, Loss, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, k3
 from harness.rollout import Rollout, RolloutNeeds, ScoredRollouts
 
+UNIFORMS = {
+    "low-discrepancy": step_selection.stratified_uniforms,
+    "independent": step_selection.independent_uniforms,
+}
 CHOICES = {
     "importance": ("uniform", "entropy"),
-    "draws": ("low-discrepancy", "independent"),
+    "draws": tuple(UNIFORMS),
     "divisor": ("group", "batch"),
+    "stepping": ("accumulate", "per-draw"),
 }
+DRAWS_IN_POOL = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +55,12 @@ class AgrpoConfig:
     where the uniforms behind them come from. clip_low, clip_high: the ratio stays within 1 - clip_low and
     1 + clip_high. beta: weight of the KL term, 0 for none. divisor: the sum over tokens is divided by M and by the rows
     of one group, as the official code does, or of the global batch.
+
+    stepping: one update from all draws; or M of them, the first from all draws of the accumulated passes but the last
+    (conventions.accumulated_batches) and from the first draw of that, the others from one draw of it each, at moved
+    weights and one learning rate: they are one training step. last_draw_weight: of draw M, against 1 of the others.
+    loss_scale: of all. The published code has per-draw, 2 and 0.5, by the way in which trl, accelerate and DeepSpeed
+    divide by the number of passes.
     """
 
     mc_samples: int = 24
@@ -52,6 +70,9 @@ class AgrpoConfig:
     clip_high: float = 0.2
     beta: float = 0.0
     divisor: str = "group"
+    stepping: str = "accumulate"
+    last_draw_weight: float = 1.0
+    loss_scale: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +103,7 @@ class Steps:
     importance_BM: Tensor
 
 
-@method("agrpo")
+@method("agrpo", title="AGRPO", colour="#CC79A7", ablations=("importance", "mc_samples"))
 @dataclass(frozen=True, kw_only=True)
 class Agrpo(Method):
     """AGRPO."""
@@ -93,45 +114,50 @@ class Agrpo(Method):
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for unknown options, for M below 1, and for greedy rollouts, which have no probabilities."""
         for name, choices in CHOICES.items():
-            if getattr(self.config, name) not in choices:
-                raise unknown_choice(f"method.{name}", getattr(self.config, name), choices)
+            require_choice(f"method.{name}", getattr(self.config, name), choices)
         if self.config.mc_samples < 1:
             raise UserError(f"method.mc_samples={self.config.mc_samples} must be 1 or more.")
         if decoding.temperature == 0:
             raise UserError("rollout.temperature=0 is greedy, but AGRPO needs sampled completions; set it above 0.")
 
-    def needs(self, shape: flops.ModelShape, decoding: Decoding, prompt_length: int) -> RolloutNeeds:
+    def needs(self, shape: ModelShape, decoding: Decoding, prompt_length: int) -> RolloutNeeds:
         """The distribution that was sampled."""
         return RolloutNeeds(behaviour=True)
 
-    def updates_per_rollout(self) -> int:
-        """One, of M accumulated draws."""
-        return 1
+    @property
+    def updates_per_step(self) -> int:
+        """M where every draw is stepped."""
+        return self.config.mc_samples if self.config.stepping == "per-draw" else 1
 
-    def prepare(
-        self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, generator: torch.Generator
-    ) -> Prepared:
-        """Draws M steps per completion; low-discrepancy draws are spread over the global batch."""
-        draw = {
-            "low-discrepancy": step_selection.stratified_uniforms,
-            "independent": step_selection.independent_uniforms,
-        }[self.config.draws]
-        uniform_BM = scored.shard.mine(draw(scored.global_rows, self.config.mc_samples, generator))
-        return self.prepare_drawn(scored, policy, uniform_BM.to(policy.device))
+    @property
+    def needs_reference(self) -> bool:
+        """For the KL term."""
+        return self.config.beta > 0
 
-    def prepare_drawn(self, scored: ScoredRollouts, policy: DiffusionLM, uniform_BM: Tensor) -> Prepared:
-        """The update for given uniforms (B, M)."""
+    def draw(self, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
+        """Uniforms (B, M), a step each; low-discrepancy ones are spread over each micro-batch."""
+        uniforms, draws = UNIFORMS[self.config.draws], self.config.mc_samples
+        uniform_BM = torch.cat([uniforms(rows, draws, generator) for rows in scored.micro_batches])
+        return scored.shard.mine(uniform_BM).to(policy.device)
+
+    def prepare(self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, draws: Tensor) -> Prepared:
+        """One update from all drawn steps, or M; draws: uniforms (B, M)."""
         reward_B = scored.shard.gather(scored.rewards.total_B)
         advantage_B = scored.shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
-        steps = draw_steps(scored.rollout, policy.is_end(scored.rollout.completion_ids_BC), uniform_BM, self.config)
-        rows = scored.group_size if self.config.divisor == "group" else scored.global_rows
+        steps = draw_steps(scored.rollout, policy.is_end(scored.rollout.completion_ids_BC), draws, self.config)
+        columns = zip(steps.step_BM.unbind(1), steps.importance_BM.unbind(1), self._normalisers(scored), strict=True)
         parts = [
-            make_draw(scored.rollout, step_B, importance_B, advantage_B, normaliser=uniform_BM.shape[1] * rows)
-            for step_B, importance_B in zip(steps.step_BM.unbind(1), steps.importance_BM.unbind(1), strict=True)
+            make_draw(scored.rollout, step_B, importance_B, advantage_B, normaliser=normaliser)
+            for step_B, importance_B, normaliser in columns
         ]
-        return Prepared(updates=[UpdateBatch(parts=parts)], advantages=advantage_B, chosen_steps_BK=steps.step_BM)
+        updates = [parts] if self.config.stepping == "accumulate" else per_draw(parts, scored)
+        return Prepared(
+            updates=[UpdateBatch(parts=parts) for parts in updates],
+            advantages=advantage_B,
+            chosen=ChosenSteps(step_BK=steps.step_BM),
+        )
 
-    def loss(self, policy: DiffusionLM, part: Draw) -> LossOutput:
+    def loss(self, policy: DiffusionLM, part: Draw) -> Loss:
         """The weighted objective of one drawn step."""
         new_Bn = self._logprob(policy, part)
         kl_Bn = torch.zeros_like(new_Bn)
@@ -140,24 +166,48 @@ class Agrpo(Method):
                 reference_Bn = self._logprob(policy, part)
             kl_Bn = k3(new_Bn, reference_Bn)
         loss, clipped = draw_loss(new_Bn, kl_Bn, part, self.config)
-        rows, length = part.tokens_BL.shape
-        has_reference = self.config.beta > 0
-        return LossOutput(
-            loss=loss,
-            ratio_N=clipped.ratio[part.is_revealed_Bn],
-            kl_N=kl_Bn.detach()[part.is_revealed_Bn],
-            clipped_low_N=clipped.low[part.is_revealed_Bn],
-            clipped_high_N=clipped.high[part.is_revealed_Bn],
-            forwards=rows * (2 if has_reference else 1),
-            flops=flops.update(
-                policy.shape, rows=rows, length=length, head_positions=part.position_Bn.numel(), reference=has_reference
-            ),
-        )
+        return loss, clipped.values(part.is_revealed_Bn, kl=kl_Bn)
+
+    @classmethod
+    def estimators(cls, setting: Setting) -> list[Estimator]:
+        """Both importances, both kinds of draws, M = 1 .. T."""
+        return [
+            Estimator(
+                method=cls(config=AgrpoConfig(mc_samples=size, importance=importance, draws=draws, divisor="batch")),
+                options=f"{importance}, {draws}",
+                baseline="group mean",
+                size=size,
+                scale=setting.num_steps * setting.with_itself,
+                outcomes=every_point if importance == "uniform" else every_step,
+                sampled=functools.partial(group_uniforms, draws, size),
+                ends_early=draws == "low-discrepancy" and size == setting.num_steps,
+            )
+            for importance, draws, size in itertools.product(
+                CHOICES["importance"], CHOICES["draws"], range(1, setting.num_steps + 1)
+            )
+        ]
+
+    def _normalisers(self, scored: ScoredRollouts) -> list[float]:
+        """What each draw's sum over tokens is divided by."""
+        rows = scored.group_size if self.config.divisor == "group" else scored.global_rows
+        draws = self.config.mc_samples
+        weights = [1.0] * (draws - 1) + [self.config.last_draw_weight]
+        return [draws * rows / (weight * self.config.loss_scale) for weight in weights]
 
     def _logprob(self, policy: DiffusionLM, part: Draw) -> Tensor:
         """Log-probabilities (B, n) under the temperature and the support of the rollout, nats."""
         logits_BnV = policy.logits(part.tokens_BL, part.mask_BL, part.position_Bn)
         return behaviour_logprob(logits_BnV, part.target_Bn, temperature=part.temperature, support_Bnk=part.support_Bnk)
+
+
+def per_draw(parts: Sequence[Draw], scored: ScoredRollouts) -> list[list[Draw]]:
+    """The parts of M updates, an update per draw of the rows of the last accumulated pass; the first takes in all draws
+    of the passes before it."""
+    last_B = scored.pass_B == scored.accumulated_batches - 1
+    updates = [[part.rows(last_B)] for part in parts]
+    if scored.accumulated_batches > 1:
+        updates[0] = [*(part.rows(~last_B) for part in parts), *updates[0]]
+    return updates
 
 
 def draw_steps(rollout: Rollout, is_end_BC: Tensor, uniform_BM: Tensor, config: AgrpoConfig) -> Steps:
@@ -234,3 +284,30 @@ def draw_loss(new_Bn: Tensor, kl_Bn: Tensor, part: Draw, config: AgrpoConfig) ->
     term_Bn = config.beta * kl_Bn * (new_Bn - old_Bn).exp() - clipped.objective
     weighted_Bn = term_Bn * part.importance_B[:, None]
     return torch.where(part.is_revealed_Bn, weighted_Bn, 0.0).sum() / part.normaliser, clipped
+
+
+def every_point(scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
+    """Uniforms that meet every step of rows of 1, 2, .. T steps equally often. A sum over draws is linear, so one draw
+    at a time is exact."""
+    number = math.lcm(*range(1, scored.rollout.num_steps + 1))
+    size = (scored.rollout.num_rows, 1)
+    points = [torch.full(size, (index + 0.5) / number, dtype=torch.float64) for index in range(number)]
+    return [Outcome(draws=uniform_B1, probability=1 / number) for uniform_B1 in points]
+
+
+def every_step(scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
+    """A uniform inside each step's share of the CDF, one draw at a time, weighted with its probability."""
+    rollout = scored.rollout
+    probability_BT = draw_probabilities(rollout, policy.is_end(rollout.completion_ids_BC))
+    middle_BT = probability_BT.cumsum(1) - probability_BT / 2
+    columns = zip(middle_BT.split(1, dim=1), probability_BT.unbind(1), strict=True)
+    return [Outcome(draws=middle_B1.contiguous(), probability=probability_B) for middle_B1, probability_B in columns]
+
+
+def group_uniforms(
+    draws: str, size: int, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator
+) -> Tensor:
+    """Uniforms (B, M) drawn for every group apart, as if it were a batch of its own; groups share a pool of draws."""
+    groups = scored.rollout.num_rows // scored.group_size
+    pool_DGM = torch.stack([UNIFORMS[draws](scored.group_size, size, generator) for _ in range(DRAWS_IN_POOL)])
+    return pool_DGM[torch.randint(0, DRAWS_IN_POOL, (groups,), generator=generator)].flatten(0, 1)

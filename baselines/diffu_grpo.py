@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
-from harness.diffusion.logprob import chosen_logprob, guided_logits, without_gradient
+from harness.diffusion.guidance import guided_logits
+from harness.diffusion.logprob import chosen_logprob, without_gradient
 from harness.errors import UserError
-from harness.models import flops
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
 from harness.registry import method
 from harness.rl.advantages import centre_in_group
-from harness.rl.method import LossOutput, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.estimator import Estimator, Setting
+from harness.rl.method import Loss, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, k3
 from harness.rollout import Rollout, ScoredRollouts
 
@@ -37,8 +38,8 @@ class DiffuGrpoConfig:
 
     inner_updates: mu, optimiser updates per rollout, each with its own prompt mask. p_mask_prompt: probability that a
     prompt token is masked. random_masking: without it every update of the run draws the same mask. clip: the ratio
-    stays within 1 - clip and 1 + clip. beta: weight of the KL term, 0 for none. cfg_scale: classifier-free guidance in
-    the log-probabilities, 0 for none.
+    stays within 1 - clip and 1 + clip. beta: weight of the KL term, 0 for none. guidance_scale: of classifier-free
+    guidance in the log-probabilities, 0 for none.
     """
 
     inner_updates: int = 12
@@ -46,13 +47,14 @@ class DiffuGrpoConfig:
     random_masking: bool = True
     clip: float = 0.5
     beta: float = 0.04
-    cfg_scale: float = 0.0
+    guidance_scale: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class OneStep(LossPart):
     """One inner update. tokens_BL: prompt in part and completion wholly masked; counted_BC: True up to and including
-    the first end token; normaliser: the number of such tokens in the global batch."""
+    the first end token; normaliser: the number of such tokens in the global batch; weight_B: 1, unless micro-batches
+    are normalised apart."""
 
     tokens_BL: Tensor
     mask_BL: Tensor | None
@@ -60,10 +62,19 @@ class OneStep(LossPart):
     counted_BC: Tensor
     old_logprob_BC: Tensor
     advantage_B: Tensor
+    weight_B: Tensor
     normaliser: float
 
 
-@method("d1", "diffu-grpo")
+@dataclass(frozen=True, kw_only=True)
+class TokenCounts:
+    """Counted tokens of the global batch, and the weight of each of this process's rows against their sum, float64."""
+
+    total: float
+    weight_B: Tensor
+
+
+@method("d1", "diffu-grpo", title="diffu-GRPO (d1)", colour="#009E73", ablations=("random_masking", "inner_updates"))
 @dataclass(frozen=True, kw_only=True)
 class DiffuGrpo(Method):
     """diffu-GRPO."""
@@ -78,39 +89,39 @@ class DiffuGrpo(Method):
         if not 0 <= self.config.p_mask_prompt <= 1:
             raise UserError(f"method.p_mask_prompt={self.config.p_mask_prompt} must lie between 0 and 1.")
 
-    def updates_per_rollout(self) -> int:
-        """mu."""
-        return self.config.inner_updates
+    @property
+    def needs_reference(self) -> bool:
+        """For the KL term."""
+        return self.config.beta > 0
 
-    def prepare(
-        self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, generator: torch.Generator
-    ) -> Prepared:
-        """Draws the prompt masks and computes old log-probabilities under each."""
+    def draw(self, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
+        """The prompt tokens masked in each inner update, bool (B, U, P)."""
         source = generator if self.config.random_masking else torch.Generator().manual_seed(FIXED_SEED)
         seed_B = scored.shard.mine(row_seeds(scored.global_rows, source))
         updates = range(self.config.inner_updates) if self.config.random_masking else [0] * self.config.inner_updates
         masks = [prompt_mask(scored.rollout, seed_B, update, self.config.p_mask_prompt) for update in updates]
-        return self.prepare_masked(scored, policy, torch.stack(masks, 1))
+        return torch.stack(masks, 1)
 
-    def prepare_masked(self, scored: ScoredRollouts, policy: DiffusionLM, is_masked_BUP: Tensor) -> Prepared:
-        """The updates under given masks of the prompt (B, U, P)."""
+    def prepare(self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, draws: Tensor) -> Prepared:
+        """One update per prompt mask, with the old log-probabilities under it; draws: bool (B, U, P).
+
+        Where an update of the published code accumulates n passes, these take n masks in turn: update u of pass p has
+        mask n u + p, modulo the number of masks.
+        """
         rollout, shard = scored.rollout, scored.shard
         reward_B = shard.gather(scored.rewards.total_B)
         advantage_B = shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
         counted_BC = until_first_end(policy.is_end(rollout.completion_ids_BC))
-        count = float(shard.gather(counted_BC.sum(1)).sum())
-        parts = [self._part(rollout, policy, mask, advantage_B, counted_BC, count) for mask in is_masked_BUP.unbind(1)]
-        rows, length = parts[0].tokens_BL.shape
-        passes = len(parts) * self._passes
-        head_positions = rows * rollout.completion_length
-        return Prepared(
-            updates=[UpdateBatch(parts=[part]) for part in parts],
-            advantages=advantage_B,
-            forwards=rows * passes,
-            flops=passes * flops.forward(policy.shape, rows=rows, length=length, head_positions=head_positions),
-        )
+        counts = token_counts(counted_BC, scored)
+        row_B = torch.arange(rollout.num_rows, device=draws.device)
+        masks = [
+            draws[row_B, (update * scored.accumulated_batches + scored.pass_B) % draws.shape[1]]
+            for update in range(draws.shape[1])
+        ]
+        parts = [self._part(rollout, policy, mask_BP, advantage_B, counted_BC, counts) for mask_BP in masks]
+        return Prepared(updates=[UpdateBatch(parts=[part]) for part in parts], advantages=advantage_B)
 
-    def loss(self, policy: DiffusionLM, part: OneStep) -> LossOutput:
+    def loss(self, policy: DiffusionLM, part: OneStep) -> Loss:
         """The clipped objective and KL of every token."""
         new_BC = self._logprob(policy, part.tokens_BL, part.mask_BL, part.target_BC)
         kl_BC = torch.zeros_like(new_BC)
@@ -119,28 +130,14 @@ class DiffuGrpo(Method):
                 reference_BC = self._logprob(policy, part.tokens_BL, part.mask_BL, part.target_BC)
             kl_BC = k3(new_BC, reference_BC)
         loss, clipped = token_loss(new_BC, kl_BC, part, self.config)
-        rows, length = part.tokens_BL.shape
-        has_reference = self.config.beta > 0
-        return LossOutput(
-            loss=loss,
-            ratio_N=clipped.ratio[part.counted_BC],
-            kl_N=kl_BC.detach()[part.counted_BC],
-            clipped_low_N=clipped.low[part.counted_BC],
-            clipped_high_N=clipped.high[part.counted_BC],
-            forwards=rows * self._passes * (2 if has_reference else 1),
-            flops=flops.update(
-                policy.shape,
-                rows=rows * self._passes,
-                length=length,
-                head_positions=part.target_BC.numel() * self._passes,
-                reference=has_reference,
-            ),
-        )
+        return loss, clipped.values(part.counted_BC, kl=kl_BC)
 
-    @property
-    def _passes(self) -> int:
-        """Forward passes per log-probability."""
-        return 2 if self.config.cfg_scale else 1
+    @classmethod
+    def estimators(cls, setting: Setting) -> list[Estimator]:
+        """The first inner update; nothing depends on the enumerable task's prompt, so its mask changes nothing."""
+        one_step = cls(config=DiffuGrpoConfig(inner_updates=1, beta=0.0))
+        scale = setting.num_steps * setting.with_itself
+        return [Estimator(method=one_step, options="one step", baseline="group mean", scale=scale, ends_early=True)]
 
     def _part(
         self,
@@ -149,7 +146,7 @@ class DiffuGrpo(Method):
         is_masked_BP: Tensor,
         advantage_B: Tensor,
         counted_BC: Tensor,
-        count: float,
+        counts: TokenCounts,
     ) -> OneStep:
         """One inner update, with the old log-probabilities under its mask."""
         blank_BC = torch.full_like(rollout.completion_ids_BC, rollout.mask_id)
@@ -170,19 +167,23 @@ class DiffuGrpo(Method):
             counted_BC=counted_BC,
             old_logprob_BC=old_logprob_BC,
             advantage_B=advantage_B.to(old_logprob_BC.dtype),
-            normaliser=count,
+            weight_B=counts.weight_B.to(old_logprob_BC.dtype),
+            normaliser=counts.total,
         )
 
     def _logprob(self, policy: DiffusionLM, tokens_BL: Tensor, mask_BL: Tensor | None, target_BC: Tensor) -> Tensor:
         """One-step log-probabilities (B, C) of the completion's tokens, nats."""
-        prompt_length = tokens_BL.shape[1] - target_BC.shape[1]
-        place_C = torch.arange(prompt_length, tokens_BL.shape[1], device=tokens_BL.device)
-        logits_BCV = policy.logits(tokens_BL, mask_BL, place_C.expand_as(target_BC))
-        if self.config.cfg_scale:
-            blind_BL = tokens_BL.clone()
-            blind_BL[:, :prompt_length] = policy.special.mask_id
-            blind_BCV = policy.logits(blind_BL, mask_BL, place_C.expand_as(target_BC))
-            logits_BCV = guided_logits(logits_BCV, blind_BCV, self.config.cfg_scale)
+        length = tokens_BL.shape[1]
+        prompt_length = length - target_BC.shape[1]
+        place_L = torch.arange(length, device=tokens_BL.device)
+        logits_BCV = guided_logits(
+            policy,
+            tokens_BL,
+            mask_BL,
+            place_L[prompt_length:].expand_as(target_BC),
+            is_context=place_L < prompt_length,
+            scale=self.config.guidance_scale,
+        )
         return chosen_logprob(logits_BCV, target_BC)
 
 
@@ -203,12 +204,23 @@ def until_first_end(is_end_BC: Tensor) -> Tensor:
     return is_end_BC.cumsum(1) - is_end_BC.long() == 0
 
 
+def token_counts(counted_BC: Tensor, scored: ScoredRollouts) -> TokenCounts:
+    """Of the whole batch, or so that the loss is the mean of what its micro-batches have, each over its own count."""
+    count_X = torch.stack(
+        [count_B.sum() for count_B in scored.shard.gather(counted_BC.sum(1)).split(scored.micro_batches)]
+    )
+    weight_X = count_X.sum().double() / len(count_X) / count_X
+    weight_B = weight_X.repeat_interleave(torch.tensor(scored.micro_batches, device=weight_X.device))
+    return TokenCounts(total=float(count_X.sum()), weight_B=scored.shard.mine(weight_B))
+
+
 def token_loss(
     new_BC: Tensor, kl_BC: Tensor, part: OneStep, config: DiffuGrpoConfig
 ) -> tuple[Tensor, ClippedObjective]:
-    """-min(rho A, clip(rho) A) + beta KL per token, summed over the counted tokens and divided by their number."""
+    """-min(rho A, clip(rho) A) + beta KL per token, weighted, summed over the counted tokens and divided by their
+    number."""
     clipped = clipped_objective(
         new_BC, part.old_logprob_BC, part.advantage_B[:, None], clip_low=config.clip, clip_high=config.clip
     )
-    term_BC = config.beta * kl_BC - clipped.objective
+    term_BC = (config.beta * kl_BC - clipped.objective) * part.weight_B[:, None]
     return torch.where(part.counted_BC, term_BC, 0.0).sum() / part.normaliser, clipped

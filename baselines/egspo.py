@@ -12,7 +12,8 @@ revealed by one step; V vocabulary. A slot k holds the k-th chosen step of every
 from __future__ import annotations
 
 import dataclasses
-import math
+import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -23,28 +24,25 @@ from torch import Tensor
 from harness.config.decoding import Decoding
 from harness.diffusion.greedy import cheaper_while_sampling, greedy_completions
 from harness.diffusion.logprob import chosen_logprob
-from harness.distributed.shard import ALONE, Shard
-from harness.errors import UserError, unknown_choice
-from harness.models import flops
+from harness.errors import UserError, require_choice, require_positive
 from harness.models.diffusion_lm import DiffusionLM
+from harness.models.flops import ModelShape
 from harness.registry import method
 from harness.rl import step_selection
-from harness.rl.advantages import centre_in_group, leave_one_out_mean, stepwise_returns
-from harness.rl.method import (
-    GreedyScores,
-    LossOutput,
-    LossPart,
-    Method,
-    Prepared,
-    ScoreFunction,
-    UpdateBatch,
-    score_rows,
+from harness.rl.advantages import (
+    centre_at_same_step,
+    centre_in_group,
+    group_steps,
+    leave_one_out_mean,
+    stepwise_returns,
 )
+from harness.rl.estimator import Estimator, Outcome, Setting
+from harness.rl.method import ChosenSteps, Loss, LossPart, Method, Prepared, ScoreFunction, UpdateBatch, score_rows
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, exact_kl, k3
-from harness.rollout import Rewards, Rollout, RolloutNeeds, ScoredRollouts
+from harness.rollout import RolloutNeeds, ScoredRollouts
 
 CHOICES = {
-    "selection": ("entropy", "uniform", "random", "random-official"),
+    "selection": step_selection.SELECTIONS,
     "aggregation": ("sum", "mean"),
     "kl": ("k3", "exact"),
     "baseline": ("rank", "step", "none"),
@@ -110,7 +108,16 @@ class Slot(LossPart):
     normaliser: float
 
 
-@method("egspo")
+@dataclass(frozen=True, kw_only=True)
+class GreedyScores:
+    """Scored greedy completions at M states per row. step_BM: int64, -1 where a row has fewer; reward_BM: float64."""
+
+    step_BM: Tensor
+    ids_BMC: Tensor
+    reward_BM: Tensor
+
+
+@method("egspo", title="EGSPO", colour="#0072B2", ablations=("selection", "num_selected", "stepwise_lambda"))
 @dataclass(frozen=True, kw_only=True)
 class Egspo(Method):
     """EGSPO."""
@@ -121,8 +128,7 @@ class Egspo(Method):
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for unknown options, for K above T, for sizes below 1 and for guided rollouts."""
         for name, choices in CHOICES.items():
-            if getattr(self.config, name) not in choices:
-                raise unknown_choice(f"method.{name}", getattr(self.config, name), choices)
+            require_choice(f"method.{name}", getattr(self.config, name), choices)
         if not 1 <= self.config.num_selected <= decoding.num_steps:
             raise UserError(
                 f"method.num_selected={self.config.num_selected} must lie between 1 and rollout.num_steps="
@@ -133,10 +139,9 @@ class Egspo(Method):
                 f"rollout.guidance_scale={decoding.guidance_scale}: EGSPO's log-probabilities are unguided, so its "
                 "importance ratios would be wrong; set it to 0."
             )
-        if self.config.slots_per_update < 1:
-            raise UserError(f"method.slots_per_update={self.config.slots_per_update} must be 1 or more.")
+        require_positive("method", slots_per_update=self.config.slots_per_update)
 
-    def needs(self, shape: flops.ModelShape, decoding: Decoding, prompt_length: int) -> RolloutNeeds:
+    def needs(self, shape: ModelShape, decoding: Decoding, prompt_length: int) -> RolloutNeeds:
         """Greedy completions are recorded while sampling where that is the cheaper way."""
         if not self.config.stepwise_lambda or self.config.greedy == "lazy":
             return RolloutNeeds()
@@ -144,87 +149,100 @@ class Egspo(Method):
         auto = cheaper_while_sampling(shape, decoding, prompt_length=prompt_length, num_states=states)
         return RolloutNeeds(argmax=self.config.greedy == "sampling" or auto)
 
-    def updates_per_rollout(self) -> int:
-        """K slots, slots_per_update at a time."""
-        return math.ceil(self.config.num_selected / self.config.slots_per_update)
+    @property
+    def needs_reference(self) -> bool:
+        """For the KL term."""
+        return self.config.beta > 0
 
-    def prepare(
-        self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, generator: torch.Generator
-    ) -> Prepared:
-        """Chooses the steps, computes their advantages, and cuts the rollout into slots."""
+    def draw(self, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
+        """The chosen steps (B, K) in slot order, -1 where a row has fewer; only `random` selections draw."""
         rollout = scored.rollout
-        step_BK = select_steps(rollout, policy.is_end(rollout.completion_ids_BC), self.config, generator, scored.shard)
-        return self.prepare_chosen(scored, policy, score, step_BK)
-
-    def prepare_chosen(
-        self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, step_BK: Tensor
-    ) -> Prepared:
-        """The updates from given steps (B, K) in slot order, -1 where a row has fewer."""
-        greedy = self._score_greedy(scored, policy, score, step_BK) if self.config.stepwise_lambda else None
-        advantage_BK = self._advantages(scored, greedy, step_BK)
-        columns = zip(step_BK.unbind(1), advantage_BK.unbind(1), strict=True)
-        slots = [self._slot(scored, step_B, advantage_B) for step_B, advantage_B in columns]
-        official_order = [*slots[1:], slots[0]]
-        size = self.config.slots_per_update
-        groups = [official_order[start : start + size] for start in range(0, len(slots), size)]
-        return Prepared(
-            updates=[average(group) for group in groups],
-            advantages=advantage_BK[step_BK >= 0],
-            forwards=greedy.forwards if greedy else 0,
-            flops=greedy.flops if greedy else 0.0,
-            reward_calls=greedy.step_BM.numel() if greedy else 0,
-            chosen_steps_BK=step_BK,
-            greedy=greedy,
+        return step_selection.select_steps(
+            rollout,
+            policy.is_end(rollout.completion_ids_BC),
+            selection=self.config.selection,
+            num_selected=self.config.num_selected,
+            until_last_real=self.config.until_last_non_eos,
+            generator=generator,
+            shard=scored.shard,
         )
 
-    def loss(self, policy: DiffusionLM, part: Slot) -> LossOutput:
+    def prepare(self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, draws: Tensor) -> Prepared:
+        """Advantages at the chosen steps, and the rollout cut into slots; draws: the steps (B, K)."""
+        greedy = self._score_greedy(scored, policy, score, draws) if self.config.stepwise_lambda else None
+        advantage_BK = self._advantages(scored, greedy, draws)
+        columns = zip(draws.unbind(1), advantage_BK.unbind(1), strict=True)
+        slots = [self._slot(scored, step_B, advantage_B) for step_B, advantage_B in columns]
+        # The published trainer takes slots 1, 2, .., K - 1, 0: it counts a batch before it looks its slot up.
+        in_order, size = [*slots[1:], slots[0]], self.config.slots_per_update
+        groups = [in_order[start : start + size] for start in range(0, len(slots), size)]
+        return Prepared(
+            updates=[average(group) for group in groups],
+            advantages=advantage_BK[draws >= 0],
+            chosen=chosen_steps(draws, greedy),
+        )
+
+    def loss(self, policy: DiffusionLM, part: Slot) -> Loss:
         """The clipped objective and KL of one slot."""
         logits_BnV = policy.logits(part.tokens_BL, part.mask_BL, part.position_Bn)
         new_B = aggregate(chosen_logprob(logits_BnV, part.target_Bn), part.is_revealed_Bn, self.config.aggregation)
         kl_B = self._kl(policy, part, logits_BnV, new_B)
         loss, clipped = slot_loss(new_B, part.old_logprob_B, part.advantage_B, kl_B, part, self.config)
-        valid_B = part.weight_B > 0
-        rows, length = part.tokens_BL.shape
-        has_reference = self.config.beta > 0
-        return LossOutput(
-            loss=loss,
-            ratio_N=clipped.ratio[valid_B],
-            kl_N=kl_B.detach()[valid_B],
-            clipped_low_N=clipped.low[valid_B],
-            clipped_high_N=clipped.high[valid_B],
-            forwards=rows * (2 if has_reference else 1),
-            flops=flops.update(
-                policy.shape, rows=rows, length=length, head_positions=part.position_Bn.numel(), reference=has_reference
-            ),
+        return loss, clipped.values(part.weight_B > 0, kl=kl_B)
+
+    @classmethod
+    def estimators(cls, setting: Setting) -> list[Estimator]:
+        """Every selection and baseline, K = 1 .. T; stepwise advantages where they depend on nothing drawn."""
+        lambda_ = cls.Config().stepwise_lambda
+        selections = ("entropy", "uniform") if lambda_ else CHOICES["selection"]
+        baselines = ("none", "rank", "step")
+        sizes = range(1, setting.num_steps + 1)
+        return [
+            cls._estimator(setting, selection, baseline, size)
+            for selection, baseline, size in itertools.product(selections, baselines, sizes)
+        ]
+
+    @classmethod
+    def _estimator(cls, setting: Setting, selection: str, baseline: str, size: int) -> Estimator:
+        options = {"selection": selection, "baseline": baseline, "num_selected": size, "slots_per_update": size}
+        itself = cls(config=cls.Config(**options))
+        last, steps = setting.num_steps - 1, range(setting.num_steps)
+        every = {
+            "random": list(itertools.permutations(steps, size)),
+            "random-official": [(*drawn, last) for drawn in itertools.product(range(last), repeat=size - 1)],
+        }.get(selection)
+        return Estimator(
+            method=itself,
+            options=selection,
+            baseline=baseline,
+            size=size,
+            scale=size * (setting.with_itself if baseline == "rank" else 1.0),
+            outcomes=functools.partial(every_selection, every) if every else None,
+            sampled=itself.draw if selection == "random" else None,
+            ends_early=(selection, baseline, size) == ("entropy", "rank", setting.num_steps)
+            and not cls.Config().stepwise_lambda,
         )
 
     def _score_greedy(
         self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, step_BK: Tensor
     ) -> GreedyScores:
         """Greedy completions at the chosen steps; for the baseline at the same step, at all steps of the group."""
-        config, shard = self.config, scored.shard
-        wanted_BM = step_BK
-        if config.baseline == "step":
+        wanted_BM, shard = step_BK, scored.shard
+        if self.config.baseline == "step":
             wanted_BM = shard.mine(group_steps(shard.gather(step_BK), scored.group_size))
-        greedy = greedy_completions(policy, scored.rollout, wanted_BM.clamp_min(0))
-        return GreedyScores(
-            step_BM=wanted_BM,
-            ids_BMC=greedy.ids_BKC,
-            reward_BM=greedy_reward(score_rows(score, greedy.ids_BKC), config),
-            forwards=greedy.forwards,
-            flops=greedy.flops,
-        )
+        ids_BMC = greedy_completions(policy, scored.rollout, wanted_BM.clamp_min(0))
+        rewards = score_rows(score, ids_BMC)
+        reward_BM = rewards.parts["correctness"] if self.config.correctness_only else rewards.total_B
+        return GreedyScores(step_BM=wanted_BM, ids_BMC=ids_BMC, reward_BM=reward_BM)
 
     def _advantages(self, scored: ScoredRollouts, greedy: GreedyScores | None, step_BK: Tensor) -> Tensor:
-        """Advantages (B, K); stepwise ones where greedy completions were scored."""
-        config, shard, size = self.config, scored.shard, scored.group_size
-        final_B, all_step_BK = shard.gather(final_reward(scored.rewards, config)), shard.gather(step_BK)
-        if greedy is None:
-            return shard.mine(plain_advantages(final_B, all_step_BK, size, config.baseline))
-        reward_BM = shard.gather(greedy.reward_BM)
-        if config.baseline == "step":
-            return shard.mine(same_step_advantages(final_B, reward_BM, size, config))
-        return shard.mine(stepwise_advantages(final_B, reward_BM, all_step_BK >= 0, size, config))
+        """Advantages (B, K), with the baselines of the groups of the global batch."""
+        shard, rewards = scored.shard, scored.rewards
+        # With correctness_only every part of the final reward has weight 1, as the published code has it.
+        final_B = shard.gather(rewards.unweighted_total_B if self.config.correctness_only else rewards.total_B)
+        greedy_BM = None if greedy is None else shard.gather(greedy.reward_BM)
+        valid_BK = shard.gather(step_BK) >= 0
+        return shard.mine(advantages(final_B, greedy_BM, valid_BK, scored.group_size, self.config))
 
     def _slot(self, scored: ScoredRollouts, step_B: Tensor, advantage_B: Tensor) -> Slot:
         """Gathers what the loss needs of the states step_B; rows without a k-th step have weight 0."""
@@ -260,7 +278,7 @@ class Egspo(Method):
         return kl_B / logits_BnV.shape[-1] if self.config.aggregation == "mean" else kl_B
 
 
-@method("egspo-sa")
+@method("egspo-sa", title="EGSPO-SA", colour="#D55E00", ablations=("selection", "num_selected", "stepwise_lambda"))
 @dataclass(frozen=True, kw_only=True)
 class EgspoSA(Egspo):
     """EGSPO-SA."""
@@ -274,83 +292,41 @@ def average(slots: Sequence[Slot]) -> UpdateBatch:
     return UpdateBatch(parts=[dataclasses.replace(slot, normaliser=slot.normaliser * len(slots)) for slot in slots])
 
 
-def select_steps(
-    rollout: Rollout, is_end_BC: Tensor, config: EgspoConfig, generator: torch.Generator, shard: Shard = ALONE
+def advantages(
+    final_B: Tensor, greedy_BM: Tensor | None, valid_BK: Tensor, group_size: int, config: EgspoConfig
 ) -> Tensor:
-    """The chosen steps (B, K) in slot order, -1 where a row has fewer eligible ones."""
-    num_rows, num_steps, k = rollout.num_rows, rollout.num_steps, config.num_selected
-    entropy_BT = step_selection.step_entropy(rollout)
-    last_B = torch.full((num_rows,), num_steps - 1, device=is_end_BC.device)
-    if config.until_last_non_eos:
-        last_B = step_selection.last_real_step(rollout.unmask_step_BC, is_end_BC, num_steps)
-    last_B = torch.minimum(last_B, rollout.num_steps_B.long() - 1)
-    eligible_BT = torch.arange(num_steps, device=last_B.device) <= last_B[:, None]
-    match config.selection:
-        case "entropy":
-            return step_selection.highest_entropy(entropy_BT, eligible_BT, k)
-        case "random":
-            all_eligible_BT = shard.gather(eligible_BT.to(torch.uint8)).bool()
-            return shard.mine(step_selection.random_without_replacement(all_eligible_BT, k, generator))
-        case "uniform" if config.until_last_non_eos:
-            return step_selection.uniform_until(last_B, k)
-        case "uniform":
-            step_BK = step_selection.uniform_with_last(num_rows, num_steps, k)
-        case "random-official":
-            step_BK = step_selection.random_shared(num_rows, num_steps, k, generator)
-    step_BK = step_BK.to(last_B.device)
-    return torch.where(step_BK <= last_B[:, None], step_BK, -1)
-
-
-def final_reward(rewards: Rewards, config: EgspoConfig) -> Tensor:
-    """r(x_0) (B,); with correctness_only every part has weight 1, as the official code has it."""
-    return rewards.unweighted_total_B if config.correctness_only else rewards.total_B
-
-
-def greedy_reward(rewards: Rewards, config: EgspoConfig) -> Tensor:
-    """r(xhat^s); with correctness_only the part called `correctness` alone."""
-    return rewards.parts["correctness"] if config.correctness_only else rewards.total_B
-
-
-def plain_advantages(final_B: Tensor, step_BK: Tensor, group_size: int, baseline: str) -> Tensor:
-    """EGSPO: the same reward at every chosen step, minus the baseline; (B, K)."""
-    final_BK = final_B[:, None].expand_as(step_BK)
-    match baseline:
-        case "rank":
-            return centre_in_group(final_BK, group_size, step_BK >= 0)
-        case "step":
-            return final_BK - leave_one_out_mean(final_B, group_size)[:, None]
-        case _:
-            return final_BK.clone()
-
-
-def stepwise_advantages(
-    final_B: Tensor, greedy_BK: Tensor, valid_BK: Tensor, group_size: int, config: EgspoConfig
-) -> Tensor:
-    """EGSPO-SA with the baseline at equal rank, or none; (B, K)."""
-    lambda_ = config.stepwise_lambda
-    if config.stepwise_after_baseline:
-        centred_B1 = centre_in_group(final_B[:, None], group_size)
-        advantage_BK = centred_B1 + lambda_ * (final_B[:, None] - greedy_BK)
+    """Returns minus their baseline (B, K). greedy_BM: rewards of the greedy completions, None for EGSPO; M = K, or
+    G * K for the baseline at the same step."""
+    lambda_, final_B1 = config.stepwise_lambda, final_B[:, None]
+    if greedy_BM is None:
+        if config.baseline == "step":
+            return (final_B - leave_one_out_mean(final_B, group_size))[:, None].expand_as(valid_BK)
+        returns_BM = final_B1.expand_as(valid_BK).clone()
+    elif config.stepwise_after_baseline and config.baseline != "step":
+        advantage_BK = centre_in_group(final_B1, group_size) + lambda_ * (final_B1 - greedy_BM)
         return advantage_BK / (1 + lambda_) if config.normalize_returns else advantage_BK
-    returns_BK = stepwise_returns(final_B, greedy_BK, lambda_, normalize=config.normalize_returns)
-    if config.baseline == "none":
-        return returns_BK
-    return centre_in_group(returns_BK, group_size, valid_BK)
+    else:
+        returns_BM = stepwise_returns(final_B, greedy_BM, lambda_, normalize=config.normalize_returns)
+    match config.baseline:
+        case "rank":
+            return centre_in_group(returns_BM, group_size, valid_BK)
+        case "step":
+            return centre_at_same_step(returns_BM, group_size)
+        case _:
+            return returns_BM
 
 
-def group_steps(step_BK: Tensor, group_size: int) -> Tensor:
-    """For every row the steps that any row of its group chose (B, G * K): what the same-step baseline needs."""
-    return step_BK.unflatten(0, (-1, group_size)).flatten(1).repeat_interleave(group_size, 0)
-
-
-def same_step_advantages(final_B: Tensor, greedy_BM: Tensor, group_size: int, config: EgspoConfig) -> Tensor:
-    """EGSPO-SA with the leave-one-out baseline over the others' returns at the SAME step; greedy_BM: (B, G * K) ->
-    (B, K)."""
-    returns_BM = stepwise_returns(final_B, greedy_BM, config.stepwise_lambda, normalize=config.normalize_returns)
-    returns_NOGK = returns_BM.unflatten(0, (-1, group_size)).unflatten(2, (group_size, -1))
-    own_NGK = torch.diagonal(returns_NOGK, dim1=1, dim2=2).movedim(-1, 1)
-    others_NGK = (returns_NOGK.sum(1) - own_NGK) / (group_size - 1)
-    return (own_NGK - others_NGK).flatten(0, 1)
+def chosen_steps(step_BK: Tensor, greedy: GreedyScores | None) -> ChosenSteps:
+    """For the record; of the greedy completions of a whole group those at the row's own steps."""
+    if greedy is None:
+        return ChosenSteps(step_BK=step_BK)
+    column_BK = (greedy.step_BM[:, None] == step_BK[:, :, None]).to(torch.uint8).argmax(2)
+    column_BKC = column_BK[:, :, None].expand(-1, -1, greedy.ids_BMC.shape[2])
+    return ChosenSteps(
+        step_BK=step_BK,
+        greedy_ids_BKC=greedy.ids_BMC.gather(1, column_BKC),
+        greedy_reward_BK=greedy.reward_BM.gather(1, column_BK),
+    )
 
 
 def aggregate(value_Bn: Tensor, is_revealed_Bn: Tensor, aggregation: str) -> Tensor:
@@ -366,3 +342,9 @@ def slot_loss(
     clipped = clipped_objective(new_B, old_B, advantage_B, clip_low=config.clip_low, clip_high=config.clip_high)
     term_B = config.beta * kl_B - clipped.objective
     return (term_B * slot.weight_B).sum() / slot.normaliser, clipped
+
+
+def every_selection(every: Sequence[Sequence[int]], scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
+    """Every selection in turn, the same for all rows: exact for returns that do not depend on the step."""
+    rows = scored.rollout.num_rows
+    return [Outcome(draws=torch.tensor(steps).expand(rows, -1), probability=1 / len(every)) for steps in every]

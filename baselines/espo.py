@@ -10,6 +10,9 @@ per row: M, or 2 M with each mask's complement; V vocabulary.
 
 from __future__ import annotations
 
+import functools
+import itertools
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -20,12 +23,12 @@ from harness.config.decoding import Decoding
 from harness.diffusion import elbo
 from harness.diffusion.logprob import chosen_logprob, without_gradient
 from harness.errors import UserError
-from harness.models import flops
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
 from harness.registry import method
 from harness.rl.advantages import group_std, leave_one_out_mean
-from harness.rl.method import LossOutput, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.estimator import Estimator, Outcome, Setting
+from harness.rl.method import Loss, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, k2
 from harness.rollout import Rollout, ScoredRollouts
 
@@ -66,7 +69,7 @@ class Bound(LossPart):
     normaliser: float
 
 
-@method("espo")
+@method("espo", title="ESPO", colour="#E69F00", ablations=("coupled", "mc_samples"))
 @dataclass(frozen=True, kw_only=True)
 class Espo(Method):
     """ESPO."""
@@ -80,40 +83,30 @@ class Espo(Method):
             if getattr(self.config, name) < 1:
                 raise UserError(f"method.{name}={getattr(self.config, name)} must be 1 or more.")
 
-    def updates_per_rollout(self) -> int:
-        """mu."""
-        return self.config.inner_updates
+    @property
+    def needs_reference(self) -> bool:
+        """For the KL term."""
+        return self.config.beta > 0
 
-    def prepare(
-        self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, generator: torch.Generator
-    ) -> Prepared:
-        """Draws the masks over the global batch and computes the old ELBOs."""
-        shape = (self.config.inner_updates, self.config.mc_samples)
-        masks = [
-            [draw_masks(scored, update, draw, generator) for draw in range(shape[1])] for update in range(shape[0])
-        ]
-        is_masked_BUMC = torch.stack([torch.stack(draws, 1) for draws in masks], 1)
-        return self.prepare_masked(scored, policy, is_masked_BUMC.to(policy.device))
+    def draw(self, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
+        """M masks of the completion per inner update, bool (B, U, M, C), spread over each micro-batch."""
+        updates, draws = range(self.config.inner_updates), range(self.config.mc_samples)
+        masks = [torch.stack([draw_masks(scored, u, m, generator) for m in draws], 1) for u in updates]
+        return torch.stack(masks, 1).to(policy.device)
 
-    def prepare_masked(self, scored: ScoredRollouts, policy: DiffusionLM, is_masked_BUMC: Tensor) -> Prepared:
-        """The updates under given masks of the completion. Raises UserError for groups of one."""
+    def prepare(self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, draws: Tensor) -> Prepared:
+        """One update per inner update's masks, with the old ELBOs under them; draws: bool (B, U, M, C).
+
+        Raises UserError for groups of one.
+        """
         if scored.group_size < 2:
             raise UserError("train.group_size=1: ESPO compares with the other completions of a prompt; set 2 or more.")
-        advantage_B = scored.shard.mine(
-            advantages(scored.shard.gather(scored.rewards.total_B), scored.group_size, self.config)
-        )
-        parts = [self._part(scored, policy, is_masked_BMC, advantage_B) for is_masked_BMC in is_masked_BUMC.unbind(1)]
-        rows, inputs, length = parts[0].tokens_BDL.shape
-        passes = inputs * len(parts)
-        head_positions = rows * passes * scored.rollout.completion_length
-        return Prepared(
-            updates=[UpdateBatch(parts=[part]) for part in parts],
-            advantages=advantage_B,
-            forwards=rows * passes,
-            flops=flops.forward(policy.shape, rows=rows * passes, length=length, head_positions=head_positions),
-        )
+        reward_B = scored.shard.gather(scored.rewards.total_B)
+        advantage_B = scored.shard.mine(advantages(reward_B, scored.group_size, self.config))
+        parts = [self._part(scored, policy, is_masked_BMC, advantage_B) for is_masked_BMC in draws.unbind(1)]
+        return Prepared(updates=[UpdateBatch(parts=[part]) for part in parts], advantages=advantage_B)
 
-    def loss(self, policy: DiffusionLM, part: Bound) -> LossOutput:
+    def loss(self, policy: DiffusionLM, part: Bound) -> Loss:
         """The clipped objective and KL of every completion."""
         inputs = (part.tokens_BDL, part.mask_BL, part.target_BC, part.weight_BDC)
         new_B = row_elbo(policy, *inputs)
@@ -123,23 +116,24 @@ class Espo(Method):
                 reference_B = row_elbo(policy, *inputs)
             kl_B = k2(new_B, reference_B)
         loss, clipped = sequence_loss(new_B, kl_B, part, self.config)
-        rows, passes, length = part.tokens_BDL.shape
-        has_reference = self.config.beta > 0
-        return LossOutput(
-            loss=loss,
-            ratio_N=clipped.ratio,
-            kl_N=kl_B.detach(),
-            clipped_low_N=clipped.low,
-            clipped_high_N=clipped.high,
-            forwards=rows * passes * (2 if has_reference else 1),
-            flops=flops.update(
-                policy.shape,
-                rows=rows * passes,
-                length=length,
-                head_positions=part.weight_BDC.numel(),
-                reference=has_reference,
-            ),
-        )
+        return loss, clipped.values(torch.ones_like(new_B, dtype=torch.bool), kl=kl_B)
+
+    @classmethod
+    def estimators(cls, setting: Setting) -> list[Estimator]:
+        """The first inner update, with one draw and two, alone or coupled."""
+        return [
+            Estimator(
+                method=cls(config=EspoConfig(inner_updates=1, mc_samples=size, coupled=coupled, beta=0.0)),
+                options="coupled" if coupled else "single",
+                baseline="leave one out",
+                size=size,
+                scale=setting.num_steps,
+                outcomes=every_mask,
+                sampled=functools.partial(group_masks, size),
+            )
+            for coupled in (False, True)
+            for size in (1, 2)
+        ]
 
     def _part(self, scored: ScoredRollouts, policy: DiffusionLM, is_masked_BMC: Tensor, advantage_B: Tensor) -> Bound:
         """One inner update, with the old ELBOs under its masks."""
@@ -168,10 +162,11 @@ class Espo(Method):
 
 
 def draw_masks(scored: ScoredRollouts, update: int, draw: int, generator: torch.Generator) -> Tensor:
-    """One mask per row (B, C): counts evenly spaced over the global batch from a random start, places at random."""
+    """One mask per row (B, C): counts evenly spaced over each micro-batch from a random start, places at random."""
     length, rows = scored.rollout.completion_length, scored.global_rows
-    start = int(torch.randint(0, length + 1, (1,), generator=generator))
-    count_B = elbo.evenly_spaced_counts(rows, length, start)
+    start_X = torch.randint(0, length + 1, (len(scored.micro_batches),), generator=generator)
+    spaced = zip(scored.micro_batches, start_X.tolist(), strict=True)
+    count_B = torch.cat([elbo.evenly_spaced_counts(size, length, start) for size, start in spaced])
     seed_B = row_seeds(rows, generator)
     uniform_BC = uniforms(seed_B, update, torch.arange(length).expand(rows, -1), ORDER_DRAW)
     return scored.shard.mine(elbo.masks_of_counts(count_B, uniform_BC))
@@ -194,15 +189,11 @@ def row_elbo(
     policy: DiffusionLM, tokens_BDL: Tensor, mask_BL: Tensor | None, target_BC: Tensor, weight_BDC: Tensor
 ) -> Tensor:
     """ELBO (B,), nats: one forward pass over all inputs of all rows."""
-    rows, copies, length = tokens_BDL.shape
-    completion_length = target_BC.shape[1]
-    tokens_NL = tokens_BDL.flatten(0, 1)
+    copies = tokens_BDL.shape[1]
     mask_NL = None if mask_BL is None else mask_BL.repeat_interleave(copies, 0)
     target_NC = target_BC.repeat_interleave(copies, 0)
-    place_C = torch.arange(length - completion_length, length, device=tokens_BDL.device)
-    logits_NCV = policy.logits(tokens_NL, mask_NL, place_C.expand_as(target_NC))
-    logprob_BDC = chosen_logprob(logits_NCV, target_NC).view(rows, copies, completion_length)
-    return elbo.elbo(logprob_BDC, weight_BDC)
+    logits_NCV = policy.completion_logits(tokens_BDL.flatten(0, 1), mask_NL, target_BC.shape[1])
+    return elbo.elbo(chosen_logprob(logits_NCV, target_NC).view_as(weight_BDC), weight_BDC)
 
 
 def sequence_loss(new_B: Tensor, kl_B: Tensor, part: Bound, config: EspoConfig) -> tuple[Tensor, ClippedObjective]:
@@ -216,3 +207,26 @@ def sequence_loss(new_B: Tensor, kl_B: Tensor, part: Bound, config: EspoConfig) 
         clip_high=config.clip_high,
     )
     return (config.beta * kl_B / length - clipped.objective).sum() / part.normaliser, clipped
+
+
+def every_mask(scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
+    """All masks of a row as if they were its draws. Every count is equally likely, and so are the masks of a count:
+    each mask stands as often as its share of the least common multiple of the binomial coefficients asks for."""
+    rows, length = scored.rollout.completion_ids_BC.shape
+    masks = list(itertools.product((False, True), repeat=length))
+    multiple = math.lcm(*(math.comb(length, count) for count in range(length + 1)))
+    repeated = [mask for mask in masks for _ in range(multiple // math.comb(length, sum(mask)))]
+    return [Outcome(draws=torch.tensor(repeated)[None].expand(rows, -1, -1, -1))]
+
+
+def group_masks(size: int, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
+    """Masks (B, 1, M, C) drawn for every group apart, as if it were a batch of its own."""
+    group_size, length = scored.group_size, scored.rollout.completion_length
+    groups = scored.rollout.num_rows // group_size
+    counts_XG = torch.stack([elbo.evenly_spaced_counts(group_size, length, start) for start in range(length + 1)])
+    draws = []
+    for _ in range(size):
+        start_N = torch.randint(0, length + 1, (groups,), generator=generator)
+        uniform_BC = torch.rand(scored.rollout.num_rows, length, generator=generator, dtype=torch.float64)
+        draws.append(elbo.masks_of_counts(counts_XG[start_N].flatten(), uniform_BC))
+    return torch.stack(draws, 1)[:, None]

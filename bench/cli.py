@@ -1,4 +1,4 @@
-"""Start-up of the command line: wall seconds of `harness --help` and of an empty Python, in turn, best and median of
+"""Start-up: wall seconds of `harness --help`, of `import harness` and of an empty Python, in turn, best and median of
 N."""
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def main() -> None:
     runs = parser.parse_args().n
     commands = {
         "harness --help": [sys.executable, "-m", "harness", "--help"],
+        "import harness": [sys.executable, "-c", "import harness"],
         "python -c ''": [sys.executable, "-c", ""],
     }
     times: dict[str, list[float]] = {name: [] for name in commands}

@@ -63,7 +63,7 @@ def prepare(shape: BenchShape, model: DiffusionLM, prompts: Prompts, slots: int)
         greedy_N = (row_N % 3).double() / 3
         return Rewards(total_B=greedy_N, parts={"correctness": greedy_N})
 
-    return method, method.prepare(scored, model, score, torch.Generator())
+    return method, method.prepare(scored, model, score, method.draw(scored, model, torch.Generator()))
 
 
 def ours(method: Method, model: DiffusionLM, prepared: Prepared, micro_batch: int) -> None:
@@ -71,7 +71,7 @@ def ours(method: Method, model: DiffusionLM, prepared: Prepared, micro_batch: in
     for update in prepared.updates:
         for part in update.parts:
             for rows in part.split(micro_batch):
-                method.loss(model, rows).loss.backward()
+                method.loss(model, rows)[0].backward()
 
 
 def textbook(method: Method, model: DiffusionLM, prepared: Prepared) -> None:

@@ -5,9 +5,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST_NAME, MOST_SHOWN = 1024, 60
+
 
 class UserError(ValueError):
-    """Bad input from outside. The message names the value, the choices and the fix."""
+    """Bad input from outside. The message names the value, the choices and the fix, and can be shown in a terminal."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would act on or cannot show written as an escape: colours, bells, bare bytes."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
 
 
 def unknown_choice(kind: str, value: str, choices: Iterable[str], *, fix: str = "") -> UserError:
@@ -30,3 +43,11 @@ def require_choice(key: str, value: str, choices: Iterable[str]) -> None:
     """Raises UserError where `value` is not one of `choices`."""
     if value not in choices:
         raise unknown_choice(key, value, choices)
+
+
+def require_name(key: str, value: str) -> None:
+    """Raises UserError for a name that cannot be shown, or is too long for a path."""
+    if not value.isprintable():
+        raise UserError(f"{key}={value[:MOST_SHOWN]!r} contains characters that cannot be shown; rename the folder.")
+    if len(value) > LONGEST_NAME:
+        raise UserError(f"{key}={value[:MOST_SHOWN]}... has {len(value):,} characters, and the most is {LONGEST_NAME}.")

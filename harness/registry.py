@@ -1,9 +1,9 @@
 """Where tasks and methods come from: leaf files, found without running them and loaded by path on demand.
 
-    @task("sudoku")                a class in tasks/sudoku.py
-    @method("d1", "diffu-grpo")    a class in baselines/; the first name is canonical, the others are aliases
+    @task("sudoku", title="Sudoku")    a class in tasks/sudoku.py
+    @method("d1", "diffu-grpo")        a class in baselines/; the first name is canonical, the others are aliases
 
-Names are read from the files' syntax trees, so that listing them runs no code and imports no torch. The
+A decorator's arguments are read from the file's syntax tree, so that listing runs no code and imports no torch. The
 built-in files lie in `harness/_builtin/` (wheel) or beside the package (checkout); the current directory is
 never searched.
 """
@@ -14,9 +14,10 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -28,7 +29,6 @@ Kind = Literal["task", "method"]
 
 TASKS = "tasks"
 BASELINES = "baselines"
-
 _TaskClass = TypeVar("_TaskClass", bound=type[Task])
 _MethodClass = TypeVar("_MethodClass", bound=type[Any])
 
@@ -38,30 +38,74 @@ _registered: dict[tuple[str, Kind, str], type[Any]] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One `@task` or `@method` as it stands in a file. `names[0]` is the canonical name."""
+    """One `@task` or `@method` as it is written in a file. `names[0]` is the canonical name.
+
+    title: for a reader. colour: in figures, empty where any will do. ablations: fields of the method's Config that are
+    worth varying one at a time.
+    """
 
     kind: Kind
     names: tuple[str, ...]
     path: Path
+    title: str
+    colour: str = ""
+    ablations: tuple[str, ...] = ()
 
 
-def task(*names: str) -> Callable[[_TaskClass], _TaskClass]:
-    """Registers a subclass of harness.task.base.Task under `names`, which must be string literals.
+@dataclass(frozen=True, kw_only=True)
+class _Option:
+    """A keyword of a decorator. example: a value; fits: whether a value will do."""
 
-    Raises TypeError for any other class.
+    example: str
+    fits: Callable[[Any], bool]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _are_texts(values: Any) -> bool:
+    """Whether there is one, and all are strings that are not empty."""
+    return bool(values) and all(_is_text(value) for value in values)
+
+
+_TITLE = _Option(example='"EGSPO-SA"', fits=_is_text)
+_COLOUR = _Option(
+    example='"#D55E00"', fits=lambda value: _is_text(value) and bool(re.fullmatch("#[0-9A-Fa-f]{6}", value))
+)
+_ABLATIONS = _Option(
+    example='("num_selected", "selection")', fits=lambda value: isinstance(value, tuple) and _are_texts(value)
+)
+OPTIONS: Mapping[Kind, Mapping[str, _Option]] = {
+    "task": {"title": _TITLE},
+    "method": {"title": _TITLE, "colour": _COLOUR, "ablations": _ABLATIONS},
+}
+
+
+def task(*names: str, title: str = "") -> Callable[[_TaskClass], _TaskClass]:
+    """Registers a subclass of harness.task.base.Task. All arguments must be literals: they are read from the source.
+
+    names: the canonical one, then aliases. title: for a reader, the name by default. Raises TypeError for any other
+    class.
     """
 
     def register(cls: _TaskClass) -> _TaskClass:
         if not issubclass(cls, Task):
-            raise TypeError(f"@task stands on '{cls.__name__}', which is not a subclass of harness.task.base.Task")
+            raise TypeError(f"@task decorates '{cls.__name__}', which is not a subclass of harness.task.base.Task")
         _record("task", names, cls)
         return cls
 
     return register
 
 
-def method(*names: str) -> Callable[[_MethodClass], _MethodClass]:
-    """Registers a training method's class under `names`, which must be string literals."""
+def method(
+    *names: str, title: str = "", colour: str = "", ablations: tuple[str, ...] = ()
+) -> Callable[[_MethodClass], _MethodClass]:
+    """Registers a training method's class. All arguments must be literals: they are read from the source.
+
+    names: the canonical one, then aliases. title: for a reader, the name by default. colour: in figures, `#RRGGBB`.
+    ablations: fields of its Config; runs that differ in one of them alone are reported as an ablation.
+    """
 
     def register(cls: _MethodClass) -> _MethodClass:
         _record("method", names, cls)
@@ -77,7 +121,12 @@ def _record(kind: Kind, names: tuple[str, ...], cls: type[Any]) -> None:
 
 def names(kind: Kind) -> list[str]:
     """The canonical names, sorted. Runs none of the files."""
-    return sorted(entry.names[0] for entry in _all_entries() if entry.kind == kind)
+    return sorted({entry.names[0] for entry in _all_entries().values() if entry.kind == kind})
+
+
+def entry(kind: Kind, name: str) -> Entry | None:
+    """What the decorator says of `name`, which may be an alias; None where no file registers it. Runs none of them."""
+    return _all_entries().get((kind, name))
 
 
 def canonical_name(kind: Kind, name: str) -> str:
@@ -109,30 +158,38 @@ def add_include_path(folder: Path) -> None:
     """
     resolved = folder.expanduser().resolve()
     if not resolved.is_dir():
-        raise UserError(f"No folder '{folder}' to include; --include-path takes a folder of *.py files.")
+        raise UserError(f"'{folder}' is not a folder; --include-path takes a folder of *.py files.")
     known = _folders()
     if resolved in known:
         return
-    entries = _entries((*known, resolved))
+    entries = _entries((*known, resolved)).values()
     if not any(entry.path.parent == resolved for entry in entries):
         raise UserError(f'No *.py file in \'{folder}\' has a class under @task("name") or @method("name").')
     _included.append(resolved)
 
 
 def recipes_folder() -> Path:
-    """The folder of the built-in recipes, `<method>/<task>.yaml`."""
+    """The folder of the built-in recipes, `<method>.yaml`."""
     return _builtin_root() / BASELINES / "recipes"
 
 
+def published_folder() -> Path:
+    """The folder of the numbers that papers print."""
+    return _builtin_root() / BASELINES / "published"
+
+
 def _builtin_root() -> Path:
-    package = Path(__file__).resolve().parent
+    return _root_of(__file__)
+
+
+@functools.cache
+def _root_of(module: str) -> Path:
+    package = Path(module).resolve().parent
     if (package / "_builtin").is_dir():
         return package / "_builtin"
     if (package.parent / "pyproject.toml").is_file():
         return package.parent
-    raise UserError(
-        f"The installation at '{package}' has lost its tasks and methods; install diffusion-rl-harness again."
-    )
+    raise UserError(f"The installation at '{package}' lacks its tasks and methods; reinstall diffusion-rl-harness.")
 
 
 def _folders() -> tuple[Path, ...]:
@@ -140,25 +197,24 @@ def _folders() -> tuple[Path, ...]:
     return (root / TASKS, root / BASELINES, *_included)
 
 
-def _all_entries() -> tuple[Entry, ...]:
+def _all_entries() -> Mapping[tuple[Kind, str], Entry]:
     return _entries(_folders())
 
 
 @functools.cache
-def _entries(folders: tuple[Path, ...]) -> tuple[Entry, ...]:
-    entries: list[Entry] = []
-    seen: dict[tuple[Kind, str], Path] = {}
+def _entries(folders: tuple[Path, ...]) -> Mapping[tuple[Kind, str], Entry]:
+    """By kind and name; an entry is listed under each of its names."""
+    found: dict[tuple[Kind, str], Entry] = {}
     for path in (path for folder in folders for path in sorted(folder.glob("*.py"))):
         for entry in _declared(path):
             for name in entry.names:
-                if (entry.kind, name) in seen:
-                    first = seen[entry.kind, name]
+                if (entry.kind, name) in found:
+                    first = found[entry.kind, name].path
                     raise UserError(
-                        f"{entry.kind.capitalize()} '{name}' stands in '{first}' and in '{path}'; rename one."
+                        f"{entry.kind.capitalize()} '{name}' is defined in both '{first}' and '{path}'; rename one."
                     )
-                seen[entry.kind, name] = path
-            entries.append(entry)
-    return tuple(entries)
+                found[entry.kind, name] = entry
+    return found
 
 
 def _declared(path: Path) -> list[Entry]:
@@ -166,7 +222,7 @@ def _declared(path: Path) -> list[Entry]:
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except SyntaxError as error:
-        raise UserError(f"'{path}' is not Python: {error.msg}, line {error.lineno}.") from error
+        raise UserError(f"'{path}' is not valid Python: {error.msg}, line {error.lineno}.") from error
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     entries = (_entry(decorator, path) for node in classes for decorator in node.decorator_list)
     return [entry for entry in entries if entry is not None]
@@ -177,21 +233,40 @@ def _entry(decorator: ast.expr, path: Path) -> Entry | None:
     called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
     if called != "task" and called != "method":
         return None
-    arguments = decorator.args if isinstance(decorator, ast.Call) else []
-    literals = [item.value for item in arguments if isinstance(item, ast.Constant) and isinstance(item.value, str)]
-    if not literals or len(literals) < len(arguments):
-        raise UserError(
-            f"'{path}' line {decorator.lineno}: @{called} takes names in quotes, as in @{called}(\"mine\")."
-        )
-    return Entry(kind="task" if called == "task" else "method", names=tuple(literals), path=path)
+    kind: Kind = "task" if called == "task" else "method"
+    place = f"'{path}' line {decorator.lineno}"
+    names = [_literal(item) for item in decorator.args] if isinstance(decorator, ast.Call) else []
+    if not _are_texts(names):
+        raise UserError(f'{place}: @{kind} takes names in quotes, as in @{kind}("mine").')
+    keywords = decorator.keywords if isinstance(decorator, ast.Call) else []
+    options = dict(_option(kind, keyword, place) for keyword in keywords)
+    return Entry(kind=kind, names=tuple(names), path=path, **{"title": names[0], **options})
+
+
+def _option(kind: Kind, keyword: ast.keyword, place: str) -> tuple[str, Any]:
+    """Name and value of a keyword. Raises UserError for one that is unknown or does not fit."""
+    name, value = keyword.arg or "**", _literal(keyword.value)
+    option = OPTIONS[kind].get(name)
+    if option is None:
+        raise UserError(f"{place}: {unknown_choice(f'option of @{kind}', name, OPTIONS[kind])}")
+    if not option.fits(value):
+        raise UserError(f"{place}: {name} of @{kind} must be a literal like {option.example}.")
+    return name, value
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value of a literal, None for anything else."""
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError):
+        return None
 
 
 def _find(kind: Kind, name: str) -> Entry:
-    entries = [entry for entry in _all_entries() if entry.kind == kind]
-    for entry in entries:
-        if name in entry.names:
-            return entry
-    raise unknown_choice(kind, name, (known for entry in entries for known in entry.names))
+    found = entry(kind, name)
+    if found is None:
+        raise unknown_choice(kind, name, (known for other, known in _all_entries() if other == kind))
+    return found
 
 
 def _get(kind: Kind, name: str) -> type[Any]:
@@ -203,7 +278,7 @@ def _get(kind: Kind, name: str) -> type[Any]:
 
 
 def _load(path: Path) -> str:
-    """Runs a leaf file once and returns the name under which its module stands in sys.modules."""
+    """Runs a leaf file once and returns the name of its module in sys.modules."""
     name = _module_name(path)
     if name in sys.modules:
         return name

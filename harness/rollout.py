@@ -24,11 +24,6 @@ class Prompts:
     ids_BP: Tensor
     mask_BP: Tensor | None
 
-    def repeat(self, group_size: int) -> Prompts:
-        """Every prompt `group_size` times in a row: rows are prompt-major."""
-        mask = None if self.mask_BP is None else self.mask_BP.repeat_interleave(group_size, 0)
-        return Prompts(ids_BP=self.ids_BP.repeat_interleave(group_size, 0), mask_BP=mask)
-
     def rows(self, index: slice | Tensor) -> Prompts:
         """Some of the rows."""
         return Prompts(ids_BP=self.ids_BP[index], mask_BP=None if self.mask_BP is None else self.mask_BP[index])
@@ -55,7 +50,8 @@ class Rollout:
     behaviour_logprob_BC, behaviour_entropy_BC: float32, on request, nats: as logprob_BC and entropy_BC, but of the
     tempered and truncated distribution that was sampled. support_ids_BCk: int32, the tokens that truncation kept,
     padded with -1; None where nothing is truncated. temperature: of that distribution.
-    forwards: rows times forward passes. flops: of the whole generation. seconds: wall time.
+    forwards_B: int32, forward passes of each row, guidance included. flops: of the whole generation. seconds: wall
+    time.
     """
 
     prompts: Prompts
@@ -71,7 +67,7 @@ class Rollout:
     behaviour_entropy_BC: Tensor | None = None
     support_ids_BCk: Tensor | None = None
     temperature: float = 1.0
-    forwards: int = 0
+    forwards_B: Tensor | None = None
     flops: float = 0.0
     seconds: float = 0.0
 
@@ -129,14 +125,31 @@ class Rewards:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredRollouts:
-    """A rollout and its rewards. Over the global batch, rows b*G .. b*G+G-1 are the group of prompt b."""
+    """A rollout and its rewards. Over the global batch, rows b*G .. b*G+G-1 are the group of prompt b.
+
+    micro_batch_rows, accumulated_batches: as in Conventions.
+    """
 
     rollout: Rollout
     rewards: Rewards
     group_size: int
     shard: Shard = ALONE
+    micro_batch_rows: int = 0
+    accumulated_batches: int = 1
 
     @property
     def global_rows(self) -> int:
         """Rows over all processes."""
         return self.rollout.num_rows * self.shard.count
+
+    @property
+    def micro_batches(self) -> list[int]:
+        """The rows of each micro-batch of the global batch."""
+        size = self.micro_batch_rows or self.global_rows
+        return [size] * (self.global_rows // size)
+
+    @property
+    def pass_B(self) -> Tensor:
+        """Which of the accumulated passes each of this process's rows belongs to (B,)."""
+        row_B = torch.arange(self.global_rows, device=self.rollout.completion_ids_BC.device)
+        return self.shard.mine(row_B // self.micro_batches[0] % self.accumulated_batches)

@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 from harness.data.hub import HubSplit
 from harness.errors import UserError
 from harness.generators.countdown import draw
-from harness.generators.problem import demonstrate, split_problems
+from harness.generators.problem import demonstrate, generated_examples
 from harness.registry import task
 from harness.scoring.answers import (
     ANY_CLOSE,
@@ -43,19 +43,21 @@ from harness.scoring.answers import (
     official_last_answer,
 )
 from harness.scoring.boxed import official_boxed
-from harness.scoring.expressions import evaluate, uses
+from harness.scoring.expressions import MAX_NUMBERS, evaluate, uses
+from harness.scoring.maths.reader import LONGEST
+from harness.scoring.maths.text import undressed
 from harness.task.base import (
     OFFICIAL,
     Demonstration,
     Example,
     LeakageReport,
     Message,
-    RowsTask,
     Verdict,
     outcome,
     required,
     worked,
 )
+from harness.task.rows import RowsTask
 
 TOLERANCE = Fraction(1, 100_000)
 ATTEMPT = 0.1
@@ -65,6 +67,9 @@ EQUATION_END = re.compile(r"=[0-9. ]+")
 LEFT_CHARACTERS = frozenset("0123456789+-*/() ")
 EXPRESSION = re.compile(r"[0-9+\-*/() ]+")
 LEGAL_LEFT = re.compile(r"[\d\s+\-*/()]+")
+FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]*)\}\s*\{([^{}]*)\})")
+TIMES = re.compile(r"(?<=[0-9)\]])\s*[xX]\s*(?=[0-9(\[])")
+PARENTHESES = str.maketrans("[]{}", "()()")
 QUESTION_NUMBERS = re.compile(r"Numbers: \[([\d, ]+)\]", re.IGNORECASE)
 QUESTION_TARGET = re.compile(r"Target: (\d+)", re.IGNORECASE)
 
@@ -82,10 +87,10 @@ def make_example(identifier: str, numbers: Sequence[int], target: int) -> Exampl
     return Example(id=identifier, question=question, target={"numbers": list(numbers), "target": target})
 
 
-def builtin_example(identifier: str, question: str) -> Example:
+def builtin_example(question: str) -> Example:
     """The example of a generated question, which is the compact prompt: `3,4,5=17`."""
     numbers, target = question.split("=")
-    return make_example(identifier, [int(number) for number in numbers.split(",")], int(target))
+    return make_example("", [int(number) for number in numbers.split(",")], int(target))
 
 
 def is_right(expression: str, numbers: Sequence[int], target: int) -> bool:
@@ -133,9 +138,17 @@ def _left_of_equation(text: str) -> str | None:
 
 
 def robust_expression(answer: str, target: int) -> str | None:
-    """The expression of an answer; None for an equation whose right side is not the target."""
-    left, sign, right = with_operators(answer).replace("\\left", "").replace("\\right", "").partition("=")
-    return None if sign and evaluate(right) != target else left.strip(" $\n\t")
+    """The expression of an answer; None for an equation with a side that is not the target."""
+    left, *others = plain_expression(answer).split("=")
+    return left.strip() if all(evaluate(side) == target for side in others) else None
+
+
+def plain_expression(answer: str) -> str:
+    """The answer in Python's signs: LaTeX's, Unicode's and Markdown's dress taken off, fractions as quotients."""
+    text = undressed(answer) if len(answer) <= LONGEST else answer
+    for _ in range(MAX_NUMBERS):
+        text = FRACTION.sub(r"((\1)/(\2))", text)
+    return TIMES.sub("*", with_operators(text)).translate(PARENTHESES)
 
 
 def same_problem(example: Example) -> tuple[tuple[int, ...], int]:
@@ -163,7 +176,7 @@ def _combined(terms: list[tuple[Fraction, str]]) -> Iterator[tuple[Fraction, str
             yield from _combined([*rest, (value, f"({a}{operator}{b})")])
 
 
-@task("countdown")
+@task("countdown", title="Countdown")
 class Countdown(RowsTask):
     """`Example.target` has `numbers`, a list of whole numbers, and `target`."""
 
@@ -207,14 +220,11 @@ class Countdown(RowsTask):
             numbers, goal = target if isinstance(target, list | tuple) else ()
             return make_example(question, [int(number) for number in numbers], int(goal))
         except (TypeError, ValueError) as error:
-            raise UserError(f"{str(target)[:80]!r} is no list of numbers and a target of countdown.") from error
+            raise UserError(f"{str(target)[:80]!r} is not a list of numbers and a target of countdown.") from error
 
     def builtin_examples(self, split: str) -> list[Example]:
         """Generated problems of three numbers from 1 to 9; no three numbers, in any order, are in two splits."""
-        return [
-            builtin_example(f"builtin-{split}-{number:04d}", problem.question)
-            for number, problem in enumerate(split_problems(draw, split, seed=self.name))
-        ]
+        return generated_examples(draw, split, self.name, lambda one: builtin_example(one.question))
 
     def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
         """Fresh problems; 60 % of the answers are sums that leave multiplication and parentheses out."""

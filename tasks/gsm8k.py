@@ -21,24 +21,23 @@ from typing import Any, ClassVar
 
 from harness.data.hub import HubSplit
 from harness.errors import UserError
-from harness.generators.problem import demonstrate, split_problems
+from harness.generators.problem import demonstrate, generated_examples
 from harness.generators.word_problems import draw
 from harness.registry import task
 from harness.scoring.agrpo import agrpo_parts
 from harness.scoring.answers import final_answer, official_first_answer
 from harness.scoring.boxed import last_boxed, shallow_boxes
-from harness.scoring.math_equal import equal, plain_number, same_value
+from harness.scoring.maths.equal import equal
 from harness.scoring.official_format import answer_text, soft_format, strict_format, tag_counts, whole_number
-from harness.task.base import OFFICIAL, Demonstration, Example, Message, RowsTask, Verdict, outcome, required, worked
+from harness.task.base import OFFICIAL, Demonstration, Example, Message, Verdict, outcome, required, worked
+from harness.task.rows import RowsTask
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
-DRESSED_NUMBER = re.compile(
-    r"(?:\\?\$)?\s*(-?)\s*(?:\\?\$)?\s*((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?)\s*\.?"
-)
 DOTS = re.compile(r"\.+")
 ANSWER_IS = re.compile(r"The answer is (-?[0-9.,]+).")
 AFTER_HASHES = re.compile(r"#### (-?[0-9.,]+)")
 WHOLE = re.compile(r"-?[0-9]+")
+STORED = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
 CALCULATOR = re.compile(r"<<[^<>]*>>")
 REVISION = "740312add88f781978c0658806c59bc2815b9866"
 
@@ -89,21 +88,7 @@ def espo_answer(text: str) -> str:
     return numbers[-1] if numbers else ""
 
 
-def undressed(answer: str) -> str:
-    """The number of `$1,234.50.` as 1234.50; other texts as they are."""
-    found = DRESSED_NUMBER.fullmatch(answer.strip())
-    return found.group(1) + found.group(2).replace(",", "") if found else answer
-
-
-def same_number(gold: str, answer: str) -> bool:
-    """Whether the answer is the number `gold`; words around it, units and currency signs don't count."""
-    number = undressed(answer)
-    if plain_number(number) is not None and plain_number(gold) is not None:
-        return plain_number(number) == plain_number(gold)
-    return equal(gold, number) or same_value(f"${gold}$", number)
-
-
-@task("gsm8k")
+@task("gsm8k", title="GSM8K")
 class Gsm8k(RowsTask):
     """`Example.target` has `answer`, the stored number as text, thousands commas kept, and for rows of the data set
     `solution`, the worked steps."""
@@ -132,19 +117,15 @@ class Gsm8k(RowsTask):
             return Example(id=question, question=question, target={"answer": None})
         whole = isinstance(target, float) and target.is_integer()
         answer = stored_answer(str(int(target) if whole else target))
-        if plain_number(answer.replace(",", "")) is None:
-            raise UserError(f"'{answer}' is no number, so it is no answer of gsm8k.")
+        if not STORED.fullmatch(answer.replace(",", "")):
+            raise UserError(f"'{answer}' is not a number, so it cannot be an answer of gsm8k.")
         return Example(id=question, question=question, target={"answer": answer})
 
     def builtin_examples(self, split: str) -> list[Example]:
         """Generated stories of one step; no question is in two splits, the same sum in other words may be."""
-        return [
-            replace(
-                self.example_for(problem.question.strip(), last_boxed(problem.answer)),
-                id=f"builtin-{split}-{number:04d}",
-            )
-            for number, problem in enumerate(split_problems(draw, split, seed=self.name))
-        ]
+        return generated_examples(
+            draw, split, self.name, lambda one: self.example_for(one.question.strip(), last_boxed(one.answer))
+        )
 
     def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
         """Fresh stories; 60 % of the answers add the two numbers, whatever is asked for."""
@@ -174,7 +155,7 @@ class Gsm8k(RowsTask):
         answer = final_answer(completion, bare=self.options.bare_answers)
         if answer is None:
             return outcome(False, None, "no answer")
-        return outcome(same_number(gold.replace(",", ""), answer), answer, "wrong")
+        return outcome(equal(gold.replace(",", ""), answer), answer, "wrong")
 
     def reward_parts(self, example: Example, completion: str) -> Mapping[str, float]:
         """See the head of this file."""

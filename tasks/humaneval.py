@@ -24,7 +24,8 @@ from harness.scoring import kodcode
 from harness.scoring.code import DEFINED, CodeTask
 from harness.scoring.programs import defined_names, parsed
 from harness.scoring.sandbox.job import Program
-from harness.task.base import OFFICIAL, Demonstration, Example, Message, no_split, require_split, required
+from harness.task.base import OFFICIAL, Demonstration, Example, Message, require_split, required
+from harness.task.rows import no_split
 
 FILE = "humaneval/HumanEval.jsonl.gz"
 FUTURE_IMPORT = re.compile(r"(?m)^from __future__ import [^\n(]+$")
@@ -40,7 +41,7 @@ Think it through between <reasoning> and </reasoning>. Then write the whole prog
 that begins with ```python and ends with ```, between <answer> and </answer>."""
 
 
-@task("humaneval")
+@task("humaneval", title="HumanEval")
 class HumanEval(CodeTask):
     """`Example.target` has `prompt`, `entry_point`, `test` and `tests` (the test and a call of it, as one text)."""
 

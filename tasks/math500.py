@@ -18,19 +18,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from harness.data.hub import HubSplit
 from harness.errors import UserError
 from harness.generators.formulas import draw
-from harness.generators.problem import demonstrate, split_problems
+from harness.generators.problem import demonstrate, generated_examples
 from harness.registry import task
 from harness.scoring.agrpo import agrpo_parts
 from harness.scoring.answers import ANSWER_CLOSE, ANSWER_OPEN, final_answer, official_first_answer
 from harness.scoring.boxed import last_boxed, official_boxed
-from harness.scoring.math_equal import equal, same_text, same_value_by_older_rules
-from harness.task.base import OFFICIAL, Demonstration, Example, Message, RowsTask, Verdict, outcome, required, worked
+from harness.scoring.maths.equal import equal
+from harness.scoring.maths.hendrycks import same_text
+from harness.scoring.maths.verifier import same_value_by_older_rules
+from harness.task.base import OFFICIAL, Demonstration, Example, Message, Verdict, outcome, required, worked
+from harness.task.rows import RowsTask
 
 MISSPELT_BOX = "\boxed"
 
@@ -57,7 +59,7 @@ def official_form(text: str) -> float:
     return 0.5 * opened + (0.5 if MISSPELT_BOX in content else 0.25)
 
 
-@task("math500")
+@task("math500", title="MATH500")
 class Math500(RowsTask):
     """`Example.target` has `answer` (LaTeX) and `solution` (the worked solution, the answer boxed)."""
 
@@ -82,19 +84,15 @@ class Math500(RowsTask):
         """target: the answer, in LaTeX."""
         answer = str(target).strip()
         if not answer:
-            raise UserError("An empty target is no answer of math500.")
+            raise UserError("An empty target cannot be an answer of math500.")
         solution = f"The answer is $\\boxed{{{answer}}}$."
         return Example(id=question, question=question, target={"answer": answer, "solution": solution})
 
     def builtin_examples(self, split: str) -> list[Example]:
         """Generated formulas; no question is in two splits, the same formula in other words may be."""
-        return [
-            replace(
-                self.example_for(problem.question.strip(), last_boxed(problem.answer)),
-                id=f"builtin-{split}-{number:04d}",
-            )
-            for number, problem in enumerate(split_problems(draw, split, seed=self.name))
-        ]
+        return generated_examples(
+            draw, split, self.name, lambda one: self.example_for(one.question.strip(), last_boxed(one.answer))
+        )
 
     def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
         """Fresh formulas; 60 % of the answers ignore the order of operations or take the wrong one."""

@@ -20,7 +20,8 @@ from harness.registry import task
 from harness.scoring import kodcode
 from harness.scoring.code import CodeTask, functions_in, imports_of, modules_in
 from harness.scoring.sandbox.job import Program
-from harness.task.base import Demonstration, Example, Message, require_split, required, source_rows
+from harness.task.base import Demonstration, Example, Message, require_split, required
+from harness.task.rows import source_rows
 
 FILE = "mbpp/sanitized-mbpp.json"
 REVISION = "4bb6404fdc6cacfda99d4ac4205087b89d32030c"
@@ -37,7 +38,7 @@ Think it through between <reasoning> and </reasoning>. Then write the whole prog
 ```python and ends with ```, between <answer> and </answer>."""
 
 
-@task("mbpp")
+@task("mbpp", title="MBPP")
 class Mbpp(CodeTask):
     """`Example.target` has `test_list`, `setup` (imports of the tests), `functions` (names that tests call) and
     `tests` (the asserts as one text)."""

@@ -6,14 +6,23 @@ The folders are outside the repository; what needs one is skipped where it is ab
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 from transformers import LlamaForCausalLM
 
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
 from harness.models.tiny import END_ID, MASK_ID, CharacterTokenizer, tiny_config
+from harness.records.description import RunDescription, write_description
+from harness.records.schema import RunIdentity
+
+# A loaded machine may take long over one example; that is no fault of what is tested.
+settings.register_profile("harness", deadline=None)
+settings.load_profile("harness")
 
 
 @pytest.fixture
@@ -48,3 +57,16 @@ def golden_folder() -> Path:
 @pytest.fixture
 def cases_folder() -> Path:
     return existing_folder("HARNESS_CASES", "cases")
+
+
+@pytest.fixture
+def describe_run() -> Callable[..., None]:
+    """Writes the config.yaml of a run on a model, and nothing else."""
+
+    def describe(run: Path, model: dict[str, Any], task: str) -> None:
+        names = ("task", "method", "model", "recipe", "reward", "train_data", "test_data", "config_hash")
+        identity = RunIdentity(**dict.fromkeys(names, ""), seed=0)
+        config = {"model": model, "task": task, "method": {"name": "egspo"}}
+        write_description(run, RunDescription(identity=identity, config=config, execution={}, provenance={}))
+
+    return describe

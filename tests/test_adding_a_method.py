@@ -13,6 +13,9 @@ import pytest
 
 from harness import registry
 from harness.cli.main import main
+from harness.diagnose.estimators import all_candidates
+from harness.diagnose.mdp import make_mdp
+from harness.diagnose.measure import all_groups, measure
 from harness.models.tiny import tiny_weights
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -21,93 +24,65 @@ CODE_FILES = ("pyproject.toml", "constraints.txt", "README.md", "Makefile")
 WRITTEN_BY_PYTHON = ("__pycache__", ".hypothesis", ".pytest_cache")
 
 METHOD = '''
-"""REINFORCE over all denoising steps, without ratio, clipping or KL term (Williams 1992)."""
-
-from dataclasses import dataclass, field
-from typing import ClassVar
+"""REINFORCE over all unmasking steps, with the mean of the group as its baseline (Williams 1992)."""
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from harness.models import flops
-from harness.errors import UserError
+from harness.diffusion.logprob import chosen_logprob
 from harness.registry import method
 from harness.rl.advantages import centre_in_group
-from harness.diffusion.logprob import chosen_logprob
-from harness.rl.method import LossOutput, LossPart, Method, Prepared, UpdateBatch
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReinforceConfig:
-    """weight: of the whole loss."""
-
-    weight: float = 1.0
+from harness.rl.method import LossPart, Method, Prepared, UpdateBatch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step(LossPart):
-    """One denoising step of every row."""
-
-    tokens_BL: Tensor
-    mask_BL: Tensor | None
-    target_BC: Tensor
-    is_revealed_BC: Tensor
-    advantage_B: Tensor
-    normaliser: float
+    tokens_BL: torch.Tensor
+    mask_BL: torch.Tensor | None
+    ids_BC: torch.Tensor
+    weight_BC: torch.Tensor
 
 
-@method("reinforce")
-@dataclass(frozen=True, kw_only=True)
+@method("reinforce", title="REINFORCE")
 class Reinforce(Method):
-    """REINFORCE with the mean of the group as its baseline."""
-
-    Config: ClassVar[type] = ReinforceConfig
-    config: ReinforceConfig = field(default_factory=ReinforceConfig)
-
-    def check(self, decoding):
-        if self.config.weight <= 0:
-            raise UserError(f"method.weight={self.config.weight} must be above 0.")
-
-    def updates_per_rollout(self):
-        return 1
-
-    def prepare(self, scored, policy, score, generator):
+    def prepare(self, scored, policy, score, draws):
         rollout, shard = scored.rollout, scored.shard
-        reward_B = shard.gather(scored.rewards.total_B)
-        advantage_B = shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
-        parts = [self._step(scored, rollout.num_steps_B * 0 + step, advantage_B) for step in range(rollout.num_steps)]
-        return Prepared(updates=[UpdateBatch(parts=parts)], advantages=advantage_B)
-
-    def _step(self, scored, step_B, advantage_B):
-        tokens_BL, mask_BL = scored.rollout.state_at(step_B)
-        return Step(
-            tokens_BL=tokens_BL,
-            mask_BL=mask_BL,
-            target_BC=scored.rollout.completion_ids_BC,
-            is_revealed_BC=scored.rollout.revealed_at(step_B),
-            advantage_B=advantage_B.float(),
-            normaliser=scored.global_rows,
-        )
+        reward_B1 = shard.gather(scored.rewards.total_B)[:, None]
+        advantage_B1 = shard.mine(centre_in_group(reward_B1, scored.group_size)).float()
+        parts = []
+        for step_B in torch.arange(rollout.num_steps, device=policy.device)[:, None].expand(-1, rollout.num_rows):
+            weight_BC = rollout.revealed_at(step_B) * advantage_B1 / scored.global_rows
+            tokens_BL, mask_BL = rollout.state_at(step_B)
+            ids_BC = rollout.completion_ids_BC
+            parts.append(Step(tokens_BL=tokens_BL, mask_BL=mask_BL, ids_BC=ids_BC, weight_BC=weight_BC))
+        return Prepared(updates=[UpdateBatch(parts=parts)], advantages=advantage_B1[:, 0])
 
     def loss(self, policy, part):
-        rows, length = part.tokens_BL.shape
-        positions = part.target_BC.shape[1]
-        place_BC = torch.arange(length - positions, length, device=policy.device).expand_as(part.target_BC)
-        logprob_BC = chosen_logprob(policy.logits(part.tokens_BL, part.mask_BL, place_BC), part.target_BC)
-        step_B = torch.where(part.is_revealed_BC, logprob_BC, 0.0).sum(1)
-        inactive_B = torch.zeros_like(step_B, dtype=torch.bool)
-        return LossOutput(
-            loss=-self.config.weight * (part.advantage_B * step_B).sum() / part.normaliser,
-            ratio_N=torch.ones_like(step_B.detach()),
-            kl_N=torch.zeros_like(step_B.detach()),
-            clipped_low_N=inactive_B,
-            clipped_high_N=inactive_B,
-            forwards=rows,
-            flops=flops.update(
-                policy.shape, rows=rows, length=length, head_positions=rows * positions, reference=False
-            ),
-        )
+        logits_BCV = policy.completion_logits(part.tokens_BL, part.mask_BL, part.ids_BC.shape[1])
+        return -(chosen_logprob(logits_BCV, part.ids_BC) * part.weight_BC).sum(), {}
 '''
+
+OPTIONS = """
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from harness.errors import require_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    weight: float = 1.0
+
+
+@method("weighted")
+@dataclass(frozen=True, kw_only=True)
+class Weighted(Reinforce):
+    Config: ClassVar[type] = Options
+    config: Options = field(default_factory=Options)
+
+    def check(self, decoding):
+        require_positive("method", weight=self.config.weight)
+"""
 
 TASK = '''
 """Write a digit twice: 7 is answered with 77."""
@@ -198,17 +173,43 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def test_a_method_is_one_new_file_and_touches_no_other(folder: Path) -> None:
+def test_a_method_takes_at_most_forty_lines() -> None:
+    assert len(METHOD.strip().splitlines()) <= 40
+
+
+def test_a_method_is_one_new_file_and_touches_no_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = files_of_the_checkout()
     assert {"baselines/egspo.py", "harness/registry.py", "tests/test_adding_a_method.py"} <= before.keys()
     (folder / "reinforce.py").write_text(METHOD)
-    records = run(folder, "{weight: 2.0}", "--method", "reinforce", "--task", "sudoku", "--model", "tiny")
+    records = run(folder, "{}", "--method", "reinforce", "--task", "sudoku", "--model", "tiny")
     assert records["folder"].parts[:3] == ("sudoku", "reinforce", "tiny")
     assert [line["update"] for line in records["metrics"]] == [1, 2]
     assert all(line["gradient_norm"] > 0 for line in records["metrics"])
-    assert records["metrics"][1]["forwards"] > records["metrics"][0]["forwards"]
+    assert [line["terms"] for line in records["metrics"]] == [None, None]
     assert [line["checkpoint"] for line in records["eval"]] == ["base", "last"]
     assert files_of_the_checkout() == before
+
+
+def test_a_method_that_counts_nothing_has_a_right_account(folder: Path) -> None:
+    """Four states of 16 rows each per update, forward and backward, besides the rollout's own four passes."""
+    (folder / "reinforce.py").write_text(METHOD)
+    first, second = run(folder, "{}", "--method", "reinforce", "--task", "sudoku")["metrics"]
+    assert (first["forwards"], second["forwards"]) == (16 * 4 * 2, 16 * 4 * 4)
+    assert second["flops_update"] == 2 * first["flops_update"]
+    assert first["flops_backward"] == 2 * (first["flops_update"] - first["flops_backward"])
+    assert first["flops_total"] == first["flops_rollout"] + first["flops_update"]
+
+
+def test_a_method_is_diagnosed_by_its_one_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """REINFORCE over all steps is the policy gradient itself, up to the scale that its file does not state."""
+    (folder / "reinforce.py").write_text(METHOD)
+    registry.add_include_path(folder)
+    mdp = make_mdp(3, scale=1.5)
+    (candidate,) = (item for item in all_candidates() if item.name == "reinforce")
+    found = measure(mdp, all_groups(mdp), candidate, seed=0)
+    assert found.bias < 1e-6
+    assert found.forwards == 3
+    assert "fitted scale" in found.options
 
 
 def test_a_task_is_one_new_file_and_touches_no_other(folder: Path) -> None:
@@ -226,9 +227,9 @@ def test_a_task_is_one_new_file_and_touches_no_other(folder: Path) -> None:
 def test_an_option_that_the_method_refuses_is_refused_in_its_own_words(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "reinforce.py").write_text(METHOD)
+    (folder / "reinforce.py").write_text(METHOD + OPTIONS)
     (folder / "recipe.yaml").write_text(RECIPE.replace("METHOD", "{weight: 0.0}"))
     options = ["--include-path", str(folder), "--recipe", str(folder / "recipe.yaml"), "--runs", str(folder / "runs")]
-    assert main(["run", "--method", "reinforce", "--task", "sudoku", *options]) == 2
+    assert main(["run", "--method", "weighted", "--task", "sudoku", *options]) == 2
     assert "method.weight=0.0 must be above 0." in capsys.readouterr().err
     assert not (folder / "runs").exists()

@@ -28,7 +28,7 @@ FLOORS = (
     {"diffusion"},
     {"evaluation"},
     {"rl", "lmeval"},
-    {"sft", "diagnose"},
+    {"finetuning", "diagnose"},
     {"app"},
     {"cli"},
     {"__main__"},
@@ -36,6 +36,8 @@ FLOORS = (
 """Rooms from the ground up."""
 
 ROOMS = set().union(*FLOORS)
+REPORT_FLOORS = ("labels", "read", "analysis", "figures", "chapters", "formats")
+"""The rooms inside the report from the ground up; `labels` is a file that all of them use."""
 WITHOUT_TORCH = {"report", "records", "config", "registry", "errors", "data", "task", "scoring", "generators"}
 TORCH_AND_ITS_USERS = {"torch", "transformers", "peft", "accelerate", "safetensors", "lm_eval"}
 
@@ -105,6 +107,13 @@ def climbs(module: Module) -> set[str]:
     return {room for room in rooms(module.imports) - {module.room} if floor(room) >= floor(module.room)}
 
 
+def report_climbs(module: Module) -> set[str]:
+    """The rooms inside the report that `module`, of one of them, imports from above its own floor."""
+    level = REPORT_FLOORS.index(module.name.split(".")[2])
+    used = {name.split(".")[2] for name in module.imports if name.startswith("harness.report.")}
+    return {room for room in used if REPORT_FLOORS.index(room) > level}
+
+
 def reached(start: Module, modules: Mapping[str, Module]) -> set[str]:
     """All dotted names that importing `start` may import in the end, through the harness's own modules."""
     seen: set[str] = set()
@@ -129,6 +138,7 @@ def prints(module: Module) -> bool:
 HARNESS = read(CHECKOUT / "harness", "harness")
 LEAVES = {folder: read(CHECKOUT / folder, folder) for folder in LEAF_FOLDERS}
 ALL_LEAVES = [module for modules in LEAVES.values() for module in modules.values()]
+REPORT = [module for name, module in HARNESS.items() if name.startswith("harness.report.")]
 FLOORED = [module for module in HARNESS.values() if module.room]
 
 
@@ -164,6 +174,11 @@ def test_a_module_imports_from_its_own_room_and_the_floors_below(module: Module)
     assert climbs(module) == set()
 
 
+@pytest.mark.parametrize("module", REPORT, ids=by_name)
+def test_a_module_of_the_report_imports_from_its_own_room_and_those_before_it(module: Module) -> None:
+    assert report_climbs(module) == set()
+
+
 @pytest.mark.parametrize("module", [module for module in HARNESS.values() if module.room in WITHOUT_TORCH], ids=by_name)
 def test_rooms_without_torch_reach_it_by_no_way(module: Module) -> None:
     assert not roots(reached(module, HARNESS)) & TORCH_AND_ITS_USERS
@@ -172,6 +187,38 @@ def test_rooms_without_torch_reach_it_by_no_way(module: Module) -> None:
 @pytest.mark.parametrize("module", [*HARNESS.values(), *ALL_LEAVES], ids=by_name)
 def test_only_the_command_line_prints(module: Module) -> None:
     assert module.name.startswith("harness.cli") or not prints(module)
+
+
+@pytest.mark.parametrize(
+    ("folder", "lines"), [("harness", 350), ("tasks", 350), ("baselines", 350), ("bench", 350), ("tests", 400)]
+)
+def test_a_file_that_grows_too_long_asks_for_a_room(folder: str, lines: int) -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in (CHECKOUT / folder).rglob("*.py")}
+    assert lengths
+    assert {str(path): length for path, length in lengths.items() if length > lines} == {}
+
+
+@pytest.mark.parametrize("folder", ["harness", "tasks", "baselines", "bench", "tests"])
+def test_no_function_is_longer_than_a_screen(folder: str) -> None:
+    functions = [
+        (path.name, node.name, (node.end_lineno or 0) - node.lineno + 1)
+        for path in (CHECKOUT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert functions
+    assert [found for found in functions if found[2] > 60] == []
+
+
+def test_the_package_has_few_loose_files() -> None:
+    assert sorted(path.stem for path in (CHECKOUT / "harness").glob("*.py")) == [
+        "__init__",
+        "__main__",
+        "errors",
+        "randomness",
+        "registry",
+        "rollout",
+    ]
 
 
 def test_every_package_of_the_checkout_is_packed_into_the_wheel() -> None:
@@ -223,12 +270,19 @@ def test_the_check_leaves_out_imports_for_type_checkers() -> None:
 
 def test_the_check_sees_a_step_up_and_allows_a_step_down() -> None:
     up = parse("harness.diffusion.sampler", "from harness.rl import trainer\n")
-    down = parse("harness.rl.trainer", "from harness.diffusion import sampler\n")
-    level = parse("harness.rl.trainer", "from harness.lmeval import options\n")
-    own = parse("harness.rl.trainer", "from harness.rl import optimizer\n")
+    down = parse("harness.rl.loop", "from harness.diffusion import sampler\n")
+    level = parse("harness.rl.loop", "from harness.lmeval import options\n")
+    own = parse("harness.rl.loop", "from harness.rl import optimizer\n")
     assert climbs(up) == {"rl"}
     assert climbs(level) == {"lmeval"}
     assert climbs(down) == climbs(own) == set()
+
+
+def test_the_check_sees_a_step_up_inside_the_report() -> None:
+    up = parse("harness.report.figures.bars", "from harness.report.chapters.table import Table\n")
+    down = parse("harness.report.chapters.table", "from harness.report.figures import bars\n")
+    assert report_climbs(up) == {"chapters"}
+    assert report_climbs(down) == set()
 
 
 def test_the_check_finds_torch_behind_another_module_and_in_a_package_s_own_file() -> None:
@@ -252,5 +306,5 @@ def test_the_check_takes_the_version_for_no_room() -> None:
 
 
 def test_the_check_sees_a_print_and_no_word_print() -> None:
-    assert prints(parse("harness.rl.trainer", "def f():\n    print(1)\n"))
-    assert not prints(parse("harness.rl.trainer", "console.print(1)\nblueprint = 'print(1)'\n"))
+    assert prints(parse("harness.rl.loop", "def f():\n    print(1)\n"))
+    assert not prints(parse("harness.rl.loop", "console.print(1)\nblueprint = 'print(1)'\n"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.report.published import load_published
+from harness.report.read.published import load_published
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PACKED = ("harness", "tasks", "baselines", "pyproject.toml", "LICENSE", "README.md")
@@ -129,7 +129,7 @@ def test_the_wheel_finds_its_own_files_in_a_folder_that_has_others(installed: Pa
 
 
 def test_the_wheel_finds_the_published_numbers(installed: Path, poisoned: Path) -> None:
-    count = "from harness.report.published import load_published; print(len(load_published().values))"
+    count = "from harness.report.read.published import load_published; print(len(load_published().values))"
     assert int(call(installed / "python", "-c", count, cwd=poisoned)) == len(load_published().values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -148,7 +149,7 @@ def test_one_name_in_two_files_names_both_files(builtin: Path, tmp_path: Path) -
     second = put(tmp_path / "own", "theirs.py", TASK_FILE.format(name="mine"))
     with pytest.raises(UserError) as caught:
         registry.add_include_path(tmp_path / "own")
-    assert f"Task 'mine' stands in '{first}' and in '{second}'" in str(caught.value)
+    assert f"Task 'mine' is defined in both '{first}' and '{second}'" in str(caught.value)
 
 
 def test_a_refused_folder_leaves_the_registry_as_it_was(builtin: Path, tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_a_refused_folder_leaves_the_registry_as_it_was(builtin: Path, tmp_path:
 def test_an_alias_that_is_taken_is_refused_too(builtin: Path, tmp_path: Path) -> None:
     put(builtin / "baselines", "a.py", METHOD_FILE.format(name="a", alias="shared"))
     put(tmp_path / "own", "b.py", METHOD_FILE.format(name="b", alias="shared"))
-    with pytest.raises(UserError, match="Method 'shared' stands in"):
+    with pytest.raises(UserError, match="Method 'shared' is defined in both"):
         registry.add_include_path(tmp_path / "own")
 
 
@@ -203,7 +204,7 @@ def test_including_a_folder_twice_is_no_duplicate(builtin: Path, tmp_path: Path)
 
 
 def test_a_missing_folder_is_refused(builtin: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"No folder '.*nowhere' to include"):
+    with pytest.raises(UserError, match=r"'.*nowhere' is not a folder; --include-path takes"):
         registry.add_include_path(tmp_path / "nowhere")
 
 
@@ -234,15 +235,92 @@ def test_a_decorator_without_literal_names_is_refused(builtin: Path, decorator: 
         registry.names("task")
 
 
+def test_title_colour_and_ablations_are_read_without_running_the_file(
+    builtin: Path,
+) -> None:
+    text = (
+        "raise SystemExit('was run')\n"
+        '@registry.method("mine", "m", title="Mine (2025)", colour="#12abEF", ablations=("size", "depth"))\n'
+        "class Mine: ...\n"
+    )
+    path = put(builtin / "baselines", "mine.py", text)
+    assert registry.entry("method", "m") == registry.Entry(
+        kind="method",
+        names=("mine", "m"),
+        path=path,
+        title="Mine (2025)",
+        colour="#12abEF",
+        ablations=("size", "depth"),
+    )
+
+
+def test_without_a_title_the_name_stands_for_it_and_an_unknown_name_has_no_entry(builtin: Path) -> None:
+    put(builtin / "tasks", "mine.py", TASK_FILE.format(name="mine"))
+    found = registry.entry("task", "mine")
+    assert found is not None
+    assert (found.title, found.colour, found.ablations) == ("mine", "", ())
+    assert registry.entry("task", "yours") is registry.entry("method", "mine") is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("title=NAME", 'title of @method must be a literal like "EGSPO-SA".'),
+        ("title=''", "title of @method must be a literal"),
+        ("title=f'{1}'", "title of @method must be a literal"),
+        ("colour='red'", 'colour of @method must be a literal like "#D55E00".'),
+        ("colour='#12345'", "colour of @method must be a literal"),
+        ("colour=0xD55E00", "colour of @method must be a literal"),
+        ("ablations=('a')", 'ablations of @method must be a literal like ("num_selected", "selection").'),
+        ("ablations=('a', 3)", "ablations of @method must be a literal"),
+        ("ablations=('a', *REST)", "ablations of @method must be a literal"),
+        ("ablations={[]: 1}", "ablations of @method must be a literal"),
+        (
+            "color='#123456'",
+            "Unknown option of @method 'color'. Did you mean 'colour'? Choices: ablations, colour, title.",
+        ),
+        ("**OPTIONS", "Unknown option of @method '**'."),
+    ],
+)
+def test_an_option_that_does_not_fit_is_refused_with_its_line(builtin: Path, options: str, message: str) -> None:
+    text = f'from harness import registry\n@registry.method("mine", {options})\nclass Mine: ...\n'
+    path = put(builtin / "baselines", "mine.py", text)
+    with pytest.raises(UserError) as caught:
+        registry.names("method")
+    assert str(caught.value).startswith(f"'{path}' line 2: {message}")
+
+
+def test_a_task_has_a_title_and_no_colour(builtin: Path) -> None:
+    put(builtin / "tasks", "mine.py", TASK_FILE.replace('"{name}"', '"mine", colour="#123456"'))
+    with pytest.raises(UserError, match=r"Unknown option of @task 'colour'\. Choices: title\."):
+        registry.names("task")
+
+
+def test_a_class_with_options_is_registered_as_one_without(builtin: Path) -> None:
+    text = METHOD_FILE.replace('"{name}", "{alias}"', '"mine", title="Mine", ablations=("size",)')
+    put(builtin / "baselines", "mine.py", text)
+    put(builtin / "tasks", "mine.py", TASK_FILE.replace('"{name}"', '"mine", title="Mine"'))
+    assert registry.get_method("mine").__name__ == registry.get_task("mine").__name__ == "Mine"
+
+
+def test_the_ablations_of_the_built_in_methods_are_fields_of_their_configs() -> None:
+    for name in registry.names("method"):
+        found = registry.entry("method", name)
+        assert found is not None
+        fields = {field.name for field in dataclasses.fields(registry.get_method(name).Config)}
+        assert found.ablations
+        assert set(found.ablations) <= fields
+
+
 def test_a_file_that_is_not_python_is_refused_with_its_line(builtin: Path, tmp_path: Path) -> None:
     put(tmp_path / "own", "broken.py", "x = 1\nclass :\n")
-    with pytest.raises(UserError, match=r"broken\.py' is not Python: .*, line 2"):
+    with pytest.raises(UserError, match=r"broken\.py' is not valid Python: .*, line 2"):
         registry.add_include_path(tmp_path / "own")
 
 
 def test_a_file_with_a_zero_byte_is_refused(builtin: Path, tmp_path: Path) -> None:
     put(tmp_path / "own", "broken.py", "x = '\0'\n")
-    with pytest.raises(UserError, match=r"broken\.py' is not Python"):
+    with pytest.raises(UserError, match=r"broken\.py' is not valid Python"):
         registry.add_include_path(tmp_path / "own")
 
 
@@ -285,7 +363,7 @@ def test_the_recipes_lie_beside_the_methods_in_a_checkout() -> None:
 
 def test_a_package_without_its_leaf_files_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "__file__", str(tmp_path / "harness" / "registry.py"))
-    with pytest.raises(UserError, match="install diffusion-rl-harness again"):
+    with pytest.raises(UserError, match="reinstall diffusion-rl-harness"):
         registry.recipes_folder()
 
 

@@ -11,7 +11,7 @@
     checksums.json                       sha256 and source of each file, written by `fill`
 
 Files that are published as files have a known sha256. The others are made from rows of the hub; what they had when
-they were fetched stands in checksums.json.
+they were fetched is recorded in checksums.json.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ KODCODE_COLUMNS = ("question_id", "question", "solution", "test", "test_info")
 class DataFile:
     """One file of the folder.
 
-    tasks: who reads it; the last one checks it. items: split to the number of examples, 0 where it is not known.
+    tasks: those that read it; the last one checks it. items: split to the number of examples, 0 where it is not known.
     url: where it is published as a file; empty for rows of the hub. sha256: empty where it is not known.
     columns: of the hub's rows, those that are kept; all where empty. optional: the folder is complete without it.
     """
@@ -126,7 +126,7 @@ FILES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What became of a file. problem: empty where nothing is wrong; note: what there is to say otherwise."""
+    """The state of a file. problem: empty where nothing is wrong; note: what else there is to say."""
 
     file: DataFile
     problem: str = ""
@@ -145,7 +145,7 @@ class Fetched:
 
 
 def fill(folder: Path, files: Sequence[DataFile]) -> Iterator[Finding]:
-    """Fetches the files that are not there yet, one after the other, and gives what became of each.
+    """Fetches the missing files, one after the other, and yields the state of each.
 
     Files are written whole or not at all, and one that fails leaves the others alone. Raises OSError where the folder
     cannot be written to.
@@ -155,7 +155,7 @@ def fill(folder: Path, files: Sequence[DataFile]) -> Iterator[Finding]:
         place = folder / file.path
         wanted = file.sha256 or _recorded(folder).get(file.path, {}).get("sha256")
         if wanted and place.is_file() and sha256_of_file(place) == wanted:
-            yield Finding(file=file, note="there already")
+            yield Finding(file=file, note="already present")
             continue
         try:
             fetched = _fetch(file)
@@ -169,7 +169,7 @@ def fill(folder: Path, files: Sequence[DataFile]) -> Iterator[Finding]:
 
 
 def _fetch(file: DataFile) -> Fetched:
-    """Raises UserError where a file is not to be had or is another than the known one."""
+    """Raises UserError where a file cannot be fetched or differs from the known one."""
     if not file.url:
         return _rows_of_hub(file)
     if file.url == HUMAN_EVAL:
@@ -180,7 +180,7 @@ def _fetch(file: DataFile) -> Fetched:
         fetched = Fetched(content=_download(file.url), source=file.url)
     found = hashlib.sha256(fetched.content).hexdigest()
     if found != file.sha256:
-        raise UserError(f"{file.url} gives another file than the known one (sha256 {found[:16]}...).")
+        raise UserError(f"{file.url} is not the expected file (sha256 {found[:16]}..., not {file.sha256[:16]}...).")
     return fetched
 
 
@@ -189,9 +189,9 @@ def _download(url: str) -> bytes:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             content: bytes = answer.read(LARGEST + 1)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise UserError(f"{url} cannot be fetched ({error}).") from error
+        raise UserError(f"{url} could not be fetched ({error}).") from error
     if len(content) > LARGEST:
-        raise UserError(f"{url} is larger than {LARGEST >> 20} MiB, so it is not the known file.")
+        raise UserError(f"{url} is larger than {LARGEST >> 20} MiB, so it is not the expected file.")
     return content
 
 
@@ -224,18 +224,18 @@ def _recorded(folder: Path) -> Mapping[str, Mapping[str, Any]]:
         entries = json.loads(path.read_text(encoding="utf-8"))["files"]
         return {name: dict(entry) for name, entry in entries.items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"'{path}' is damaged ({error}); remove it and run harness data pull again.") from error
+        raise UserError(f"'{path}' is damaged ({error}); delete it and run harness data pull again.") from error
 
 
 # Checking
 
 
 def check(folder: Path) -> Iterator[Finding]:
-    """Each file of the folder: is it there, has it the right sha256, is every row read, and are there as many?"""
+    """Checks of each file of the folder that it exists, has its sha256, and reads as the known number of examples."""
     recorded = _recorded(folder)
     for file in FILES:
         if not (folder / file.path).is_file():
-            missing = {"note": "not there, optional"} if file.optional else {"problem": "missing"}
+            missing = {"note": "missing, but optional"} if file.optional else {"problem": "missing"}
             yield Finding(file=file, **missing)
             continue
         yield _check_file(folder, file, recorded.get(file.path, {}).get("sha256", ""))
@@ -257,7 +257,7 @@ def _check_file(folder: Path, file: DataFile, recorded: str) -> Finding:
         if counts[split] != (expected or counts[split]) or not counts[split]:
             return Finding(file=file, problem=f"{split} has {counts[split]:,} items, not {expected or 'at least one'}")
     said = ", ".join(f"{split} {count:,}" for split, count in counts.items())
-    return Finding(file=file, note=said if known else f"{said}; no checksum is known")
+    return Finding(file=file, note=said if known else f"{said}; no known checksum")
 
 
 # Listing
@@ -275,7 +275,7 @@ class Listed:
 
 
 def listed(tasks: Sequence[str], splits: Sequence[str], source: DataSource) -> Iterator[Listed]:
-    """What a source has of each task and split; what it lacks is left out. Raises UserError for a damaged file."""
+    """The splits of the tasks that a source has. Raises UserError for a damaged file."""
     for name, split in itertools.product(tasks, splits):
         task = get_task(name)()
         try:

@@ -1,164 +1,32 @@
-"""From a request to a finished run folder: resolve the configuration, load everything, train, record.
-
-Everything that can be wrong with a request is found before the run folder is made.
-"""
+"""From a planned run to a finished run folder: load everything, train, evaluate, record."""
 
 from __future__ import annotations
 
 import dataclasses
 import fcntl
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from harness import registry
-from harness.config.recipes import load_recipe
-from harness.config.resolve import Resolved, resolve
-from harness.config.tree import PROFILES, RunConfig
-from harness.data.sources import DATA_VARIABLE, DataSource, default_source, parse_source
+from harness.app.plan import PlannedRun
+from harness.config.tree import Execution
+from harness.data.sources import DataSource
 from harness.distributed.processes import is_main
 from harness.errors import UserError
+from harness.records.description import RunDescription, write_description
 from harness.records.jsonl import write_atomic
-from harness.records.run_folder import CONFIG_FILE, ENVIRONMENT_FILE, read_status, write_status
-from harness.records.schema import SCHEMA_VERSION, RunIdentity, RunStatus
-from harness.task.base import Example, Task, TaskOptions, fingerprint
-from harness.task.prompts import COMPACT_ONLY, PromptsFile, set_prompts
+from harness.records.run_folder import ENVIRONMENT_FILE, write_status
+from harness.records.schema import RunStatus
+from harness.task.base import Example, Task, fingerprint
+from harness.task.prompts import set_prompts
 
 if TYPE_CHECKING:
     from harness.models.diffusion_lm import DiffusionLM
-    from harness.rl.checkpoint import Progress
-    from harness.rl.method import Method
-    from harness.rl.trainer import Event
-
-TINY = "tiny"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRequest:
-    """One cell of a grid, as asked for. Empty texts mean the recipe's or the default value.
-
-    overrides: dotted configuration keys to values. runs: the folder that run folders are made in.
-    """
-
-    method: str
-    task: str
-    seed: int = 0
-    recipe: str = ""
-    model: str = ""
-    data: str = ""
-    train_data: str = ""
-    reward: str = ""
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    runs: Path
-    fresh: bool = False
-    unsafe_local_exec: bool = False
-    prompts: PromptsFile | None = None
-    few_shot: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedRun:
-    """A request with its configuration resolved and checked, and the place of its run folder."""
-
-    resolved: Resolved
-    identity: RunIdentity
-    folder: Path
-    method: Method
-    task: Task
-    test_source: DataSource
-    train_source: DataSource
-    prompts: PromptsFile | None
-    fresh: bool
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run stands there already."""
-        status = None if self.fresh else read_status(self.folder)
-        return status is not None and status.state == "finished"
-
-
-def plan(request: RunRequest) -> PlannedRun:
-    """Resolves and checks a request. Raises UserError for anything wrong with it."""
-    method_name = registry.canonical_name("method", request.method)
-    task_name = registry.canonical_name("task", request.task)
-    model = request.model or TINY
-    recipe = request.recipe or (TINY if model == TINY else "paper")
-    method_class = registry.get_method(method_name)
-    given: dict[str, Any] = {"model.name": request.model, "data.test": request.data, "data.train": request.train_data}
-    given |= {"reward": request.reward, "data.few_shot": request.few_shot}
-    given |= {"data.prompts": request.prompts.sha256 if request.prompts else ""}
-    overrides = {key: value for key, value in given.items() if value} | {"seed": request.seed} | dict(request.overrides)
-    resolved = resolve(
-        method=method_name,
-        method_config=method_class.Config,
-        task=task_name,
-        recipe=recipe,
-        recipe_tree=load_recipe(recipe, method=method_name, task=task_name, folder=registry.recipes_folder()),
-        overrides=overrides,
-    )
-    resolved = with_data_sources(resolved)
-    config = resolved.config
-    _check_prompting(config, request)
-    method = method_class(config=method_class.Config(**config.method.options))
-    method.check(config.rollout)
-    test_source, train_source = parse_source(config.data.test), parse_source(config.data.train)
-    identity = RunIdentity(
-        task=task_name,
-        method=method_name,
-        model=Path(config.model.name).name if Path(config.model.name).is_dir() else config.model.name,
-        recipe=recipe,
-        reward=config.reward,
-        seed=config.seed,
-        train_data=train_source.label,
-        test_data=test_source.label,
-        config_hash=config.hash,
-    )
-    return PlannedRun(
-        resolved=resolved,
-        identity=identity,
-        folder=request.runs / identity.folder,
-        method=method,
-        task=registry.get_task(task_name)(
-            TaskOptions(
-                profile=config.reward if config.reward in PROFILES else PROFILES[0],
-                bare_answers=config.model.name == TINY,
-                unsafe_local_exec=request.unsafe_local_exec,
-            )
-        ),
-        test_source=test_source,
-        train_source=train_source,
-        prompts=request.prompts,
-        fresh=request.fresh,
-    )
-
-
-def _check_prompting(config: RunConfig, request: RunRequest) -> None:
-    """Raises UserError for prompts that the model does not take, and for a hash that is not of --prompts."""
-    if config.model.name == TINY and (config.data.few_shot or config.data.prompts):
-        raise UserError(COMPACT_ONLY)
-    if config.data.prompts != (request.prompts.sha256 if request.prompts else ""):
-        raise UserError("data.prompts is the hash of a prompts file; give the file with --prompts FILE.")
-    if request.prompts:
-        request.prompts.template(registry.get_task(config.task))
-
-
-def with_data_sources(resolved: Resolved) -> Resolved:
-    """Writes the default data sources into the configuration, so that the record names them."""
-    data = resolved.config.data
-    test = data.test or default_source(tiny=resolved.config.model.name == TINY)
-    filled = dataclasses.replace(data, test=test, train=data.train or test)
-    provenance = dict(resolved.provenance)
-    if not data.test and test == os.environ.get(DATA_VARIABLE):
-        provenance["data.test"] = "command line"
-    config = dataclasses.replace(resolved.config, data=filled)
-    return dataclasses.replace(resolved, config=config, provenance=provenance)
+    from harness.rl.ledger import Progress
+    from harness.rl.loop import Event
 
 
 def execute(
@@ -166,38 +34,59 @@ def execute(
 ) -> None:
     """Trains, evaluates and records the planned run; goes on where an earlier attempt stopped.
 
-    on_warning is told what looks wrong about the model. Raises UserError where the folder cannot be written or training
-    diverges; the run's status then says so.
+    on_warning is told what looks wrong about the model. Raises UserError where the folder cannot be written, training
+    diverges or the device's memory does not suffice; the run's status then says so.
     """
+    import torch
+
     from harness.models.checkpoints import load_model
     from harness.randomness import stream_seed
-    from harness.rl.trainer import Data, Trainer
+    from harness.rl.loop import Data, Trainer
 
-    config = planned.resolved.config
+    config, execution = planned.resolved.config, planned.resolved.execution
     train, items = load_examples(planned)
     planned.task.prepare()
-    model = load_model(config.model, task=config.task, seed=stream_seed(config.seed, "lora"))
+    model = load_model(
+        config.model,
+        task=config.task,
+        device=execution.device,
+        seed=stream_seed(config.seed, "lora"),
+        turns_end=config.conventions.end_tokens == "turn-and-text",
+    )
     check_prompt(planned, model, train[0])
     for warning in model.warnings:
         on_warning(warning)
     with run_folder(planned):
         if is_main():
-            write_description(planned, model, train, items)
+            describe_run(planned, model, train, items)
         trainer = Trainer(
             config,
+            execution=execution,
             method=planned.method,
             task=planned.task,
             model=model,
             data=Data(train=train, evaluation=items, evaluation_label=planned.test_source.label),
             folder=planned.folder,
-            on_event=on_event,
         )
         try:
-            trainer.run()
+            for event in trainer.run():
+                on_event(event)
         except UserError as error:
             _write_outcome(planned, trainer.progress, state="failed", reason=str(error))
             raise
+        except torch.OutOfMemoryError as error:
+            reason = _out_of_memory(execution)
+            _write_outcome(planned, trainer.progress, state="failed", reason=reason)
+            raise UserError(reason) from error
         _write_outcome(planned, trainer.progress, state="finished")
+
+
+def _out_of_memory(execution: Execution) -> str:
+    return (
+        f"The device ran out of memory with execution.micro_batch_size={execution.micro_batch_size} (0 is the whole "
+        f"batch) and execution.evaluation_batch_size={execution.evaluation_batch_size}; lower them with --set, and the "
+        "run goes on from its last checkpoint."
+    )
 
 
 def _write_outcome(planned: PlannedRun, progress: Progress, *, state: str, reason: str = "") -> None:
@@ -237,7 +126,9 @@ def load_examples(planned: PlannedRun) -> tuple[list[Example], list[Example]]:
         )
     train = task.without_test_items(task.examples("train", planned.train_source), tested)
     if not train:
-        raise UserError(f"'{planned.train_source.label}' has no training examples of {task.name} but the test items.")
+        raise UserError(
+            f"'{planned.train_source.label}' has no training examples of {task.name} other than the test items."
+        )
     return set_prompts(task, planned.prompts, train, config.data.few_shot), items
 
 
@@ -254,13 +145,13 @@ def run_folder(planned: PlannedRun) -> Iterator[None]:
         lock = open(folder / ".lock", "w")  # noqa: SIM115  (held until the end of the with block)
     except OSError as error:
         raise UserError(
-            f"Cannot write to '{folder}': {error.strerror}. Choose another place with --runs DIR."
+            f"Cannot write to '{folder}': {error.strerror}. Choose another folder with --runs DIR."
         ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"Run '{folder}' is being worked on by another process.") from error
+            raise UserError(f"Run '{folder}' is in use by another process.") from error
         if planned.fresh:
             clear(folder)
         yield
@@ -275,20 +166,22 @@ def clear(folder: Path) -> None:
             path.unlink()
 
 
-def write_description(
-    planned: PlannedRun, model: DiffusionLM, train: Sequence[Example], items: Sequence[Example]
-) -> None:
-    """config.yaml, environment.json and the status `running`."""
+def describe_run(planned: PlannedRun, model: DiffusionLM, train: Sequence[Example], items: Sequence[Example]) -> None:
+    """The status `running`, config.yaml and environment.json.
+
+    The status comes first: a run that finished under another budget must not look finished under this one.
+    """
     from harness.distributed.environment import describe
 
     resolved = planned.resolved
-    description = {
-        "schema": SCHEMA_VERSION,
-        "identity": asdict(planned.identity),
-        "config": resolved.config.to_dict(),
-        "provenance": dict(resolved.provenance),
-    }
-    write_atomic(planned.folder / CONFIG_FILE, yaml.safe_dump(description, sort_keys=True))
+    write_status(planned.folder, RunStatus(state="running", updates=0, samples=0))
+    description = RunDescription(
+        identity=planned.identity,
+        config=resolved.config.to_dict(),
+        execution=dataclasses.asdict(resolved.execution),
+        provenance=resolved.provenance,
+    )
+    write_description(planned.folder, description)
     environment = describe(str(model.device)) | {
         "dtype": resolved.config.model.dtype,
         "weights": model.fingerprint,
@@ -305,7 +198,6 @@ def write_description(
         },
     }
     write_atomic(planned.folder / ENVIRONMENT_FILE, json.dumps(environment, indent=2, sort_keys=True) + "\n")
-    write_status(planned.folder, RunStatus(state="running", updates=0, samples=0))
 
 
 def describe_examples(task: Task, split: str, source: DataSource, examples: Sequence[Example]) -> dict[str, Any]:

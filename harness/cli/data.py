@@ -1,4 +1,4 @@
-"""harness data: fill a folder of data files, check one, or list what there is."""
+"""harness data: fill a folder of data files, check one, or list what data is available."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ SHOWN_DIGITS = 16
 def data(
     action: Annotated[str, typer.Argument(help="pull, verify or list.")],
     folder: Annotated[
-        Path | None, typer.Argument(help="With verify and list: the folder; HARNESS_DATA where it is left out.")
+        Path | None, typer.Argument(help="With verify and list: the folder; HARNESS_DATA by default.")
     ] = None,
     to: Annotated[Path | None, typer.Option(help="With pull: the folder to fill.")] = None,
-    task: Annotated[str, typer.Option(help="With pull: task, or several; all where it is left out.")] = "",
+    task: Annotated[str, typer.Option(help="With pull: task, or several; all by default.")] = "",
 ) -> int:
-    """Data files: pull --to DIR fetches them, verify DIR checks them, list shows what there is.
+    """Data files: pull --to DIR fetches them, verify DIR checks them, list shows what is available.
 
     Exit code 1: a file could not be fetched, or is missing, changed or unreadable.
     """
@@ -51,11 +51,11 @@ def _pull(folder: Path, names: str) -> int:
     files = [file for file in FILES if not wanted or wanted & set(file.tasks)]
     failed = [finding for finding in fill(folder, files) if _say(finding)]
     if not failed:
-        typer.echo(f"{len(files)} files in {folder}; use it with --data {folder} or {DATA_VARIABLE}={folder}.")
+        typer.echo(f"{len(files)} files in {folder}; use them with --data {folder} or {DATA_VARIABLE}={folder}.")
         return 0
     typer.echo(
         f"{len(failed)} of {len(files)} files are missing: {', '.join(finding.file.path for finding in failed)}. "
-        "The others stay; run the same command again.",
+        "The others are kept; run the same command again to retry.",
         err=True,
     )
     return SOMETHING_WRONG
@@ -66,7 +66,7 @@ def _verify(folder: Path) -> int:
 
     wrong = [finding for finding in check(folder) if _say(finding)]
     if not wrong:
-        typer.echo(f"{folder}: nothing is wrong.")
+        typer.echo(f"{folder}: no problems found.")
         return 0
     typer.echo(f"{len(wrong)} files are wrong or missing; harness data pull --to {folder} fetches them.", err=True)
     return SOMETHING_WRONG
@@ -102,5 +102,5 @@ def _existing(folder: Path | None) -> Path:
     if named is None:
         raise UserError(f"Name a folder, or set {DATA_VARIABLE}; harness data pull --to DIR fills one.")
     if not named.expanduser().is_dir():
-        raise UserError(f"'{named}' is no folder; harness data pull --to DIR fills one.")
+        raise UserError(f"'{named}' is not a folder; harness data pull --to DIR fills one.")
     return named.expanduser()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness import registry
 from harness.cli.tables import show_table
 from harness.errors import UserError
 from harness.records.jsonl import write_atomic
@@ -50,12 +51,15 @@ def diagnose(
         float, typer.Option(min=0.1, max=20.0, help="Standard deviation of the policies' logits; larger is surer.")
     ] = 1.5,
     seed: Annotated[int, typer.Option(help="Seed of policies, rewards and draws.")] = 0,
+    include_path: Annotated[list[Path] | None, typer.Option(help="Folder with methods of your own.")] = None,
 ) -> None:
     """Compare every method's gradient estimate with the exact gradient, on a task small enough to enumerate."""
     import torch
 
     from harness.diagnose import left_out, measure
 
+    for folder in include_path or []:
+        registry.add_include_path(folder)
     if out.exists() and not out.is_dir():
         raise UserError(f"'{out}' is a file; name a folder with --out DIR.")
     out.mkdir(parents=True, exist_ok=True)
@@ -112,8 +116,8 @@ def _row(item: Measurement) -> list[str]:
 
 def _write(measured: Sequence[Measurement], steps: Sequence[LeftOut], out: Path) -> None:
     from harness.diagnose.figure import draw
+    from harness.report.formats.csv import csv_text
     from harness.report.labels import method_colours, method_name
-    from harness.report.summary import csv_text
 
     methods = {item.name for item in measured}
     names = {name: method_name(name) for name in methods}

@@ -104,7 +104,7 @@ def _nothing_found(summary: GradeSummary) -> str:
 
 
 def _show(summary: GradeSummary, *, to_stderr: bool) -> None:
-    from harness.report.statistics import items_interval
+    from harness.report.analysis.statistics import items_interval
 
     def say(text: str) -> None:
         typer.echo(text, err=to_stderr)

@@ -1,4 +1,4 @@
-"""`harness list`: what stands in the results folder."""
+"""`harness list`: runs, and what a run can be made of."""
 
 from __future__ import annotations
 
@@ -12,21 +12,69 @@ from harness.cli.tables import show_table
 from harness.records.run_folder import DEFAULT_RUNS
 
 if TYPE_CHECKING:
-    from harness.report.collect import Run, Skipped
+    from harness.report.read.runs import Run, Skipped
 
+NO_RECIPE = "those of the tasks' protocols"
 COLUMNS = ("Run", "State", "Updates", "Metric", "Latest, %", "At")
 
 
 def list_runs(
-    runs: Annotated[
+    what: Annotated[
         list[Path] | None,
-        typer.Argument(help="Run folders, or folders above some.", show_default=str(DEFAULT_RUNS)),
+        typer.Argument(
+            help="methods, tasks, or run folders and folders above some.",
+            metavar="methods|tasks|RUNS",
+            show_default=str(DEFAULT_RUNS),
+        ),
     ] = None,
+    include_path: Annotated[list[Path] | None, typer.Option(help="Folder with your own methods or tasks.")] = None,
 ) -> None:
-    """List runs with their state and latest evaluation."""
-    from harness.report.collect import scan
+    """List runs with their state and latest evaluation, or the methods and tasks with their recipes."""
+    if what == [Path("methods")]:
+        _list_methods(include_path or [])
+    elif what == [Path("tasks")]:
+        _list_tasks(include_path or [])
+    else:
+        _list_runs(existing(what))
 
-    paths = existing(runs)
+
+def _list_methods(own: list[Path]) -> None:
+    from harness import registry
+    from harness.config import recipes
+    from harness.report.labels import method_name
+
+    for folder in own:
+        registry.add_include_path(folder)
+    names = registry.names("method")
+    sections = [", ".join(recipes.recipes_of(name, recipes.built_in_folder())) or NO_RECIPE for name in names]
+    rows = list(zip(names, map(method_name, names), sections, strict=True))
+    show_table("Methods", ("Method", "Title", "Recipes"), rows, numeric=(False, False, False))
+
+
+def _list_tasks(own: list[Path]) -> None:
+    from harness import registry
+
+    for folder in own:
+        registry.add_include_path(folder)
+    rows = [row for name in registry.names("task") for row in _task_rows(name)]
+    columns = ("Task", "Protocol", "Tokens", "Block", "Steps", "Items")
+    show_table("Tasks, and how their protocols evaluate", columns, rows, numeric=(False, False, True, True, True, True))
+
+
+def _task_rows(name: str) -> list[list[str]]:
+    from harness.config import recipes
+
+    rows = []
+    for section, values in recipes.protocol_of(name, recipes.built_in_folder()).items():
+        decoding = recipes.evaluation_decoding(name, tiny=section == recipes.TINY)
+        sizes = (decoding.completion_length, decoding.block_length, decoding.num_steps, values["evaluation"]["items"])
+        rows.append([name, section, *map(str, sizes)])
+    return rows or [[name, "none", *[""] * 4]]
+
+
+def _list_runs(paths: list[Path]) -> None:
+    from harness.report.read.runs import scan
+
     found = scan(paths)
     if not found:
         raise no_runs(paths)
@@ -35,9 +83,9 @@ def list_runs(
 
 
 def _row(item: Run | Skipped) -> list[str]:
-    from harness.report.collect import Skipped
-    from harness.report.groups import latest
+    from harness.report.analysis.groups import latest
     from harness.report.labels import DASH, headline_metric, metric_name, percent
+    from harness.report.read.runs import Skipped
 
     if isinstance(item, Skipped):
         return [item.path, item.reason, DASH, DASH, DASH, DASH]

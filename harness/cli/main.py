@@ -6,36 +6,28 @@ interrupted. Any other exception is a fault of the harness and shows its traceba
 
 from __future__ import annotations
 
+import ast
 import errno
 import importlib
+import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from harness import __version__
-from harness.errors import UserError, unknown_choice
+from harness.errors import UserError, printable, unknown_choice
 from harness.records.jsonl import RecordError
 
 BAD_INPUT = 2
 INTERRUPTED = 130
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
-CANNOT_WRITE = (
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-)
+NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SUCH_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +46,16 @@ class Subcommand:
         """Imports the function."""
         function: Callable[..., Any] = getattr(importlib.import_module(self.module), self.function)
         return function
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph of the docstring, read from the file: an overview that imports nothing is quick."""
+        spec = importlib.util.find_spec(self.module)
+        assert spec is not None
+        assert spec.origin is not None
+        tree = ast.parse(Path(spec.origin).read_bytes())
+        (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == self.function)
+        return (ast.get_docstring(function) or "").partition("\n\n")[0]
 
 
 SUBCOMMANDS = (
@@ -81,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         return _refuse(error.format_message())
     except OSError as error:
-        if error.errno not in CANNOT_WRITE:
+        if error.errno not in NO_WRITING + NO_SUCH_PLACE:
             raise
         return _refuse(_describe(error))
     if code == INTERRUPTED:
@@ -90,27 +92,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: list[str]) -> int:
-    application = _application(_wanted(arguments[0]))
+    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    application.callback()(_overview)
+    if arguments[0].startswith("-"):
+        for command in SUBCOMMANDS:
+            application.command(command.name, help=command.summary)(_misplaced)
+    else:
+        command = _named(arguments[0])
+        application.command(command.name, context_settings=PASS_ON if command.passes_on else None)(command.load())
     result = typer.main.get_command(application).main(args=arguments, prog_name="harness", standalone_mode=False)
     return result if isinstance(result, int) else 0
 
 
-def _wanted(first: str) -> Sequence[Subcommand]:
-    """The subcommands to import: the one that is named, or all where only the overview is asked for."""
-    if first.startswith("-"):
-        return SUBCOMMANDS
-    chosen = [command for command in SUBCOMMANDS if command.name == first]
-    if not chosen:
-        raise unknown_choice("command", first, (command.name for command in SUBCOMMANDS), fix="See harness --help.")
-    return chosen
+def _named(name: str) -> Subcommand:
+    for command in SUBCOMMANDS:
+        if command.name == name:
+            return command
+    raise unknown_choice("command", name, (command.name for command in SUBCOMMANDS), fix="See harness --help.")
 
 
-def _application(commands: Iterable[Subcommand]) -> typer.Typer:
-    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    application.callback()(_overview)
-    for command in commands:
-        application.command(command.name, context_settings=PASS_ON if command.passes_on else None)(command.load())
-    return application
+def _misplaced() -> None:
+    """Stands for every command in the overview; runs where one comes after an option."""
+    raise UserError("The command comes first: harness COMMAND [OPTIONS]. See harness --help.")
 
 
 def _show_version(wanted: bool) -> None:
@@ -133,7 +136,7 @@ def _overview(
 
 def _describe(error: OSError) -> str:
     place = f"'{error.filename}'" if error.filename else "a file"
-    return f"Cannot read or write {place}: {error.strerror}. Free the place or choose another folder."
+    return f"Cannot read or write {place}: {error.strerror}. Make room, fix its permissions, or choose another folder."
 
 
 def _refuse(message: str) -> int:
@@ -142,4 +145,4 @@ def _refuse(message: str) -> int:
 
 
 def _say(message: str) -> None:
-    typer.echo(f"harness: {' '.join(message.split())}", err=True)
+    typer.echo(f"harness: {' '.join(printable(message).split())}", err=True)

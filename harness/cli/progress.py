@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
-from harness.app.run import PlannedRun
+from harness.app.plan import PlannedRun
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-    from harness.rl.trainer import Event
+    from harness.records.update import UpdateRecord
+    from harness.rl.loop import Event
 
 PLAIN_INTERVAL = 5.0
 
@@ -48,11 +49,11 @@ class Display:
 
     def on_event(self, event: Event) -> None:
         """Shows one event."""
-        from harness.rl.trainer import Evaluated, Evaluating, Updated
+        from harness.rl.loop import Evaluated, Evaluating, Updated
 
         match event:
             case Updated():
-                self._updated(event.metrics, event.spent)
+                self._updated(event.record, event.spent)
             case Evaluating():
                 self._show(f"evaluating {event.checkpoint} {event.done}/{event.total}", None)
             case Evaluated():
@@ -69,14 +70,11 @@ class Display:
         """One line: where the run stands and how long it took."""
         return f"{self.cell.folder} done in {time.monotonic() - self.start:.0f} s"
 
-    def _updated(self, metrics: dict[str, Any], spent: float) -> None:
-        seconds = metrics["seconds"]
-        rate = metrics["tokens_generated"] * metrics["iteration"] / max(seconds.get("rollout", 0.0), 1e-9)
-        text = (
-            f"update {metrics['update']}  reward {metrics['reward_mean']:.3f}  KL {metrics['kl']:.4f}  "
-            f"{rate:,.0f} tokens/s  {self._left(spent)}"
-        )
-        self._show(text, spent)
+    def _updated(self, record: UpdateRecord, spent: float) -> None:
+        rate = record.tokens_generated * record.iteration / max(record.seconds.get("rollout", 0.0), 1e-9)
+        kl = "" if record.kl is None else f"KL {record.kl:.4f}  "
+        reward = f"update {record.update}  reward {record.reward_mean:.3f}"
+        self._show(f"{reward}  {kl}{rate:,.0f} tokens/s  {self._left(spent)}", spent)
 
     def _left(self, spent: float) -> str:
         """Time left, from the share of the budget spent since this process started."""

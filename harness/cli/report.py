@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness import registry
 from harness.cli.tables import show_table
 from harness.errors import UserError
 from harness.records.run_folder import DEFAULT_REPORT, DEFAULT_RUNS
 
 if TYPE_CHECKING:
-    from harness.report.collect import Collection
-    from harness.report.tables import Table
+    from harness.report.chapters.table import Table
+    from harness.report.read.runs import Collection
 
 FIRST_RUN = "harness run --method egspo-sa --task sudoku"
 
@@ -24,16 +25,21 @@ def report(
         list[Path] | None,
         typer.Argument(help="Run folders, or folders above some.", show_default=str(DEFAULT_RUNS)),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Where the report goes.")] = DEFAULT_REPORT,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the report to.")] = DEFAULT_REPORT,
     metric: Annotated[
         str | None, typer.Option("--metric", help="The metric to plot and to print, where a task has it.")
     ] = None,
+    include_path: Annotated[
+        list[Path] | None, typer.Option(help="Folder with methods or tasks of your own, for their titles; repeatable.")
+    ] = None,
 ) -> None:
     """Write a page, tables, figures and summary.csv of finished runs."""
-    from harness.report.collect import collect
-    from harness.report.page import PAGE_FILE, REPORT_FILE, write_report
-    from harness.report.sections import FIGURE_FOLDER
+    from harness.report.figures.frame import FIGURE_FOLDER
+    from harness.report.formats.page import PAGE_FILE, REPORT_FILE, write_report
+    from harness.report.read.runs import collect
 
+    for folder in include_path or []:
+        registry.add_include_path(folder)
     paths = existing(runs)
     found = collect(paths)
     if not found.runs:
@@ -45,27 +51,27 @@ def report(
     typer.echo(f"Text:    {out / REPORT_FILE}")
     typer.echo(f"Figures: {len(written.figures)} in {out / FIGURE_FOLDER}")
     if found.skipped:
-        typer.echo(f"Left out: {len(found.skipped)}; the reasons stand in the report.")
+        typer.echo(f"Left out: {len(found.skipped)}; the reasons are in the report.")
 
 
 def existing(paths: Sequence[Path] | None) -> list[Path]:
     """The folders to look into, the default where none is named. Raises UserError for a missing one."""
     for path in paths or [DEFAULT_RUNS]:
         if not path.is_dir():
-            raise UserError(f"No folder '{path}' with runs. Make a run with `{FIRST_RUN}`, or name another folder.")
+            raise UserError(f"'{path}' is not a folder. Start a run with `{FIRST_RUN}`, or name another folder.")
     return list(paths or [DEFAULT_RUNS])
 
 
 def no_runs(paths: Sequence[Path]) -> UserError:
     """The error for folders without any run."""
-    return UserError(f"No runs in {_quoted(paths)}. Make one with `{FIRST_RUN}`.")
+    return UserError(f"There are no runs in {_quoted(paths)}. Start one with `{FIRST_RUN}`.")
 
 
 def _nothing_finished(found: Collection, paths: Sequence[Path]) -> UserError:
     first = found.skipped[0]
     return UserError(
-        f"No finished run in {_quoted(paths)}: {len(found.skipped)} left out, "
-        f"the first is {first.path} ({first.reason}). See `harness list`, or make a run with `{FIRST_RUN}`."
+        f"There is no finished run in {_quoted(paths)}: {len(found.skipped)} left out, the first of them "
+        f"{first.path} ({first.reason}). See `harness list`, or start a run with `{FIRST_RUN}`."
     )
 
 
@@ -75,7 +81,7 @@ def _quoted(paths: Sequence[Path]) -> str:
 
 def _show(table: Table) -> None:
     """Columns with the same value in every row move into the title."""
-    from harness.report.condense import condense
+    from harness.report.chapters.table import condense
 
     condensed = condense(table, numbers=False)
     shown = condensed.table

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from harness import registry
-from harness.app.run import PlannedRun, RunRequest, execute, plan
+from harness.app.plan import PlannedRun, RunRequest, plan
+from harness.app.run import execute
 from harness.cli.progress import Display
 from harness.config.resolve import parse_budget, parse_settings
 from harness.distributed.processes import is_main
@@ -26,7 +28,9 @@ def run(
     task: Annotated[str, typer.Option(help="Task, or several.")],
     seed: Annotated[str, typer.Option(help="Seed, or several: 0,1,2.")] = "0",
     model: Annotated[str, typer.Option(help="tiny, a folder, or a hub id.")] = "tiny",
-    recipe: Annotated[str, typer.Option(help="tiny, paper, or a YAML file; the model's own by default.")] = "",
+    recipe: Annotated[
+        str, typer.Option(help="tiny, paper, egspo:paper, or a YAML file; tiny for the tiny model, otherwise paper.")
+    ] = "",
     budget: Annotated[
         str, typer.Option(help="updates=N, samples=N, flops=X, minutes=X; the first reached ends it.")
     ] = "",
@@ -35,12 +39,15 @@ def run(
         typer.Option(help="A profile: official (of the task itself), agrpo, espo, correctness; random is the control."),
     ] = "",
     data: Annotated[str, typer.Option(help="builtin, hub, or a folder.")] = "",
-    train_data: Annotated[str, typer.Option(help="Source of training examples, where it is another.")] = "",
-    prompts: Annotated[Path | None, typer.Option(help="YAML file with prompts of your own: task to messages.")] = None,
+    train_data: Annotated[str, typer.Option(help="Source of training examples, if it is another.")] = "",
+    prompts: Annotated[Path | None, typer.Option(help="YAML file with your own prompts: task to messages.")] = None,
     few_shot: Annotated[int, typer.Option(min=0, help="Worked training examples before each question.")] = 0,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe; repeatable.")] = None,
-    runs: Annotated[Path, typer.Option(help="Folder that run folders are made in.")] = DEFAULT_RUNS,
-    include_path: Annotated[list[Path] | None, typer.Option(help="Folder with methods or tasks of your own.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value over the recipe, such as execution.micro_batch_size=4; repeatable."),
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Folder in which run folders are created.")] = DEFAULT_RUNS,
+    include_path: Annotated[list[Path] | None, typer.Option(help="Folder with your own methods or tasks.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
     unsafe_local_exec: Annotated[
         bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")
@@ -48,32 +55,32 @@ def run(
 ) -> int:
     """Train and evaluate: --method egspo-sa --task sudoku. Lists make a grid.
 
-    The same command again resumes an unfinished run and skips a finished one.
+    The same command again resumes an unfinished run and skips a finished one; with a longer --budget, where the
+    learning rate does not follow it, a finished run goes on.
     """
     for folder in include_path or []:
         registry.add_include_path(folder)
     overrides: dict[str, Any] = parse_settings(settings or [])
     if budget:
         overrides["budget"] = parse_budget(budget)
-    prompts_file = read_prompts(prompts, registry.names("task")) if prompts else None
+    shared = RunRequest(
+        method=method,
+        task=task,
+        recipe=recipe,
+        model=model,
+        data=data,
+        train_data=train_data,
+        reward=reward,
+        overrides=overrides,
+        runs=runs,
+        fresh=fresh,
+        unsafe_local_exec=unsafe_local_exec,
+        prompts=read_prompts(prompts, registry.names("task")) if prompts else None,
+        few_shot=few_shot,
+    )
+    cells = itertools.product(_list(task), _list(method), _seeds(seed))
     requests = [
-        RunRequest(
-            method=one_method,
-            task=one_task,
-            seed=one_seed,
-            recipe=recipe,
-            model=model,
-            data=data,
-            train_data=train_data,
-            reward=reward,
-            overrides=overrides,
-            runs=runs,
-            fresh=fresh,
-            unsafe_local_exec=unsafe_local_exec,
-            prompts=prompts_file,
-            few_shot=few_shot,
-        )
-        for one_task, one_method, one_seed in itertools.product(_list(task), _list(method), _seeds(seed))
+        replace(shared, task=one_task, method=one_method, seed=one_seed) for one_task, one_method, one_seed in cells
     ]
     return run_grid([plan(request) for request in requests])
 
@@ -87,7 +94,7 @@ def run_grid(planned: Sequence[PlannedRun]) -> int:
     for number, cell in enumerate(planned, start=1):
         label = f"[{number}/{len(planned)}] "
         if cell.finished:
-            typer.echo(f"{label}{cell.folder}: finished already (--fresh starts over)")
+            typer.echo(f"{label}{cell.folder}: already finished (--fresh starts over)")
             continue
         try:
             _one(cell, label)
@@ -114,7 +121,7 @@ def _one(cell: PlannedRun, label: str) -> None:
 def _list(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise UserError(f"'{text}' names nothing; give one name or several with commas between.")
+        raise UserError(f"'{text}' names nothing; give one name, or several separated by commas.")
     return names
 
 
@@ -122,4 +129,6 @@ def _seeds(text: str) -> list[int]:
     try:
         return [int(part) for part in _list(text)]
     except ValueError as error:
-        raise UserError(f"--seed '{text}' is not a whole number or a list of them, such as 0,1,2.") from error
+        raise UserError(
+            f"--seed '{text}' is neither a whole number nor a list of whole numbers such as 0,1,2."
+        ) from error

@@ -81,7 +81,7 @@ class Decoding:
     def _check_lengths(self, section: str) -> None:
         if self.schedule == "dream" and self.block_length != self.completion_length:
             raise UserError(
-                f"{section}.schedule=dream knows no blocks; set {section}.block_length={self.completion_length}, the "
+                f"{section}.schedule=dream has no blocks; set {section}.block_length={self.completion_length}, the "
                 "completion length."
             )
         if self.completion_length % self.block_length:

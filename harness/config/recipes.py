@@ -1,65 +1,146 @@
-"""Recipes: the published or tuned values of a method on a task, in YAML files. No torch."""
+"""Protocols and recipes, in YAML files. No torch.
+
+A protocol, `baselines/protocols/<task>.yaml`, holds what belongs to a task for every method: lengths, decoding, items,
+cadence. A recipe, `baselines/recipes/<method>.yaml`, holds what a method has differently, for all tasks and, under
+`tasks`, for single ones. Both have a section for the tiny model and one for the published protocol on large ones.
+
+A user's own recipe is a file with the values of one section; `extends` names what they stand on.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness import registry
 from harness.config.decoding import Decoding
-from harness.config.resolve import build, read_yaml
+from harness.config.resolve import Layer, build, read_yaml
 from harness.errors import UserError, unknown_choice
-
-
-def load_recipe(name: str, *, method: str, task: str, folder: Path) -> Mapping[str, Any]:
-    """The nested mapping of a recipe: `tiny` or `paper` from `<folder>/<method>/<task>.yaml`, or a YAML file of the
-    user.
-
-    Raises UserError where the file, or the named section in it, is missing or is not a mapping.
-    """
-    if name.endswith((".yaml", ".yml")):
-        return _recipe_file(Path(name))
-    path = folder / method / f"{task}.yaml"
-    if not path.is_file():
-        known = sorted(str(item.relative_to(folder).with_suffix("")) for item in folder.glob("*/*.yaml"))
-        raise UserError(
-            f"No recipe '{name}' for method '{method}' on task '{task}'. Recipes exist for: {', '.join(known)}; "
-            "or give a YAML file with --recipe FILE."
-        )
-    sections = _recipe_file(path)
-    if name not in sections:
-        raise unknown_choice(
-            f"recipe for {method} on {task}", name, sections, fix="A YAML file is named by --recipe FILE.yaml."
-        )
-    return sections[name] or {}
-
-
-def _recipe_file(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise UserError(f"No recipe file '{path}'.")
-    tree = read_yaml(path.read_text(), f"recipe '{path}'")
-    if not isinstance(tree, Mapping):
-        raise UserError(f"Recipe '{path}' must be a YAML mapping of keys to values.")
-    return tree
-
 
 PROTOCOL = Decoding(completion_length=256, block_length=32, num_steps=128)
 """The published protocol: two tokens per step."""
 
+TINY, PAPER = "tiny", "paper"
+EXTENDS, TASKS = "extends", "tasks"
 
-RECIPE_METHOD = "egspo-sa"
+
+def load_recipe(name: str, *, method: str, task: str, folder: Path | None = None) -> tuple[Layer, ...]:
+    """The layers of a recipe, each over the one before.
+
+    name: `tiny` or `paper` of the run's own method and task, `egspo-sa:paper` of another method,
+    `egspo-sa/sudoku:paper` of another task too, or a YAML file. A method without recipes of its own has the task's
+    protocol. folder: with protocols/ and recipes/; the built-in one by default.
+
+    Raises UserError where a file or a section is missing or is not a mapping, and for a recipe that extends itself.
+    """
+    library = Library(folder=folder or built_in_folder(), method=method, task=task)
+    return library.layers(name, Path(), ())
+
+
+def evaluation_decoding(task: str, *, tiny: bool) -> Decoding:
+    """How the protocol of `task` evaluates the tiny model or large ones; for a task without a protocol the defaults for
+    the tiny model and the published protocol for others."""
+    section = protocol_of(task, built_in_folder()).get(TINY if tiny else PAPER)
+    if section is None:
+        return Decoding() if tiny else PROTOCOL
+    decoding: Decoding = build(Decoding, section["evaluation"]["decoding"], "evaluation.decoding")
+    return decoding
+
+
+def built_in_folder() -> Path:
+    """The folder of protocols/ and recipes/."""
+    return registry.recipes_folder().parent
+
+
+def protocol_of(task: str, folder: Path) -> Mapping[str, Any]:
+    """The sections of a task's protocol, none where it has no protocol."""
+    return _sections(folder / "protocols" / f"{task}.yaml")
+
+
+def recipes_of(method: str, folder: Path) -> Mapping[str, Any]:
+    """The sections of a method's recipes, none where it has no recipes."""
+    return _sections(folder / "recipes" / f"{method}.yaml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """The recipes that a run of `method` on `task` can name."""
+
+    folder: Path
+    method: str
+    task: str
+
+    def layers(self, name: str, beside: Path, above: tuple[str, ...]) -> tuple[Layer, ...]:
+        """The layers of the recipe `name`. beside: where relative files are looked for. above: what extends it."""
+        if name.endswith((".yaml", ".yml")):
+            path = beside / name
+            return self._from_file(path, _deeper(str(path.resolve()), above))
+        where, _, section = name.rpartition(":")
+        method, _, task = where.partition("/")
+        chosen = replace(
+            self,
+            method=registry.canonical_name("method", method) if method else self.method,
+            task=registry.canonical_name("task", task) if task else self.task,
+        )
+        return chosen._built_in(section, _deeper(f"{chosen.method}/{chosen.task}:{section}", above))
+
+    def _from_file(self, path: Path, above: tuple[str, ...]) -> tuple[Layer, ...]:
+        recipe = _mapping(path)
+        base = self.layers(str(recipe[EXTENDS]), path.parent, above) if EXTENDS in recipe else ()
+        return (*base, *_own_layers(recipe, self.task))
+
+    def _built_in(self, section: str, above: tuple[str, ...]) -> tuple[Layer, ...]:
+        shared, own = protocol_of(self.task, self.folder), recipes_of(self.method, self.folder)
+        if not shared:
+            known = ", ".join(sorted(path.stem for path in (self.folder / "protocols").glob("*.yaml")))
+            raise UserError(
+                f"No recipe '{section}' for task '{self.task}', which has no protocol; tasks with one: {known}. Give a "
+                "recipe of your own with --recipe FILE.yaml."
+            )
+        if section not in {**shared, **own}:
+            kind = f"recipe for {self.method} on {self.task}"
+            raise unknown_choice(kind, section, {**shared, **own}, fix="A file is named by --recipe FILE.yaml.")
+        recipe = own.get(section) or {}
+        if EXTENDS in recipe:
+            base = self.layers(recipe[EXTENDS], self.folder, above)
+        else:
+            base = (Layer(source="protocol", values=shared.get(section) or {}),)
+        return (*base, *_own_layers(recipe, self.task))
+
+
+def _deeper(name: str, above: tuple[str, ...]) -> tuple[str, ...]:
+    if name in above:
+        raise UserError(f"Recipe '{name}' extends itself: {' -> '.join((*above, name))}.")
+    return (*above, name)
+
+
+def _own_layers(recipe: Mapping[str, Any], task: str) -> tuple[Layer, ...]:
+    """The recipe's values for all tasks, and those for `task`."""
+    common = {key: value for key, value in recipe.items() if key not in (EXTENDS, TASKS)}
+    by_task = _require_mapping(recipe.get(TASKS) or {}, TASKS)
+    of_task = {registry.canonical_name("task", str(name)): values for name, values in by_task.items()}.get(task) or {}
+    values = (common, _require_mapping(of_task, f"{TASKS}.{task}"))
+    return tuple(Layer(source="recipe", values=part) for part in values if part)
+
+
+def _require_mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UserError(f"'{where}' of a recipe must be a mapping of keys to values, not {value!r}.")
+    return value
 
 
 @functools.cache
-def evaluation_decoding(task: str, *, tiny: bool) -> Decoding:
-    """The evaluation's decoding in the recipe of `task` for the tiny model or for large ones; without a recipe the
-    defaults for the tiny model and the published protocol for others."""
-    path = registry.recipes_folder() / RECIPE_METHOD / f"{task}.yaml"
-    recipes = load_recipe(str(path), method=RECIPE_METHOD, task=task, folder=path.parent) if path.is_file() else {}
-    recipe = recipes.get("tiny" if tiny else "paper")
-    if recipe is None:
-        return Decoding() if tiny else PROTOCOL
-    decoding: Decoding = build(Decoding, recipe["evaluation"]["decoding"], "evaluation.decoding")
-    return decoding
+def _sections(path: Path) -> Mapping[str, Any]:
+    return _mapping(path) if path.is_file() else {}
+
+
+def _mapping(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise UserError(f"Recipe file '{path}' does not exist.")
+    tree = read_yaml(path.read_text(), f"'{path}'")
+    if not isinstance(tree, Mapping):
+        raise UserError(f"'{path}' must be a YAML mapping of keys to values.")
+    return tree

@@ -1,4 +1,4 @@
-"""From nested mappings to a checked configuration: defaults < recipe < command line. No torch.
+"""From nested mappings to a checked configuration: defaults < protocol < recipe < command line. No torch.
 
 Unknown keys and values of a wrong type raise UserError with the nearest key and the choices. Where every value came
 from is kept beside it (`Resolved.provenance`).
@@ -15,15 +15,29 @@ from typing import Any
 
 import yaml
 
-from harness.config.tree import BudgetConfig, MethodConfig, RunConfig
+from harness.config.tree import BudgetConfig, Execution, MethodConfig, RunConfig
 from harness.errors import UserError, unknown_choice
+from harness.records.description import MOVED
+
+COMMAND_LINE = "command line"
+WHOLE = "budget"
+"""The section that replaces the earlier one as a whole: of two limits the first reached would end the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """Nested values of one origin; source is what provenance says of them: protocol or recipe."""
+
+    source: str
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """A configuration and, per dotted key, where its value came from: default, recipe or command line."""
+    """A configuration and, per dotted key, where its value came from: default, protocol, recipe or command line."""
 
     config: RunConfig
+    execution: Execution
     recipe: str
     provenance: Mapping[str, str]
 
@@ -34,39 +48,77 @@ def resolve(
     method_config: type,
     task: str,
     recipe: str,
-    recipe_tree: Mapping[str, Any],
+    layers: Sequence[Layer],
     overrides: Mapping[str, Any],
 ) -> Resolved:
-    """Merges defaults, recipe and command line into a checked RunConfig.
+    """Merges defaults, the layers of a recipe and the command line into a checked configuration.
 
-    method_config: the method's frozen Config dataclass. recipe_tree: nested mapping. overrides: dotted key to value; an
-    override of `budget` as a whole replaces the recipe's. Raises UserError for unknown keys and wrong values.
+    method_config: the method's frozen Config dataclass. overrides: dotted key to value; an override of `budget` as a
+    whole replaces the recipe's. Raises UserError for unknown keys and wrong values.
     """
     tree: dict[str, Any] = {}
     provenance: dict[str, str] = {}
-    for key, value in flatten(recipe_tree).items():
-        _plant(tree, key, value)
-        provenance[key] = "recipe"
+    for layer in layers:
+        _lay(tree, provenance, layer.values, layer.source)
     for key, value in overrides.items():
-        if isinstance(value, Mapping):
-            _prune(tree, key)
-            provenance = {known: source for known, source in provenance.items() if not known.startswith(key + ".")}
-        for leaf, leaf_value in flatten({key: value}).items():
-            _plant(tree, leaf, leaf_value)
-            provenance[leaf] = "command line"
+        _lay(tree, provenance, {key: value}, COMMAND_LINE)
+    for old, new in MOVED.items():
+        if old in provenance:
+            raise UserError(f"Configuration key '{old}' has moved to '{new}'.")
+    if "task" in tree:
+        raise UserError("'task' is chosen by --task, not by a recipe or --set.")
+    execution: Execution = build(Execution, tree.pop("execution", {}), "execution")
     options = build(method_config, tree.pop("method", {}), "method")
-    for reserved in ("task",):
-        if reserved in tree:
-            raise UserError(f"'{reserved}' is chosen by --{reserved}, not by a recipe or --set.")
     head = {"method": MethodConfig(name=method, options=dataclasses.asdict(options)), "task": task}
-    config = build(RunConfig, {**tree, **head}, "")
+    config: RunConfig = build(RunConfig, {**tree, **head}, "")
     config.check()
-    keys = flatten(config.to_dict())
+    execution.check()
+    keys = flatten({**config.to_dict(), "execution": dataclasses.asdict(execution)})
     return Resolved(
         config=config,
+        execution=execution,
         recipe=recipe,
         provenance={key: provenance.get(key, "default") for key in keys if key not in ("method.name", "task")},
     )
+
+
+def _lay(tree: dict[str, Any], provenance: dict[str, str], values: Mapping[str, Any], source: str) -> None:
+    """Puts values over those of the tree, and notes where they came from."""
+    if isinstance(values.get(WHOLE), Mapping):
+        tree.pop(WHOLE, None)
+        for key in [key for key in provenance if key.startswith(f"{WHOLE}.")]:
+            del provenance[key]
+    for key, value in flatten(values).items():
+        _plant(tree, key, value)
+        provenance[key] = source
+
+
+def recorded_config(tree: Mapping[str, Any]) -> RunConfig:
+    """The configuration that a run recorded, of any age: keys that no longer exist are left out, and those that did
+    not exist yet have their defaults.
+
+    tree: RunDescription.config. Raises UserError for a value of a wrong type.
+    """
+    if not isinstance(tree, Mapping):
+        raise UserError(f"The recorded configuration must be a mapping, not {tree!r}.")
+    method = dict(tree.get("method", {}))
+    config: RunConfig = build(
+        RunConfig,
+        {**_known(RunConfig, tree), "method": MethodConfig(name=method.pop("name", ""), options=method)},
+        "",
+    )
+    return config
+
+
+def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {
+        name: _known(hints[name], value)
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, Mapping)
+        else value
+        for name, value in values.items()
+        if name in hints
+    }
 
 
 def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
@@ -75,7 +127,7 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
     Raises UserError naming the dotted key, the value and what is allowed.
     """
     if not isinstance(values, Mapping):
-        raise UserError(f"'{where}' must hold keys, not the value {values!r}.")
+        raise UserError(f"'{where}' must be a mapping of keys to values, not {values!r}.")
     hints = typing.get_type_hints(cls)
     fields = {item.name for item in dataclasses.fields(cls)}
     arguments = {}
@@ -110,7 +162,7 @@ def _coerce(hint: Any, value: Any, key: str) -> Any:
 
 
 def _describe(hint: Any) -> str:
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return words.get(hint, f"of type {getattr(hint, '__name__', hint)}")
 
 
@@ -131,15 +183,8 @@ def _plant(tree: dict[str, Any], key: str, value: Any) -> None:
     for name in path:
         tree = tree.setdefault(name, {})
         if not isinstance(tree, dict):
-            raise UserError(f"'{key}' reaches into '{name}', which is a value and has no keys.")
+            raise UserError(f"'{key}' needs '{name}' to be a mapping, but it is a single value.")
     tree[leaf] = value
-
-
-def _prune(tree: dict[str, Any], key: str) -> None:
-    *path, leaf = key.split(".")
-    for name in path:
-        tree = tree.get(name, {})
-    tree.pop(leaf, None)
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -148,13 +193,13 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     for text in settings:
         key, sign, value = text.partition("=")
         if not sign or not key.strip():
-            raise UserError(f"'{text}' is not of the form key=value.")
+            raise UserError(f"'{text}' does not have the form key=value.")
         parsed[key.strip()] = read_yaml(value, f"the value of '{key}'")
     return parsed
 
 
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping of dotted keys as nested mappings. Raises UserError where a key reaches into a value."""
+    """A mapping of dotted keys as nested mappings. Raises UserError where a key is below one that has a value."""
     tree: dict[str, Any] = {}
     for key, value in settings.items():
         _plant(tree, key, value)
@@ -175,4 +220,4 @@ def read_yaml(text: str, what: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"{what} is not YAML: {str(error).splitlines()[0]}.") from error
+        raise UserError(f"{what} is not valid YAML: {str(error).splitlines()[0]}.") from error

@@ -1,30 +1,33 @@
-"""The configuration of a run: one frozen tree, whose hash names the run's folder. No torch."""
+"""The configuration of a run, one frozen tree: what decides its outcome, and apart from it how it is executed. No
+torch."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.config.conventions import Conventions
 from harness.config.decoding import Decoding
-from harness.errors import UserError, require_choice, require_positive
+from harness.errors import UserError, require_choice, require_name, require_positive
 
 SCHEDULES = ("constant", "cosine", "linear")
 PROFILES = ("official", "agrpo", "espo", "correctness")
 """Training rewards: of EGSPO and d1, of AGRPO, of ESPO, and 1 for a right answer and 0 for any other."""
 REWARDS = ("task", "random", *PROFILES)
 DTYPES = ("float32", "bfloat16", "float16", "float64")
-LORA_TARGETS = ("all", "official-subset")
+LORA_TARGETS = ("all", "official-subset", "all-and-head")
 QUANTIZATIONS = ("", "nf4")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoraConfig:
-    """Low-rank adapters. rank 0 trains all weights; `official-subset` is q, k, v and up, what the published runs
-    trained."""
+    """Low-rank adapters. rank 0 trains all weights.
+
+    targets: `all` linear layers of the blocks; `official-subset`, q, k, v and up, what the published runs of EGSPO, d1
+    and ESPO trained; `all-and-head`, the output layer too, as AGRPO's did.
+    """
 
     rank: int = 0
     alpha: float = 64.0
@@ -34,7 +37,7 @@ class LoraConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """`name` is `tiny`, a folder, or a hub id; `device` is auto, cpu, cuda or cuda:N.
+    """`name` is `tiny`, a folder, or a hub id.
 
     adapter: folder or hub id of published low-rank adapters, adapter_subfolder: where in it they lie. With lora.rank 0
     they are trained on; with lora.rank above 0 they are merged into the weights first. quantization: nf4 keeps the
@@ -43,7 +46,6 @@ class ModelConfig:
 
     name: str = "tiny"
     dtype: str = "float32"
-    device: str = "auto"
     lora: LoraConfig = LoraConfig()
     adapter: str = ""
     adapter_subfolder: str = ""
@@ -51,6 +53,8 @@ class ModelConfig:
 
     def check(self) -> None:
         """Raises UserError for values outside their range or at odds with each other."""
+        for key in ("name", "adapter", "adapter_subfolder"):
+            require_name(f"model.{key}", getattr(self, key))
         require_choice("model.dtype", self.dtype, DTYPES)
         require_choice("model.lora.targets", self.lora.targets, LORA_TARGETS)
         require_choice("model.quantization", self.quantization, QUANTIZATIONS)
@@ -75,16 +79,11 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The loop. batch_size: completions per rollout over all processes, a multiple of group_size.
-
-    micro_batch_size: rows per forward-backward pass, 0 for all; it changes memory, never results. checkpoint_every:
-    rollouts between checkpoints.
-    """
+    """The loop. batch_size: completions per rollout over all processes, a multiple of group_size. max_prompt_length:
+    tokens of a prompt that rollouts see, its last ones; 0 for all."""
 
     batch_size: int = 64
     group_size: int = 8
-    micro_batch_size: int = 0
-    checkpoint_every: int = 50
     max_prompt_length: int = 0
 
 
@@ -104,12 +103,22 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetConfig:
-    """When training ends: at the first limit reached; 0 is no limit. FLOPs are those of rollouts and updates."""
+    """When training ends: at the first limit reached; 0 is no limit. FLOPs are those of rollouts and updates, minutes
+    those of training without evaluation."""
 
     updates: int = 0
     samples: int = 0
     flops: float = 0.0
     minutes: float = 0.0
+
+    def spent(self, *, updates: int, samples: int, flops: float, minutes: float) -> float:
+        """The fraction of the budget that is used up: of the limit that is nearest to being reached."""
+        used = {"updates": updates, "samples": samples, "flops": flops, "minutes": minutes}
+        return max(used[name] / limit for name, limit in dataclasses.asdict(self).items() if limit)
+
+    def __str__(self) -> str:
+        """As --budget takes it: `updates=48,minutes=30`."""
+        return ",".join(f"{name}={limit}" for name, limit in dataclasses.asdict(self).items() if limit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +128,6 @@ class EvaluationConfig:
     every: int = 0
     items: int = 256
     split: str = "test"
-    batch_size: int = 64
     decoding: Decoding = Decoding()
 
 
@@ -144,6 +152,7 @@ class RunConfig:
     rollout: Decoding = Decoding(num_steps=4, temperature=1.0)
     train: TrainConfig = TrainConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    conventions: Conventions = Conventions()
     budget: BudgetConfig = BudgetConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
@@ -169,9 +178,9 @@ class RunConfig:
         if self.model.quantization and not (self.model.lora.rank or self.model.adapter):
             raise UserError("model.quantization=nf4 freezes all weights; set model.lora.rank above 0.")
         require_choice("optimizer.schedule", self.optimizer.schedule, SCHEDULES)
+        self.conventions.check(self.train.batch_size)
         require_positive("optimizer", learning_rate=self.optimizer.learning_rate)
-        require_positive("evaluation", items=self.evaluation.items, batch_size=self.evaluation.batch_size)
-        require_positive("train", checkpoint_every=self.train.checkpoint_every)
+        require_positive("evaluation", items=self.evaluation.items)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, the method's options beside its name, as in a recipe."""
@@ -179,11 +188,24 @@ class RunConfig:
         tree["method"] = {"name": self.method.name, **self.method.options}
         return tree
 
-    @property
-    def hash(self) -> str:
-        """Eight hex digits over everything but the seed and the device; names the run's folder."""
-        tree = self.to_dict()
-        del tree["seed"], tree["model"]["device"]
-        # Settings younger than the first recorded runs count where they are used, so that those keep their names.
-        tree["data"] = {key: value for key, value in tree["data"].items() if value or key in ("test", "train")}
-        return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:8]
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a run is executed: recorded, but no part of its name, since it changes results only through the rounding of
+    floating-point sums and, with model.lora.dropout above 0, through the draws of dropout.
+
+    device: auto, cpu, cuda or cuda:N. micro_batch_size: rows per forward-backward pass, 0 for all. checkpoint_every:
+    rollouts between checkpoints. evaluation_batch_size: prompts per forward pass of an evaluation.
+    """
+
+    device: str = "auto"
+    micro_batch_size: int = 0
+    checkpoint_every: int = 50
+    evaluation_batch_size: int = 64
+
+    def check(self) -> None:
+        """Raises UserError for values outside their range; whether the device exists is found when a model loads."""
+        sizes = {"checkpoint_every": self.checkpoint_every, "evaluation_batch_size": self.evaluation_batch_size}
+        require_positive("execution", **sizes)
+        if self.micro_batch_size < 0:
+            raise UserError(f"execution.micro_batch_size={self.micro_batch_size} is negative; 0 is the whole batch.")

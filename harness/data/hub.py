@@ -1,10 +1,12 @@
-"""Splits of data sets on the Hugging Face hub, at a fixed revision, through the `datasets` library and its cache."""
+"""Splits of data sets on the Hugging Face hub, at a fixed revision, through the `datasets` library and its cache; and
+what is said where the hub does not give what it was asked for."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +34,7 @@ class HubRows:
 
 
 def read_hub(place: HubSplit) -> HubRows:
-    """All rows of a split, from the cache where they are there. Raises UserError where they are not to be had."""
+    """All rows of a split, from the cache where it holds them. Raises UserError where they cannot be fetched."""
     loaded = _load(place)
     return HubRows(rows=[dict(row) for row in loaded], revision=_commit(loaded, place))
 
@@ -47,22 +49,31 @@ def hub_origin(place: HubSplit) -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def fetching(what: str, *, fix: str, also: Sequence[type[Exception]] = ()) -> Iterator[None]:
+    """Inside, an error of the hub's client becomes a UserError: `what` could not be fetched, and how to `fix` it.
+
+    also: errors of the library that is in between.
+    """
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    # The bases are errors of whichever library the hub's client talks through; the client raises those, too.
+    known: tuple[type[BaseException], ...] = (OSError, ValueError, EntryNotFoundError, *HfHubHTTPError.__bases__)
+    try:
+        yield
+    except known + tuple(also) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        raise UserError(f"{what} could not be fetched from the hub ({reason}); {fix}.") from error
+
+
 @functools.cache
 def _load(place: HubSplit) -> Any:
     import datasets
     from datasets.exceptions import DatasetsError
-    from huggingface_hub.errors import HfHubHTTPError
 
-    # Among the bases is the error of whichever library the hub's client talks through; it raises that one, too.
-    errors: tuple[type[BaseException], ...] = (OSError, ValueError, DatasetsError, *HfHubHTTPError.__bases__)
-    try:
+    fix = "on a machine with network run `harness data pull --to DIR`, then use --data DIR"
+    with fetching(f"Data set '{place.dataset}'", fix=fix, also=[DatasetsError]):
         return datasets.load_dataset(place.dataset, place.config, split=place.split, revision=place.revision)
-    except errors as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"Data set '{place.dataset}' cannot be had from the hub ({reason}); on a machine with network run "
-            "`harness data pull --to DIR`, then use --data DIR."
-        ) from error
 
 
 def _commit(loaded: Any, place: HubSplit) -> str:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from harness.diagnose.measure import Measurement
-from harness.report.figures.drawing import SMALL_POINTS, Picture, canvas, heading, picture
+from harness.report.figures import frame
 
 INCHES = (7.4, 3.5)
 
@@ -41,23 +41,23 @@ SERIES = (
 )
 
 
-def draw(measured: Sequence[Measurement], *, names: Mapping[str, str], colours: Mapping[str, str]) -> Picture:
+def draw(measured: Sequence[Measurement], *, names: Mapping[str, str], colours: Mapping[str, str]) -> frame.Picture:
     """Left the bias, right the variance, both with the group's mean as baseline. names, colours: per method."""
-    with canvas(*INCHES) as figure:
-        bias, variance = figure.subplots(1, 2)
-        figure.subplots_adjust(left=0.07, right=0.74, bottom=0.13, top=0.83, wspace=0.3)
+    width, height = INCHES
+    note = "three tokens, three positions; estimates from two completions of a prompt, less the mean of the group"
+    with frame.sheet("Gradient estimators against the exact gradient", note, width=width, height=height) as sheet:
+        bias, variance = sheet.figure.subplots(1, 2)
+        sheet.figure.subplots_adjust(left=0.07, right=0.74, bottom=0.13, top=0.83, wspace=0.3)
         _panel(bias, measured, lambda item: 100 * item.bias, "Bias (% of the gradient's length)", names, colours)
         _panel(variance, measured, lambda item: item.variance, "Variance (squared lengths)", names, colours)
         variance.set_yscale("log")
         variance.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         variance.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         variance.yaxis.set_minor_locator(NullLocator())
-        note = "three tokens, three positions; estimates from two completions of a prompt, less the mean of the group"
-        heading(figure, "Gradient estimators against the exact gradient", note)
         variance.legend(
-            loc="center left", bbox_to_anchor=(1.04, 0.5), frameon=False, fontsize=SMALL_POINTS, handlelength=2.6
+            loc="center left", bbox_to_anchor=(1.04, 0.5), frameon=False, fontsize=frame.SMALL_POINTS, handlelength=2.6
         )
-        return picture(figure)
+        return sheet.picture()
 
 
 def points(measured: Sequence[Measurement], series: Series) -> list[Measurement]:

@@ -12,14 +12,14 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from harness.diagnose.estimators import STEPS, make_method
+from harness.diagnose.estimators import STEPS
 from harness.diagnose.mdp import Mdp, make_mdp
-from harness.diagnose.measure import parts_of, weight_advantages
+from harness.diagnose.measure import weight_advantages
+from harness.registry import get_method
 from harness.rl import step_selection
 from harness.rl.method import Prepared
 from harness.rollout import Rewards, ScoredRollouts
@@ -46,11 +46,11 @@ class LeftOut:
 
 def expected_gradient(mdp: Mdp, prepared: Prepared, scale: float) -> Tensor:
     """The mean of the estimates from every trajectory alone, flat; EGSPO's loss times `scale`."""
-    method = make_method("egspo")
+    method = get_method("egspo")()
     weight_N = mdp.probability_N * mdp.rollout.num_rows
     with mdp.copies(1) as table_RCSW:
-        for part in parts_of(prepared):
-            method.loss(mdp.policy, weight_advantages(part, weight_N)).loss.backward()
+        for part in prepared.updates[0].parts:
+            method.loss(mdp.policy, weight_advantages(part, weight_N))[0].backward()
         assert table_RCSW.grad is not None
         return -scale * table_RCSW.grad.flatten()
 
@@ -60,12 +60,14 @@ def prepare(mdp: Mdp, selection: str | Sequence[int], size: int, baseline: float
     total_N = mdp.rewards_of(mdp.rollout.completion_ids_BC).total_B - baseline
     rewards = Rewards(total_B=total_N, parts={"correctness": total_N})
     scored = ScoredRollouts(rollout=mdp.rollout, rewards=rewards, group_size=1)
+    egspo = get_method("egspo")
     named = {"selection": selection} if isinstance(selection, str) else {}
-    method: Any = make_method("egspo", num_selected=size, slots_per_update=size, baseline="none", **named)
-    if isinstance(selection, str):
-        return method.prepare(scored, mdp.policy, mdp.score, torch.Generator())
-    step_NK = torch.tensor(selection).expand(mdp.rollout.num_rows, -1)
-    return method.prepare_chosen(scored, mdp.policy, mdp.score, step_NK)
+    method = egspo(config=egspo.Config(num_selected=size, slots_per_update=size, baseline="none", **named))
+    step_NK = method.draw(scored, mdp.policy, torch.Generator())
+    if not isinstance(selection, str):
+        step_NK = torch.tensor(selection).expand(mdp.rollout.num_rows, -1)
+    prepared: Prepared = method.prepare(scored, mdp.policy, mdp.score, step_NK)
+    return prepared
 
 
 def bound(mdp: Mdp, chosen_NK: Tensor, baseline: float) -> float:
@@ -85,10 +87,10 @@ def left_out(mdp: Mdp, selection: str, size: int, baseline: str) -> LeftOut:
     """One selection under one policy."""
     value = expected_reward(mdp) if baseline == "mean" else 0.0
     prepared = prepare(mdp, selection, size, value)
-    assert prepared.chosen_steps_BK is not None
+    assert prepared.chosen is not None
     exact = mdp.exact_gradient().flatten()
     error = float((expected_gradient(mdp, prepared, size) - exact).norm())
-    ratio = error / bound(mdp, prepared.chosen_steps_BK, value)
+    ratio = error / bound(mdp, prepared.chosen.step_BK, value)
     return LeftOut(
         selection=selection,
         baseline=baseline,

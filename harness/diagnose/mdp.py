@@ -202,8 +202,7 @@ def log_probability(policy: DiffusionLM, rollout: Rollout) -> Tensor:
 def _logits(policy: DiffusionLM, rollout: Rollout, step: int) -> Tensor:
     """Logits (N, C, V) of the states before `step`."""
     tokens_NL, mask_NL = rollout.state_at(torch.full((rollout.num_rows,), step))
-    position_NC = torch.arange(1, 1 + LENGTH).expand(rollout.num_rows, -1)
-    return policy.logits(tokens_NL, mask_NL, position_NC)
+    return policy.completion_logits(tokens_NL, mask_NL, LENGTH)
 
 
 def take(rollout: Rollout, index_B: Tensor) -> Rollout:

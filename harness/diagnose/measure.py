@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.diagnose.estimators import GROUP_SIZE, Estimator, Outcome, all_estimators, early_end_estimators
+from harness.diagnose.estimators import GROUP_SIZE, Candidate, all_candidates
 from harness.diagnose.mdp import TOKENS, Mdp, make_mdp, take
 from harness.randomness import stream
-from harness.rl.method import LossPart, Prepared
+from harness.rl.estimator import Outcome
+from harness.rl.method import LossPart
 from harness.rollout import ScoredRollouts
 
 REPEATS = 2
@@ -72,21 +73,21 @@ def all_groups(mdp: Mdp) -> Groups:
     )
 
 
-def moments(mdp: Mdp, groups: Groups, estimator: Estimator, generator: torch.Generator) -> Moments:
-    """Exact, but for the square where draws are too many to go through."""
-    outcomes = estimator.outcomes(mdp, groups.scored)
-    if estimator.sampled is None:
-        every = [(group_moments(mdp, groups, estimator, item.prepared), float(item.weight_B[0])) for item in outcomes]
+def moments(mdp: Mdp, groups: Groups, candidate: Candidate, generator: torch.Generator) -> Moments:
+    """Exact, but for the square where draws are too many to go through; the loss is not scaled yet."""
+    outcomes, sampled = candidate.outcomes(mdp, groups.scored), candidate.estimator.sampled
+    if sampled is None:
+        every = [(group_moments(mdp, groups, candidate, item.draws), float(item.probability)) for item in outcomes]
         return Moments(
             mean_CSW=sum((weight * one.mean_CSW for one, weight in every), torch.zeros(())),
             square=sum(weight * one.square for one, weight in every),
         )
-    samples = [estimator.sampled(mdp, groups.scored, generator) for _ in range(REPEATS)]
-    squares = [group_moments(mdp, groups, estimator, prepared).square for prepared in samples]
-    return Moments(mean_CSW=mean_gradient(mdp, groups, estimator, outcomes), square=sum(squares) / REPEATS)
+    samples = [sampled(groups.scored, mdp.policy, generator) for _ in range(REPEATS)]
+    squares = [group_moments(mdp, groups, candidate, draws).square for draws in samples]
+    return Moments(mean_CSW=mean_gradient(mdp, groups, candidate, outcomes), square=sum(squares) / REPEATS)
 
 
-def mean_gradient(mdp: Mdp, groups: Groups, estimator: Estimator, outcomes: Sequence[Outcome]) -> Tensor:
+def mean_gradient(mdp: Mdp, groups: Groups, candidate: Candidate, outcomes: Sequence[Outcome]) -> Tensor:
     """The mean estimate (C, S, W), also where the probability of an outcome differs between rows.
 
     Losses are linear in the advantages where the ratio is 1: weighting those weights the groups.
@@ -94,66 +95,64 @@ def mean_gradient(mdp: Mdp, groups: Groups, estimator: Estimator, outcomes: Sequ
     weight_B = groups.probability_X.repeat_interleave(GROUP_SIZE) * len(groups.probability_X)
     with mdp.copies(1) as table_RCSW:
         for outcome in outcomes:
-            for part in parts_of(outcome.prepared):
-                weighted = weight_advantages(part, weight_B * outcome.weight_B)
-                estimator.method.loss(mdp.policy, weighted).loss.backward()
+            for part in candidate.parts(mdp, groups.scored, outcome.draws):
+                weighted = weight_advantages(part, weight_B * outcome.probability)
+                candidate.estimator.method.loss(mdp.policy, weighted)[0].backward()
         assert table_RCSW.grad is not None
-        return -estimator.scale * table_RCSW.grad[0]
+        return -table_RCSW.grad[0]
 
 
-def group_moments(mdp: Mdp, groups: Groups, estimator: Estimator, prepared: Prepared) -> Moments:
+def group_moments(mdp: Mdp, groups: Groups, candidate: Candidate, draws: object) -> Moments:
     """Moments over the groups of one outcome: every group has a copy of the table, so that its gradient is its own."""
     number = len(groups.probability_X)
     with mdp.copies(number) as table_XCSW:
-        for part in parts_of(prepared):
-            estimator.method.loss(mdp.policy, part).loss.backward()
+        for part in candidate.parts(mdp, groups.scored, draws):
+            candidate.estimator.method.loss(mdp.policy, part)[0].backward()
         assert table_XCSW.grad is not None
         # The loss is a mean over all groups, an estimate is that of one.
-        estimate_XD = table_XCSW.grad.flatten(1).mul_(-estimator.scale * number)
+        estimate_XD = table_XCSW.grad.flatten(1).mul_(-number)
     return Moments(
         mean_CSW=(groups.probability_X @ estimate_XD).view(table_XCSW.shape[1:]),
         square=float(groups.probability_X @ estimate_XD.square_().sum(1)),
     )
 
 
-def parts_of(prepared: Prepared) -> list[LossPart]:
-    """All parts of the only update."""
-    (update,) = prepared.updates
-    return list(update.parts)
-
-
 def weight_advantages(part: LossPart, weight_B: Tensor) -> LossPart:
-    """The part with its advantages times weight_B; every method's parts have them."""
+    """The part with its advantages times weight_B; the parts of methods that name their draws have them."""
     advantage_B: Tensor = part.advantage_B  # type: ignore[attr-defined]
     return dataclasses.replace(part, advantage_B=advantage_B * weight_B)  # type: ignore[call-arg]
 
 
-def forwards_per_completion(mdp: Mdp, estimator: Estimator) -> float:
-    """Forward passes per completion, counted by the method itself on one group."""
-    rollout = take(mdp.rollout, torch.arange(GROUP_SIZE))
+def forwards_per_completion(mdp: Mdp, candidate: Candidate) -> float:
+    """Forward passes per completion on one group, as the model counts them."""
+    rollout, method = take(mdp.rollout, torch.arange(GROUP_SIZE)), candidate.estimator.method
     rewards = mdp.rewards_of(rollout.completion_ids_BC)
     scored = ScoredRollouts(rollout=rollout, rewards=rewards, group_size=GROUP_SIZE)
-    prepared = estimator.method.prepare(scored, mdp.policy, mdp.score, torch.Generator())
-    losses = sum(estimator.method.loss(mdp.policy, part).forwards for part in parts_of(prepared))
-    return (prepared.forwards + losses) / GROUP_SIZE
+    with mdp.policy.meter.measure() as cost:
+        for part in candidate.parts(mdp, scored, method.draw(scored, mdp.policy, torch.Generator())):
+            method.loss(mdp.policy, part)
+    return cost.forwards / GROUP_SIZE
 
 
-def measure(mdp: Mdp, groups: Groups, estimator: Estimator, seed: int, *, ends_early: bool = False) -> Measurement:
+def measure(mdp: Mdp, groups: Groups, candidate: Candidate, seed: int, *, ends_early: bool = False) -> Measurement:
     """Bias, variance and cost of one estimator under one policy."""
-    names = (estimator.name, estimator.options, estimator.baseline, estimator.size)
-    found = moments(mdp, groups, estimator, stream(seed, "diagnose", *names))
+    estimator = candidate.estimator
+    names = (candidate.name, estimator.options, estimator.baseline, estimator.size)
+    found = moments(mdp, groups, candidate, stream(seed, "diagnose", *names))
     mean, exact = found.mean_CSW.flatten(), mdp.exact_gradient().flatten()
+    scale = float(mean @ exact / (mean @ mean)) if estimator.scale is None else estimator.scale
+    mean = scale * mean
     cosine = torch.cosine_similarity(mean, exact, dim=0).clamp(-1, 1)
     return Measurement(
-        name=estimator.name,
-        options=estimator.options,
+        name=candidate.name,
+        options=estimator.options if estimator.scale is not None else f"{estimator.options} fitted scale".strip(),
         baseline=estimator.baseline,
         size=estimator.size,
         ends_early=ends_early,
         bias=float((mean - exact).norm() / exact.norm()),
         angle=math.degrees(math.acos(cosine)),
-        variance=(found.square - float(mean.square().sum())) / float(exact.square().sum()),
-        forwards=forwards_per_completion(mdp, estimator),
+        variance=(scale**2 * found.square - float(mean.square().sum())) / float(exact.square().sum()),
+        forwards=forwards_per_completion(mdp, candidate),
     )
 
 
@@ -161,20 +160,21 @@ def diagnose(
     *, policies: int, scale: float, seed: int, on_measured: Callable[[], None] = lambda: None
 ) -> list[Measurement]:
     """All estimators on `policies` random tasks, averaged. on_measured: called after every policy."""
-    measured = []
+    measured, candidates = [], all_candidates()
     for number in range(policies):
-        measured.append(_one_policy(seed + number, scale))
+        measured.append(_one_policy(seed + number, scale, candidates))
         on_measured()
     return [_average(same) for same in zip(*measured, strict=True)]
 
 
-def _one_policy(seed: int, scale: float) -> list[Measurement]:
+def _one_policy(seed: int, scale: float, candidates: Sequence[Candidate]) -> list[Measurement]:
     whole, ending = make_mdp(seed, scale=scale), make_mdp(seed, scale=scale, end_token=TOKENS - 1)
     # An end token changes which steps methods look at, not the trajectories.
     groups = all_groups(whole)
+    early = [one for one in candidates if one.estimator.ends_early]
     return [
-        *(measure(whole, groups, estimator, seed) for estimator in all_estimators()),
-        *(measure(ending, groups, estimator, seed, ends_early=True) for estimator in early_end_estimators()),
+        *(measure(whole, groups, candidate, seed) for candidate in candidates),
+        *(measure(ending, groups, candidate, seed, ends_early=True) for candidate in early),
     ]
 
 

@@ -8,9 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness.diffusion.logprob import chosen_logprob, guided_logits, without_gradient
-from harness.models.diffusion_lm import DiffusionLM
-
 
 def evenly_spaced_counts(num_inputs: int, length: int, start: int) -> Tensor:
     """ESPO (2512.03759): how many of `length` tokens each input masks (N,): an evenly spaced grid on 0..length that
@@ -51,36 +48,3 @@ def elbo(logprob_BDC: Tensor, weight_BDC: Tensor) -> Tensor:
     """The bound (B,), nats: weighted log-probabilities summed over tokens and over the D inputs of a row; the weights
     hold the division by the number of draws."""
     return (logprob_BDC * weight_BDC).sum((1, 2))
-
-
-def likelihood_terms(logprob_NC: Tensor, is_masked_NC: Tensor) -> Tensor:
-    """LLaDA's estimate of log p(answer | prompt) from each input (N,), nats: the masked tokens' log-probabilities,
-    divided by the masked fraction."""
-    masked_N = torch.where(is_masked_NC, logprob_NC, 0.0).sum(1)
-    return masked_N * is_masked_NC.shape[1] / is_masked_NC.sum(1)
-
-
-def log_likelihood(
-    policy: DiffusionLM, prompt_ids_P: Tensor, answer_ids_C: Tensor, is_masked_NC: Tensor, *, cfg_scale: float = 0.0
-) -> Tensor:
-    """LLaDA's Monte-Carlo log p(answer | prompt), nats, a scalar: the mean over N masks of at least one token each.
-
-    cfg_scale: classifier-free guidance, 0 for none; it costs a second forward pass per mask.
-    """
-    num_inputs, length = is_masked_NC.shape
-    prompt_length, mask_id = len(prompt_ids_P), policy.special.mask_id
-    answer_NC = torch.where(is_masked_NC, mask_id, answer_ids_C)
-    tokens_NL = torch.cat([prompt_ids_P.expand(num_inputs, -1), answer_NC], 1)
-    position_NC = torch.arange(prompt_length, prompt_length + length, device=tokens_NL.device).expand(num_inputs, -1)
-
-    def logprob(tokens_nL: Tensor, position_nC: Tensor, target_nC: Tensor) -> Tensor:
-        logits_nCV = policy.logits(tokens_nL, None, position_nC)
-        if cfg_scale:
-            blind_nL = tokens_nL.clone()
-            blind_nL[:, :prompt_length] = mask_id
-            logits_nCV = guided_logits(logits_nCV, policy.logits(blind_nL, None, position_nC), cfg_scale)
-        return chosen_logprob(logits_nCV, target_nC)
-
-    target_NC = answer_ids_C.expand(num_inputs, -1)
-    logprob_NC = without_gradient(logprob, tokens_NL, position_NC, target_NC, positions=length)
-    return likelihood_terms(logprob_NC, is_masked_NC).mean()

@@ -7,8 +7,6 @@ FLOPs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -20,15 +18,6 @@ from harness.models.diffusion_lm import DiffusionLM
 from harness.rollout import Rollout
 
 
-@dataclass(frozen=True, kw_only=True)
-class GreedyCompletions:
-    """ids_BKC: int64, the greedy completion at each chosen step. forwards, flops: spent beyond the rollout's own."""
-
-    ids_BKC: Tensor
-    forwards: int
-    flops: float
-
-
 def cheaper_while_sampling(shape: flops.ModelShape, decoding: Decoding, *, prompt_length: int, num_states: int) -> bool:
     """Whether recording every argmax while sampling takes fewer FLOPs than `num_states` more forward passes per row."""
     counts = reveal_counts(decoding)
@@ -37,28 +26,23 @@ def cheaper_while_sampling(shape: flops.ModelShape, decoding: Decoding, *, promp
         for index, block in enumerate(counts)
     )
     length = prompt_length + decoding.completion_length
-    lazily = flops.forward(shape, rows=1, length=length, head_positions=decoding.completion_length)
+    lazily = flops.forward(shape, rows=1, queries=length, keys=length, head_positions=decoding.completion_length)
     return flops.head(shape, beyond) <= num_states * lazily
 
 
 @torch.no_grad()
-def greedy_completions(model: DiffusionLM, rollout: Rollout, step_BK: Tensor) -> GreedyCompletions:
-    """The greedy completions at steps step_BK; from the rollout's record, or lazily where it has none.
+def greedy_completions(model: DiffusionLM, rollout: Rollout, step_BK: Tensor) -> Tensor:
+    """The greedy completions (B, K, C) at steps step_BK; from the rollout's record, or lazily where it has none.
 
     Revealed tokens stay. A step at or after the row's last is the finished completion itself. Lazily the completions
     are unguided, whatever the rollout was.
     """
-    if rollout.argmax_BTC is not None:
+    if rollout.argmax_BTC is None:
+        best_BKC = torch.stack([_lazily(model, rollout, step_B) for step_B in step_BK.unbind(1)], 1)
+    else:
         chosen = step_BK.clamp_max(rollout.num_steps - 1)[:, :, None].expand(-1, -1, rollout.completion_length)
         best_BKC = rollout.argmax_BTC.gather(1, chosen).long()
-        return GreedyCompletions(ids_BKC=_compose(rollout, best_BKC, step_BK), forwards=0, flops=0.0)
-    columns = [_lazily(model, rollout, step_B) for step_B in step_BK.unbind(1)]
-    rows, num_states = step_BK.shape
-    length = rollout.prompts.ids_BP.shape[1] + rollout.completion_length
-    cost = flops.forward(model.shape, rows=rows, length=length, head_positions=rows * rollout.completion_length)
-    return GreedyCompletions(
-        ids_BKC=_compose(rollout, torch.stack(columns, 1), step_BK), forwards=rows * num_states, flops=num_states * cost
-    )
+    return _compose(rollout, best_BKC, step_BK)
 
 
 def _lazily(model: DiffusionLM, rollout: Rollout, step_B: Tensor) -> Tensor:

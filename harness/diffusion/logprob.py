@@ -1,4 +1,4 @@
-"""Log-probabilities of given tokens, nats: plain, guided, or of the tempered and truncated distribution that was
+"""Log-probabilities of given tokens, nats: plain, or of the tempered and truncated distribution that was
 sampled. All but `without_gradient` are pure functions of logits.
 
 Axes: B rows, n positions, V vocabulary, k tokens of a support.
@@ -35,12 +35,6 @@ def behaviour_logprob(
     ids_Bnk = torch.where(is_empty_Bn1, target_Bn1, support_Bnk.long())
     kept_Bnk = tempered_BnV.gather(-1, ids_Bnk.clamp_min(0)).masked_fill(ids_Bnk < 0, -torch.inf)
     return tempered_BnV.gather(-1, target_Bn1)[:, :, 0] - kept_Bnk.logsumexp(-1)
-
-
-def guided_logits(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance as LLaDA has it: scale 0 is the conditional prediction, above 0 leads away from the
-    unconditional one."""
-    return unconditional + (scale + 1) * (conditional - unconditional)
 
 
 @torch.no_grad()

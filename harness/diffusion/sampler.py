@@ -17,12 +17,12 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion import categorical
+from harness.diffusion.guidance import guide, without_context
 from harness.diffusion.proposal import Proposal, propose
 from harness.diffusion.remasking import split_by_confidence
 from harness.diffusion.schedule import reveal_counts
 from harness.diffusion.trace import Trace
 from harness.errors import UserError
-from harness.models import flops
 from harness.models.diffusion_lm import DiffusionLM, gather_positions
 from harness.randomness import uniforms
 from harness.rollout import Prompts, Rollout, RolloutNeeds
@@ -54,6 +54,14 @@ def generate(
         raise UserError(f"Recording the support of top_p={decoding.top_p} needs top_k too: it bounds the record.")
     rows = _Rows.start(prompts, decoding, seed_B, length_B, mask_id)
     trace = Trace.empty(prompts, decoding, needs, mask_id=mask_id)
+    with model.meter.measure() as cost:
+        _unmask(model, decoding, rows, trace)
+    seconds = time.perf_counter() - start
+    return trace.rollout(prompts, decoding, mask_id=mask_id, seconds=seconds, flops=cost.forward_flops)
+
+
+def _unmask(model: DiffusionLM, decoding: Decoding, rows: _Rows, trace: Trace) -> None:
+    """Block after block until every row is finished."""
     if decoding.eos_policy == "stop-agrpo":
         rows = _leave_finished(model, decoding, rows, trace, block_end=0, step=0)
     step = 0
@@ -64,12 +72,12 @@ def generate(
         masked_Bn = torch.arange(first, end, device=model.device).repeat(len(rows.index_B), 1)
         for count in counts:
             if count:
-                masked_Bn = _Step(model, decoding, rows, trace, masked_Bn, step, end).reveal(count)
+                with model.meter.measure() as cost:
+                    masked_Bn = _Step(model, decoding, rows, trace, masked_Bn, step, end).reveal(count)
+                trace.forwards_B[rows.index_B] += cost.forwards // len(rows.index_B)
             step += 1
         if end < decoding.completion_length:
             rows = _leave_finished(model, decoding, rows, trace, block_end=end, step=step)
-    seconds = time.perf_counter() - start
-    return trace.rollout(prompts, decoding, mask_id=mask_id, seconds=seconds)
 
 
 @dataclass
@@ -140,7 +148,6 @@ class _Step:
             self._record_argmax(self.trace.argmax_BTC, logits_NV, hidden_BLd, unconditional_BLd)
         revealed_Bk, rest = split_by_confidence(proposal.confidence_N.view(self.masked_Bn.shape), count)
         self._write(proposal, logits_NV, revealed_Bk)
-        self._account()
         return self.masked_Bn.gather(1, rest)
 
     def _hidden(self) -> tuple[Tensor, Tensor | None]:
@@ -148,8 +155,8 @@ class _Step:
         tokens_BL, mask_BL = self.rows.tokens_BL, self.rows.mask_BL
         if not self.decoding.guidance_scale:
             return self.model.hidden(tokens_BL, mask_BL), None
-        blind_BL = tokens_BL.clone()
-        blind_BL[:, : self.rows.prompt_length] = self.model.special.mask_id
+        is_prompt_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device) < self.rows.prompt_length
+        blind_BL = without_context(tokens_BL, is_prompt_L, self.model.special.mask_id)
         both_mask = None if mask_BL is None else torch.cat([mask_BL, mask_BL])
         seen, blind = self.model.hidden(torch.cat([tokens_BL, blind_BL]), both_mask).chunk(2)
         return seen, blind
@@ -160,7 +167,7 @@ class _Step:
         if unconditional_BLd is None:
             return logits_NV
         blind_NV = self.model.head(gather_positions(unconditional_BLd, position_Bn).flatten(0, 1))
-        return torch.lerp(blind_NV, logits_NV, 1 + self.decoding.guidance_scale)
+        return guide(logits_NV, blind_NV, self.decoding.guidance_scale)
 
     def _uniforms(self, kind: int) -> Tensor:
         return uniforms(self.rows.seed_B, self.step, self.masked_Bn, kind).flatten()
@@ -195,17 +202,6 @@ class _Step:
             best = best_tokens(chunk_NV, self.model.special.mask_id).view(rows, -1)
             columns = (places - self.rows.prompt_length)[None, :]
             argmax_BTC[self.rows.index_B[:, None], self.step, columns] = best.to(torch.int32)
-
-    def _account(self) -> None:
-        batch, length = self.rows.tokens_BL.shape
-        positions = self.masked_Bn.numel()
-        if self.trace.argmax_BTC is not None:
-            positions += batch * (self.decoding.completion_length - self.block_end)
-        passes = 2 if self.decoding.guidance_scale else 1
-        self.trace.forwards += batch * passes
-        self.trace.flops += passes * flops.forward(
-            self.model.shape, rows=batch, length=length, head_positions=positions
-        )
 
 
 def best_tokens(logits_NV: Tensor, mask_id: int) -> Tensor:

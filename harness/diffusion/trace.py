@@ -21,12 +21,11 @@ class Trace:
     logprob_BC: Tensor
     entropy_BC: Tensor
     num_steps_B: Tensor
+    forwards_B: Tensor
     argmax_BTC: Tensor | None = None
     behaviour_logprob_BC: Tensor | None = None
     behaviour_entropy_BC: Tensor | None = None
     support_ids_BCk: Tensor | None = None
-    forwards: int = 0
-    flops: float = 0.0
 
     @classmethod
     def empty(cls, prompts: Prompts, decoding: Decoding, needs: RolloutNeeds, *, mask_id: int) -> Trace:
@@ -39,6 +38,7 @@ class Trace:
             logprob_BC=torch.zeros(rows, length, device=device),
             entropy_BC=torch.zeros(rows, length, device=device),
             num_steps_B=torch.full((rows,), steps, dtype=torch.int16, device=device),
+            forwards_B=torch.zeros(rows, dtype=torch.int32, device=device),
         )
         if needs.argmax:
             trace.argmax_BTC = torch.zeros(rows, steps, length, dtype=torch.int32, device=device)
@@ -75,7 +75,7 @@ class Trace:
         self.completion_BC[rows_b, from_position:] = filler
         self.num_steps_B[rows_b] = step
 
-    def rollout(self, prompts: Prompts, decoding: Decoding, *, mask_id: int, seconds: float) -> Rollout:
+    def rollout(self, prompts: Prompts, decoding: Decoding, *, mask_id: int, seconds: float, flops: float) -> Rollout:
         """The finished record."""
         recorded = {name: value for name, value in vars(self).items() if name != "completion_BC"}
         return Rollout(
@@ -86,5 +86,6 @@ class Trace:
             temperature=decoding.temperature or 1.0,
             mask_id=mask_id,
             seconds=seconds,
+            flops=flops,
             **recorded,
         )

@@ -41,13 +41,3 @@ def truncate(
     outside_Nk &= ~(drawable_Nk & (drawable_Nk.cumsum(1) == 1))
     logprob_Nk = (kept_Nk / temperature).masked_fill(outside_Nk, -torch.inf).log_softmax(1)
     return Support(ids_Nk=ids_Nk.masked_fill(outside_Nk, -1), logprob_Nk=logprob_Nk)
-
-
-def on_support(logits_NV: Tensor, ids_Nk: Tensor, temperature: float) -> Tensor:
-    """Log-probabilities (N, k) of other logits, tempered and normalised over a recorded support; -inf where it has -1.
-
-    Scores a policy under the truncation that the behaviour policy was sampled with.
-    """
-    missing_Nk = ids_Nk < 0
-    kept_Nk = logits_NV.gather(1, ids_Nk.long().clamp_min(0)) / temperature
-    return kept_Nk.masked_fill(missing_Nk, -torch.inf).log_softmax(1)

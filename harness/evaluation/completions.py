@@ -1,77 +1,89 @@
-"""Completions of a fixed list of examples, greedy or sampled, with their cost."""
+"""Completions of prompts, greedy or sampled, with their cost."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from harness.config.tree import EvaluationConfig
+from harness.config.decoding import Decoding
 from harness.diffusion.sampler import generate
 from harness.distributed.shard import ALONE, Shard
 from harness.models.diffusion_lm import DiffusionLM
 from harness.rollout import Rollout
-from harness.task.base import Example, Task
+from harness.task.base import Example
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """One item's completion. tokens: before the first end token. steps: taken, one forward pass each. seconds: of one
-    process."""
+    """One completion. tokens: before the first end token. steps: unmasking steps taken. forwards: forward passes of its
+    row. seconds, flops: its even share of the batch's, on one process."""
 
-    prompt: str
+    ids: tuple[int, ...]
     text: str
     tokens: int
     steps: int
+    forwards: int
     seconds: float
     flops: float
 
 
 def complete(
     model: DiffusionLM,
-    task: Task,
     examples: Sequence[Example],
-    config: EvaluationConfig,
+    prompts: Sequence[str],
+    decoding: Decoding,
     *,
+    batch_size: int,
     shard: Shard = ALONE,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Completion]:
-    """One completion of every example, in the order of the examples; several processes share the work.
+) -> Iterator[list[tuple[int, Completion]]]:
+    """One completion of every prompt, batch by batch, each with the number of its example; several processes share the
+    work, and `gathered` joins it. batch_size: prompts per forward pass.
 
-    Batches are made of prompts of similar length; the draws of an item depend on its id alone, so neither the batch
-    size, nor the order, nor the number of processes changes a completion.
+    batch_size: prompts per forward pass. Batches are made of prompts of similar length; the draws of an item depend on
+    its id alone, so neither the batch size, nor the order, nor the number of processes changes a completion.
     """
-    prompts = [model.prompt_text(task, example) for example in examples]
-    order = sorted(range(len(examples)), key=lambda index: len(prompts[index]))[shard.index :: shard.count]
-    done: list[tuple[int, Completion]] = []
-    for start in range(0, len(order), config.batch_size):
-        batch = order[start : start + config.batch_size]
-        seeds = torch.tensor([item_seed(examples[index].id) for index in batch])
-        rollout = generate(model, model.encode_prompts([prompts[index] for index in batch]), config.decoding, seeds)
-        done += zip(batch, _completions(model, [prompts[index] for index in batch], rollout), strict=True)
-        on_progress(len(done) * shard.count, len(examples))
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))[shard.index :: shard.count]
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        seed_B = torch.tensor([item_seed(examples[index].id) for index in batch])
+        rollout = generate(model, model.encode_prompts([prompts[index] for index in batch]), decoding, seed_B)
+        yield list(zip(batch, completions_of(model, rollout), strict=True))
+
+
+def gathered(done: list[tuple[int, Completion]], shard: Shard) -> list[Completion]:
+    """The completions of all processes in the order of the examples."""
     return [completion for _, completion in sorted(shard.gather_items(done), key=lambda pair: pair[0])]
+
+
+def completions_of(model: DiffusionLM, rollout: Rollout, limits: Sequence[int] | None = None) -> list[Completion]:
+    """The completions of a rollout, each cut to its limit in tokens where there are limits."""
+    assert rollout.forwards_B is not None
+    rows = rollout.num_rows
+    columns = zip(
+        rollout.completion_ids_BC.tolist(),
+        model.completion_lengths(rollout.completion_ids_BC).tolist(),
+        limits or [rollout.completion_length] * rows,
+        rollout.num_steps_B.tolist(),
+        rollout.forwards_B.tolist(),
+        strict=True,
+    )
+    return [
+        Completion(
+            ids=tuple(ids[:limit]),
+            text=model.tokenizer.decode(ids[: min(end, limit)]),
+            tokens=min(end, limit),
+            steps=steps,
+            forwards=forwards,
+            seconds=rollout.seconds / rows,
+            flops=rollout.flops / rows,
+        )
+        for ids, end, limit, steps, forwards in columns
+    ]
 
 
 def item_seed(example_id: str) -> int:
     """The seed of an item's draws: a 63-bit hash of its id."""
     return int.from_bytes(hashlib.sha256(example_id.encode()).digest()[:8], "big") >> 1
-
-
-def _completions(model: DiffusionLM, prompts: Sequence[str], rollout: Rollout) -> list[Completion]:
-    """The completions of a batch; each has an even share of its seconds and FLOPs."""
-    texts = model.decode(rollout.completion_ids_BC)
-    tokens = model.completion_lengths(rollout.completion_ids_BC).tolist()
-    return [
-        Completion(
-            prompt=prompt,
-            text=text,
-            tokens=count,
-            steps=steps,
-            seconds=rollout.seconds / len(prompts),
-            flops=rollout.flops / len(prompts),
-        )
-        for prompt, text, count, steps in zip(prompts, texts, tokens, rollout.num_steps_B.tolist(), strict=True)
-    ]

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.config.tree import EvaluationConfig
+from harness.config.decoding import Decoding
 from harness.data.sources import sha256_of_text
-from harness.evaluation.completions import Completion, complete
+from harness.distributed.shard import ALONE
+from harness.evaluation.completions import Completion, complete, gathered
 from harness.models.diffusion_lm import DiffusionLM
 from harness.records.schema import MetricTotals
 from harness.task.base import Example, Score, Task
@@ -32,35 +33,43 @@ def evaluate(
     model: DiffusionLM,
     task: Task,
     examples: Sequence[Example],
-    config: EvaluationConfig,
+    decoding: Decoding,
     *,
+    batch_size: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Completes every example once and scores it. on_progress is told (items done, items in all)."""
-    return judge(task, examples, complete(model, task, examples, config, on_progress=on_progress))
+    prompts = [model.prompt_text(task, example) for example in examples]
+    done = []
+    for batch in complete(model, examples, prompts, decoding, batch_size=batch_size):
+        done += batch
+        on_progress(len(done), len(examples))
+    return judge(task, examples, prompts, gathered(done, ALONE))
 
 
-def judge(task: Task, examples: Sequence[Example], completions: Sequence[Completion]) -> Evaluation:
-    """Scores completion i against example i and adds up what all of them cost."""
+def judge(
+    task: Task, examples: Sequence[Example], prompts: Sequence[str], completions: Sequence[Completion]
+) -> Evaluation:
+    """Scores completion i of prompt i against example i and adds up what all of them cost."""
     scores = task.score(examples, [completion.text for completion in completions])
     seconds = sum(completion.seconds for completion in completions)
     return Evaluation(
         samples=[
             {
                 "id": example.id,
-                "prompt": completion.prompt,
+                "prompt": prompt,
                 "text": completion.text,
                 **_verdict(score),
                 "tokens": completion.tokens,
                 "steps": completion.steps,
-                "forwards": completion.steps,
+                "forwards": completion.forwards,
             }
-            for example, completion, score in zip(examples, completions, scores, strict=True)
+            for example, prompt, completion, score in zip(examples, prompts, completions, scores, strict=True)
         ],
         metrics=totals(task, scores),
         ceiling=task.ceiling(examples),
-        items_sha256=sha256_of_text([completion.prompt for completion in completions]),
-        nfe=sum(completion.steps for completion in completions) / len(completions),
+        items_sha256=sha256_of_text(list(prompts)),
+        nfe=sum(completion.forwards for completion in completions) / len(completions),
         flops=sum(completion.flops for completion in completions),
         seconds=seconds,
         tokens_per_second=sum(completion.tokens for completion in completions) / seconds,

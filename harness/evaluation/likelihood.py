@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from harness.diffusion.elbo import likelihood_counts, masks_of_counts
-from harness.diffusion.logprob import POSITIONS_AT_ONCE, chosen_logprob, guided_logits
+from harness.diffusion.guidance import guided_logits
+from harness.diffusion.logprob import POSITIONS_AT_ONCE, chosen_logprob
 from harness.errors import require_positive
 from harness.evaluation.batches import padded_length
-from harness.models import flops
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, stream, stream_seed, uniforms
 
@@ -56,8 +56,8 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Likelihood:
-    """logprob, standard_error: nats; the error is that of independent draws, None for a single one. forwards: rows
-    computed for it."""
+    """logprob, standard_error: nats; the error is that of independent draws, None for a single one. forwards: passes of
+    its rows, guidance included."""
 
     logprob: float
     standard_error: float | None
@@ -104,6 +104,7 @@ class _Open:
     mask_UC: Tensor
     draw_D: Tensor
     terms: list[float] = field(default_factory=list)
+    forwards: int = 0
     seconds: float = 0.0
     flops: float = 0.0
 
@@ -122,7 +123,7 @@ class _Open:
         return Likelihood(
             logprob=term_D.mean().item(),
             standard_error=error,
-            forwards=len(self.terms),
+            forwards=self.forwards,
             seconds=self.seconds,
             flops=self.flops,
         )
@@ -156,14 +157,15 @@ class _Group:
     def _forward(self, rows: Sequence[tuple[_Open, int]]) -> Iterator[tuple[Question, Likelihood]]:
         """Computes these rows in one pass and yields the questions that are done with it."""
         start = time.perf_counter()
-        terms = self._terms([*rows, *[rows[-1]] * (self.rows - len(rows))])[: len(rows)]
+        with self.model.meter.measure() as cost:
+            terms = self._terms([*rows, *[rows[-1]] * (self.rows - len(rows))])[: len(rows)]
         seconds = (time.perf_counter() - start) / len(rows)
-        passes = 2 if self.options.guidance_scale else 1
-        cost = passes * flops.forward(self.model.shape, rows=1, length=self.length, head_positions=self.slots)
         for (opened, _), term in zip(rows, terms, strict=True):
             opened.terms.append(term)
             opened.seconds += seconds
-            opened.flops += cost
+            # The copies that fill the pass up are nobody's.
+            opened.forwards += cost.forwards // self.rows
+            opened.flops += cost.forward_flops / self.rows
             if opened.is_done:
                 yield opened.question, opened.close()
 
@@ -179,15 +181,17 @@ class _Group:
     @torch.no_grad()
     def _logprob(self, inputs: _Inputs) -> Tensor:
         """Log-probabilities (T, n) of the last n tokens, the masked ones hidden."""
-        mask_id = self.model.special.mask_id
-        seen_TL = torch.where(inputs.is_masked_TL, mask_id, inputs.token_TL)
+        seen_TL = torch.where(inputs.is_masked_TL, self.model.special.mask_id, inputs.token_TL)
         last_n = torch.arange(self.length - self.slots, self.length, device=seen_TL.device)
         position_Tn = last_n.expand(len(seen_TL), -1)
-        logits_TnV = self.model.logits(seen_TL, inputs.is_there_TL, position_Tn)
-        if self.options.guidance_scale:
-            blind_TL = torch.where(inputs.is_context_TL, mask_id, seen_TL)
-            blind_TnV = self.model.logits(blind_TL, inputs.is_there_TL, position_Tn)
-            logits_TnV = guided_logits(logits_TnV, blind_TnV, self.options.guidance_scale)
+        logits_TnV = guided_logits(
+            self.model,
+            seen_TL,
+            inputs.is_there_TL,
+            position_Tn,
+            is_context=inputs.is_context_TL,
+            scale=self.options.guidance_scale,
+        )
         return chosen_logprob(logits_TnV, inputs.token_TL[:, -self.slots :])
 
 

@@ -11,9 +11,9 @@ import functools
 import hashlib
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from harness.task.base import Demonstration
+from harness.task.base import Demonstration, Example
 
 CARELESS_SHARE = 0.6
 SHARES = 16
@@ -74,3 +74,11 @@ def demonstrate(draw: Draw, count: int, rng: random.Random, *, careless: float =
 def split_problems(draw: Draw, split: str, *, seed: str) -> tuple[Problem, ...]:
     """The fixed problems of a builtin split, as many as SIZES says."""
     return distinct_problems(draw, split, SIZES[split], seed=seed)
+
+
+def generated_examples(draw: Draw, split: str, seed: str, example: Callable[[Problem], Example]) -> list[Example]:
+    """The problems of a builtin split as examples, numbered."""
+    return [
+        replace(example(problem), id=f"builtin-{split}-{number:04d}")
+        for number, problem in enumerate(split_problems(draw, split, seed=seed))
+    ]

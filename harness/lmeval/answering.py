@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from harness.config.decoding import Decoding
-from harness.distributed.launcher import Processes
+from harness.distributed.shard import Shard
 from harness.errors import UserError
 from harness.evaluation.batches import BatchSize
 from harness.evaluation.likelihood import LikelihoodOptions, Question, log_likelihoods
@@ -55,7 +55,7 @@ class Answering:
         self,
         models: Models,
         store: AnswerStore,
-        processes: Processes,
+        shard: Shard,
         *,
         batch_size: BatchSize,
         likelihood: LikelihoodOptions,
@@ -66,7 +66,7 @@ class Answering:
         self.likelihood = likelihood
         self.max_length = max_length
         self.seed = seed
-        self._models, self._store, self._processes = models, store, processes
+        self._models, self._store, self._shard = models, store, shard
         self._answered: dict[str, Answered] = {}
 
     def completions(self, requests: Sequence[CompletionRequest], kind: str, *, quiet: bool) -> list[Answer]:
@@ -168,14 +168,14 @@ class Answering:
         )
 
     def _progress(self, kind: str, total: int, quiet: bool) -> tqdm:
-        return tqdm(total=total, desc=f"{kind} requests", disable=quiet or self._processes.rank != 0 or total == 0)
+        return tqdm(total=total, desc=f"{kind} requests", disable=quiet or not self._shard.is_main or total == 0)
 
     def _given(self, kind: str, keys: Sequence[str], missing: Mapping[str, Any]) -> list[Answer]:
         """The stored answers, after noting what each cost; called by all processes together."""
         for key in keys:
             costs = {name: self._store[key][name] for name in COSTS if name in self._store[key]}
             self._answered[f"{kind} {key}"] = Answered(kind=kind, computed=key in missing, **costs)
-        for one in self._processes.gather_object(self._answered) or []:
+        for one in self._shard.gather_items([self._answered]):
             self._answered = merged(self._answered, one)
         return [self._store[key] for key in keys]
 

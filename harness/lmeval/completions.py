@@ -13,7 +13,8 @@ import torch
 
 from harness.config.decoding import Decoding
 from harness.diffusion.sampler import generate
-from harness.evaluation.batches import BatchSize, padded_length, padded_prompts
+from harness.evaluation.batches import BatchSize, padded_length
+from harness.evaluation.completions import Completion, completions_of
 from harness.models.diffusion_lm import DiffusionLM
 
 
@@ -28,19 +29,6 @@ class Order:
     max_tokens: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Completion:
-    """tokens: before the first end token. steps, forwards: of its row. seconds, flops: its share of the batch's."""
-
-    ids: tuple[int, ...]
-    text: str
-    tokens: int
-    steps: int
-    forwards: int
-    seconds: float
-    flops: float
-
-
 def complete(model: DiffusionLM, orders: Sequence[Order], batch_size: BatchSize) -> Iterator[tuple[Order, Completion]]:
     """Completes every order once, the longest prompts first, and yields each as its batch is done."""
     groups: dict[tuple[Decoding, int], list[Order]] = {}
@@ -52,24 +40,6 @@ def complete(model: DiffusionLM, orders: Sequence[Order], batch_size: BatchSize)
 
 
 def _batch(model: DiffusionLM, decoding: Decoding, length: int, orders: Sequence[Order]) -> list[Completion]:
-    prompts = padded_prompts(model, [order.prompt_ids for order in orders], length)
+    prompts = model.pad_prompts([order.prompt_ids for order in orders], length=length)
     rollout = generate(model, prompts, decoding, torch.tensor([order.seed for order in orders]))
-    ends_B = model.completion_lengths(rollout.completion_ids_BC).tolist()
-    passes = 2 if decoding.guidance_scale else 1
-    done = []
-    for order, ids, end, steps in zip(
-        orders, rollout.completion_ids_BC.tolist(), ends_B, rollout.num_steps_B.tolist(), strict=True
-    ):
-        kept = ids[: min(end, order.max_tokens)]
-        done.append(
-            Completion(
-                ids=tuple(ids[: order.max_tokens]),
-                text=model.tokenizer.decode(kept),
-                tokens=len(kept),
-                steps=steps,
-                forwards=steps * passes,
-                seconds=rollout.seconds / len(orders),
-                flops=rollout.flops / len(orders),
-            )
-        )
-    return done
+    return completions_of(model, rollout, [order.max_tokens for order in orders])

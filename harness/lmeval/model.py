@@ -24,7 +24,8 @@ from torch import Tensor
 from harness.config.decoding import Decoding
 from harness.config.tree import ModelConfig
 from harness.distributed.environment import describe
-from harness.distributed.launcher import Processes
+from harness.distributed.processes import was_started_alone_by_mistake
+from harness.distributed.shard import join
 from harness.errors import UserError
 from harness.evaluation.batches import LARGEST_AUTO, BatchSize
 from harness.evaluation.likelihood import LikelihoodOptions
@@ -49,7 +50,7 @@ class DiffusionEvalLM(TemplateLM):
     cpu_fallback: use the CPU where the named GPU is not there, instead of an error.
     batch_size: prompts per forward pass, or auto. cache: folder of the answers. seed: of all draws. tiny_task: the
     tiny weights for tasks that are not ours. max_length: tokens of prompt and completion, 0 for the model's own.
-    likelihood_draws, likelihood_rows, likelihood_guidance: as in LikelihoodOptions. greedy_check: whether
+    likelihood_draws, likelihood_rows, likelihood_guidance_scale: as in LikelihoodOptions. greedy_check: whether
     loglikelihood also decodes, to say if the continuation is the greedy one. decoding: defaults of the decoding
     options, max_gen_toks among them.
 
@@ -74,7 +75,7 @@ class DiffusionEvalLM(TemplateLM):
         cpu_fallback: bool = False,
         likelihood_draws: int = LikelihoodOptions.draws,
         likelihood_rows: int = LikelihoodOptions.rows,
-        likelihood_guidance: float = LikelihoodOptions.guidance_scale,
+        likelihood_guidance_scale: float = LikelihoodOptions.guidance_scale,
         greedy_check: bool = True,
         **decoding: Any,
     ) -> None:
@@ -83,28 +84,31 @@ class DiffusionEvalLM(TemplateLM):
         self._decoding_options = decoding
         self._decodings: dict[str, Decoding] = {}
         self._greedy_check = greedy_check
-        likelihood = LikelihoodOptions(draws=likelihood_draws, rows=likelihood_rows, guidance_scale=likelihood_guidance)
+        likelihood = LikelihoodOptions(
+            draws=likelihood_draws, rows=likelihood_rows, guidance_scale=likelihood_guidance_scale
+        )
         likelihood.check()
         rows = BatchSize(batch_size, max_batch_size)
         device = check_device(str(device), cpu_fallback=cpu_fallback)
-        self._processes = Processes(device)
-        self._rank, self._world_size = self._processes.rank, self._processes.count
+        if was_started_alone_by_mistake():
+            log.warning("accelerate launch --cpu starts one process, however many are asked for; give --multi_gpu.")
+        self._shard = join(device)
+        self._rank, self._world_size = self._shard.index, self._shard.count
         self._store = AnswerStore(Path(cache) if cache else None, process=self.rank)
         config = ModelConfig(
             name=str(pretrained),
             dtype=dtype,
-            device=str(self._processes.device or device),
             adapter=peft,
             adapter_subfolder=peft_subfolder,
             quantization=quantization,
         )
-        self._models = Models(config, tiny_task=tiny_task)
+        self._models = Models(config, device=str(self._shard.device or device), tiny_task=tiny_task)
         tokenizer = self._models.main.model.tokenizer
         self.tokenizer = tokenizer.backend if isinstance(tokenizer, CheckpointTokenizer) else None
         self._answering = Answering(
             self._models,
             self._store,
-            self._processes,
+            self._shard,
             batch_size=rows,
             likelihood=likelihood,
             max_length=max_length or self._models.main.max_length,
@@ -218,15 +222,16 @@ class DiffusionEvalLM(TemplateLM):
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         """The tensors of all processes, joined."""
-        return self._processes.all_gather(tensor)
+        return self._shard.all_gather(tensor)
 
     def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
         """The objects of all processes on `dst`, None on the others."""
-        return self._processes.gather_object(obj, dst)
+        gathered = self._shard.gather_items([obj])
+        return gathered if self.rank == dst else None
 
     def barrier(self) -> None:
         """Waits for all processes."""
-        self._processes.barrier()
+        self._shard.wait()
 
     # From lm-eval's requests to ours
 

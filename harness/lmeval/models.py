@@ -38,11 +38,11 @@ class LoadedModel:
 
 
 class Models:
-    """Loads each model once. tiny_task: whose tiny weights serve tasks that are not ours."""
+    """Loads each model once, on `device`. tiny_task: whose tiny weights serve tasks that are not ours."""
 
-    def __init__(self, config: ModelConfig, *, tiny_task: str = "") -> None:
+    def __init__(self, config: ModelConfig, *, device: str = "auto", tiny_task: str = "") -> None:
         """Raises UserError for a model that cannot be loaded, an absent device, and a tiny_task without weights."""
-        self.config = config
+        self.config, self._device = config, device
         self.is_tiny = config.name == TINY
         self._tiny_task = tiny_task
         self._loaded: dict[str, LoadedModel] = {}
@@ -75,7 +75,7 @@ class Models:
         if task not in self._loaded:
             stored = self.config.dtype == "auto"
             config = replace(self.config, dtype=ModelConfig.dtype) if stored else self.config
-            model = load_model(config, task=task, stored_dtype=stored)
+            model = load_model(config, task=task, device=self._device, stored_dtype=stored)
             for warning in model.warnings:
                 log.warning(warning)
             self._loaded[task] = LoadedModel(model=model, identity=identity_of(model, self.config))

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
@@ -22,36 +21,31 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.errors import UserError
+from harness.models.adapter_config import AdapterConfig, read_adapter_config
 from harness.models.diffusion_lm import DiffusionLM
-from harness.models.files import read_header, read_json
+from harness.models.files import read_header
 from harness.models.flops import HEAD
 from harness.models.hub import ADAPTER_FILES, adapter_folder
 from harness.models.layouts import Layout
 
 PEFT_PREFIX = "base_model.model."
-WITHOUT = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "trainable_token_indices")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedAdapter:
     """An adapter whose configuration and headers fit the model; nothing is loaded yet.
 
-    modules: our module to the official name of its pair of tensors. rank, alpha, dropout, rank_stabilised: as in
-    adapter_config.json. trained_on: the base model named there.
+    modules: our module to the official name of its pair of tensors.
     """
 
+    config: AdapterConfig
     weights_file: Path
     modules: Mapping[str, str]
-    rank: int
-    alpha: float
-    dropout: float
-    rank_stabilised: bool
-    trained_on: str
 
     @property
     def projections(self) -> tuple[str, ...]:
         """The kinds of adapted layers, as q_proj; lm_head is the output layer."""
-        return tuple(sorted({module.rpartition(".")[2] for module in self.modules}))
+        return tuple(sorted(set(map(_kind, self.modules))))
 
 
 def read_adapter(name: str, subfolder: str, *, layout: Layout, model: PreTrainedModel) -> PublishedAdapter:
@@ -65,31 +59,19 @@ def read_adapter(name: str, subfolder: str, *, layout: Layout, model: PreTrained
     if missing:
         raise UserError(f"Adapter '{folder}' lacks {' and '.join(missing)}; a .bin file is not read, convert it.")
     config_file, weights_file = (folder / file for file in ADAPTER_FILES)
-    config = read_json(config_file)
-    _refuse_other_kinds(config, config_file)
-    rank = _number(config, "r", config_file)
-    if rank != int(rank) or rank < 1:
-        raise UserError(f"'{config_file}' has r={rank}, where a whole number above 0 is needed.")
-    modules = _adapted_modules(read_header(weights_file), int(rank), layout, model, folder)
-    _check_coverage(modules, _targets(config, layout), model, folder)
-    return PublishedAdapter(
-        weights_file=weights_file,
-        modules=modules,
-        rank=int(rank),
-        alpha=_number(config, "lora_alpha", config_file),
-        dropout=_number(config, "lora_dropout", config_file),
-        rank_stabilised=bool(config.get("use_rslora")),
-        trained_on=str(config.get("base_model_name_or_path") or ""),
-    )
+    config = read_adapter_config(config_file)
+    modules = _adapted_modules(read_header(weights_file), config.rank, layout, model, folder)
+    _check_coverage(modules, config, layout, model)
+    return PublishedAdapter(config=config, weights_file=weights_file, modules=modules)
 
 
 def load_adapter(lm: DiffusionLM, adapter: PublishedAdapter) -> None:
     """Puts the adapter on the model, trainable, its weights in float32 or wider; the model's own are frozen."""
     config = PeftLoraConfig(
-        r=adapter.rank,
-        lora_alpha=adapter.alpha,
-        lora_dropout=adapter.dropout,
-        use_rslora=adapter.rank_stabilised,
+        r=adapter.config.rank,
+        lora_alpha=adapter.config.alpha,
+        lora_dropout=adapter.config.dropout,
+        use_rslora=adapter.config.rank_stabilised,
         target_modules=list(adapter.projections),
     )
     with torch.random.fork_rng():
@@ -99,13 +81,21 @@ def load_adapter(lm: DiffusionLM, adapter: PublishedAdapter) -> None:
         for module, layer in adapted_layers(model):
             for part, weight in pair(layer).items():
                 weight.copy_(weights[f"{adapter.modules[module]}.{part}.weight"])
-    lm.set_model(model, dict.fromkeys(adapter.projections, adapter.rank))
+    lm.set_model(model, dict.fromkeys(adapter.projections, adapter.config.rank))
 
 
 def merge_adapter(lm: DiffusionLM) -> None:
-    """Adds the adapter to the weights, in float32 or wider before rounding to their dtype, and takes it off."""
+    """Adds the adapter to the weights, in float32 or wider before rounding to their dtype, and takes it off.
+
+    Raises UserError for an adapter of an output layer that is the embedding too: it would change both.
+    """
     model = lm.predictor.model
     assert isinstance(model, PeftModel)
+    if HEAD in lm.lora_ranks and lm.predictor.transformer.config.tie_word_embeddings:
+        raise UserError(
+            f"Model '{lm.name}' uses its embedding as output layer, so an adapter of that layer cannot be merged; "
+            "export the adapter itself."
+        )
     with torch.no_grad():
         for _, layer in adapted_layers(model):
             weight = layer.get_base_layer().weight
@@ -124,34 +114,6 @@ def adapted_layers(model: PeftModel) -> Iterator[tuple[str, LoraLayer]]:
 def pair(layer: LoraLayer) -> dict[str, Tensor]:
     """lora_A (rank, inputs) and lora_B (outputs, rank) of an adapted layer."""
     return {"lora_A": layer.lora_A["default"].weight, "lora_B": layer.lora_B["default"].weight}
-
-
-def _refuse_other_kinds(config: Mapping[str, Any], path: Path) -> None:
-    """Raises UserError for everything that is not a pair of matrices per layer."""
-    if config.get("peft_type") != "LORA":
-        raise UserError(f"'{path}' has peft_type={config.get('peft_type')!r}; LORA alone is known.")
-    if config.get("bias", "none") != "none":
-        raise UserError(f"'{path}' has bias={config['bias']!r}; none alone is known.")
-    for key in WITHOUT:
-        if config.get(key):
-            raise UserError(f"'{path}' has {key}={config[key]!r}; adapters with it are not known, merge it elsewhere.")
-
-
-def _number(config: Mapping[str, Any], key: str, path: Path) -> float:
-    value = config.get(key, 0.0)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < float("inf"):
-        raise UserError(f"'{path}' has {key}={value!r}, where a number from 0 is needed.")
-    return value
-
-
-def _targets(config: Mapping[str, Any], layout: Layout) -> frozenset[str] | None:
-    """Our names of the layers that the configuration lists and the checkpoint's own code has; None for a pattern."""
-    listed = config.get("target_modules")
-    if not isinstance(listed, list):
-        return None
-    ours = layout.official_projections()
-    names = {str(name).rpartition(".")[2] for name in listed}
-    return frozenset(ours[name] for name in names if name in ours) if ours else frozenset(names)
 
 
 def _adapted_modules(
@@ -177,19 +139,27 @@ def _adapted_modules(
     return modules
 
 
-def _check_coverage(
-    modules: Mapping[str, str], targets: frozenset[str] | None, model: PreTrainedModel, folder: Path
-) -> None:
-    """Every kind of layer must be adapted in all blocks, and be one that the configuration lists.
+def _check_coverage(modules: Mapping[str, str], config: AdapterConfig, layout: Layout, model: PreTrainedModel) -> None:
+    """Every adapted layer must be one that the configuration targets, and every kind be adapted in all blocks.
 
-    LLaDA's output layer shares its name with a layer of the blocks, so it may be adapted without being meant.
+    A list names kinds that must be there; LLaDA's output layer, though, shares its name with a layer of the blocks and
+    may be named without being meant. What a pattern fits may be there or not.
     """
-    kinds = Counter(module.rpartition(".")[2] for module in modules)
-    listed = frozenset(kinds) if targets is None else targets
-    unlisted = sorted(kinds.keys() - listed - {HEAD})
-    if unlisted or not kinds:
-        raise UserError(f"Adapter '{folder}' has tensors of {unlisted or 'no layer'}, unlike its target_modules.")
-    for kind in sorted(listed):
+    folder = config.path.parent
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    ours = {layout.official_module(name): name for name in linear}
+    targeted = {ours[official] for official in config.targeted(ours, head=layout.official_module(HEAD))}
+    untargeted = sorted({_kind(module) for module in modules.keys() - targeted})
+    if untargeted or not modules:
+        raise UserError(f"Adapter '{folder}' has tensors of {untargeted or 'no layer'}, unlike its target_modules.")
+    kinds = Counter(map(_kind, modules))
+    listed = {_kind(module) for module in targeted} - {HEAD} if config.lists_layers else set()
+    for kind in sorted(kinds.keys() | listed):
         wanted = 1 if kind == HEAD else model.config.num_hidden_layers
         if kinds[kind] != wanted:
             raise UserError(f"Adapter '{folder}' has tensors of {kinds[kind]} of {wanted} layers {kind}.")
+
+
+def _kind(module: str) -> str:
+    """`q_proj` of model.layers.3.self_attn.q_proj."""
+    return module.rpartition(".")[2]

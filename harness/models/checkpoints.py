@@ -19,17 +19,19 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from harness.config.tree import ModelConfig
 from harness.distributed.processes import local_index
-from harness.errors import UserError, unknown_choice
+from harness.errors import UserError, printable, unknown_choice
 from harness.models import adapters as lora
 from harness.models import quantization
+from harness.models.config_fields import Fields
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens, Tokenizer
 from harness.models.files import check_headers, fingerprint, weight_files
 from harness.models.hub import model_folder
-from harness.models.layouts import CONFIG_JSON, Fields, Layout, layout_of, read_config, special_tokens
+from harness.models.layouts import CONFIG_JSON, Layout, layout_of, read_config, special_tokens
 from harness.models.tiny import CharacterTokenizer, tiny_weights
 from harness.models.tokenizers import CheckpointTokenizer, load_tokenizer
 
 TINY = "tiny"
+DEVICE = re.compile(r"cpu|cuda(:\d{1,2})?")
 BASE_NAME = re.compile(r"(?i)(?:^|[-_.])base(?:$|[-_.])")
 CHAT_NAME = re.compile(r"(?i)(?:^|[-_.])(?:instruct|chat)(?:$|[-_.])")
 
@@ -65,21 +67,30 @@ class Checkpoint:
         return model.to(device).requires_grad_(True)
 
 
-def load_model(config: ModelConfig, *, task: str, seed: int = 0, stored_dtype: bool = False) -> DiffusionLM:
+def load_model(
+    config: ModelConfig,
+    *,
+    task: str,
+    device: str = "auto",
+    seed: int = 0,
+    stored_dtype: bool = False,
+    turns_end: bool = True,
+) -> DiffusionLM:
     """Loads a model with its tokenizer, moves it to its device and adds adapters where asked for.
 
-    task: chooses the shipped weights of the tiny model. seed: of the adapters' initial values. stored_dtype: keep the
-    files' own dtype instead of config.dtype. Raises UserError for a missing or damaged checkpoint, an unknown
-    architecture or an absent device.
+    task: chooses the shipped weights of the tiny model. device: auto, cpu, cuda or cuda:N. seed: of the adapters'
+    initial values. stored_dtype: keep the files' own dtype instead of config.dtype. turns_end: the end of a turn ends
+    completions as the end of the text does. Raises UserError for a missing or
+    damaged checkpoint, an unknown architecture or an absent device.
     """
     config.check()
-    device = resolve_device(config.device)
+    place = resolve_device(device)
     if config.quantization:
-        quantization.check_available(device)
+        quantization.check_available(place)
     folder = locate(config.name, task)
     raw = read_config(folder)
     checkpoint = open_checkpoint(folder, raw)
-    tokenizer, special = tokens(checkpoint, raw, config.name)
+    tokenizer, special = tokens(checkpoint, raw, config.name, turns_end=turns_end)
     adapter = None
     if config.adapter:
         adapter = lora.read_adapter(
@@ -87,14 +98,14 @@ def load_model(config: ModelConfig, *, task: str, seed: int = 0, stored_dtype: b
         )
     dtype = None if stored_dtype else getattr(torch, config.dtype)
     lm = DiffusionLM(
-        _transformer(checkpoint, dtype, device, config.quantization).eval(),
+        _transformer(checkpoint, dtype, place, config.quantization).eval(),
         tokenizer,
         special,
         name=config.name,
         shift=checkpoint.layout.shift,
         compact_prompts=isinstance(tokenizer, CharacterTokenizer),
         fingerprint=fingerprint([*checkpoint.files, *([adapter.weights_file] if adapter else [])]),
-        warnings=warnings(config.name, tokenizer, adapter.trained_on if adapter else ""),
+        warnings=warnings(config.name, tokenizer, adapter.config.trained_on if adapter else ""),
     )
     _add_adapters(lm, config, adapter, seed)
     return lm
@@ -124,24 +135,27 @@ def locate(name: str, task: str) -> Path:
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is this process's GPU, or the CPU where there is none. Raises UserError for a device that is not there."""
+    """`auto` is this process's GPU, or the CPU where there is none. Raises UserError for an unknown device."""
     if name == "auto":
         return torch.device("cuda", local_index()) if torch.cuda.is_available() else torch.device("cpu")
-    kind = name.partition(":")[0]
-    if kind not in ("cpu", "cuda"):
+    if not DEVICE.fullmatch(name):
         raise unknown_choice("device", name, ["auto", "cpu", "cuda", "cuda:0"])
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"Device '{name}' is not there: torch sees no GPU. Use --set model.device=cpu or auto.")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count() or "no"
+        raise UserError(f"Device '{name}' does not exist: torch sees {count} GPU(s). Choose cpu or auto.")
+    return device
 
 
-def tokens(checkpoint: Checkpoint, raw: Mapping[str, Any], name: str) -> tuple[Tokenizer, SpecialTokens]:
-    """The tokenizer, and the special tokens of config.json; the tokenizer's end of a turn ends completions too."""
+def tokens(
+    checkpoint: Checkpoint, raw: Mapping[str, Any], name: str, *, turns_end: bool
+) -> tuple[Tokenizer, SpecialTokens]:
+    """The tokenizer, and the special tokens of config.json; with `turns_end` its end of a turn is an end token too."""
     special = special_tokens(Fields(raw, checkpoint.folder / CONFIG_JSON))
     if raw.get("tokenizer") == "characters":
         return CharacterTokenizer(), special
     tokenizer = load_tokenizer(checkpoint.folder, name, vocabulary=checkpoint.config.vocab_size)
-    ends = dict.fromkeys((*special.end_ids, *tokenizer.turn_end_ids))
+    ends = dict.fromkeys((*special.end_ids, *(tokenizer.turn_end_ids if turns_end else ())))
     return tokenizer, SpecialTokens(mask_id=special.mask_id, pad_id=special.pad_id, end_ids=tuple(ends))
 
 
@@ -155,7 +169,7 @@ def warnings(name: str, tokenizer: Tokenizer, adapter_trained_on: str) -> tuple[
     if not tokenizer.has_chat_template:
         found.append(f"Model '{name}' has no chat template, as base models have none; prompts go in as plain text.")
     if _kind(name) and _kind(adapter_trained_on) and _kind(name) != _kind(adapter_trained_on):
-        found.append(f"The adapter was trained on '{adapter_trained_on}', but is put on '{name}'.")
+        found.append(f"The adapter was trained on '{printable(adapter_trained_on)}', but is put on '{name}'.")
     return tuple(found)
 
 
@@ -176,7 +190,7 @@ def empty_model(layout: Layout, config: PretrainedConfig) -> PreTrainedModel:
 def open_checkpoint(folder: Path, raw: Mapping[str, Any]) -> Checkpoint:
     """Checks config.json, index and headers against each other. Raises UserError for the first thing that is wrong."""
     layout = layout_of(raw)
-    config = layout.to_config(Fields(raw, folder / CONFIG_JSON))
+    config = layout.config(raw, folder / CONFIG_JSON)
     files = weight_files(folder)
     shapes = {name: tuple(tensor.shape) for name, tensor in empty_model(layout, config).state_dict().items()}
     if config.tie_word_embeddings:

@@ -20,14 +20,19 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from harness.config.tree import LoraConfig
 from harness.errors import UserError
-from harness.models.flops import ModelShape
+from harness.models.flops import HEAD, ModelShape, without_adapters
+from harness.models.meter import Meter
 from harness.rollout import Prompts
 from harness.task.base import Example, Task
 from harness.task.prompts import COMPACT_ONLY
 from harness.task.template import Prompting
 
 ALL_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-LORA_TARGETS = {"all": ALL_PROJECTIONS, "official-subset": ("q_proj", "k_proj", "v_proj", "up_proj")}
+LORA_TARGETS = {
+    "all": ALL_PROJECTIONS,
+    "official-subset": ("q_proj", "k_proj", "v_proj", "up_proj"),
+    "all-and-head": (*ALL_PROJECTIONS, HEAD),
+}
 
 
 class Tokenizer(Protocol):
@@ -97,7 +102,8 @@ class DiffusionLM:
     """A masked diffusion language model with its tokenizer.
 
     network: what is trained; the trainer may replace it by its wrapped form. fingerprint: hash of the loaded weights.
-    warnings: sentences on what looks wrong about the checkpoint, for the user to judge.
+    warnings: sentences on what looks wrong about the checkpoint, for the user to judge. meter: counts every pass.
+    lora_ranks: of the adapters by kind of layer, as q_proj; empty without adapters.
     """
 
     def __init__(
@@ -120,8 +126,10 @@ class DiffusionLM:
         self.compact_prompts = compact_prompts
         self.fingerprint = fingerprint
         self.warnings = warnings
+        self.meter = Meter()
         self._reference: MaskedPredictor | None = None
-        self._lora_ranks: Mapping[str, int] = {}
+        self._is_reference = False
+        self.lora_ranks: Mapping[str, int] = {}
 
     @property
     def device(self) -> torch.device:
@@ -130,20 +138,33 @@ class DiffusionLM:
 
     @property
     def shape(self) -> ModelShape:
-        """Sizes for the FLOPs account."""
-        return shape_of(self.predictor.transformer.config, self._lora_ranks)
+        """Sizes for the FLOPs account, of the reference policy inside `reference_policy`."""
+        shape = shape_of(self.predictor.transformer.config, self.lora_ranks)
+        return without_adapters(shape) if self._is_reference else shape
 
     def logits(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:
         """Logits (B, n, V), float32 or wider, at positions (B, n); mask_BL is None where nothing is padded."""
-        return at_least_float32(self.network(tokens_BL, mask_BL, positions_Bn))
+        logits_BnV = at_least_float32(self.network(tokens_BL, mask_BL, positions_Bn))
+        return self._counted(logits_BnV, *tokens_BL.shape, head_positions=positions_Bn.numel())
+
+    def completion_logits(self, tokens_BL: Tensor, mask_BL: Tensor | None, completion_length: int) -> Tensor:
+        """Logits (B, C, V) of the last `completion_length` positions."""
+        rows, length = tokens_BL.shape
+        place_C = torch.arange(length - completion_length, length, device=tokens_BL.device)
+        return self.logits(tokens_BL, mask_BL, place_C.expand(rows, -1))
 
     def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
         """Final hidden states (B, L, d), for callers that choose positions afterwards."""
-        return self.predictor.hidden(tokens_BL, mask_BL)
+        return self._counted(self.predictor.hidden(tokens_BL, mask_BL), *tokens_BL.shape, head_positions=0)
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (..., V), float32 or wider, of hidden states (..., d)."""
-        return at_least_float32(self.predictor.head(hidden))
+        positions = hidden.numel() // hidden.shape[-1]
+        return self._counted(at_least_float32(self.predictor.head(hidden)), 0, 0, head_positions=positions)
+
+    def _counted(self, output: Tensor, rows: int, length: int, *, head_positions: int) -> Tensor:
+        sizes = {"rows": rows, "queries": length, "keys": length, "head_positions": head_positions}
+        return self.meter.count(output, self.shape, **sizes)
 
     def add_lora(self, config: LoraConfig, seed: int) -> None:
         """Freezes the weights and adds adapters, initialised from `seed`; the global random state is left as it was."""
@@ -162,7 +183,7 @@ class DiffusionLM:
         No dropout is on afterwards: peft puts new adapters into training mode, whatever the model is in.
         """
         self.predictor.model = model.eval()
-        self._lora_ranks = lora_ranks
+        self.lora_ranks = lora_ranks
 
     def keep_reference(self, predictor: MaskedPredictor | None = None) -> None:
         """Keeps a frozen copy of the present weights, or `predictor`, as the reference policy.
@@ -177,6 +198,7 @@ class DiffusionLM:
     def reference_policy(self) -> Iterator[None]:
         """Inside, the model is the reference policy: adapters off, or the copy made by `keep_reference`; no dropout."""
         network, predictor, training = self.network, self.predictor, self.network.training
+        self._is_reference = True
         try:
             if self._reference is not None:
                 self.network = self.predictor = self._reference
@@ -188,6 +210,7 @@ class DiffusionLM:
             else:
                 raise UserError("Full fine-tuning needs a copy for its reference policy; call keep_reference() first.")
         finally:
+            self._is_reference = False
             self.network, self.predictor = network, predictor
             network.train(training)
 
@@ -203,30 +226,45 @@ class DiffusionLM:
             return task.compact_prompt(example)
         return apply_chat_template(self.tokenizer, task.messages(example), self.name)
 
-    def encode_prompts(self, texts: Sequence[str], *, max_length: int = 0) -> Prompts:
+    def encode_prompts(self, texts: Sequence[str], *, max_length: int = 0, attended_padding: int = 0) -> Prompts:
         """Left-padded prompts on the model's device; with max_length above 0 the last max_length tokens of each are
-        kept."""
-        return self.pad_prompts([self.tokenizer.encode(text)[-max_length:] for text in texts])
+        kept. attended_padding: as in Conventions."""
+        rows = [self.tokenizer.encode(text)[-max_length:] for text in texts]
+        return self.pad_prompts(rows, attended_padding=attended_padding)
 
-    def pad_prompts(self, rows: Sequence[Sequence[int]]) -> Prompts:
-        """Token ids of prompts, padded on the left, on the model's device."""
-        longest = max(len(row) for row in rows)
-        padded = [[*[self.special.pad_id] * (longest - len(row)), *row] for row in rows]
+    def pad_prompts(self, rows: Sequence[Sequence[int]], *, length: int = 0, attended_padding: int = 0) -> Prompts:
+        """Token ids of prompts, padded on the left to the longest, on the model's device.
+
+        With `length` they are padded to it, and there is a mask even where nothing is padded: a row then sees the same
+        numbers whatever else is in the batch. attended_padding: as in Conventions.
+        """
+        width = length or max(len(row) for row in rows)
+        padded = [[*[self.special.pad_id] * (width - len(row)), *row] for row in rows]
         ids_BP = torch.tensor(padded, device=self.device)
-        if all(len(row) == longest for row in rows):
+        seen = [len(row) for row in rows]
+        if attended_padding:
+            batches = [seen[start : start + attended_padding] for start in range(0, len(seen), attended_padding)]
+            seen = [max(batch) for batch in batches for _ in batch]
+        if not length and all(tokens == width for tokens in seen):
             return Prompts(ids_BP=ids_BP, mask_BP=None)
-        starts_B = torch.tensor([longest - len(row) for row in rows], device=self.device)
-        return Prompts(ids_BP=ids_BP, mask_BP=torch.arange(longest, device=self.device) >= starts_B[:, None])
+        starts_B = torch.tensor([width - tokens for tokens in seen], device=self.device)
+        return Prompts(ids_BP=ids_BP, mask_BP=torch.arange(width, device=self.device) >= starts_B[:, None])
 
-    def decode(self, completion_ids_BC: Tensor) -> list[str]:
-        """Completion texts, each up to its first end token."""
-        lengths = self.completion_lengths(completion_ids_BC).tolist()
+    def decode(self, completion_ids_BC: Tensor, *, past_end: bool = False) -> list[str]:
+        """Completion texts, each up to its first end token; with `past_end` all of it, end tokens having no text."""
+        whole_B = torch.full_like(completion_ids_BC[:, 0], completion_ids_BC.shape[1])
+        lengths = (whole_B if past_end else self.completion_lengths(completion_ids_BC)).tolist()
         rows = completion_ids_BC.tolist()
         return [self.tokenizer.decode(row[:length]) for row, length in zip(rows, lengths, strict=True)]
 
     def completion_lengths(self, completion_ids_BC: Tensor) -> Tensor:
         """Tokens before the first end token (B,)."""
         return (~self.is_end(completion_ids_BC)).cumprod(1).sum(1)
+
+    def has_text_past_end(self, completion_ids_NC: Tensor) -> Tensor:
+        """Whether tokens other than end tokens follow the first end token (N,)."""
+        is_end_NC = self.is_end(completion_ids_NC)
+        return (~is_end_NC & (is_end_NC.cumsum(1) > 0)).any(1)
 
     def is_end(self, ids: Tensor) -> Tensor:
         """True where the token is an end token."""

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from harness.data.files import read_small
 from harness.errors import UserError
 
 INDEX_FILE = "model.safetensors.index.json"
 WEIGHTS_FILE = "model.safetensors"
+LARGEST_JSON = 1 << 26
 FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A file that holds one JSON object. Raises UserError where it cannot be read as one."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
+        content = json.loads(read_small(path, LARGEST_JSON).decode("utf-8"))
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"'{path}' is not readable JSON: {error}.") from error
     if not isinstance(content, dict):
-        raise UserError(f"'{path}' holds no JSON object; put the published file in its place.")
+        raise UserError(f"'{path}' does not hold a JSON object; put the published file in its place.")
     return content
+
+
+def is_set(value: object) -> bool:
+    """Whether a value of a configuration says anything: null, false and what is empty do not."""
+    return not (value is None or value is False or value in ({}, [], ""))
+
+
+def shown(value: object) -> str:
+    """A value of a configuration as an error message shows it, shortened where it is long."""
+    return reprlib.repr(value)
 
 
 def weight_files(folder: Path) -> list[Path]:

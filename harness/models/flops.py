@@ -1,14 +1,14 @@
 """Analytic FLOPs of a bidirectional transformer: 2 per multiply-add. No torch.
 
-Counted: linear layers, attention scores and values (both L x L, all heads), the head only at the positions where it is
-computed, low-rank adapters. Not counted: norms, activations, softmax, embedding look-ups. Backward costs twice the
-forward, less the weight gradients of frozen weights and the input gradients that nothing asks for.
+Counted: linear layers, attention scores and values (both queries x keys, all heads), the head only at the positions
+where it is computed, low-rank adapters. Not counted: norms, activations, softmax, embedding look-ups. Backward costs
+twice the forward, less the weight gradients of frozen weights and the input gradients that nothing asks for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 BLOCK_INPUT_PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 HEAD = "lm_head"
@@ -49,20 +49,20 @@ class ModelShape:
         return self.layers * block + self.hidden * self.vocabulary
 
 
-def forward(shape: ModelShape, *, rows: int, length: int, head_positions: int) -> float:
-    """FLOPs of one forward pass of `rows` sequences of `length` tokens, the head at `head_positions` positions in
-    all."""
-    tokens = rows * length
+def forward(shape: ModelShape, *, rows: int, queries: int, keys: int, head_positions: int) -> float:
+    """FLOPs of one forward pass: `rows` sequences of `queries` tokens that attend to `keys` tokens, the head at
+    `head_positions` positions in all."""
+    tokens = rows * queries
     linear = sum(2 * tokens * (i * o + _rank(shape, name) * (i + o)) for name, (i, o) in shape.projections.items())
-    return float(shape.layers * (linear + _attention(shape, rows, length)) + head(shape, head_positions))
+    return float(shape.layers * (linear + _attention(shape, tokens, keys)) + head(shape, head_positions))
 
 
-def backward(shape: ModelShape, *, rows: int, length: int, head_positions: int) -> float:
+def backward(shape: ModelShape, *, rows: int, queries: int, keys: int, head_positions: int) -> float:
     """FLOPs of the backward pass that belongs to `forward`."""
     if not shape.lora_ranks:
-        return 2 * forward(shape, rows=rows, length=length, head_positions=head_positions)
-    tokens = rows * length
-    block = 2.0 * _attention(shape, rows, length)
+        return 2 * forward(shape, rows=rows, queries=queries, keys=keys, head_positions=head_positions)
+    tokens = rows * queries
+    block = 2.0 * _attention(shape, tokens, keys)
     unasked = 0.0
     for name, (inputs, outputs) in shape.projections.items():
         rank = _rank(shape, name)
@@ -81,22 +81,13 @@ def _head_adapter(shape: ModelShape, positions: int) -> float:
     return 2.0 * positions * _rank(shape, HEAD) * (shape.hidden + shape.vocabulary)
 
 
-def update(shape: ModelShape, *, rows: int, length: int, head_positions: int, reference: bool) -> float:
-    """FLOPs of one forward and backward pass, with the reference policy's forward pass where it is asked for."""
-    sizes = {"rows": rows, "length": length, "head_positions": head_positions}
-    passes = forward(shape, **sizes) + backward(shape, **sizes)
-    if not reference:
-        return passes
-    return passes + forward(without_adapters(shape), **sizes)
-
-
 def without_adapters(shape: ModelShape) -> ModelShape:
     """The shape of the reference policy: adapters off."""
-    return ModelShape(**{**shape.__dict__, "lora_ranks": {}})
+    return replace(shape, lora_ranks={})
 
 
-def _attention(shape: ModelShape, rows: int, length: int) -> float:
-    return 4.0 * rows * length * length * shape.heads * shape.head_dim
+def _attention(shape: ModelShape, tokens: int, keys: int) -> float:
+    return 4.0 * tokens * keys * shape.heads * shape.head_dim
 
 
 def _rank(shape: ModelShape, name: str) -> int:

@@ -8,19 +8,29 @@ checkpoint's own code is run: config.json is read here, and a setting that these
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import LlamaConfig, LlamaForCausalLM, PretrainedConfig, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from harness.errors import UserError, unknown_choice
+from harness.models.config_fields import Fields
 from harness.models.diffusion_lm import SpecialTokens
-from harness.models.files import read_json
+from harness.models.files import is_set, read_json
 
 CONFIG_JSON = "config.json"
-MOST_LAYERS, LARGEST_SIZE = 1024, 1 << 24
+MOST_LAYERS = 1024
+FULL_ATTENTION = "full_attention"
 BLOCK_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 LLADA_MODULES = {
@@ -39,52 +49,50 @@ LLADA_MODULES = {
 }
 
 
-@dataclass(frozen=True)
-class Fields:
-    """The keys of one config.json, read with their types. `place` is the file, for the error messages."""
-
-    raw: Mapping[str, Any]
-    place: Path
-
-    def size(self, key: str, *, default: int | None = None, most: int = LARGEST_SIZE) -> int:
-        """A whole number from 1 to `most`; `default` where the key is missing or null. Raises UserError otherwise."""
-        value = self.raw.get(key)
-        value = default if value is None else value
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-            raise UserError(f"'{self.place}' has {key}={value!r}, where a whole number from 1 to {most} is needed.")
-        return value
-
-    def number(self, key: str) -> float:
-        """A finite number above 0. Raises UserError otherwise."""
-        value = self.raw.get(key)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
-            raise UserError(f"'{self.place}' has {key}={value!r}, where a number above 0 is needed.")
-        return float(value)
-
-    def flag(self, key: str) -> bool:
-        """True or false; false where the key is missing or null. Raises UserError otherwise."""
-        value = self.raw.get(key)
-        if value is not None and not isinstance(value, bool):
-            raise UserError(f"'{self.place}' has {key}={value!r}, where true or false is needed.")
-        return bool(value)
-
-    def must_be(self, **wanted: Any) -> None:
-        """Raises UserError where a key has another value; a missing key or null counts as the wanted value."""
-        for key, value in wanted.items():
-            found = self.raw.get(key)
-            if found is not None and found != value:
-                raise UserError(f"'{self.place}' has {key}={found!r}; the harness knows {key}={value!r} alone.")
-
-    def heads(self, width: str, heads: str, kv_heads: str) -> dict[str, int]:
-        """Attention heads as transformers names them. Raises UserError where they do not divide each other."""
-        count = self.size(heads)
-        groups = self.size(kv_heads, default=count)
-        head_dim = self.size("head_dim", default=max(1, self.size(width) // count))
-        if self.raw.get("head_dim") is None and self.size(width) % count:
-            raise UserError(f"'{self.place}': {heads}={count} does not divide {width}={self.raw[width]}.")
-        if head_dim % 2 or count % groups:
-            raise UserError(f"'{self.place}': {count} heads of width {head_dim} and {groups} for keys do not fit.")
-        return {"num_attention_heads": count, "num_key_value_heads": groups, "head_dim": head_dim}
+# What a config.json says about itself, about the tokenizer or about sampling and training, not about the function.
+WITHOUT_EFFECT = frozenset(
+    {
+        "architectures",
+        "attn_implementation",
+        "auto_map",
+        "bos_token_id",
+        "chunk_size_feed_forward",
+        "dtype",
+        "finetuning_task",
+        "id2label",
+        "initializer_range",
+        "label2id",
+        "model_type",
+        "output_attentions",
+        "output_hidden_states",
+        "problem_type",
+        "return_dict",
+        "task_specific_params",
+        "tokenizer",
+        "tokenizer_class",
+        "torch_dtype",
+        "transformers_version",
+        "unsloth_fixed",
+        "unsloth_version",
+    }
+) | (GenerationConfig().to_dict().keys() - {"eos_token_id", "pad_token_id"})
+# Without use_sliding_window, which is refused, no window is set.
+DREAM_WITHOUT_EFFECT = WITHOUT_EFFECT | {"max_window_layers", "sliding_window"}
+LLADA_WITHOUT_EFFECT = WITHOUT_EFFECT | {
+    "alibi_bias_max",
+    "attention_layer_norm_with_affine",
+    "flash_attention",
+    "init_cutoff_factor",
+    "init_device",
+    "init_fn",
+    "init_std",
+    "mlp_ratio",
+    "precision",
+    # LLaDA's own code ties by weight_tying alone.
+    "tie_word_embeddings",
+    # The rows of the embedding are embedding_size where both are given.
+    "vocab_size",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +104,16 @@ class Layout:
 
     to_config: Callable[[Fields], PretrainedConfig]
     model_class: type[PreTrainedModel]
+    without_effect: Collection[str] = WITHOUT_EFFECT
     shift: bool = False
     modules: Mapping[str, str] = field(default_factory=dict)
+
+    def config(self, raw: Mapping[str, Any], place: Path) -> PretrainedConfig:
+        """The configuration of the transformers model. Raises UserError for whatever that model does not have."""
+        fields = Fields(raw, place)
+        config = self.to_config(fields)
+        fields.refuse_others(self.without_effect)
+        return config
 
     def official_module(self, module: str) -> str:
         """What the checkpoint calls our module, as in model.layers.3.mlp.up_proj."""
@@ -119,12 +135,13 @@ class Layout:
 
 
 def _llada_config(fields: Fields) -> LlamaConfig:
-    fields.must_be(block_type="llama", activation_type="silu", layer_norm_type="rms", rope=True, alibi=False)
-    fields.must_be(include_bias=False, include_qkv_bias=False, bias_for_layer_norm=False, block_group_size=1)
+    fields.must_state(block_type="llama", activation_type="silu", layer_norm_type="rms", rope=True)
+    fields.must_be(rope_full_precision=True, layer_norm_with_affine=True, block_group_size=1, alibi=False)
+    fields.must_be(include_bias=False, include_qkv_bias=False, bias_for_layer_norm=False)
     fields.must_be(attention_layer_norm=False, input_emb_norm=False, scale_logits=False, multi_query_attention=False)
     fields.must_be(attention_dropout=0.0, residual_dropout=0.0, embedding_dropout=0.0)
     width = fields.size("d_model")
-    ratio = 1 if fields.raw.get("mlp_hidden_size") else fields.size("mlp_ratio")
+    ratio = 1 if fields.get("mlp_hidden_size") else fields.size("mlp_ratio")
     return LlamaConfig(
         vocab_size=fields.size("embedding_size", default=fields.size("vocab_size")),
         hidden_size=width,
@@ -132,8 +149,8 @@ def _llada_config(fields: Fields) -> LlamaConfig:
         num_hidden_layers=fields.size("n_layers", most=MOST_LAYERS),
         max_position_embeddings=fields.size("max_sequence_length"),
         rms_norm_eps=fields.number("rms_norm_eps"),
-        rope_parameters={"rope_type": "default", "rope_theta": fields.number("rope_theta")},
-        tie_word_embeddings=fields.flag("weight_tying"),
+        rope_parameters=_rope(fields),
+        tie_word_embeddings=fields.flag("weight_tying", default=True),
         **fields.heads("d_model", "n_heads", "n_kv_heads"),
         # LLaDA's embedding trains every row; a padding id would keep the gradient from the end token's.
         **{**_bidirectional(fields), "pad_token_id": None},
@@ -141,12 +158,13 @@ def _llada_config(fields: Fields) -> LlamaConfig:
 
 
 def _dream_config(fields: Fields) -> Qwen2Config:
-    fields.must_be(hidden_act="silu", rope_scaling=None, use_sliding_window=False, attention_dropout=0.0)
+    fields.must_be(hidden_act="silu", attention_bias=True, attention_dropout=0.0)
+    _check_full_attention(fields)
     heads = fields.heads("hidden_size", "num_attention_heads", "num_key_value_heads")
     if heads.pop("head_dim") * heads["num_attention_heads"] != fields.size("hidden_size"):
         raise UserError(f"'{fields.place}' has a head_dim of its own, which Qwen2 does not have.")
     return Qwen2Config(
-        rope_parameters={"rope_type": "default", "rope_theta": fields.number("rope_theta")},
+        rope_parameters=_rope(fields),
         use_sliding_window=False,
         **heads,
         **_transformers_sizes(fields),
@@ -155,18 +173,45 @@ def _dream_config(fields: Fields) -> Qwen2Config:
 
 
 def _llama_config(fields: Fields) -> LlamaConfig:
-    fields.must_be(hidden_act="silu", attention_dropout=0.0)
-    rope = fields.raw.get("rope_parameters")
-    rope_fields = Fields(rope if isinstance(rope, dict) else fields.raw, fields.place)
-    rope_fields.must_be(rope_type="default")
+    fields.must_be(hidden_act="silu", attention_dropout=0.0, pretraining_tp=1)
+    _check_full_attention(fields)
     return LlamaConfig(
-        rope_parameters={"rope_type": "default", "rope_theta": rope_fields.number("rope_theta")},
+        rope_parameters=_rope(fields),
         attention_bias=fields.flag("attention_bias"),
         mlp_bias=fields.flag("mlp_bias"),
         **fields.heads("hidden_size", "num_attention_heads", "num_key_value_heads"),
         **_transformers_sizes(fields),
         **_bidirectional(fields),
     )
+
+
+def _rope(fields: Fields) -> dict[str, Any]:
+    """Rotary embeddings of the default kind. transformers 5 writes them into rope_parameters; before, rope_theta stood
+    alone and other kinds in rope_scaling. Raises UserError for another kind, and for two values of theta."""
+    places = [fields]
+    for key in ("rope_parameters", "rope_scaling"):
+        if is_set(inner := fields.get(key)):
+            if not isinstance(inner, dict):
+                raise fields.wrong(key, "where an object is needed")
+            places.append(Fields(inner, fields.place, prefix=f"{key}."))
+            places[-1].must_be(rope_type="default", type="default")
+    for place in places:
+        if place.get("partial_rotary_factor") not in (None, 1):
+            raise place.wrong("partial_rotary_factor", "but only 1 is supported")
+    thetas = {place.number("rope_theta") for place in places if place.get("rope_theta") is not None}
+    if len(thetas) > 1:
+        raise UserError(f"'{fields.place}' has two values of rope_theta, {min(thetas)} and {max(thetas)}; keep one.")
+    for inner in places[1:]:
+        inner.refuse_others()
+    return {"rope_type": "default", "rope_theta": thetas.pop() if thetas else fields.number("rope_theta")}
+
+
+def _check_full_attention(fields: Fields) -> None:
+    """Raises UserError where a layer attends to a window alone, or to what is before a token alone."""
+    fields.must_be(is_causal=False, use_sliding_window=False)
+    kinds = fields.get("layer_types")
+    if is_set(kinds) and not (isinstance(kinds, list) and all(kind == FULL_ATTENTION for kind in kinds)):
+        raise fields.wrong("layer_types", f"but only '{FULL_ATTENTION}' is supported")
 
 
 def _transformers_sizes(fields: Fields) -> dict[str, Any]:
@@ -190,8 +235,15 @@ def _bidirectional(fields: Fields) -> dict[str, Any]:
 
 
 LAYOUTS = {
-    "llada": Layout(to_config=_llada_config, model_class=LlamaForCausalLM, modules=LLADA_MODULES),
-    "Dream": Layout(to_config=_dream_config, model_class=Qwen2ForCausalLM, shift=True),
+    "llada": Layout(
+        to_config=_llada_config,
+        model_class=LlamaForCausalLM,
+        without_effect=LLADA_WITHOUT_EFFECT,
+        modules=LLADA_MODULES,
+    ),
+    "Dream": Layout(
+        to_config=_dream_config, model_class=Qwen2ForCausalLM, without_effect=DREAM_WITHOUT_EFFECT, shift=True
+    ),
     "llama": Layout(to_config=_llama_config, model_class=LlamaForCausalLM),
 }
 
@@ -218,10 +270,10 @@ def layout_of(raw: Mapping[str, Any]) -> Layout:
 def special_tokens(fields: Fields) -> SpecialTokens:
     """Mask, padding and end tokens as config.json states them. Raises UserError where one is missing or too large."""
     vocabulary = fields.size("embedding_size", default=fields.size("vocab_size"))
-    ends = fields.raw.get("eos_token_id")
+    ends = fields.get("eos_token_id")
     return SpecialTokens(
-        mask_id=_token(fields, "mask_token_id", fields.raw.get("mask_token_id"), vocabulary),
-        pad_id=_token(fields, "pad_token_id", fields.raw.get("pad_token_id"), vocabulary),
+        mask_id=_token(fields, "mask_token_id", fields.get("mask_token_id"), vocabulary),
+        pad_id=_token(fields, "pad_token_id", fields.get("pad_token_id"), vocabulary),
         end_ids=tuple(
             _token(fields, "eos_token_id", end, vocabulary)
             for end in (ends if isinstance(ends, list) and ends else [ends])

@@ -6,14 +6,19 @@ tokens: its vocab.json, merges.txt and tokenizer_config.json say everything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 
+from harness.data.files import check_small
 from harness.errors import UserError
+from harness.models.hub import TOKENIZER_FILES
+from harness.models.untrusted import render_template, try_tokenizer
 
+TOKENIZER_JSON = "tokenizer.json"
+LARGEST_FILE = 1 << 27
 TURN_ENDS = ("<|eot_id|>", "<|im_end|>")
 
 
@@ -37,11 +42,13 @@ class CheckpointTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids; special tokens written out in the text become their ids, none is added."""
-        return self.backend.encode(text, add_special_tokens=False)
+        with _said_in_one_sentence(f"The tokenizer of '{self.name}' cannot encode a text"):
+            return self.backend.encode(text, add_special_tokens=False)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`. Special tokens, and rows of the embedding that stand for no token, have none."""
-        return self.backend.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        with _said_in_one_sentence(f"The tokenizer of '{self.name}' cannot decode its tokens"):
+            return self.backend.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def apply_chat_template(self, messages: Sequence[Mapping[str, str]], *, continue_last: bool = False) -> str:
         """The messages as the checkpoint writes them, ready for the answer; without a template their plain texts.
@@ -51,12 +58,14 @@ class CheckpointTokenizer:
         """
         if not self.has_chat_template:
             return "".join(f"{message['content'].strip()}\n\n" for message in messages)
-        turns = [dict(message) for message in messages]
         try:
-            return self.backend.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=not continue_last, continue_final_message=continue_last
+            return render_template(
+                self.backend.get_chat_template(),
+                [dict(message) for message in messages],
+                special_tokens=self.backend.special_tokens_map,
+                continue_last=continue_last,
             )
-        except (TemplateError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise UserError(f"The chat template of '{self.name}' fails: {error}.") from error
 
 
@@ -66,11 +75,12 @@ def load_tokenizer(folder: Path, name: str, *, vocabulary: int) -> CheckpointTok
     Raises UserError where its files are missing or damaged, or where it has more tokens than the model.
     """
     backend_class = _backend_class(folder, name)
-    try:
+    with _said_in_one_sentence(f"The tokenizer files of '{name}' cannot be read"):
+        for file in TOKENIZER_FILES:
+            check_small(folder / file, LARGEST_FILE)
+        if (folder / TOKENIZER_JSON).is_file():
+            try_tokenizer(folder / TOKENIZER_JSON)
         backend = backend_class.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # the tokenizers library raises plain Exception for whatever a file may hold
-        reason = " ".join(str(error).split())
-        raise UserError(f"The tokenizer files of '{name}' cannot be read ({reason}); fetch them again.") from error
     largest = max(backend.get_vocab().values(), default=-1)
     if largest >= vocabulary:
         raise UserError(
@@ -81,7 +91,7 @@ def load_tokenizer(folder: Path, name: str, *, vocabulary: int) -> CheckpointTok
 
 
 def _backend_class(folder: Path, name: str) -> type[PreTrainedTokenizerBase]:
-    if (folder / "tokenizer.json").is_file():
+    if (folder / TOKENIZER_JSON).is_file():
         return PreTrainedTokenizerFast
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         return Qwen2Tokenizer
@@ -89,3 +99,16 @@ def _backend_class(folder: Path, name: str) -> type[PreTrainedTokenizerBase]:
         f"Model '{name}' has no tokenizer: put tokenizer.json (LLaDA), or vocab.json, merges.txt and "
         f"tokenizer_config.json (Dream), into '{folder}'."
     )
+
+
+@contextlib.contextmanager
+def _said_in_one_sentence(what: str) -> Iterator[None]:
+    """Inside, every error becomes a UserError: the tokenizers library raises plain Exception for whatever a file may
+    hold, and where it panics, an error that is not even one."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UserError(f"{what} ({reason}); fetch its files again.") from error

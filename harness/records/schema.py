@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +12,21 @@ from typing import Any
 from harness.records.jsonl import RecordError
 
 SCHEMA_VERSION = 1
+NO_LONGER_RECORDED = ("checkpoint_choice", "extra")
+"""Fields of identities that earlier versions wrote, always with the same values."""
+IDENTIFYING = (
+    "checkpoint",
+    "update",
+    "weights",
+    "dtype",
+    "batch_size",
+    "data",
+    "split",
+    "items_sha256",
+    "prompts",
+    "decoding",
+)
+"""Fields of an EvalRecord that tell one evaluation of a task from another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +66,16 @@ class MetricTotals:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRecord:
-    """One evaluated checkpoint: a line of eval.jsonl.
+    """One evaluation: a line of eval.jsonl, of a run or of `harness eval`.
 
-    checkpoint: base (before training), step (during), last (after the final update).
-    seconds: training seconds up to the checkpoint, evaluation excluded.
-    flops_total: FLOPs of rollouts and updates up to the checkpoint.
+    checkpoint: base (before training), step (during), last (after the final update); `given` for a model that a Python
+    program handed over, of whose training nothing is known.
+    update, samples, flops_total, seconds: of training up to the checkpoint, evaluation excluded; 0 without a run.
     nfe: forward passes per completion in this evaluation.
+
+    The rest is empty in records that are older than it. flops_forward: the forward passes of flops_total alone, as some
+    papers count; None where they were not counted apart. batch_size: prompts per forward pass. weights: fingerprint of
+    the files. origin: where the items came from. prompts: sha256 of the user's own, few_shot, train_data.
     """
 
     checkpoint: str
@@ -73,7 +94,19 @@ class EvalRecord:
     eval_seconds: float
     eval_flops: float
     samples_file: str | None
+    flops_forward: float | None = None
+    batch_size: int = 0
+    dtype: str = ""
+    weights: str = ""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    prompts: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
+
+    @property
+    def identity(self) -> str:
+        """Eight hex digits over what was evaluated and how: evaluations that share them repeat each other."""
+        values = [getattr(self, name) for name in IDENTIFYING]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
     def to_json(self) -> dict[str, Any]:
         """As a plain dictionary, one line of eval.jsonl."""
@@ -183,8 +216,11 @@ class RunIdentity:
     train_data: str
     test_data: str
     config_hash: str
-    checkpoint_choice: str = "last"
-    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_record(cls, data: Mapping[str, Any]) -> RunIdentity:
+        """Reads an identity of any age. Raises TypeError where a field is missing or unknown."""
+        return cls(**{name: value for name, value in data.items() if name not in NO_LONGER_RECORDED})
 
     @property
     def folder(self) -> Path:

@@ -1,42 +1,22 @@
 """How things are named, coloured and written: the same in every table and figure.
 
-Colours are those of M. Okabe and K. Ito, Color Universal Design (2008).
-Random-reward controls are grey everywhere.
+Titles, colours and ablations of methods and tasks come from their own files. The other colours are those of M. Okabe
+and K. Ito, Color Universal Design (2008), that the built-in methods leave; random-reward controls are grey everywhere.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-METHOD_NAMES = {
-    "egspo": "EGSPO",
-    "egspo-sa": "EGSPO-SA",
-    "d1": "diffu-GRPO (d1)",
-    "diffu-grpo": "diffu-GRPO (d1)",
-    "agrpo": "AGRPO",
-    "espo": "ESPO",
-}
-METHOD_COLOURS = {
-    "egspo": "#0072B2",
-    "egspo-sa": "#D55E00",
-    "d1": "#009E73",
-    "diffu-grpo": "#009E73",
-    "agrpo": "#CC79A7",
-    "espo": "#E69F00",
-}
+from harness import registry
+
 OTHER_COLOURS = ("#56B4E9", "#000000", "#F0E442")
 CONTROL_COLOUR = "#7F7F7F"
 
-TASK_NAMES = {
-    "sudoku": "Sudoku",
-    "countdown": "Countdown",
-    "gsm8k": "GSM8K",
-    "math500": "MATH500",
-    "mbpp": "MBPP",
-    "humaneval": "HumanEval",
-}
 DEFAULT_METRICS = ("exact_match", "accuracy", "pass@1")
 DASH = "-"
 
@@ -49,37 +29,36 @@ class Unit:
     size: float
 
 
-FLOP_UNITS = tuple(
-    Unit(name=f"{prefix}FLOP", size=10.0**power)
-    for prefix, power in (
-        ("", 0),
-        ("k", 3),
-        ("M", 6),
-        ("G", 9),
-        ("T", 12),
-        ("P", 15),
-        ("E", 18),
-        ("Z", 21),
-        ("Y", 24),
-    )
-)
+FLOP_UNITS = tuple(Unit(name=f"{prefix}FLOP", size=10.0 ** (3 * step)) for step, prefix in enumerate(("", *"kMGTPEZY")))
 
 
 def method_name(method: str) -> str:
-    """The method as papers write it; an unknown one as it registered."""
-    return METHOD_NAMES.get(method, method)
-
-
-def method_colours(methods: Iterable[str]) -> Mapping[str, str]:
-    """A colour per method; methods unknown here share the remaining colours in the order of their names."""
-    unknown = sorted(set(methods) - set(METHOD_COLOURS))
-    others = {method: OTHER_COLOURS[index % len(OTHER_COLOURS)] for index, method in enumerate(unknown)}
-    return {**METHOD_COLOURS, **others}
+    """The title that the method's file states; the plain name of a method that is not installed here."""
+    return _title("method", method)
 
 
 def task_name(task: str) -> str:
-    """The task as papers write it; an unknown one as it registered."""
-    return TASK_NAMES.get(task, task)
+    """The title that the task's file states; the plain name of a task that is not installed here."""
+    return _title("task", task)
+
+
+def _title(kind: registry.Kind, name: str) -> str:
+    entry = registry.entry(kind, name)
+    return entry.title if entry else name
+
+
+def method_colours(methods: Iterable[str]) -> Mapping[str, str]:
+    """A colour per method: that of its file; methods without one share the other colours in the order of names."""
+    entries = {method: registry.entry("method", method) for method in sorted(set(methods))}
+    stated = {method: entry.colour for method, entry in entries.items() if entry and entry.colour}
+    others = [method for method in entries if method not in stated]
+    return stated | {method: OTHER_COLOURS[index % len(OTHER_COLOURS)] for index, method in enumerate(others)}
+
+
+def ablation_keys(method: str) -> tuple[str, ...]:
+    """The settings that the method's file names as worth varying, as dotted keys."""
+    entry = registry.entry("method", method)
+    return tuple(f"method.{name}" for name in entry.ablations) if entry else ()
 
 
 def data_name(data: str) -> str:
@@ -102,6 +81,36 @@ def headline_metric(metrics: Iterable[str], wanted: str | None = None) -> str:
 def listed(names: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`. Raises IndexError for no names."""
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def capitalized(text: str) -> str:
+    """The text with a capital first letter, the others as they are."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def cut(text: str, most: int) -> str:
+    """The text in at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def file_part(text: str) -> str:
+    """Letters, digits and dashes, as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")
+
+
+def slug(text: str) -> str:
+    """A whole name of a file or an anchor, in small letters; never empty."""
+    return file_part(text).lower() or "x"
+
+
+def numbered(names: Iterable[str], mark: str = "-") -> list[str]:
+    """The names in their order; of equal ones those from the second on get a number: `a`, `a-2`."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name}{mark}{seen[name]}")
+    return found
 
 
 def flop_unit(largest: float) -> Unit:
@@ -128,12 +137,3 @@ def digits(value: float) -> str:
         return f"{value:,.0f}"
     decimals = 2 - math.floor(math.log10(abs(value))) if value else 0
     return f"{value:.{min(max(decimals, 0), 6)}f}"
-
-
-def exact(value: float | None) -> str:
-    """A number for a CSV file: whole, or ten significant digits; nothing for None and NaN."""
-    if value is None or not math.isfinite(value):
-        return ""
-    if float(value).is_integer() and abs(value) < 2**53:
-        return str(int(value))
-    return repr(float(f"{value:.10g}"))

@@ -38,6 +38,19 @@ def leave_one_out_mean(value_B: Tensor, group_size: int) -> Tensor:
     return ((grouped.sum(1, keepdim=True) - grouped) / (group_size - 1)).flatten()
 
 
+def group_steps(step_BK: Tensor, group_size: int) -> Tensor:
+    """For every row the steps that any row of its group chose (B, G * K): what the same-step baseline needs."""
+    return step_BK.unflatten(0, (-1, group_size)).flatten(1).repeat_interleave(group_size, 0)
+
+
+def centre_at_same_step(returns_BM: Tensor, group_size: int) -> Tensor:
+    """Returns minus the mean of the others' returns at the SAME step; (B, G * K) -> (B, K)."""
+    returns_NOGK = returns_BM.unflatten(0, (-1, group_size)).unflatten(2, (group_size, -1))
+    own_NGK = torch.diagonal(returns_NOGK, dim1=1, dim2=2).movedim(-1, 1)
+    others_NGK = (returns_NOGK.sum(1) - own_NGK) / (group_size - 1)
+    return (own_NGK - others_NGK).flatten(0, 1)
+
+
 def group_std(value_B: Tensor, group_size: int) -> Tensor:
     """Standard deviation over the group, divisor G - 1; (B,), equal within a group."""
     return value_B.unflatten(0, (-1, group_size)).std(1).repeat_interleave(group_size, 0)

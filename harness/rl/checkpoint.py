@@ -12,7 +12,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,34 +23,9 @@ from torch import Tensor, nn
 
 from harness.errors import UserError
 from harness.records.schema import SCHEMA_VERSION
+from harness.rl.ledger import Progress
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", "state.json"
-
-
-@dataclass(kw_only=True)
-class Progress:
-    """How far a run is. forwards: rows times passes. seconds: by phase, and `total` without evaluation."""
-
-    iteration: int = 0
-    update: int = 0
-    samples: int = 0
-    forwards: int = 0
-    flops_rollout: float = 0.0
-    flops_update: float = 0.0
-    evaluations: int = 0
-    traces: int = 0
-    skipped_updates: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def flops_total(self) -> float:
-        """FLOPs of rollouts, preparation and updates; evaluation excluded."""
-        return self.flops_rollout + self.flops_update
-
-    @property
-    def training_seconds(self) -> float:
-        """Wall time of all phases but evaluation."""
-        return sum(value for phase, value in self.seconds.items() if phase != "eval")
 
 
 def trainable_weights(network: nn.Module) -> dict[str, Tensor]:
@@ -88,7 +63,7 @@ def load_progress(place: Path) -> Progress:
     try:
         state = json.loads((place / STATE).read_text())
         damaged = [name for name, digest in state["sha256"].items() if _sha256(place / name) != digest]
-        progress = Progress(**state["progress"])
+        progress = Progress.from_json(state["progress"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _corrupt(place, str(error)) from error
     if state["schema"] != SCHEMA_VERSION:

@@ -1,6 +1,6 @@
-"""What a method is: it turns scored rollouts into optimiser updates, and an update's parts into losses.
+"""What a method is: `draw` (all its randomness), `prepare` (everything that needs no gradient), `loss`.
 
-The trainer owns everything else: the loop, devices, accumulation, logging, checkpoints.
+The loop owns everything else: devices, accumulation, the account of compute, logging, checkpoints.
 
 Axes: B rows, C completion, K selected steps; `_N` is any flat list of values.
 """
@@ -8,8 +8,9 @@ Axes: B rows, C completion, K selected steps; `_N` is any flat list of values.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from harness.config.decoding import Decoding
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.flops import ModelShape
+from harness.rl.estimator import Estimator, Setting, sampled_outcomes
 from harness.rollout import Rewards, RolloutNeeds, ScoredRollouts
 
 ScoreFunction = Callable[[Tensor, Tensor], Rewards]
@@ -32,17 +34,23 @@ class LossPart:
     Every subclass normalises its loss by constants over the whole update batch, so that `split` changes nothing.
     """
 
+    def rows(self, index: slice | Tensor) -> Self:
+        """Some of the rows."""
+        return dataclasses.replace(self, **{name: value[index] for name, value in self._tensors().items()})
+
     def split(self, rows: int) -> Iterator[Self]:
         """Micro-batches of at most `rows` rows; 0 is all rows at once."""
-        tensors = {
+        total = len(next(iter(self._tensors().values())))
+        size = rows or total
+        for start in range(0, total, size):
+            yield self.rows(slice(start, start + size))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {
             item.name: value
             for item in dataclasses.fields(self)
             if isinstance(value := getattr(self, item.name), Tensor)
         }
-        total = len(next(iter(tensors.values())))
-        size = rows or total
-        for start in range(0, total, size):
-            yield dataclasses.replace(self, **{name: value[start : start + size] for name, value in tensors.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,58 +61,51 @@ class UpdateBatch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GreedyScores:
-    """Greedy completions that were scored, at M states per row. step_BM: int64, -1 where a row has fewer; ids_BMC:
-    int64; reward_BM: float64. forwards (rows times passes), flops: spent on generating them."""
+class ChosenSteps:
+    """For the record: the unmasking steps that an update uses. step_BK: int64, -1 where a row has fewer.
 
-    step_BM: Tensor
-    ids_BMC: Tensor
-    reward_BM: Tensor
-    forwards: int
-    flops: float
+    greedy_ids_BKC, greedy_reward_BK: the greedy completions at these steps and what they earn, where a method scores
+    them.
+    """
+
+    step_BK: Tensor
+    greedy_ids_BKC: Tensor | None = None
+    greedy_reward_BK: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A rollout made ready for training.
-
-    updates: in order. forwards (rows times passes) and flops: spent on preparing. advantages: all of them, for the log.
-    chosen_steps_BK: int64 or None, -1 where a row has fewer. greedy: what was scored at them, for the record.
-    reward_calls: completions scored beyond the rollout's own.
-    """
+    """A rollout made ready for training: its updates in order. advantages: all of them, for the log."""
 
     updates: Sequence[UpdateBatch]
     advantages: Tensor
-    forwards: int = 0
-    flops: float = 0.0
-    reward_calls: int = 0
-    chosen_steps_BK: Tensor | None = None
-    greedy: GreedyScores | None = None
+    chosen: ChosenSteps | None = None
+
+
+Loss = tuple[Tensor, Mapping[str, Tensor]]
+"""A scalar with gradient, and named values for the log: detached and flat, of any length.
+
+`ratio` (importance ratios), `kl` (nats), `clip_low` and `clip_high` (whether that bound was active) have columns of
+their own in metrics.jsonl; any other name gets its mean.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossOutput:
-    """loss: scalar with gradient. The rest is for the log, detached and flat: importance ratios, KL values (nats), and
-    whether the lower or the upper clip bound was active. forwards and flops: of the forward and backward passes."""
-
-    loss: Tensor
-    ratio_N: Tensor
-    kl_N: Tensor
-    clipped_low_N: Tensor
-    clipped_high_N: Tensor
-    forwards: int
-    flops: float
+class NoOptions:
+    """The options of a method that has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
-    """A method with its options. Register a subclass with `@method("name")` in one leaf file."""
+    """A method with its options. Register a subclass with `@method("name")` in one leaf file.
 
-    Config: ClassVar[type]
-    config: Any = field(default=None)
+    Config: the frozen dataclass of its options, all of which have defaults.
+    """
 
-    @abstractmethod
-    def check(self, decoding: Decoding) -> None:
+    Config: ClassVar[type] = NoOptions
+    config: Any = field(default_factory=NoOptions)
+
+    def check(self, decoding: Decoding) -> None:  # noqa: B027  (any options may be right)
         """Raises UserError where the options do not fit the rollout's decoding."""
 
     def needs(self, shape: ModelShape, decoding: Decoding, prompt_length: int) -> RolloutNeeds:
@@ -113,22 +114,33 @@ class Method(ABC):
 
     @property
     def needs_reference(self) -> bool:
-        """Whether a KL term asks for the reference policy."""
-        return bool(getattr(self.config, "beta", 0.0))
+        """Whether the loss asks for the reference policy."""
+        return False
+
+    @property
+    def updates_per_step(self) -> int:
+        """Optimiser updates that make one training step: what the learning rate's schedule, budget.updates and
+        evaluation.every count."""
+        return 1
+
+    def draw(self, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Any:
+        """All random draws that the updates need, from `generator`: steps, masks. They are all that `prepare` gets, so
+        that given draws give the same updates."""
+        return None
 
     @abstractmethod
-    def updates_per_rollout(self) -> int:
-        """Optimiser updates that one rollout is used for."""
+    def prepare(self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, draws: Any) -> Prepared:
+        """Advantages, old log-probabilities, states: everything that needs no gradient. Called without one."""
 
     @abstractmethod
-    def prepare(
-        self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, generator: torch.Generator
-    ) -> Prepared:
-        """Advantages, chosen steps, masks: everything that needs no gradient. All draws come from `generator`."""
+    def loss(self, policy: DiffusionLM, part: Any) -> Loss:
+        """The loss of one (micro-batch of a) part, normalised over the whole update batch, and values for the log."""
 
-    @abstractmethod
-    def loss(self, policy: DiffusionLM, part: Any) -> LossOutput:
-        """The loss of one (micro-batch of a) part, normalised over the whole update batch."""
+    @classmethod
+    def estimators(cls, setting: Setting) -> Sequence[Estimator]:
+        """The variants that `harness diagnose` compares with the exact gradient; by default the method as it is."""
+        method = cls(config=cls.Config())
+        return [Estimator(method=method, outcomes=functools.partial(sampled_outcomes, method))]
 
 
 def score_rows(score: ScoreFunction, ids_BKC: Tensor) -> Rewards:

@@ -2,95 +2,89 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from harness.distributed.shard import Shard
 from harness.models.diffusion_lm import DiffusionLM
+from harness.records.update import UpdateRecord
 from harness.rl.advantages import zero_variance_groups
-from harness.rl.checkpoint import Progress
-from harness.rl.method import LossOutput, Prepared
+from harness.rl.ledger import Progress
+from harness.rl.method import ChosenSteps, Prepared
 from harness.rl.step_selection import step_entropy
+from harness.rl.update import UpdateLog
 from harness.rollout import ScoredRollouts
 
-LOGGED = ("ratio", "kl", "clipped_low", "clipped_high")
+OWN_COLUMNS = ("ratio", "kl", "clip_low", "clip_high")
 
 
-@dataclass(kw_only=True)
-class UpdateLog:
-    """Adds up the outputs of an update's micro-batches."""
-
-    loss: float = 0.0
-    forwards: int = 0
-    flops: float = 0.0
-    values: dict[str, list[Tensor]] = field(default_factory=dict)
-
-    def add(self, output: LossOutput) -> None:
-        """Takes in one micro-batch."""
-        self.loss += output.loss.item()
-        self.forwards += output.forwards
-        self.flops += output.flops
-        for name in LOGGED:
-            self.values.setdefault(name, []).append(getattr(output, f"{name}_N"))
-
-    def all(self, name: str) -> Tensor:
-        """All values of that name, float64."""
-        return torch.cat(self.values[name]).double()
-
-
-def update_metrics(
+def update_record(
     progress: Progress,
     scored: ScoredRollouts,
     prepared: Prepared,
     log: UpdateLog,
     model: DiffusionLM,
     *,
-    gradient_norm: float,
     learning_rate: float,
     first: bool,
-) -> dict[str, Any]:
-    """Counters are cumulative; rewards, advantages and steps are those of the rollout that the update was made from."""
+    reward_calls: int,
+) -> UpdateRecord:
+    """The record of the update that was just made. All processes call this together."""
     rollout, rewards, shard = scored.rollout, scored.rewards, scored.shard
     reward_B = shard.gather(rewards.total_B).double()
     advantage = shard.gather_values(prepared.advantages.double())
-    ratio, kl, low, high = (shard.gather_values(log.all(name)) for name in LOGGED)
+    values = {name: shard.gather_values(torch.cat(parts).double()) for name, parts in log.values.items()}
+    ratio = values.get("ratio", advantage[:0])
     length_B = shard.gather(model.completion_lengths(rollout.completion_ids_BC))
-    return {
-        "update": progress.update,
-        "iteration": progress.iteration,
-        "first_of_rollout": first,
-        "samples": progress.samples,
-        "forwards": progress.forwards,
-        "flops_rollout": progress.flops_rollout,
-        "flops_update": progress.flops_update,
-        "flops_total": progress.flops_total,
-        "skipped_updates": progress.skipped_updates,
-        "seconds": {**progress.seconds, "total": progress.training_seconds},
-        "reward_mean": reward_B.mean().item(),
-        "reward_std": reward_B.std().item(),
-        "reward_parts": {name: shard.gather(part).double().mean().item() for name, part in rewards.parts.items()},
-        "zero_variance_groups": zero_variance_groups(reward_B, scored.group_size).item(),
-        "advantage_mean": advantage.mean().item(),
-        "advantage_std": advantage.std().item(),
-        "advantage_abs_max": advantage.abs().max().item(),
-        "loss": shard.total(log.loss),
-        "kl": kl.mean().item(),
-        "ratio_min": ratio.min().item(),
-        "ratio_mean": ratio.mean().item(),
-        "ratio_max": ratio.max().item(),
-        "clip_low": low.mean().item(),
-        "clip_high": high.mean().item(),
-        "gradient_norm": gradient_norm,
-        "learning_rate": learning_rate,
-        "step_entropy": _mean_step_entropy(shard.gather(step_entropy(rollout))),
-        "chosen_steps": _histogram(prepared.chosen_steps_BK, rollout.num_steps, shard),
-        "completion_length": length_B.double().mean().item(),
-        "tokens_generated": int(length_B.sum()),
-        "reward_calls": int(shard.total(prepared.reward_calls)),
-    }
+    return UpdateRecord(
+        update=progress.update,
+        iteration=progress.iteration,
+        first_of_rollout=first,
+        samples=progress.samples,
+        forwards=progress.forwards,
+        flops_rollout=progress.flops_rollout,
+        flops_update=progress.flops_update,
+        flops_backward=progress.flops_backward,
+        flops_total=progress.flops_total,
+        skipped_updates=progress.skipped_updates,
+        seconds={**progress.seconds, "total": progress.training_seconds},
+        reward_mean=reward_B.mean().item(),
+        reward_std=reward_B.std().item(),
+        reward_parts={name: shard.gather(part).double().mean().item() for name, part in rewards.parts.items()},
+        zero_variance_groups=zero_variance_groups(reward_B, scored.group_size).item(),
+        advantage_mean=_mean(advantage),
+        advantage_std=advantage.std().item() if len(advantage) > 1 else None,
+        advantage_abs_max=advantage.abs().max().item() if len(advantage) else None,
+        loss=shard.total(log.loss),
+        terms=max(map(len, values.values())) if values else None,
+        kl=_mean(values.get("kl")),
+        ratio_min=ratio.min().item() if len(ratio) else None,
+        ratio_mean=_mean(ratio),
+        ratio_max=ratio.max().item() if len(ratio) else None,
+        clip_low=_mean(values.get("clip_low")),
+        clip_high=_mean(values.get("clip_high")),
+        gradient_norm=log.gradient_norm,
+        learning_rate=learning_rate,
+        step_entropy=_mean_step_entropy(shard.gather(step_entropy(rollout))),
+        chosen_steps=_histogram(prepared.chosen, rollout.num_steps, shard),
+        completion_length=length_B.double().mean().item(),
+        tokens_generated=int(length_B.sum()),
+        reward_calls=int(shard.total(reward_calls)),
+        text_past_end=_text_past_end(scored, prepared.chosen, model),
+        values={name: value.mean().item() for name, value in values.items() if name not in OWN_COLUMNS and len(value)},
+    )
+
+
+def _mean(values: Tensor | None) -> float | None:
+    return None if values is None or not len(values) else values.mean().item()
+
+
+def _text_past_end(scored: ScoredRollouts, chosen: ChosenSteps | None, model: DiffusionLM) -> float:
+    completions = [scored.rollout.completion_ids_BC]
+    if chosen is not None and chosen.greedy_ids_BKC is not None:
+        completions.append(chosen.greedy_ids_BKC.flatten(0, 1))
+    past_end_N = torch.cat([model.has_text_past_end(ids_NC) for ids_NC in completions])
+    return scored.shard.gather_values(past_end_N.double()).mean().item()
 
 
 def _mean_step_entropy(entropy_BT: Tensor) -> list[float]:
@@ -100,9 +94,9 @@ def _mean_step_entropy(entropy_BT: Tensor) -> list[float]:
     return (total_T / reached_BT.sum(0).clamp_min(1)).tolist()
 
 
-def _histogram(chosen_BK: Tensor | None, num_steps: int, shard: Shard) -> list[int]:
+def _histogram(chosen: ChosenSteps | None, num_steps: int, shard: Shard) -> list[int]:
     """How often each step was chosen; empty for methods that choose none."""
-    if chosen_BK is None:
+    if chosen is None:
         return []
-    step_BK = shard.gather(chosen_BK)
+    step_BK = shard.gather(chosen.step_BK)
     return torch.bincount(step_BK[step_BK >= 0], minlength=num_steps).tolist()

@@ -17,6 +17,11 @@ class ClippedObjective:
     low: Tensor
     high: Tensor
 
+    def values(self, counted: Tensor, *, kl: Tensor) -> dict[str, Tensor]:
+        """Named values for the log, of the terms that count; kl: nats, of the shape of the ratio."""
+        named = {"ratio": self.ratio, "kl": kl.detach(), "clip_low": self.low, "clip_high": self.high}
+        return {name: value[counted] for name, value in named.items()}
+
 
 def clipped_objective(
     new: Tensor, old: Tensor, advantage: Tensor, *, clip_low: float, clip_high: float

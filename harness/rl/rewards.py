@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,17 +14,34 @@ from harness.rollout import Rewards
 from harness.task.base import Example, Reward, Task
 
 
-class TaskRewards:
-    """Scores completions against the examples of one rollout's rows; a text that occurs twice is scored once."""
+class CountedScores:
+    """A score function that knows how often it was asked. calls: completions scored so far."""
 
-    def __init__(self, task: Task, model: DiffusionLM, examples: Sequence[Example]) -> None:
+    def __init__(self, score: Callable[[Tensor, Tensor], Rewards]) -> None:
+        self.calls = 0
+        self._score = score
+
+    def __call__(self, row_N: Tensor, completion_ids_NC: Tensor) -> Rewards:
+        """Rewards (N,)."""
+        self.calls += len(row_N)
+        return self._score(row_N, completion_ids_NC)
+
+
+class TaskRewards:
+    """Scores completions against the examples of one rollout's rows; a text that occurs twice is scored once.
+
+    past_end: the text after the first end token counts too.
+    """
+
+    def __init__(self, task: Task, model: DiffusionLM, examples: Sequence[Example], *, past_end: bool = False) -> None:
         self.task = task
         self.model = model
         self.examples = examples
+        self.past_end = past_end
 
     def __call__(self, row_N: Tensor, completion_ids_NC: Tensor) -> Rewards:
         """Rewards (N,) of completion n against the example of row row_N[n]."""
-        texts = self.model.decode(completion_ids_NC)
+        texts = self.model.decode(completion_ids_NC, past_end=self.past_end)
         asked = list(zip(row_N.tolist(), texts, strict=True))
         unique = {(self.examples[row].id, text): (self.examples[row], text) for row, text in asked}
         pairs = list(unique.values())

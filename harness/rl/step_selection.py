@@ -10,7 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from harness.distributed.shard import ALONE, Shard
 from harness.rollout import Rollout
+
+SELECTIONS = ("entropy", "uniform", "random", "random-official")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,43 @@ def last_real_step(unmask_step_BC: Tensor, is_end_BC: Tensor, num_steps: int) ->
     real_step_BC = torch.where(is_end_BC, -1, unmask_step_BC.long())
     last_B = real_step_BC.amax(1)
     return torch.where(last_B < 0, num_steps - 1, last_B)
+
+
+def select_steps(
+    rollout: Rollout,
+    is_end_BC: Tensor,
+    *,
+    selection: str,
+    num_selected: int,
+    until_last_real: bool,
+    generator: torch.Generator,
+    shard: Shard = ALONE,
+) -> Tensor:
+    """K steps of every row by one of SELECTIONS, -1 where a row has fewer eligible ones (B, K).
+
+    Eligible are the steps that the row took; until_last_real: of these, those up to the last that reveals a token which
+    is no end token. is_end_BC: bool.
+    """
+    num_rows, num_steps = rollout.num_rows, rollout.num_steps
+    last_B = torch.full((num_rows,), num_steps - 1, device=is_end_BC.device)
+    if until_last_real:
+        last_B = last_real_step(rollout.unmask_step_BC, is_end_BC, num_steps)
+    last_B = torch.minimum(last_B, rollout.num_steps_B.long() - 1)
+    eligible_BT = torch.arange(num_steps, device=last_B.device) <= last_B[:, None]
+    match selection:
+        case "entropy":
+            return highest_entropy(step_entropy(rollout), eligible_BT, num_selected)
+        case "random":
+            all_eligible_BT = shard.gather(eligible_BT.to(torch.uint8)).bool()
+            return shard.mine(random_without_replacement(all_eligible_BT, num_selected, generator))
+        case "uniform" if until_last_real:
+            return uniform_until(last_B, num_selected)
+        case "uniform":
+            step_BK = uniform_with_last(num_rows, num_steps, num_selected)
+        case "random-official":
+            step_BK = random_shared(num_rows, num_steps, num_selected, generator)
+    step_BK = step_BK.to(last_B.device)
+    return torch.where(step_BK <= last_B[:, None], step_BK, -1)
 
 
 def highest_entropy(entropy_BT: Tensor, eligible_BT: Tensor, num_selected: int) -> Tensor:

@@ -6,8 +6,7 @@ from torch import Tensor
 
 from harness.models.diffusion_lm import DiffusionLM
 from harness.records.schema import GreedyTrace, TraceRecord
-from harness.rl.checkpoint import Progress
-from harness.rl.method import GreedyScores, Prepared
+from harness.rl.method import ChosenSteps, Prepared
 from harness.rollout import ScoredRollouts
 from harness.task.base import Example
 
@@ -19,16 +18,15 @@ def completion_trace(
     prepared: Prepared,
     model: DiffusionLM,
     *,
-    progress: Progress,
+    iteration: int,
     update: int,
 ) -> TraceRecord:
     """The trace of the first row, whose problem is `example`; update: updates made before it was sampled."""
-    rollout = scored.rollout
+    rollout, chosen = scored.rollout, prepared.chosen
     ids_C = rollout.completion_ids_BC[0]
-    chosen_BK = prepared.chosen_steps_BK
-    chosen = () if chosen_BK is None else tuple(step for step in chosen_BK[0].tolist() if step >= 0)
+    steps = [] if chosen is None else [step for step in chosen.step_BK[0].tolist() if step >= 0]
     return TraceRecord(
-        iteration=progress.iteration,
+        iteration=iteration,
         update=update,
         example=example.id,
         prompt=prompt,
@@ -38,8 +36,8 @@ def completion_trace(
         tokens=_tokens(ids_C, model),
         unmask_step=tuple(rollout.unmask_step_BC[0].tolist()),
         entropy=tuple(rollout.entropy_BC[0].tolist()),
-        chosen_steps=chosen,
-        greedy=() if prepared.greedy is None else _greedy(prepared.greedy, chosen, model),
+        chosen_steps=tuple(steps),
+        greedy=() if chosen is None else _greedy(chosen, model),
     )
 
 
@@ -47,15 +45,17 @@ def _tokens(ids_C: Tensor, model: DiffusionLM) -> tuple[str, ...]:
     return tuple(model.tokenizer.decode([token]) for token in ids_C.tolist())
 
 
-def _greedy(scores: GreedyScores, chosen: tuple[int, ...], model: DiffusionLM) -> tuple[GreedyTrace, ...]:
-    """Once per chosen step; the baseline at the same step asked for those of the whole group."""
-    index_of = {step: index for index, step in enumerate(scores.step_BM[0].tolist()) if step in chosen}
+def _greedy(chosen: ChosenSteps, model: DiffusionLM) -> tuple[GreedyTrace, ...]:
+    """The first row's greedy completions, each step once, by rising step."""
+    if chosen.greedy_ids_BKC is None or chosen.greedy_reward_BK is None:
+        return ()
+    columns = {step: column for column, step in enumerate(chosen.step_BK[0].tolist()) if step >= 0}
     return tuple(
         GreedyTrace(
             step=step,
-            tokens=_tokens(scores.ids_BMC[0, index], model),
-            text=model.decode(scores.ids_BMC[0, index][None])[0],
-            reward=scores.reward_BM[0, index].item(),
+            tokens=_tokens(chosen.greedy_ids_BKC[0, column], model),
+            text=model.decode(chosen.greedy_ids_BKC[0, column][None])[0],
+            reward=chosen.greedy_reward_BK[0, column].item(),
         )
-        for step, index in sorted(index_of.items())
+        for step, column in sorted(columns.items())
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.scoring.answers import ANY_CLOSE, ANY_OPEN, THINK_CLOSE, THINK_OPEN, first_tagged
 from harness.scoring.boxed import first_boxed
-from harness.scoring.math_equal import same_value_by_older_rules
+from harness.scoring.maths.verifier import same_value_by_older_rules
 
 
 def agrpo_answer(text: str) -> str:

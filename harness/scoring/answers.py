@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from harness.scoring.boxed import BOXED_BRACE, last_boxed
+from harness.scoring.boxed import BOX, BOXED_BRACE, boxes
 
 ANSWER_OPEN = "<answer>"
 ANSWER_CLOSE = "</answer>"
@@ -16,6 +16,10 @@ END_TOKENS = ("<|eot_id|>", "<|endoftext|>", "<|im_end|>")
 ANY_OPEN, ANY_CLOSE = re.compile(ANSWER_OPEN, re.IGNORECASE), re.compile(ANSWER_CLOSE, re.IGNORECASE)
 THINK_OPEN, THINK_CLOSE = re.compile("<think>", re.IGNORECASE), re.compile("</think>", re.IGNORECASE)
 LONGEST_BARE_ANSWER = 80
+LINK = re.compile(r"[\s$.]{0,9}[,;]?\s{0,9}(?:\\text\s?\{\s{0,9})?(?:or|and)?[\s$},]{0,9}")
+TIED_BEFORE = re.compile(r"\b(?:not|n't|never|nor|neither|either|or|than)\W*$")
+TIED_AFTER = re.compile(r"[\s$.,]{0,9}(?:\\text\s?\{\s*)?or\b")
+LONGEST_TIE = 40
 
 
 def until_end(text: str) -> str:
@@ -27,18 +31,38 @@ def until_end(text: str) -> str:
 def final_answer(text: str, *, bare: bool) -> str | None:
     """The answer of a maths completion, None where it gives none.
 
-    In this order: the last \\boxed{..} of the last closed answer block, what follows a box of the block that is
-    never closed, that block, the last \\boxed{..} of the text, and with `bare` a text of one line of up to 80
-    characters as it stands.
+    In this order: the box of the last closed answer block, what follows a box of the block that is never closed, that
+    block, the box of the text, and with `bare` a text of one line of up to 80 characters as it stands.
     """
     text = until_end(text)
     block = last_answer(text)
-    boxed = last_boxed(text if block is None else block)
+    boxed = boxed_answer(text if block is None else block)
     if boxed is None and block is not None:
         boxed = block.split(BOXED_BRACE)[-1]
     if boxed is None and bare:
         boxed = bare_line(text)
-    return boxed.strip() or None if boxed is not None else None
+    # A box or a block that was closed in the midst of a tag ends before the tag.
+    return boxed.partition("</")[0].strip() or None if boxed is not None else None
+
+
+def boxed_answer(text: str) -> str | None:
+    """What the last box of a text holds, None without one.
+
+    Boxes with nothing but a comma, `or` or `and` between them are one answer that names several values. Where a word
+    such as `not` or `or` ties the box to what stands beside it, the answer is the line, its boxes opened.
+    """
+    found = boxes(text)
+    if not found:
+        return None
+    first = len(found) - 1
+    while first and LINK.fullmatch(text, found[first - 1].end, found[first].start):
+        first -= 1
+    start, end = found[first].start, found[-1].end
+    if TIED_BEFORE.search(text, max(start - LONGEST_TIE, 0), start) or TIED_AFTER.match(text, end):
+        line_end = text.find("\n", end)
+        line = text[text.rfind("\n", 0, start) + 1 : line_end if line_end >= 0 else len(text)]
+        return BOX.sub("{", line)
+    return ", ".join(box.content for box in found[first:])
 
 
 def bare_line(text: str) -> str | None:

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
 BOXED = "\\boxed"
 BOXED_BRACE = "\\boxed{"
 BOXED_SPACE = "\\boxed "
 FRAMED = "\\fbox"
+BOX = re.compile(r"\\?(?<![A-Za-z])(?:boxed|fbox)\s*\{")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """What a box holds, and where it begins and ends in its text."""
+
+    content: str
+    start: int
+    end: int
+
+
+def boxes(text: str) -> list[Box]:
+    """Every box whose braces are balanced, in order, also those that lack the backslash; no box within a box."""
+    closing = _closing_braces(text)
+    found: list[Box] = []
+    for opening in BOX.finditer(text):
+        brace = opening.end() - 1
+        if brace in closing and (not found or opening.start() >= found[-1].end):
+            content = text[brace + 1 : closing[brace]]
+            found.append(Box(content=content, start=opening.start(), end=closing[brace] + 1))
+    return found
 
 
 def last_boxed(text: str) -> str | None:
-    """What stands in the last \\boxed{..} whose braces are balanced; None without one."""
-    closing = _closing_braces(text)
-    position = text.rfind(BOXED_BRACE)
-    while position >= 0:
-        opening = position + len(BOXED_BRACE) - 1
-        if opening in closing:
-            return text[opening + 1 : closing[opening]]
-        position = text.rfind(BOXED_BRACE, 0, position)
-    return None
+    """What the last box holds, None without one."""
+    found = boxes(text)
+    return found[-1].content if found else None
 
 
 def first_boxed(text: str) -> str | None:

@@ -13,6 +13,7 @@ from harness.scoring.answers import (
     ANY_CLOSE,
     ANY_OPEN,
     bare_digits,
+    boxed_answer,
     first_tagged,
     last_answer,
     until_end,
@@ -20,7 +21,11 @@ from harness.scoring.answers import (
 from harness.scoring.boxed import first_boxed
 
 CELLS = 16
-LAYOUT = re.compile(r"[\s|,;\[\]`]+")
+LAYOUT = re.compile(
+    r"(?:[\s|,;\[\]`*$&\u2500-\u257f]|\\(?:begin|end)\{[a-z]{1,12}\}(?:\{[lcr|\s]{0,40}\})?|\\hline|\\\\|\\[\[\]()])+"
+)
+DASHES = frozenset("-=\u2014\u2013") | frozenset(map(chr, range(0x2500, 0x2580)))
+RULE_SIGNS = DASHES | frozenset(" \t|:+")
 FENCE = "```"
 OFFICIAL_ENDS = ("<|eot_id|>", "<|endoftext|>")
 DIGITS_AND_FENCE = re.compile(r"([\d\s]+)```")
@@ -33,18 +38,26 @@ def keeps(grid: str, puzzle: str) -> bool:
 
 
 def read_grid(completion: str, *, bare: bool = True) -> str | None:
-    """The 16 digits of the answer, None where it is not exactly a grid.
+    """The 16 digits of the answer, or of the box in it; None where it is not exactly a grid.
 
-    Pieces set apart by white space or one of | , ; [ ] ` must be of one length, so that cells never run
-    together: "2 4 31 .." is refused, "2431 3124 .." is read. bare: a completion of digits alone is an answer.
+    Pieces set apart by white space or by the signs of lists, tables and matrices must be of one length, so that cells
+    never run together: "2 4 31 .." is refused, "2431 3124 .." is read. A rule of a table is skipped, and so is the line
+    above the first one where it has letters. bare: a completion of digits alone is an answer.
     """
     text = until_end(completion)
     block = last_answer(text)
     answer = bare_digits(text) if block is None and bare else block
-    pieces = LAYOUT.sub(" ", answer or "").split()
+    pieces = LAYOUT.sub(" ", _without_rules(boxed_answer(answer or "") or answer or "")).split()
     grid = "".join(pieces)
     is_grid = len(grid) == CELLS and grid.isascii() and grid.isdigit()
     return grid if is_grid and len({len(piece) for piece in pieces}) == 1 else None
+
+
+def _without_rules(answer: str) -> str:
+    lines = answer.split("\n")
+    rules = [number for number, line in enumerate(lines) if RULE_SIGNS.issuperset(line) and not DASHES.isdisjoint(line)]
+    heading = rules[0] - 1 if rules and rules[0] and any(map(str.isalpha, lines[rules[0] - 1])) else None
+    return "\n".join(line for number, line in enumerate(lines) if number not in (*rules, heading))
 
 
 def official_grid(text: str) -> str:

@@ -18,13 +18,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from harness.data.files import parse_yaml, read_small
 from harness.errors import UserError, unknown_choice
-from harness.task.base import Example, Task
+from harness.task.base import Example, Message, Task
+from harness.task.messages import MOST_SHOWN, read_messages
 from harness.task.template import PLACEHOLDER, Prompting, mistakes
 
 ROLES = ("system", "user", "assistant")
+LARGEST_FILE = 1 << 18
 DRAW = "few-shot"
 COMPACT_ONLY = (
     "The tiny model reads short fixed prompts; leave out --prompts and --few-shot, or choose another --model."
@@ -62,34 +63,30 @@ def read_prompts(path: Path, tasks: Sequence[str]) -> PromptsFile:
     Raises UserError where it is no mapping of known tasks to messages.
     """
     try:
-        content = path.read_bytes()
-        tree = yaml.safe_load(content.decode("utf-8"))
+        content = read_small(path, LARGEST_FILE)
+        tree = parse_yaml(content.decode("utf-8"))
     except OSError as error:
         raise UserError(f"Prompts file '{path}' cannot be read: {error.strerror}.") from error
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"Prompts file '{path}' is not YAML: {str(error).splitlines()[0]}.") from error
     if not isinstance(tree, dict) or not tree:
         raise UserError(f"Prompts file '{path}' must map tasks to lists of messages.")
     for name in tree:
         if name not in tasks:
-            raise unknown_choice(f"task in {path}", str(name), tasks)
-    templates = {name: _messages(value, f"{path}, {name}") for name, value in tree.items()}
+            raise unknown_choice(f"task in {path}", str(name)[:MOST_SHOWN], tasks)
+    templates = {name: _template(value, f"{path}, {name}") for name, value in tree.items()}
     return PromptsFile(path=path, sha256=hashlib.sha256(content).hexdigest(), templates=templates)
 
 
-def _messages(value: Any, place: str) -> tuple[Mapping[str, str], ...]:
-    if not isinstance(value, list) or not value:
-        raise UserError(f"{place}: a prompt is a list of messages with role and content.")
-    for message in value:
-        if not isinstance(message, dict) or set(message) != {"role", "content"}:
-            raise UserError(f"{place}: a message has role and content and nothing else.")
+def _template(value: Any, place: str) -> tuple[Message, ...]:
+    """The messages of a task, of known roles and with the user's last."""
+    messages = read_messages(value, place)
+    for message in messages:
         if message["role"] not in ROLES:
-            raise unknown_choice(f"role in {place}", str(message["role"]), ROLES)
-        if not isinstance(message["content"], str):
-            raise UserError(f"{place}: the content of a message is a text, not {message['content']!r}.")
-    if value[-1]["role"] != "user":
+            raise unknown_choice(f"role in {place}", message["role"][:MOST_SHOWN], ROLES)
+    if messages[-1]["role"] != "user":
         raise UserError(f"{place}: the last message must be the user's.")
-    return tuple({"role": message["role"], "content": message["content"]} for message in value)
+    return messages
 
 
 def set_prompts(task: Task, file: PromptsFile | None, train: Sequence[Example], few_shot: int) -> list[Example]:

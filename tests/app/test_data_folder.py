@@ -66,7 +66,7 @@ def test_pull_again_fetches_nothing_that_is_there(tmp_path, published, capsys):
     published.unlink()
     capsys.readouterr()
     assert harness("pull", "--to", folder) == 0
-    assert capsys.readouterr().out.count("there already") == 2
+    assert capsys.readouterr().out.count("already present") == 2
 
 
 def test_pull_takes_the_tasks_that_are_named(tmp_path, published):
@@ -76,12 +76,12 @@ def test_pull_takes_the_tasks_that_are_named(tmp_path, published):
 
 
 @pytest.mark.parametrize("damage", ["another file", None])
-def test_a_file_that_cannot_be_had_leaves_the_others_and_is_named(tmp_path, published, capsys, damage):
+def test_a_file_that_cannot_be_fetched_leaves_the_others_and_is_named(tmp_path, published, capsys, damage):
     published.write_text(damage) if damage else published.unlink()
     assert harness("pull", "--to", tmp_path / "data") == 1
     said = capsys.readouterr()
     assert "1 of 2 files are missing: gsm8k/test.jsonl." in said.err
-    assert ("gives another file than the known one" if damage else "cannot be fetched") in said.out
+    assert ("is not the expected file" if damage else "could not be fetched") in said.out
     assert (tmp_path / "data" / "kodcode" / "train.jsonl").is_file()
     assert not (tmp_path / "data" / "gsm8k").exists()
 
@@ -121,7 +121,7 @@ def test_verify_reads_every_row_also_without_a_checksum(tmp_path, published, cap
 def test_a_file_that_is_optional_may_be_missing(tmp_path, published, capsys):
     assert harness("pull", "--to", tmp_path, "--task", "gsm8k") == 0
     assert harness("verify", tmp_path) == 0
-    assert "not there, optional" in capsys.readouterr().out
+    assert "missing, but optional" in capsys.readouterr().out
 
 
 def test_the_count_of_items_is_checked(tmp_path, published, monkeypatch, capsys):
@@ -148,8 +148,8 @@ def test_a_damaged_file_is_not_left_out_of_the_list(tmp_path, capsys):
         (["pull", "here", "--to", "there"], "as --to DIR"),
         (["pull", "--to", "there", "--task", "gsm8"], "Did you mean 'gsm8k'"),
         (["verify"], "Name a folder, or set HARNESS_DATA"),
-        (["verify", "nowhere"], "'nowhere' is no folder"),
-        (["list", "nowhere"], "'nowhere' is no folder"),
+        (["verify", "nowhere"], "'nowhere' is not a folder"),
+        (["list", "nowhere"], "'nowhere' is not a folder"),
         (["verify", "--task", "gsm8k"], "go with harness data pull, not with verify"),
     ],
 )
@@ -163,7 +163,7 @@ def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, sai
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_checksums_file_and_a_place_that_is_no_folder_are_refused(tmp_path, published, capsys):
+def test_a_damaged_checksums_file_and_a_place_that_is_not_a_folder_are_refused(tmp_path, published, capsys):
     (tmp_path / "checksums.json").write_text("[]")
     assert harness("verify", tmp_path) == 2
     assert "checksums.json' is damaged" in capsys.readouterr().err

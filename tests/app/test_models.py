@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from harness.config.tree import LoraConfig, ModelConfig
 
 
 def named(name: str, **options: str) -> NamedModel:
-    return named_model(name, ModelConfig(**options), "sudoku")
+    return named_model(name, task="sudoku", **options)
 
 
 @pytest.mark.parametrize(
@@ -35,14 +36,19 @@ def test_a_folder_is_filed_under_its_last_name(tmp_path: Path, monkeypatch: pyte
     assert named(".").label == "LLaDA"
 
 
-def test_a_run_states_its_own_model_and_task(tmp_path: Path) -> None:
+def test_a_run_states_its_own_model_and_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, describe_run: Callable[..., None]
+) -> None:
     run = tmp_path / "egspo" / "tiny" / "0123abcd-seed0"
     run.mkdir(parents=True)
-    (run / "config.yaml").write_text("config: {model: {name: org/model, lora: {rank: 8}}, task: countdown}")
+    describe_run(run, {"name": "org/model", "lora": {"rank": 8}}, "countdown")
     found = named(str(run))
     assert found.config == ModelConfig(name="org/model", lora=LoraConfig(rank=8))
     assert (found.task, found.run, found.label) == ("countdown", run, "egspo-0123abcd-seed0")
     assert found.has_adapter
+    monkeypatch.chdir(run)
+    assert named(".").label == "egspo-0123abcd-seed0"
+    assert named(".", dtype="bfloat16", device="cpu").config.dtype == "bfloat16"
 
 
 def test_only_low_rank_adapters_count_as_adapters() -> None:

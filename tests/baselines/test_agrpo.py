@@ -126,10 +126,11 @@ def test_all_draws_are_parts_of_one_update_and_the_divisor_is_the_group_or_the_b
     normalisers = {}
     for divisor in ("group", "batch"):
         method = module.Agrpo(config=module.AgrpoConfig(mc_samples=5, divisor=divisor))
-        prepared = method.prepare(scored, random_model, score, torch.Generator().manual_seed(0))
+        draws = method.draw(scored, random_model, torch.Generator().manual_seed(0))
+        prepared = method.prepare(scored, random_model, score, draws)
         (update,) = prepared.updates
         assert len(update.parts) == 5
-        assert prepared.chosen_steps_BK.shape == (12, 5)
+        assert prepared.chosen.step_BK.shape == (12, 5)
         normalisers[divisor] = {part.normaliser for part in update.parts}
     assert normalisers == {"group": {5 * 4}, "batch": {5 * 12}}
 
@@ -138,7 +139,7 @@ def test_a_tempered_rollout_needs_its_record(random_model, scored, score):
     rollout = dataclasses.replace(scored.rollout, temperature=0.6)
     method = module.Agrpo(config=module.AgrpoConfig(mc_samples=1))
     with pytest.raises(AssertionError):
-        method.prepare(dataclasses.replace(scored, rollout=rollout), random_model, score, torch.Generator())
+        method.prepare(dataclasses.replace(scored, rollout=rollout), random_model, score, torch.zeros(12, 1))
 
 
 def test_the_sampled_distribution_is_asked_for():

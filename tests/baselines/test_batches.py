@@ -25,28 +25,32 @@ def seeded():
     return torch.Generator().manual_seed(11)
 
 
+def prepare_seeded(method, scored, model, score):
+    return method.prepare(scored, model, score, method.draw(scored, model, seeded()))
+
+
 def losses(method, model, prepared):
     """Every part's loss, and the gradient of the first update."""
     model.predictor.zero_grad()
-    values = [[method.loss(model, part).loss for part in update.parts] for update in prepared.updates]
+    values = [[method.loss(model, part)[0] for part in update.parts] for update in prepared.updates]
     torch.stack(values[0]).sum().backward()
     gradient = torch.cat([weight.grad.flatten() for weight in model.predictor.parameters()])
     return torch.stack([torch.stack(update).sum().detach() for update in values]), gradient
 
 
 def test_two_calls_with_the_same_generator_are_the_same(method, random_model, scored, score):
-    first = losses(method, random_model, method.prepare(scored, random_model, score, seeded()))
-    second = losses(method, random_model, method.prepare(scored, random_model, score, seeded()))
+    first = losses(method, random_model, prepare_seeded(method, scored, random_model, score))
+    second = losses(method, random_model, prepare_seeded(method, scored, random_model, score))
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
 
 
 def test_micro_batches_add_up(method, random_model, scored, score):
-    prepared = method.prepare(scored, random_model, score, seeded())
+    prepared = prepare_seeded(method, scored, random_model, score)
     whole, gradient = losses(method, random_model, prepared)
     random_model.predictor.zero_grad()
     pieces = [
-        sum(method.loss(random_model, piece).loss for part in update.parts for piece in part.split(5))
+        sum(method.loss(random_model, piece)[0] for part in update.parts for piece in part.split(5))
         for update in prepared.updates
     ]
     pieces[0].backward()
@@ -57,12 +61,12 @@ def test_micro_batches_add_up(method, random_model, scored, score):
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_shards_add_up_though_groups_and_paddings_differ(method, random_model, scored, score, shards, count):
-    whole, gradient = losses(method, random_model, method.prepare(scored, random_model, score, seeded()))
+    whole, gradient = losses(method, random_model, prepare_seeded(method, scored, random_model, score))
     lockstep, parts = shards(count)
     prepared = [None] * count
 
     def prepare(index):
-        prepared[index] = method.prepare(parts[index], random_model, score, seeded())
+        prepared[index] = prepare_seeded(method, parts[index], random_model, score)
 
     lockstep.run(prepare)
     found = [losses(method, random_model, one) for one in prepared]
@@ -71,24 +75,13 @@ def test_shards_add_up_though_groups_and_paddings_differ(method, random_model, s
 
 
 def test_the_first_ratio_is_1_and_a_second_draw_differs(method, random_model, scored, score):
-    prepared = method.prepare(scored, random_model, score, seeded())
+    prepared = prepare_seeded(method, scored, random_model, score)
     for update in prepared.updates:
         for part in update.parts:
-            output = method.loss(random_model, part)
-            torch.testing.assert_close(output.ratio_N, torch.ones_like(output.ratio_N), atol=1e-4, rtol=0)
-            assert not output.clipped_low_N.any()
-            assert not output.clipped_high_N.any()
-    assert len(prepared.updates) == method.updates_per_rollout()
-
-
-def test_forwards_and_flops_are_counted(method, random_model, scored, score):
-    prepared = method.prepare(scored, random_model, score, seeded())
-    for update in prepared.updates:
-        for part in update.parts:
-            output = method.loss(random_model, part)
-            assert output.forwards > 0
-            assert output.flops > 0
-    assert (prepared.forwards > 0) == (prepared.flops > 0)
+            _, values = method.loss(random_model, part)
+            torch.testing.assert_close(values["ratio"], torch.ones_like(values["ratio"]), atol=1e-4, rtol=0)
+            assert not values["clip_low"].any()
+            assert not values["clip_high"].any()
 
 
 @pytest.mark.parametrize(
@@ -105,16 +98,24 @@ def test_forward_passes_are_rows_times_inputs_twice_with_a_reference(
     cls = get_method(name)
     method = cls(config=cls.Config(**METHODS[name]))
     random_model.keep_reference()
-    prepared = method.prepare(scored, random_model, score, seeded())
-    assert prepared.forwards == prepared_forwards
-    assert method.loss(random_model, prepared.updates[0].parts[0]).forwards == loss_forwards
+    with random_model.meter.measure() as preparing:
+        prepared = prepare_seeded(method, scored, random_model, score)
+    assert (preparing.forwards, preparing.backward_flops) == (prepared_forwards, 0)
+    with random_model.meter.measure() as forward:
+        loss, _ = method.loss(random_model, prepared.updates[0].parts[0])
+    assert (forward.forwards, forward.backward_flops) == (loss_forwards, 0)
+    with random_model.meter.measure() as backward:
+        loss.backward()
+    # The reference policy has no backward pass; all others cost twice their forward pass.
+    assert (backward.forwards, backward.forward_flops) == (0, 0)
+    assert backward.backward_flops == forward.forward_flops
 
 
 def test_the_end_token_s_embedding_learns(random_model, scored, score):
     cls = get_method("espo")
     method = cls(config=cls.Config(inner_updates=1, beta=0.0))
     scored.rollout.completion_ids_BC[:, -3:] = random_model.special.end_ids[0]
-    (update,) = method.prepare(scored, random_model, score, seeded()).updates
-    method.loss(random_model, update.parts[0]).loss.backward()
+    (update,) = prepare_seeded(method, scored, random_model, score).updates
+    method.loss(random_model, update.parts[0])[0].backward()
     embedding = random_model.predictor.transformer.get_input_embeddings().weight
     assert embedding.grad[random_model.special.end_ids[0]].abs().max() > 0

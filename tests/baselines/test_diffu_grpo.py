@@ -68,6 +68,7 @@ def part_of(old, counted, advantage):
         counted_BC=torch.tensor([counted]),
         old_logprob_BC=torch.tensor([old]),
         advantage_B=torch.tensor([advantage]),
+        weight_B=torch.ones(1),
         normaliser=float(sum(counted)),
     )
 
@@ -83,7 +84,9 @@ def test_the_loss_is_a_mean_over_counted_tokens():
 
 def test_the_whole_completion_is_hidden_and_the_prompt_in_part(random_model, scored, score):
     config = module.DiffuGrpoConfig(inner_updates=3, p_mask_prompt=0.5, beta=0.0)
-    prepared = module.DiffuGrpo(config=config).prepare(scored, random_model, score, torch.Generator().manual_seed(0))
+    method = module.DiffuGrpo(config=config)
+    draws = method.draw(scored, random_model, torch.Generator().manual_seed(0))
+    prepared = method.prepare(scored, random_model, score, draws)
     mask_id = random_model.special.mask_id
     prompt_BP = scored.rollout.prompts.ids_BP
     for update in prepared.updates:

@@ -45,7 +45,8 @@ def prepare(config, rollout, rewards, score=None, group_size=2):
     scored = ScoredRollouts(
         rollout=rollout, rewards=Rewards(total_B=reward_B, parts={"correctness": reward_B}), group_size=group_size
     )
-    return get_method("egspo")(config=config).prepare(scored, Endless(), score, torch.Generator().manual_seed(0))
+    method = get_method("egspo")(config=config)
+    return method.prepare(scored, Endless(), score, method.draw(scored, Endless(), torch.Generator().manual_seed(0)))
 
 
 def slots(prepared):
@@ -56,7 +57,7 @@ def slots(prepared):
 def test_slots_hold_the_steps_in_falling_entropy_and_train_in_the_official_order():
     rollout = rollout_with([[0, 1, 2, 3], [3, 2, 1, 0]])
     prepared = prepare(Config(num_selected=3), rollout, [1.0, 0.0])
-    assert prepared.chosen_steps_BK.tolist() == [[3, 2, 1], [3, 2, 1]]
+    assert prepared.chosen.step_BK.tolist() == [[3, 2, 1], [3, 2, 1]]
     first_trained = prepared.updates[0].parts[0]
     assert first_trained.old_logprob_B.tolist() == [-3.0, -6.0]
     assert slots(prepared)[0].old_logprob_B.tolist() == [-4.0, -5.0]
@@ -84,7 +85,7 @@ def test_the_mean_divides_by_the_tokens_really_revealed():
 def test_a_row_that_stopped_early_has_fewer_slots_of_weight_one():
     rollout = rollout_with([[0, 1, 4, 4], [0, 1, 2, 3]], taken=[2, 4])
     prepared = prepare(Config(num_selected=3), rollout, [1.0, 0.0])
-    assert prepared.chosen_steps_BK.tolist() == [[1, 0, -1], [3, 2, 1]]
+    assert prepared.chosen.step_BK.tolist() == [[1, 0, -1], [3, 2, 1]]
     assert [slot.weight_B.tolist() for slot in slots(prepared)] == [[1, 1], [1, 1], [0, 1]]
     assert [slot.advantage_B.tolist() for slot in slots(prepared)] == [[0.5, -0.5], [0.5, -0.5], [0.0, 0.0]]
     assert len(prepared.advantages) == 5
@@ -93,7 +94,7 @@ def test_a_row_that_stopped_early_has_fewer_slots_of_weight_one():
 def test_until_last_non_eos_leaves_out_steps_that_reveal_only_end_tokens():
     completion = [[5, 6, END_ID, END_ID], [5, 6, 7, END_ID]]
     rollout = rollout_with([[0, 1, 2, 3], [0, 1, 3, 2]], completion=completion)
-    chosen = prepare(Config(num_selected=3, until_last_non_eos=True), rollout, [1.0, 0.0]).chosen_steps_BK
+    chosen = prepare(Config(num_selected=3, until_last_non_eos=True), rollout, [1.0, 0.0]).chosen.step_BK
     assert chosen.tolist() == [[1, 0, -1], [3, 2, 1]]
 
 
@@ -119,7 +120,7 @@ def test_stepwise_advantages_subtract_the_mean_at_equal_rank():
     prepared = prepare(config, rollout, [1.0, 0.0], greedy_table([[0.0, 1.0], [1.0, 0.0]]))
     # Returns: row 0 (2 - 0) / 2 = 1, (2 - 1) / 2 = 0.5; row 1 (0 - 1) / 2 = -0.5, 0.
     assert [slot.advantage_B.tolist() for slot in slots(prepared)] == [[0.75, -0.75], [0.25, -0.25]]
-    assert prepared.reward_calls == 4
+    assert prepared.chosen.greedy_reward_BK.tolist() == [[0.0, 1.0], [1.0, 0.0]]
 
 
 def test_the_same_step_baseline_compares_with_the_others_at_that_very_step():
@@ -129,7 +130,7 @@ def test_the_same_step_baseline_compares_with_the_others_at_that_very_step():
     # Row 0 chose step 0 and row 1 step 1, so both are asked for steps (0, 1).
     prepared = prepare(config, rollout, [1.0, 0.0], greedy_table([[0.0, 0.5], [1.0, 0.25]]))
     # Returns: row 0 at (0, 1) = (1, 0.75); row 1 = (-0.5, -0.125). Row 0: 1 + 0.5; row 1: -0.125 - 0.75.
-    assert prepared.chosen_steps_BK.tolist() == [[0], [1]]
+    assert prepared.chosen.step_BK.tolist() == [[0], [1]]
     assert slots(prepared)[0].advantage_B.tolist() == [1.5, -0.875]
 
 
@@ -173,9 +174,9 @@ def test_the_loss_gradient_equals_reinforce_at_ratio_one(random_model):
         rollout=rollout, rewards=Rewards(total_B=reward_B, parts={"correctness": reward_B}), group_size=2
     )
     method = get_method("egspo")(config=Config(num_selected=3))
-    prepared = method.prepare(scored, random_model, None, torch.Generator())
+    prepared = method.prepare(scored, random_model, None, method.draw(scored, random_model, torch.Generator()))
     weight = random_model.predictor.transformer.model.norm.weight
-    total = sum(method.loss(random_model, part).loss for update in prepared.updates for part in update.parts)
+    total = sum(method.loss(random_model, part)[0] for update in prepared.updates for part in update.parts)
     (ours,) = torch.autograd.grad(total, weight)
     expected = torch.zeros_like(weight)
     for step in range(3):

@@ -50,7 +50,9 @@ def test_clip_0_stops_every_gain_but_no_loss():
 
 def test_masks_are_spread_over_the_batch_and_complements_follow(random_model, scored, score):
     config = module.EspoConfig(inner_updates=2, mc_samples=2, beta=0.0)
-    prepared = module.Espo(config=config).prepare(scored, random_model, score, torch.Generator().manual_seed(0))
+    method = module.Espo(config=config)
+    draws = method.draw(scored, random_model, torch.Generator().manual_seed(0))
+    prepared = method.prepare(scored, random_model, score, draws)
     length, mask_id = scored.rollout.completion_length, random_model.special.mask_id
     seen = []
     for update in prepared.updates:
@@ -69,7 +71,9 @@ def test_masks_are_spread_over_the_batch_and_complements_follow(random_model, sc
 
 def test_the_weights_of_a_row_hold_the_mean_over_its_inputs(random_model, scored, score):
     config = module.EspoConfig(inner_updates=1, mc_samples=3, beta=0.0)
-    prepared = module.Espo(config=config).prepare(scored, random_model, score, torch.Generator().manual_seed(0))
+    method = module.Espo(config=config)
+    draws = method.draw(scored, random_model, torch.Generator().manual_seed(0))
+    prepared = method.prepare(scored, random_model, score, draws)
     (part,) = prepared.updates[0].parts
     length = scored.rollout.completion_length
     is_empty_BD = (part.weight_BDC > 0).sum(2) == 0
@@ -79,7 +83,9 @@ def test_the_weights_of_a_row_hold_the_mean_over_its_inputs(random_model, scored
 
 def test_the_elbo_of_a_row_does_not_depend_on_other_rows(random_model, scored, score):
     config = module.EspoConfig(inner_updates=1, mc_samples=1, coupled=False, beta=0.0)
-    prepared = module.Espo(config=config).prepare(scored, random_model, score, torch.Generator().manual_seed(0))
+    method = module.Espo(config=config)
+    draws = method.draw(scored, random_model, torch.Generator().manual_seed(0))
+    prepared = method.prepare(scored, random_model, score, draws)
     (part,) = prepared.updates[0].parts
     (row,) = (piece for index, piece in enumerate(part.split(1)) if index == 5)
     with torch.no_grad():
@@ -97,4 +103,4 @@ def test_options_below_1_are_named(name):
 def test_groups_of_one_have_no_others_to_compare_with(random_model, scored, score):
     alone = dataclasses.replace(scored, group_size=1)
     with pytest.raises(UserError, match=r"train\.group_size=1"):
-        module.Espo().prepare(alone, random_model, score, torch.Generator())
+        module.Espo().prepare(alone, random_model, score, None)

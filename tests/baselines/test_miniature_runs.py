@@ -30,7 +30,7 @@ def test_a_method_trains_and_records_its_updates(name, updates, tmp_path, capsys
     assert evaluations == ["base", "last"]
     capsys.readouterr()
     assert main([*command, "--seed", "0,0"]) == 0
-    assert "finished already" in capsys.readouterr().out
+    assert "already finished" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "-")

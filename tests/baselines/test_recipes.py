@@ -1,12 +1,12 @@
-"""The built-in recipes: legal, alike where methods are compared, and true to the published settings."""
+"""The built-in protocols and recipes: legal, alike where methods are compared, and true to the published settings."""
 
 import pytest
 
 from harness import registry
 from harness.config.decoding import Decoding
-from harness.config.recipes import load_recipe
-from harness.config.resolve import resolve
-from harness.config.tree import PROFILES
+from harness.config.recipes import built_in_folder, load_recipe
+from harness.config.resolve import flatten, resolve
+from harness.config.tree import PROFILES, BudgetConfig, Execution
 
 TASK = "sudoku"
 METHODS = ["egspo", "egspo-sa", "d1", "agrpo", "espo"]
@@ -14,12 +14,16 @@ ITEMS = {"gsm8k": 1319, "math500": 500, "countdown": 256, "mbpp": 257, "humaneva
 CODE = ["mbpp", "humaneval"]
 
 
+def whole(name, recipe, task=TASK):
+    """Configuration, execution and provenance."""
+    layers = load_recipe(recipe, method=name, task=task)
+    config = registry.get_method(name).Config
+    return resolve(method=name, method_config=config, task=task, recipe=recipe, layers=layers, overrides={})
+
+
 def resolved(name, recipe, task=TASK):
+    config = whole(name, recipe, task).config
     cls = registry.get_method(name)
-    tree = load_recipe(recipe, method=name, task=task, folder=registry.recipes_folder())
-    config = resolve(
-        method=name, method_config=cls.Config, task=task, recipe=recipe, recipe_tree=tree, overrides={}
-    ).config
     cls(config=cls.Config(**config.method.options)).check(config.rollout)
     return config
 
@@ -28,11 +32,84 @@ def test_every_method_has_recipes():
     assert sorted(METHODS) == registry.names("method")
 
 
-def test_every_task_of_every_method_has_a_recipe_file_and_no_file_is_of_another():
-    folder = registry.recipes_folder()
+def test_every_task_has_a_protocol_and_every_method_recipes_and_no_file_is_of_another():
     assert sorted(ITEMS) == registry.names("task")
-    found = {str(path.relative_to(folder)) for path in folder.glob("*/*.yaml")}
-    assert found == {f"{name}/{task}.yaml" for name in METHODS for task in ITEMS}
+    assert sorted(path.stem for path in (built_in_folder() / "protocols").iterdir()) == sorted(ITEMS)
+    assert sorted(path.stem for path in (built_in_folder() / "recipes").iterdir()) == sorted(METHODS)
+
+
+@pytest.mark.parametrize("recipe", ["tiny", "paper"])
+@pytest.mark.parametrize("task", ITEMS)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_recipe_states_only_what_differs_from_what_it_stands_on(name, task, recipe):
+    stated = {}
+    for layer in load_recipe(recipe, method=name, task=task):
+        values = flatten(layer.values)
+        assert [key for key, value in values.items() if stated.get(key) == value and key in stated] == []
+        stated |= values
+
+
+@pytest.mark.parametrize("task", ITEMS)
+def test_the_tiny_protocol_alone_is_a_whole_run(task):
+    (protocol,) = load_recipe("tiny", method="one of my own", task=task)
+    cls = registry.get_method("agrpo")
+    found = resolve(method="mine", method_config=cls.Config, task=task, recipe="tiny", layers=[protocol], overrides={})
+    assert found.config.budget.samples > 0
+    assert found.config.evaluation.items == 256
+    assert found.config.rollout.completion_length == found.config.evaluation.decoding.completion_length
+    assert set(found.provenance.values()) == {"protocol", "default"}
+
+
+def test_a_tiny_recipe_in_every_value_that_is_no_default():
+    found = whole("agrpo", "tiny", "mbpp")
+    given = {key: source for key, source in found.provenance.items() if source != "default"}
+    values = flatten({**found.config.to_dict(), "execution": vars(found.execution)})
+    assert {key: values[key] for key in given} == {
+        "reward": "correctness",
+        "rollout.completion_length": 48,
+        "rollout.block_length": 4,
+        "rollout.num_steps": 24,
+        "rollout.temperature": 1.0,
+        "train.batch_size": 64,
+        "train.group_size": 8,
+        "optimizer.learning_rate": 1e-4,
+        "optimizer.weight_decay": 0.0,
+        "optimizer.max_gradient_norm": 1.0,
+        "method.mc_samples": 4,
+        "method.importance": "entropy",
+        "method.draws": "low-discrepancy",
+        "method.beta": 0.0,
+        "method.divisor": "batch",
+        "budget.samples": 1536,
+        "evaluation.every": 12,
+        "evaluation.items": 256,
+        "evaluation.decoding.completion_length": 48,
+        "evaluation.decoding.block_length": 4,
+        "evaluation.decoding.num_steps": 24,
+        "execution.checkpoint_every": 8,
+    }
+    assert [key for key, source in given.items() if source == "recipe"] == [
+        "method.mc_samples",
+        "method.importance",
+        "method.draws",
+        "method.beta",
+        "method.divisor",
+        "evaluation.every",
+    ]
+
+
+def test_a_paper_recipe_with_values_of_protocol_method_and_task():
+    found = whole("espo", "paper", "humaneval")
+    config = found.config
+    assert (config.model.name, config.model.dtype) == ("GSAI-ML/LLaDA-8B-Instruct", "float32")
+    assert (config.model.lora.rank, config.model.lora.alpha, config.model.lora.dropout) == (0, 64.0, 0.0)
+    assert config.rollout == Decoding(completion_length=256, block_length=32, num_steps=256, temperature=1.0)
+    assert (config.train.batch_size, config.train.group_size, config.train.max_prompt_length) == (160, 10, 400)
+    assert (config.optimizer.weight_decay, config.optimizer.max_gradient_norm) == (0.1, 0.8)
+    assert (config.budget, config.evaluation.every) == (BudgetConfig(updates=3000), 100)
+    assert found.execution == Execution(micro_batch_size=1, checkpoint_every=12)
+    sources = ["model.name", "rollout.num_steps", "train.batch_size", "optimizer.epsilon"]
+    assert [found.provenance[key] for key in sources] == ["protocol", "recipe", "recipe", "default"]
 
 
 @pytest.mark.parametrize("task", ITEMS)
@@ -60,8 +137,8 @@ def test_tiny_runs_of_all_methods_start_alike_and_have_the_same_rollouts(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_tiny_runs_are_evaluated_every_fourth_rollout(name):
     config = resolved(name, "tiny")
-    cls = registry.get_method(name)
-    updates = cls(config=cls.Config(**config.method.options)).updates_per_rollout()
+    options = config.method.options
+    updates = options.get("inner_updates", options.get("num_selected", 1) // options.get("slots_per_update", 1))
     assert config.evaluation.every == 4 * updates
 
 
@@ -94,7 +171,7 @@ def test_paper_recipes_hold_the_published_settings(name, rate, group_size, clip,
     assert config.train.group_size == group_size
     assert options.get("clip_low", options.get("clip")) == clip
     assert config.model.lora.rank == rank
-    assert config.model.lora.targets == ("all" if name == "agrpo" else "official-subset")
+    assert config.model.lora.targets == ("all-and-head" if name == "agrpo" else "official-subset")
     assert config.evaluation.decoding.num_steps * 2 == config.evaluation.decoding.completion_length
 
 

@@ -16,9 +16,9 @@ REWARDS = {"countdown": "task", "gsm8k": "correctness", "math500": "correctness"
 
 def resolved(name, task):
     cls = registry.get_method(name)
-    tree = load_recipe("tiny", method=name, task=task, folder=registry.recipes_folder())
+    layers = load_recipe("tiny", method=name, task=task)
     config = resolve(
-        method=name, method_config=cls.Config, task=task, recipe="tiny", recipe_tree=tree, overrides={}
+        method=name, method_config=cls.Config, task=task, recipe="tiny", layers=layers, overrides={}
     ).config
     cls(config=cls.Config(**config.method.options)).check(config.rollout)
     return config

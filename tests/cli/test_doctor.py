@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.cli import doctor
+from harness.app import doctor
 from harness.cli.main import main
 from harness.scoring.sandbox import bubblewrap
 from harness.scoring.sandbox.client import missing
@@ -15,7 +15,7 @@ def test_bubblewrap_that_is_not_installed_is_named_with_the_command(monkeypatch,
     assert main(["doctor"]) == 1
     shown = capsys.readouterr().out
     assert "apt-get install bubblewrap" in shown
-    assert "1 to do; the rest works." in shown
+    assert "1 to fix; everything else works." in shown
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "-")
@@ -23,7 +23,7 @@ def test_a_whole_machine_has_nothing_to_do(monkeypatch, capsys):
     monkeypatch.delenv("HARNESS_DATA", raising=False)
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
-    assert "Everything is there." in shown
+    assert "Nothing is missing." in shown
     assert "sandbox" in shown
 
 
@@ -33,4 +33,4 @@ def test_a_data_folder_that_is_gone_and_a_missing_package_are_named(monkeypatch,
     assert main(["doctor"]) == 1
     shown = capsys.readouterr().out
     assert "pip install no-such-package-here" in shown
-    assert "no such folder" in shown
+    assert "is not a folder" in shown

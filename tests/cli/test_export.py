@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
-from harness.cli.export import parse_size
+from harness.app.export import parse_size
 from harness.cli.main import main
 from harness.errors import UserError
 from harness.models.tiny import tiny_weights
@@ -73,13 +74,17 @@ def test_a_damaged_run_is_refused(tmp_path: Path, capsys: Capture, content: str)
     assert "config.yaml' is damaged" in refused(capsys, str(tmp_path), "--out", str(tmp_path / "out"))
 
 
-def test_a_run_without_checkpoint_is_refused(tmp_path: Path, capsys: Capture) -> None:
-    (tmp_path / "config.yaml").write_text("config: {model: {name: tiny}, task: sudoku}")
+def test_a_run_without_checkpoint_is_refused(
+    tmp_path: Path, capsys: Capture, describe_run: Callable[..., None]
+) -> None:
+    describe_run(tmp_path, {"name": "tiny"}, "sudoku")
     assert "has no checkpoint yet" in refused(capsys, str(tmp_path), "--out", str(tmp_path / "out"))
 
 
-def test_an_adapter_goes_with_a_model_and_not_with_a_run(tmp_path: Path, capsys: Capture) -> None:
-    (tmp_path / "config.yaml").write_text("config: {model: {name: tiny}, task: sudoku}")
+def test_an_adapter_goes_with_a_model_and_not_with_a_run(
+    tmp_path: Path, capsys: Capture, describe_run: Callable[..., None]
+) -> None:
+    describe_run(tmp_path, {"name": "tiny"}, "sudoku")
     said = refused(capsys, str(tmp_path), "--adapter", "someone/lora", "--out", str(tmp_path / "out"))
     assert "is a run and has its own weights; --adapter goes with a model" in said
 
@@ -100,8 +105,8 @@ def test_sizes_are_read(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-5GB", "5 gigabytes", "5TB", "0", "0.1", "1e9"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="is no size; give 500MB, 5GB, or a number of bytes"):
+def test_what_is_not_a_size_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is not a size; give 500MB, 5GB, or a number of bytes"):
         parse_size(text)
 
 

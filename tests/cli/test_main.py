@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import subprocess
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
 
 import pytest
 import typer
@@ -26,26 +25,33 @@ SetOutcome = Callable[[Outcome], None]
 Capture = pytest.CaptureFixture[str]
 
 
+FAKES = """
+def act(count: Annotated[int, typer.Option(help="How often.")] = 1) -> None:
+    \"\"\"Does what the test says.
+
+    At once.
+    \"\"\"
+    for _ in range(count):
+        action()
+
+def rest() -> None:
+    \"\"\"Does nothing.\"\"\"
+"""
+
+
 @pytest.fixture
-def outcome(monkeypatch: pytest.MonkeyPatch) -> SetOutcome:
+def outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SetOutcome:
     """Replaces the table by two subcommands, `act` and `rest`; the given function is what `act` does."""
-    module = types.ModuleType("fake_subcommands")
-    monkeypatch.setitem(sys.modules, "fake_subcommands", module)
+    (tmp_path / "fake_subcommands.py").write_text(f"from typing import Annotated\nimport typer\n{FAKES}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "fake_subcommands", raising=False)
     table = tuple(
         command_line.Subcommand(name=name, module="fake_subcommands", function=name) for name in ("act", "rest")
     )
     monkeypatch.setattr(command_line, "SUBCOMMANDS", table)
 
-    def rest() -> None:
-        """Does nothing."""
-
     def set_outcome(action: Outcome) -> None:
-        def act(count: Annotated[int, typer.Option(help="How often.")] = 1) -> None:
-            """Does what the test says."""
-            for _ in range(count):
-                action()
-
-        module.act, module.rest = act, rest  # type: ignore[attr-defined]
+        monkeypatch.setattr(importlib.import_module("fake_subcommands"), "action", action, raising=False)
 
     return set_outcome
 
@@ -184,6 +190,13 @@ def test_the_overview_lists_every_command_with_its_sentence(
     assert "act" in shown
     assert "Does what the test says." in shown
     assert "Does nothing." in shown
+    assert "At once." not in shown
+
+
+def test_an_option_before_the_command_is_refused_and_nothing_is_run(outcome: SetOutcome, capsys: Capture) -> None:
+    outcome(lambda: pytest.fail("was run"))
+    assert command_line.main(["--", "act"]) == 2
+    assert "The command comes first" in one_line(capsys)
 
 
 def test_a_command_has_its_own_help(outcome: SetOutcome, capsys: Capture) -> None:
@@ -211,7 +224,8 @@ def test_the_version_is_the_package_s(outcome: SetOutcome, capsys: Capture) -> N
 def test_every_command_of_the_table_is_there_and_has_a_help_text(
     command: command_line.Subcommand, capsys: Capture
 ) -> None:
-    assert command.load().__doc__
+    assert command.summary
+    assert (command.load().__doc__ or "").startswith(command.summary)
     assert command_line.main([command.name, "--help"]) == 0
     assert f"harness {command.name}" in capsys.readouterr().out
 

@@ -35,7 +35,9 @@ def run(tmp_path, *arguments, method="egspo-sa", task="sudoku"):
         (["--budget", "updates=-1"], ["budget.updates=-1"]),
         (["--seed", "zero"], ["zero", "whole number"]),
         (["--reward", "none"], ["none", "random, task"]),
-        (["--set", "model.device=cuda:7"], ["cuda:7"]),
+        (["--set", "execution.device=cuda:7"], ["cuda:7", "torch sees no GPU"]),
+        (["--set", "execution.checkpoint_every=0"], ["execution.checkpoint_every=0"]),
+        (["--set", "train.micro_batch_size=4"], ["'train.micro_batch_size' has moved to 'execution.micro_batch_size'"]),
         (["--set", "model.dtype=float12"], ["float12", "bfloat16"]),
         (["--set", "evaluation.items=100000"], ["evaluation.items=100000", "512"]),
         (["--include-path", "missing_folder"], ["missing_folder"]),
@@ -82,7 +84,7 @@ def test_a_read_only_results_folder_is_named(tmp_path, capsys, monkeypatch):
 
 
 def test_a_full_disk_ends_the_run_with_one_sentence_and_the_records_stay_readable(tmp_path, capsys, monkeypatch):
-    from harness.rl import trainer
+    from harness.rl import loop
 
     written = []
 
@@ -92,8 +94,8 @@ def test_a_full_disk_ends_the_run_with_one_sentence_and_the_records_stay_readabl
         written.append(record)
         original(path, record)
 
-    original = trainer.append_line
-    monkeypatch.setattr(trainer, "append_line", append)
+    original = loop.append_line
+    monkeypatch.setattr(loop, "append_line", append)
     assert run(tmp_path, "--budget", "updates=4") == 2
     message = capsys.readouterr().err
     assert "No space left" in message
@@ -111,7 +113,7 @@ def test_a_grid_runs_every_cell_and_skips_what_is_finished(tmp_path, capsys):
     assert len(list((tmp_path / "runs").rglob(METRICS_FILE))) == 4
     capsys.readouterr()
     assert run(tmp_path, *arguments, method="egspo-sa,egspo") == 0
-    assert capsys.readouterr().out.count("finished already") == 4
+    assert capsys.readouterr().out.count("already finished") == 4
 
 
 def test_a_failing_cell_does_not_stop_the_others_and_is_named_at_the_end(tmp_path, capsys, monkeypatch):
@@ -136,7 +138,7 @@ def test_a_failing_cell_does_not_stop_the_others_and_is_named_at_the_end(tmp_pat
 def test_two_processes_never_write_one_run_folder(tmp_path, capsys):
     import fcntl
 
-    from harness.app.run import RunRequest, plan
+    from harness.app.plan import RunRequest, plan
 
     overrides = {"train.batch_size": 8, "train.group_size": 4, "evaluation.items": 8, "budget": {"updates": 1}}
     planned = plan(RunRequest(method="egspo-sa", task="sudoku", runs=tmp_path / "runs", overrides=overrides))

@@ -48,7 +48,7 @@ def test_a_model_learns_from_a_file_and_is_evaluated_from_its_folder(tmp_path, p
 
 
 def test_without_steps_a_file_is_passed_over_twenty_times(tmp_path, pairs, monkeypatch):
-    from harness.sft import train as module
+    from harness.finetuning import train as module
 
     seen = []
 
@@ -106,7 +106,7 @@ def test_a_run_is_refused(tmp_path, pairs, capsys):
 
 
 def test_a_place_that_cannot_be_written_to_is_found_before_training(tmp_path, pairs, capsys, monkeypatch):
-    from harness.sft import train as module
+    from harness.finetuning import train as module
 
     def refuse(self, *arguments, **options):
         raise OSError(30, "Read-only file system", str(self))

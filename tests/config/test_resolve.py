@@ -1,14 +1,11 @@
-import hashlib
-import json
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.config.recipes import load_recipe
-from harness.config.resolve import flatten, parse_budget, parse_settings, resolve
-from harness.config.tree import BudgetConfig
+from harness.config.resolve import Layer, flatten, parse_budget, parse_settings, recorded_config, resolve
+from harness.config.tree import BudgetConfig, Execution, LoraConfig
 from harness.errors import UserError
 
 
@@ -16,34 +13,99 @@ from harness.errors import UserError
 class Options:
     num_selected: int = 2
     beta: float = 0.0
-    name: str = ""
+    label: str = ""
 
 
-def resolved(recipe=None, **overrides):
+def resolved(recipe=None, protocol=None, **overrides):
     keys = {key.replace("__", "."): value for key, value in overrides.items()}
-    return resolve(
-        method="m",
-        method_config=Options,
-        task="t",
-        recipe="tiny",
-        recipe_tree={"budget": {"updates": 10}} | (recipe or {}),
-        overrides=keys,
+    layers = (
+        Layer(source="protocol", values={"budget": {"updates": 10}} | (protocol or {})),
+        Layer(source="recipe", values=recipe or {}),
     )
+    return resolve(method="m", method_config=Options, task="t", recipe="tiny", layers=layers, overrides=keys)
 
 
-def test_the_command_line_beats_the_recipe_which_beats_the_default():
-    result = resolved({"train": {"batch_size": 32}, "method": {"beta": 0.5}}, train__batch_size=16)
-    assert result.config.train.batch_size == 16
-    assert result.config.train.group_size == 8
-    assert result.config.method.options == {"num_selected": 2, "beta": 0.5, "name": ""}
+def test_the_command_line_beats_the_recipe_which_beats_the_protocol_which_beats_the_default():
+    result = resolved(
+        {"train": {"batch_size": 32}, "method": {"beta": 0.5}},
+        {"train": {"batch_size": 24, "group_size": 4}, "method": {"beta": 0.1}},
+        train__batch_size=16,
+    )
+    assert (result.config.train.batch_size, result.config.train.group_size) == (16, 4)
+    assert result.config.method.options == {"num_selected": 2, "beta": 0.5, "label": ""}
     assert result.provenance["train.batch_size"] == "command line"
     assert result.provenance["method.beta"] == "recipe"
-    assert result.provenance["train.group_size"] == "default"
+    assert result.provenance["train.group_size"] == "protocol"
+    assert result.provenance["train.max_prompt_length"] == "default"
 
 
-def test_a_budget_given_as_a_whole_replaces_the_recipes():
-    config = resolved({"budget": {"samples": 100}}, budget={"updates": 4}).config
-    assert config.budget == BudgetConfig(updates=4)
+def test_execution_is_resolved_like_all_values_and_stands_apart():
+    result = resolved({"execution": {"checkpoint_every": 7}}, execution__micro_batch_size=4)
+    assert result.execution == Execution(checkpoint_every=7, micro_batch_size=4)
+    assert "execution" not in result.config.to_dict()
+    assert result.provenance["execution.checkpoint_every"] == "recipe"
+    assert result.provenance["execution.micro_batch_size"] == "command line"
+    assert result.provenance["execution.device"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("model.device", "execution.device"),
+        ("train.micro_batch_size", "execution.micro_batch_size"),
+        ("train.checkpoint_every", "execution.checkpoint_every"),
+        ("evaluation.batch_size", "execution.evaluation_batch_size"),
+    ],
+)
+def test_a_key_that_has_moved_is_refused_with_its_present_name(old, new):
+    section, name = old.split(".")
+    for values in ({"recipe": {section: {name: 4}}}, {old.replace(".", "__"): 4}):
+        with pytest.raises(UserError, match=f"^Configuration key '{old}' has moved to '{new}'.$"):
+            resolved(**values)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("checkpoint_every", 0, "execution.checkpoint_every=0 must be above 0"),
+        ("evaluation_batch_size", 0, "execution.evaluation_batch_size=0 must be above 0"),
+        ("micro_batch_size", -1, "execution.micro_batch_size=-1 is negative"),
+        ("micro_batch", 4, "Did you mean 'execution.micro_batch_size'"),
+        ("device", 0, "execution.device=0 is not text"),
+    ],
+)
+def test_bad_values_of_execution_are_refused(key, value, said):
+    with pytest.raises(UserError, match=said):
+        resolved({"execution": {key: value}})
+
+
+def test_a_budget_given_as_a_whole_replaces_the_one_below():
+    assert resolved({"budget": {"samples": 100}}).config.budget == BudgetConfig(samples=100)
+    result = resolved({"budget": {"samples": 100}}, budget={"minutes": 4})
+    assert result.config.budget == BudgetConfig(minutes=4.0)
+    assert result.provenance["budget.updates"] == result.provenance["budget.samples"] == "default"
+    assert resolved(budget__samples=5).config.budget == BudgetConfig(updates=10, samples=5)
+
+
+def test_the_nearest_limit_says_how_much_of_a_budget_is_spent():
+    used = {"updates": 6, "samples": 48, "flops": 1e9, "minutes": 1.0}
+    assert BudgetConfig(updates=8).spent(**used) == 0.75
+    assert BudgetConfig(updates=8, samples=40, flops=1e12).spent(**used) == 1.2
+    assert str(BudgetConfig(updates=8, minutes=2.5)) == "updates=8,minutes=2.5"
+
+
+def test_the_configuration_of_a_run_of_any_age_is_read_back():
+    tree = resolved(train__batch_size=16, method__beta=0.5).config.to_dict()
+    assert recorded_config(tree) == resolved(train__batch_size=16, method__beta=0.5).config
+    tree["model"] |= {"device": "cuda:1", "lora": {"rank": 4}}
+    tree["train"]["micro_batch_size"] = 3
+    tree["gone"] = {"for": "good"}
+    del tree["data"], tree["optimizer"]["beta1"]
+    config = recorded_config(tree)
+    assert config.model.lora == LoraConfig(rank=4)
+    assert (config.train.batch_size, config.data.few_shot, config.optimizer.beta1) == (16, 0, 0.9)
+    with pytest.raises(UserError, match="model"):
+        recorded_config({"model": 3, "task": "t"})
 
 
 def test_whole_numbers_pass_as_fractions_and_the_reverse_only_when_exact():
@@ -60,28 +122,15 @@ def test_other_types_are_refused(value):
 
 
 def test_a_section_is_no_value_and_a_value_no_section():
-    with pytest.raises(UserError, match="'train' must hold keys"):
+    with pytest.raises(UserError, match="'train' must be a mapping of keys to values, not 3"):
         resolved({"train": 3})
-    with pytest.raises(UserError, match="reaches into 'seed'"):
+    with pytest.raises(UserError, match="needs 'seed' to be a mapping"):
         resolved({"seed": 1}, seed__deep=2)
 
 
 def test_the_task_is_not_chosen_in_a_recipe():
     with pytest.raises(UserError, match="--task"):
         resolved({"task": "sudoku"})
-
-
-def test_the_hash_ignores_seed_and_device_and_nothing_else():
-    base = resolved().config.hash
-    assert resolved(seed=5).config.hash == base
-    assert resolved(model__device="cpu").config.hash == base
-    others = [
-        resolved(method__beta=0.1),
-        resolved(reward="random"),
-        resolved(optimizer__learning_rate=1e-5),
-        resolved(budget={"updates": 11}),
-    ]
-    assert len({base, *(other.config.hash for other in others)}) == 5
 
 
 def test_numbers_of_yaml_without_a_dot_are_read_as_numbers():
@@ -112,33 +161,3 @@ def test_flattening_keeps_every_value(tree):
         return [leaf for value in node.values() for leaf in (leaves(value) if isinstance(value, dict) else [value])]
 
     assert list(flatten(tree).values()) == leaves(tree)
-
-
-def test_recipes_are_found_by_name_or_given_as_a_file(tmp_path):
-    (tmp_path / "m").mkdir()
-    (tmp_path / "m" / "t.yaml").write_text("tiny: {seed: 3}\npaper:\n")
-    assert load_recipe("tiny", method="m", task="t", folder=tmp_path) == {"seed": 3}
-    assert load_recipe("paper", method="m", task="t", folder=tmp_path) == {}
-    with pytest.raises(UserError, match=r"'big'.*paper, tiny"):
-        load_recipe("big", method="m", task="t", folder=tmp_path)
-    with pytest.raises(UserError, match=r"No recipe 'tiny' for method 'm' on task 'x'. Recipes exist for: m/t"):
-        load_recipe("tiny", method="m", task="x", folder=tmp_path)
-    own = tmp_path / "own.yaml"
-    own.write_text("seed: 4")
-    assert load_recipe(str(own), method="m", task="x", folder=tmp_path) == {"seed": 4}
-    own.write_text("[1, 2]")
-    with pytest.raises(UserError, match="mapping"):
-        load_recipe(str(own), method="m", task="x", folder=tmp_path)
-    own.write_text("a: [")
-    with pytest.raises(UserError, match="not YAML"):
-        load_recipe(str(own), method="m", task="x", folder=tmp_path)
-
-
-def test_settings_younger_than_the_first_runs_count_in_the_hash_only_where_they_are_used():
-    config = resolved().config
-    tree = config.to_dict()
-    assert tree["data"] == {"test": "", "train": "", "few_shot": 0, "prompts": ""}
-    del tree["seed"], tree["model"]["device"], tree["data"]["few_shot"], tree["data"]["prompts"]
-    assert config.hash == hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:8]
-    used = [resolved(data__few_shot=1), resolved(data__few_shot=2), resolved(data__prompts="ab")]
-    assert len({config.hash, *(other.config.hash for other in used)}) == 4

@@ -150,7 +150,7 @@ def test_without_network_one_sentence_says_what_to_run(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(datasets, "load_dataset", fail)
-    with pytest.raises(UserError, match=r"cannot be had from the hub .* `harness data pull --to DIR`, then use --data"):
+    with pytest.raises(UserError, match=r"could not be fetched from the hub .* `harness data pull --to DIR`, then use"):
         get_task("gsm8k")().examples("test", HUB)
 
 
@@ -161,5 +161,5 @@ def test_the_library_s_own_rows_are_read_and_a_folder_has_no_commit(tmp_path, mo
     (tmp_path / "mirror" / "train.jsonl").write_text('{"nums": [3, 4, 5], "target": 17}\n')
     place = hub_data.HubSplit(dataset=str(tmp_path / "mirror"), split="train")
     assert hub_data.read_hub(place) == hub_data.HubRows(rows=[{"nums": [3, 4, 5], "target": 17}], revision="main")
-    with pytest.raises(UserError, match="cannot be had from the hub"):
+    with pytest.raises(UserError, match="could not be fetched from the hub"):
         hub_data.read_hub(hub_data.HubSplit(dataset=str(tmp_path / "mirror"), split="test"))

@@ -16,15 +16,8 @@ import pytest
 import torch
 
 from harness.cli.main import main
-from harness.diagnose import estimators, left_out, measure
-from harness.diagnose.estimators import (
-    agrpo_estimator,
-    all_estimators,
-    d1_estimator,
-    egspo_estimator,
-    espo_estimator,
-    make_method,
-)
+from harness.diagnose import left_out, measure
+from harness.diagnose.estimators import Candidate, all_candidates
 from harness.diagnose.figure import SERIES, draw, points
 from harness.diagnose.mdp import LENGTH, MASK_ID, TOKENS, contexts, log_probability, make_mdp, orders, take
 from harness.diagnose.measure import all_groups, group_moments, mean_gradient, moments
@@ -46,11 +39,28 @@ def groups(mdp):
     return all_groups(mdp)
 
 
-def relative_bias(mdp, groups, estimator):
+def candidate(name, options="", size=0, baseline=None, **changes):
+    """The estimator of that name, perhaps with other options of its method."""
+    (found,) = (
+        item
+        for item in all_candidates()
+        if (item.name, item.estimator.options, item.estimator.size) == (name, options, size)
+        and baseline in (None, item.estimator.baseline)
+    )
+    method = found.estimator.method
+    changed = dataclasses.replace(method, config=dataclasses.replace(method.config, **changes))
+    return Candidate(name=name, estimator=dataclasses.replace(found.estimator, method=changed))
+
+
+def mean_estimate(mdp, groups, one):
+    """The mean of the estimates (C, S, W)."""
+    return one.estimator.scale * moments(mdp, groups, one, torch.Generator().manual_seed(0)).mean_CSW
+
+
+def relative_bias(mdp, groups, one):
     """Distance of the mean estimate from the gradient, in lengths of the gradient."""
-    mean = moments(mdp, groups, estimator, torch.Generator().manual_seed(0)).mean_CSW
     exact = mdp.exact_gradient()
-    return float((mean - exact).norm() / exact.norm())
+    return float((mean_estimate(mdp, groups, one) - exact).norm() / exact.norm())
 
 
 # The task
@@ -103,10 +113,10 @@ def test_the_mask_token_has_no_probability_and_entropies_are_hand_computed(mdp):
 
 
 def test_a_copy_of_the_table_per_group_splits_the_gradient_by_group(mdp, groups):
-    estimator = egspo_estimator(selection="entropy", size=2, baseline="rank")
-    (outcome,) = estimator.outcomes(mdp, groups.scored)
-    split = group_moments(mdp, groups, estimator, outcome.prepared).mean_CSW
-    together = mean_gradient(mdp, groups, estimator, [outcome])
+    egspo = candidate("egspo", "entropy", 2, "rank")
+    (outcome,) = egspo.outcomes(mdp, groups.scored)
+    split = group_moments(mdp, groups, egspo, outcome.draws).mean_CSW
+    together = mean_gradient(mdp, groups, egspo, [outcome])
     torch.testing.assert_close(split, together, atol=EXACT, rtol=0)
     assert mdp.table.table_RCSW.shape[0] == 1
 
@@ -116,20 +126,19 @@ def test_a_copy_of_the_table_per_group_splits_the_gradient_by_group(mdp, groups)
 
 @pytest.mark.parametrize("selection", ["entropy", "uniform", "random", "random-official"])
 def test_egspo_with_all_steps_and_no_baseline_is_the_exact_gradient(mdp, groups, selection):
-    estimator = egspo_estimator(selection=selection, size=LENGTH, baseline="none")
-    assert estimator.scale == LENGTH
-    assert relative_bias(mdp, groups, estimator) < EXACT
+    egspo = candidate("egspo", selection, LENGTH, "none")
+    assert egspo.estimator.scale == LENGTH
+    assert relative_bias(mdp, groups, egspo) < EXACT
 
 
 def test_a_group_of_two_halves_egspo_s_gradient(mdp, groups):
-    estimator = egspo_estimator(selection="entropy", size=LENGTH, baseline="rank")
-    mean = moments(mdp, groups, dataclasses.replace(estimator, scale=LENGTH), torch.Generator()).mean_CSW
-    torch.testing.assert_close(mean, mdp.exact_gradient() / 2, atol=EXACT, rtol=0)
+    mean = moments(mdp, groups, candidate("egspo", "entropy", LENGTH, "rank"), torch.Generator()).mean_CSW
+    torch.testing.assert_close(LENGTH * mean, mdp.exact_gradient() / 2, atol=EXACT, rtol=0)
 
 
 @pytest.mark.parametrize("group_size", [3, 8])
 def test_a_group_of_g_shrinks_egspo_s_gradient_by_1_over_g(mdp, group_size):
-    method = make_method("egspo", num_selected=LENGTH, slots_per_update=LENGTH)
+    method = candidate("egspo", "entropy", LENGTH, "rank").estimator.method
     along = estimates_along_gradient(mdp, method, group_size=group_size, number=4000)
     assert within_4_standard_errors(LENGTH * along, 1 - 1 / group_size)
     assert not within_4_standard_errors(LENGTH * along, 1 + 1 / group_size)
@@ -137,7 +146,7 @@ def test_a_group_of_g_shrinks_egspo_s_gradient_by_1_over_g(mdp, group_size):
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_fewer_steps_are_biased(mdp, groups, size):
-    assert relative_bias(mdp, groups, egspo_estimator(selection="entropy", size=size, baseline="none")) > 0.05
+    assert relative_bias(mdp, groups, candidate("egspo", "entropy", size, "none")) > 0.05
 
 
 # 2. EGSPO-SA
@@ -148,16 +157,16 @@ def test_fewer_steps_are_biased(mdp, groups, size):
 def test_normalised_stepwise_advantages_are_unbiased_without_baseline_and_at_the_same_step(
     mdp, groups, lambda_, baseline
 ):
-    estimator = egspo_estimator(selection="entropy", size=LENGTH, baseline=baseline, stepwise_lambda=lambda_)
-    assert relative_bias(mdp, groups, estimator) < EXACT
+    stepwise = candidate("egspo-sa", "entropy", LENGTH, baseline, stepwise_lambda=lambda_)
+    assert relative_bias(mdp, groups, stepwise) < EXACT
 
 
 def test_normalised_stepwise_advantages_at_equal_rank_have_a_bias_of_a_few_per_cent():
     biases = []
     for seed in range(5):
         mdp = make_mdp(seed, scale=1.5)
-        estimator = egspo_estimator(selection="entropy", size=LENGTH, baseline="rank", stepwise_lambda=0.5)
-        biases.append(relative_bias(mdp, all_groups(mdp), estimator))
+        stepwise = candidate("egspo-sa", "entropy", LENGTH, "rank", stepwise_lambda=0.5)
+        biases.append(relative_bias(mdp, all_groups(mdp), stepwise))
     assert 0.005 < sum(biases) / len(biases) < 0.1
 
 
@@ -166,13 +175,13 @@ def test_normalised_stepwise_advantages_at_equal_rank_have_a_bias_of_a_few_per_c
 
 @pytest.mark.parametrize("importance", ["uniform", "entropy"])
 def test_agrpo_over_all_draws_is_the_exact_gradient(mdp, groups, importance):
-    assert relative_bias(mdp, groups, agrpo_estimator(importance=importance, draws="independent", size=1)) < EXACT
+    assert relative_bias(mdp, groups, candidate("agrpo", f"{importance}, independent", 1)) < EXACT
 
 
 @pytest.mark.parametrize("importance", ["uniform", "entropy"])
 @pytest.mark.parametrize("draws", ["low-discrepancy", "independent"])
 def test_agrpo_s_own_draws_are_unbiased_within_4_standard_errors(mdp, importance, draws):
-    method = make_method("agrpo", mc_samples=2, importance=importance, draws=draws, divisor="batch")
+    method = candidate("agrpo", f"{importance}, {draws}", 2).estimator.method
     along = estimates_along_gradient(mdp, method, group_size=2, number=20000)
     assert within_4_standard_errors(LENGTH * along, 1 - 1 / 2)
 
@@ -181,10 +190,8 @@ def test_agrpo_s_own_draws_are_unbiased_within_4_standard_errors(mdp, importance
 def test_early_ends_bias_agrpo(importance):
     mdp = make_mdp(3, scale=1.5, end_token=TOKENS - 1)
     groups = all_groups(mdp)
-    estimator = agrpo_estimator(importance=importance, draws="low-discrepancy", size=1)
-    assert relative_bias(mdp, groups, estimator) > 0.1
-    egspo = egspo_estimator(selection="entropy", size=LENGTH, baseline="rank")
-    assert relative_bias(mdp, groups, egspo) < EXACT
+    assert relative_bias(mdp, groups, candidate("agrpo", f"{importance}, low-discrepancy", 1)) > 0.1
+    assert relative_bias(mdp, groups, candidate("egspo", "entropy", LENGTH, "rank")) < EXACT
 
 
 # 4. Steps left out
@@ -234,15 +241,15 @@ def test_the_choice_of_top_entropy_may_break_the_bound_for_fixed_sets():
 
 
 @pytest.mark.parametrize(
-    "estimator", [d1_estimator(), espo_estimator(coupled=False, size=1), espo_estimator(coupled=True, size=2)]
+    ("name", "options", "size"), [("d1", "one step", 0), ("espo", "single", 1), ("espo", "coupled", 2)]
 )
-def test_d1_and_espo_are_biased(mdp, groups, estimator):
-    assert relative_bias(mdp, groups, estimator) > 0.1
+def test_d1_and_espo_are_biased(mdp, groups, name, options, size):
+    assert relative_bias(mdp, groups, candidate(name, options, size)) > 0.1
 
 
 def test_coupling_leaves_espo_s_mean_and_lowers_its_variance(mdp, groups):
     generator = torch.Generator().manual_seed(0)
-    single, coupled = (moments(mdp, groups, espo_estimator(coupled=flag, size=1), generator) for flag in (False, True))
+    single, coupled = (moments(mdp, groups, candidate("espo", name, 1), generator) for name in ("single", "coupled"))
     torch.testing.assert_close(single.mean_CSW, coupled.mean_CSW, atol=EXACT, rtol=0)
     assert coupled.square < 0.7 * single.square
 
@@ -257,11 +264,11 @@ def estimates_along_gradient(mdp, method, *, group_size, number):
     rollout = take(mdp.rollout, index_B)
     rewards = mdp.rewards_of(rollout.completion_ids_BC)
     scored = ScoredRollouts(rollout=rollout, rewards=rewards, group_size=group_size)
-    prepared = method.prepare(scored, mdp.policy, mdp.score, generator)
+    prepared = method.prepare(scored, mdp.policy, mdp.score, method.draw(scored, mdp.policy, generator))
     exact = mdp.exact_gradient().flatten()
     with mdp.copies(number) as table:
-        for part in measure.parts_of(prepared):
-            method.loss(mdp.policy, part).loss.backward()
+        for part in prepared.updates[0].parts:
+            method.loss(mdp.policy, part)[0].backward()
         return -number * table.grad.flatten(1) @ exact / exact.square().sum()
 
 
@@ -273,46 +280,49 @@ def within_4_standard_errors(values, expected):
 
 
 @pytest.mark.parametrize(
-    ("estimator", "forwards"),
+    ("name", "options", "size", "forwards"),
     [
-        (egspo_estimator(selection="entropy", size=2, baseline="rank"), 2),
-        (agrpo_estimator(importance="entropy", draws="independent", size=3), 3),
-        (d1_estimator(), 2),
-        (espo_estimator(coupled=False, size=2), 4),
-        (espo_estimator(coupled=True, size=2), 8),
+        ("egspo", "entropy", 2, 2),
+        ("agrpo", "entropy, independent", 3, 3),
+        ("d1", "one step", 0, 2),
+        ("espo", "single", 2, 4),
+        ("espo", "coupled", 2, 8),
     ],
-    ids=lambda value: getattr(value, "name", value),
 )
-def test_forwards_are_steps_draws_or_inputs_with_those_of_the_old_policy(mdp, estimator, forwards):
-    assert measure.forwards_per_completion(mdp, estimator) == forwards
+def test_forwards_are_steps_draws_or_inputs_with_those_of_the_old_policy(mdp, name, options, size, forwards):
+    baseline = "rank" if name == "egspo" else None
+    assert measure.forwards_per_completion(mdp, candidate(name, options, size, baseline)) == forwards
 
 
 def test_low_discrepancy_draws_vary_less_than_independent_ones(mdp, groups):
     generator = torch.Generator().manual_seed(0)
     low, independent = (
-        moments(mdp, groups, agrpo_estimator(importance="uniform", draws=draws, size=3), generator).square
+        moments(mdp, groups, candidate("agrpo", f"uniform, {draws}", 3), generator).square
         for draws in ("low-discrepancy", "independent")
     )
     assert low < 0.95 * independent
 
 
 def test_every_k_with_every_selection_and_baseline_is_there():
-    found = {(item.options, item.baseline, item.size) for item in all_estimators() if item.name == "egspo"}
-    assert found == set(itertools.product(estimators.SELECTIONS, ("none", "rank", "step"), (1, 2, 3)))
-    assert {item.name for item in all_estimators()} == {"egspo", "egspo-sa", "agrpo", "d1", "espo"}
+    estimators = [item.estimator for item in all_candidates() if item.name == "egspo"]
+    selections = ("entropy", "uniform", "random", "random-official")
+    expected = set(itertools.product(selections, ("none", "rank", "step"), (1, 2, 3)))
+    assert {(item.options, item.baseline, item.size) for item in estimators} == expected
+    assert {item.name for item in all_candidates()} == {"egspo", "egspo-sa", "agrpo", "d1", "espo"}
 
 
 @pytest.fixture
 def few(monkeypatch):
-    """The first point of each line of the figure alone."""
+    """The first point of each line of the figure alone, and one that is measured with early ends too."""
     lines = {(series.name, series.options) for series in SERIES}
     kept = [
         item
-        for item in all_estimators()
-        if (item.name, item.options) in lines and item.baseline not in ("none", "step") and item.size <= 1
+        for item in all_candidates()
+        if (item.name, item.estimator.options) in lines
+        and item.estimator.baseline not in ("none", "step")
+        and item.estimator.size <= 1
     ]
-    monkeypatch.setattr(measure, "all_estimators", lambda: kept)
-    monkeypatch.setattr(measure, "early_end_estimators", lambda: kept[:1])
+    monkeypatch.setattr(measure, "all_candidates", lambda: kept)
     monkeypatch.setattr("harness.cli.diagnose.LEFT_OUT_POLICIES", 2)
     return kept
 
@@ -350,16 +360,16 @@ def test_the_figure_holds_every_series_by_rising_size():
     measured = [
         measure.Measurement(
             name=item.name,
-            options=item.options,
-            baseline=item.baseline,
-            size=item.size,
+            options=item.estimator.options,
+            baseline=item.estimator.baseline,
+            size=item.estimator.size,
             ends_early=False,
-            bias=0.1 * item.size,
+            bias=0.1 * item.estimator.size,
             angle=0.0,
-            variance=1.0 + item.size,
-            forwards=float(item.size),
+            variance=1.0 + item.estimator.size,
+            forwards=float(item.estimator.size),
         )
-        for item in reversed(all_estimators())
+        for item in reversed(all_candidates())
     ]
     for series in SERIES:
         sizes = [item.size for item in points(measured, series)]

@@ -7,7 +7,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harness.diffusion import elbo
-from harness.diffusion.logprob import chosen_logprob
 
 
 def test_counts_of_four_rows_step_by_a_quarter_of_the_grid():
@@ -76,25 +75,3 @@ def test_the_weights_are_exact_where_log_probabilities_do_not_depend_on_the_mask
     weight = elbo.elbo_weights(inputs) / inputs.shape[1]
     terms = elbo.elbo(logprob_C.expand(weight.shape), weight)
     assert float(terms @ probability) == pytest.approx(-3.5)
-
-
-@torch.no_grad()
-def test_the_likelihood_of_one_token_answers_is_the_model_s_own(random_model):
-    prompt, answer = torch.tensor([5, 17, 40]), torch.tensor([23])
-    estimate = elbo.log_likelihood(random_model, prompt, answer, torch.ones(2, 1, dtype=torch.bool))
-    tokens = torch.tensor([[5, 17, 40, random_model.special.mask_id]])
-    logits = random_model.logits(tokens, None, torch.tensor([[3]]))
-    torch.testing.assert_close(estimate, chosen_logprob(logits, answer[None])[0, 0])
-
-
-@torch.no_grad()
-def test_guidance_looks_at_an_answer_without_its_prompt(random_model):
-    prompt, answer = torch.tensor([5, 17]), torch.tensor([23])
-    mask_id = random_model.special.mask_id
-    every = torch.ones(1, 1, dtype=torch.bool)
-    guided = elbo.log_likelihood(random_model, prompt, answer, every, cfg_scale=0.8)
-    position = torch.tensor([[2]])
-    seen = random_model.logits(torch.tensor([[5, 17, mask_id]]), None, position)
-    blind = random_model.logits(torch.tensor([[mask_id, mask_id, mask_id]]), None, position)
-    expected = (blind + 1.8 * (seen - blind)).log_softmax(-1)[0, 0, 23]
-    torch.testing.assert_close(guided, expected)

@@ -7,7 +7,6 @@ from harness.diffusion.logprob import (
     POSITIONS_AT_ONCE,
     behaviour_logprob,
     chosen_logprob,
-    guided_logits,
     without_gradient,
 )
 
@@ -57,12 +56,6 @@ def test_the_whole_vocabulary_as_support_changes_nothing():
     kept = behaviour_logprob(LOGITS, SECOND, temperature=0.7, support_Bnk=support)
     free = behaviour_logprob(LOGITS, SECOND, temperature=0.7, support_Bnk=None)
     torch.testing.assert_close(kept, free)
-
-
-def test_guidance_of_0_is_the_conditional_prediction_and_of_1_doubles_the_difference():
-    conditional, unconditional = torch.tensor([3.0, 1.0]), torch.tensor([2.0, 2.0])
-    assert guided_logits(conditional, unconditional, 0.0).tolist() == [3.0, 1.0]
-    assert guided_logits(conditional, unconditional, 1.0).tolist() == [4.0, 0.0]
 
 
 def test_rows_go_through_in_pieces_and_come_back_in_order():

@@ -6,8 +6,8 @@ import torch
 from harness.config.decoding import Decoding
 from harness.diffusion import categorical
 from harness.diffusion.greedy import cheaper_while_sampling, greedy_completions
+from harness.diffusion.logprob import behaviour_logprob
 from harness.diffusion.sampler import generate
-from harness.diffusion.truncation import on_support
 from harness.errors import UserError
 from harness.models.tiny import END_ID, MASK_ID
 from harness.randomness import row_seeds, stream
@@ -43,7 +43,7 @@ def test_every_position_is_revealed_once_by_the_planned_number_of_steps(
     assert max(counts[0]) - min(counts[0]) <= 1
     first_block = rollout.unmask_step_BC[:, :block]
     assert first_block.max() < rollout.unmask_step_BC[:, block:].min() if block < length else True
-    assert rollout.forwards == steps * len(PROMPTS)
+    assert rollout.forwards_B.sum() == steps * len(PROMPTS)
 
 
 @torch.no_grad()
@@ -135,9 +135,9 @@ def test_the_behaviour_record_is_of_the_tempered_truncated_distribution(random_m
         places = torch.arange(8).expand(len(PROMPTS), -1) + tokens_BL.shape[1] - 8
         with torch.no_grad():
             logits = random_model.logits(tokens_BL, mask_BL, places)
-        support = rollout.support_ids_BCk
-        logprob = on_support(logits.flatten(0, 1), support.flatten(0, 1), 0.6).view(support.shape)
-        chosen = logprob.gather(2, kept.int().argmax(2, keepdim=True))[:, :, 0]
+        chosen = behaviour_logprob(
+            logits, rollout.completion_ids_BC, temperature=0.6, support_Bnk=rollout.support_ids_BCk
+        )
         revealed = rollout.revealed_at(step_B)
         torch.testing.assert_close(rollout.behaviour_logprob_BC[revealed], chosen[revealed], atol=1e-4, rtol=0)
 
@@ -198,8 +198,8 @@ def test_rows_whose_block_is_all_end_of_text_stop_and_are_filled(random_model):
     assert (stopped.unmask_step_BC[[0, 2], :4] < 2).all()
     assert (stopped.logprob_BC[[0, 2], 4:] == 0).all()
     assert torch.equal(stopped.completion_ids_BC, full.completion_ids_BC)
-    assert stopped.forwards == 3 * 2 + 1 * 4
-    assert full.forwards == 3 * 6
+    assert stopped.forwards_B.sum() == 3 * 2 + 1 * 4
+    assert full.forwards_B.sum() == 3 * 6
 
 
 @pytest.mark.parametrize("decoding", [Decoding(completion_length=12, block_length=4, num_steps=7, temperature=0.9)])
@@ -207,15 +207,17 @@ def test_greedy_completions_are_the_same_recorded_and_lazily(random_model, decod
     decoding = dataclasses.replace(decoding, eos_policy="run")
     recorded = rollout_of(random_model, decoding, needs=RolloutNeeds(argmax=True))
     step_BK = torch.arange(7).expand(len(PROMPTS), -1)
-    eager = greedy_completions(random_model, recorded, step_BK)
-    lazy = greedy_completions(random_model, dataclasses.replace(recorded, argmax_BTC=None), step_BK)
-    assert torch.equal(eager.ids_BKC, lazy.ids_BKC)
-    assert not (eager.ids_BKC == MASK_ID).any()
-    assert eager.forwards == 0
-    assert lazy.forwards == 7 * len(PROMPTS)
+    with random_model.meter.measure() as eagerly:
+        eager = greedy_completions(random_model, recorded, step_BK)
+    assert eagerly.forwards == 0
+    with random_model.meter.measure() as lazily:
+        lazy = greedy_completions(random_model, dataclasses.replace(recorded, argmax_BTC=None), step_BK)
+    assert torch.equal(eager, lazy)
+    assert not (eager == MASK_ID).any()
+    assert lazily.forwards == 7 * len(PROMPTS)
     state = recorded.completion_at(torch.full((len(PROMPTS),), 3))
     kept = state != MASK_ID
-    assert torch.equal(eager.ids_BKC[:, 3][kept], state[kept])
+    assert torch.equal(eager[:, 3][kept], state[kept])
 
 
 def test_recording_is_cheaper_for_a_wide_trunk_and_going_back_is_for_a_wide_vocabulary(random_model):

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.diffusion.truncation import on_support, truncate
+from harness.diffusion.truncation import truncate
 
 PROBABILITIES = [0.4, 0.3, 0.2, 0.1]
 MASK = 9
@@ -58,14 +58,6 @@ def test_forbidden_tokens_are_in_no_support():
     logits = torch.tensor([[0.0, -math.inf, 1.0]])
     found = truncate(logits, temperature=1.0, top_k=0, top_p=1.0, keep_crossing=True, mask_id=MASK)
     assert found.ids_Nk.tolist() == [[2, 0, -1]]
-
-
-def test_another_policy_is_normalised_over_the_recorded_support():
-    logits = torch.tensor([[1.0, 2.0, 3.0, 4.0]], dtype=torch.float64)
-    logprob = on_support(logits, torch.tensor([[3, 1, -1]]), temperature=2.0)
-    expected = torch.tensor([2.0, 1.0], dtype=torch.float64).log_softmax(0)
-    torch.testing.assert_close(logprob[0, :2], expected)
-    assert logprob[0, 2] == -math.inf
 
 
 @given(

@@ -78,7 +78,7 @@ def case(request, golden, golden_json, golden_model):
     method = agrpo(next(config for config in meta["configs"] if config["name"] == request.param))
     model = golden_model("llada_tiny", reference="llada_tiny_ref")
     expected = of_config(tensors, request.param)
-    prepared = method.prepare_drawn(scored_rollout(tensors, meta), model, expected["u"])
+    prepared = method.prepare(scored_rollout(tensors, meta), model, None, expected["u"])
     return method, model, prepared, expected, tensors
 
 
@@ -86,7 +86,7 @@ def case(request, golden, golden_json, golden_model):
 def test_steps_weights_and_inputs_are_the_official_ones(case):
     _, _, prepared, expected, tensors = case
     torch.testing.assert_close(prepared.advantages, tensors["advantages"], atol=1e-6, rtol=0)
-    assert torch.equal(prepared.chosen_steps_BK, expected["mc_steps"])
+    assert torch.equal(prepared.chosen.step_BK, expected["mc_steps"])
     (update,) = prepared.updates
     prompt_length = tensors["prompt_ids"].shape[1]
     for index, part in enumerate(update.parts):
@@ -102,12 +102,12 @@ def test_losses_ratios_and_gradients_are_the_official_ones(case):
     method, model, prepared, expected, _ = case
     weights = dict(model.predictor.model.named_parameters())
     for index, part in enumerate(prepared.updates[0].parts):
-        output = method.loss(model, part)
-        output.loss.backward()
-        torch.testing.assert_close(output.loss.detach(), expected["loss_per_mc_sample"][index], atol=2e-5, rtol=0)
-        torch.testing.assert_close(output.ratio_N, expected["ratio"][:, index].flatten(), atol=1e-4, rtol=1e-4)
+        loss, values = method.loss(model, part)
+        loss.backward()
+        torch.testing.assert_close(loss.detach(), expected["loss_per_mc_sample"][index], atol=2e-5, rtol=0)
+        torch.testing.assert_close(values["ratio"], expected["ratio"][:, index].flatten(), atol=1e-4, rtol=1e-4)
         if method.config.beta:
-            weighted = output.kl_N * output.ratio_N
+            weighted = values["kl"] * values["ratio"]
             torch.testing.assert_close(weighted, expected["kl_times_ratio"][:, index].flatten(), atol=2e-4, rtol=1e-4)
     norm = torch.stack([weight.grad.norm() for weight in weights.values()]).norm().double()
     torch.testing.assert_close(norm, expected["grad_norm"][0], atol=0, rtol=1e-4)
@@ -120,7 +120,7 @@ def test_losses_ratios_and_gradients_are_the_official_ones(case):
 def test_micro_batches_add_up_to_the_whole_loss(case):
     method, model, prepared, expected, _ = case
     for index, part in enumerate(prepared.updates[0].parts):
-        pieces = sum(method.loss(model, piece).loss for piece in part.split(4))
+        pieces = sum(method.loss(model, piece)[0] for piece in part.split(4))
         torch.testing.assert_close(pieces, expected["loss_per_mc_sample"][index], atol=2e-5, rtol=0)
 
 

@@ -26,7 +26,7 @@ def d1(official):
         random_masking=official["random_masking"],
         clip=official["epsilon"],
         beta=official["beta"],
-        cfg_scale=official["cfg_scale"],
+        guidance_scale=official["cfg_scale"],
     )
     return get_method("d1")(config=config)
 
@@ -63,7 +63,7 @@ def case(request, golden, golden_json, golden_model):
     expected = of_config(tensors, request.param)
     method, scored = d1(official), scored_rollout(tensors, meta)
     is_masked_UBP = expected["perturbed_ids"][:, :, : meta["prompt_len"]] == meta["mask_id"]
-    prepared = method.prepare_masked(scored, golden_model("llada_tiny_old"), is_masked_UBP.transpose(0, 1))
+    prepared = method.prepare(scored, golden_model("llada_tiny_old"), NO_SCORES, is_masked_UBP.transpose(0, 1))
     return method, golden_model("llada_tiny", reference="llada_tiny_ref"), prepared, expected
 
 
@@ -85,14 +85,14 @@ def test_losses_ratios_and_gradients_are_the_official_ones(case):
     for index, update in enumerate(prepared.updates):
         (part,) = update.parts
         model.predictor.zero_grad()
-        output = method.loss(model, part)
-        output.loss.backward()
-        torch.testing.assert_close(output.loss.detach(), expected["loss"][index], atol=2e-5, rtol=0)
+        loss, values = method.loss(model, part)
+        loss.backward()
+        torch.testing.assert_close(loss.detach(), expected["loss"][index], atol=2e-5, rtol=0)
         counted_BC = part.counted_BC
-        torch.testing.assert_close(output.ratio_N, expected["ratio"][index][counted_BC], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(values["ratio"], expected["ratio"][index][counted_BC], atol=1e-4, rtol=1e-4)
         if "k3_kl" in expected:
-            torch.testing.assert_close(output.kl_N, expected["k3_kl"][index][counted_BC], atol=2e-4, rtol=1e-4)
-            torch.testing.assert_close(output.kl_N.mean().double(), expected["metric_kl"][index], atol=1e-5, rtol=0)
+            torch.testing.assert_close(values["kl"], expected["k3_kl"][index][counted_BC], atol=2e-4, rtol=1e-4)
+            torch.testing.assert_close(values["kl"].mean().double(), expected["metric_kl"][index], atol=1e-5, rtol=0)
         norm = torch.stack([weight.grad.norm() for weight in weights.values()]).norm().double()
         torch.testing.assert_close(norm, expected["grad_norm"][index], atol=0, rtol=1e-4)
         torch.testing.assert_close(weights["model.norm.weight"].grad, expected["grad_ln_f"][index], atol=2e-5, rtol=0)
@@ -105,7 +105,7 @@ def test_losses_ratios_and_gradients_are_the_official_ones(case):
 def test_micro_batches_add_up_to_the_whole_loss(case):
     method, model, prepared, expected = case
     (part,) = prepared.updates[1].parts
-    pieces = sum(method.loss(model, piece).loss for piece in part.split(4))
+    pieces = sum(method.loss(model, piece)[0] for piece in part.split(4))
     torch.testing.assert_close(pieces, expected["loss"][1], atol=2e-5, rtol=0)
 
 
@@ -129,6 +129,7 @@ def test_the_pure_loss_is_the_official_one_in_float64(name, golden, golden_json)
             counted_BC=counted_BC,
             old_logprob_BC=old_BC,
             advantage_B=expected["advantages"],
+            weight_B=torch.ones_like(expected["advantages"]),
             normaliser=float(counted_BC.sum()),
         )
         loss, clipped = module.token_loss(new_BC, kl_BC, part, method.config)
@@ -142,9 +143,9 @@ def test_equal_seeds_give_the_same_masks_and_fixed_masking_ignores_them(golden, 
 
     def masked(seed, *, random_masking):
         config = get_method("d1").Config(inner_updates=2, p_mask_prompt=0.5, random_masking=random_masking)
-        prepared = get_method("d1")(config=config).prepare(
-            scored, model, NO_SCORES, torch.Generator().manual_seed(seed)
-        )
+        method = get_method("d1")(config=config)
+        masks_BUP = method.draw(scored, model, torch.Generator().manual_seed(seed))
+        prepared = method.prepare(scored, model, NO_SCORES, masks_BUP)
         return [update.parts[0].tokens_BL for update in prepared.updates]
 
     assert all(map(torch.equal, masked(1, random_masking=True), masked(1, random_masking=True)))
@@ -169,5 +170,5 @@ def test_the_published_numbers_are_the_defaults():
         "random_masking": True,
         "clip": 0.5,
         "beta": 0.04,
-        "cfg_scale": 0.0,
+        "guidance_scale": 0.0,
     }

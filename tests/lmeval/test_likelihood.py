@@ -8,7 +8,6 @@ import pytest
 import torch
 from lm_eval import simple_evaluate
 
-from harness.diffusion import elbo
 from harness.diffusion.elbo import likelihood_counts
 from harness.errors import UserError
 from harness.evaluation.likelihood import LikelihoodOptions, Question, log_likelihoods, masks
@@ -44,6 +43,25 @@ def question(context=(1, 2, 3), answer=(4, 5, 6, 7), seed=5):
     return Question(key=f"{context}{answer}{seed}", context_ids=context, answer_ids=answer, seed=seed)
 
 
+@torch.no_grad()
+def textbook(model, one, mask_DC, scale=0.0):
+    """log p(answer | context) as appendix B.5 writes it, without padding: masked log-probabilities times C / l."""
+    context, answer_C = list(one.context_ids), torch.tensor(one.answer_ids)
+    position_DC = torch.arange(len(context), len(context) + len(answer_C)).expand(len(mask_DC), -1)
+    masked_DC = torch.where(mask_DC, model.special.mask_id, answer_C)
+
+    def logits(seen):
+        context_DP = torch.tensor(seen, dtype=torch.int64).expand(len(mask_DC), -1)
+        return model.logits(torch.cat([context_DP, masked_DC], 1), None, position_DC)
+
+    logits_DCV = logits(context)
+    if scale:
+        blind_DCV = logits([model.special.mask_id] * len(context))
+        logits_DCV = blind_DCV + (scale + 1) * (logits_DCV - blind_DCV)
+    logprob_DC = logits_DCV.log_softmax(-1).gather(-1, answer_C.expand_as(mask_DC)[:, :, None])[:, :, 0]
+    return (torch.where(mask_DC, logprob_DC, 0.0).sum(1) * len(answer_C) / mask_DC.sum(1)).mean()
+
+
 def test_a_uniform_model_gives_minus_c_log_v_without_error(uniform_model):
     ((_, found),) = log_likelihoods(uniform_model, [question()], LikelihoodOptions(draws=7))
     assert found.logprob == pytest.approx(-4 * math.log(VOCABULARY), abs=1e-5)
@@ -55,29 +73,25 @@ def test_it_is_the_estimate_of_one_request_alone(random_model, scale):
     asked = [question(), question(context=(9,), answer=tuple(range(20, 31))), question(context=())]
     options = LikelihoodOptions(draws=10, rows=4, guidance_scale=scale)
     for one, found in log_likelihoods(random_model, asked, options):
-        expected = elbo.log_likelihood(
-            random_model,
-            torch.tensor(one.context_ids, dtype=torch.int64),
-            torch.tensor(one.answer_ids),
-            masks(one, 10),
-            cfg_scale=scale,
-        )
-        assert found.logprob == pytest.approx(expected.item(), rel=1e-5)
+        assert found.logprob == pytest.approx(textbook(random_model, one, masks(one, 10), scale).item(), rel=1e-5)
 
 
 def test_the_error_is_that_of_the_mean_of_the_draws(random_model):
     one = question()
     ((_, found),) = log_likelihoods(random_model, [one], LikelihoodOptions(draws=10))
-    draws = [
-        elbo.log_likelihood(random_model, torch.tensor(one.context_ids), torch.tensor(one.answer_ids), mask[None])
-        for mask in masks(one, 10)
-    ]
+    draws = [textbook(random_model, one, mask_C[None]) for mask_C in masks(one, 10)]
     assert found.standard_error == pytest.approx(torch.stack(draws).std().item() / math.sqrt(10), rel=1e-4)
 
 
 def test_one_draw_has_no_error(random_model):
     ((_, found),) = log_likelihoods(random_model, [question()], LikelihoodOptions(draws=1))
     assert found.standard_error is None
+
+
+def test_guidance_takes_two_forward_passes(random_model):
+    options = LikelihoodOptions(draws=64, guidance_scale=0.5)
+    ((_, found),) = log_likelihoods(random_model, [question(answer=(4, 5))], options)
+    assert found.forwards == 2 * 3
 
 
 def test_equal_masks_are_computed_once(random_model):

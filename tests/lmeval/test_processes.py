@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.distributed import launcher as processes
+from harness.distributed import processes
+from harness.distributed.shard import ALONE, join
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ITEMS = 7
@@ -98,12 +99,14 @@ def test_two_processes_give_the_result_of_one(tmp_path, tasks):
     assert resumed["config"]["cost"]["generate_until"]["computed_now"] == 0
 
 
-def test_a_launcher_that_started_one_process_instead_of_two_is_named(monkeypatch, caplog):
+def test_a_launcher_that_started_one_process_instead_of_two_is_noticed(monkeypatch):
     for name in processes.SIZE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
-    assert processes.Processes("cpu").count == 1
-    assert caplog.text == ""
+    assert join("cpu") is ALONE
+    assert not processes.was_started_alone_by_mistake()
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    assert processes.Processes("cpu").count == 1
-    assert "give --multi_gpu" in caplog.text
+    assert join("cpu") is ALONE
+    assert processes.was_started_alone_by_mistake()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not processes.was_started_alone_by_mistake()

@@ -194,7 +194,7 @@ def test_likelihoods_are_told_apart_by_draws_guidance_and_seed(llada, ask, tmp_p
         return lm.get_model_info()["cost"]["loglikelihood"]["computed_now"]
 
     assert [computed(), computed(), computed(batch_size=4)] == [1, 0, 0]
-    assert [computed(likelihood_draws=5), computed(likelihood_guidance=0.5), computed(seed=1)] == [1, 1, 1]
+    assert [computed(likelihood_draws=5), computed(likelihood_guidance_scale=0.5), computed(seed=1)] == [1, 1, 1]
 
 
 def test_lm_eval_s_own_cache_is_warned_about(llada, ask, tmp_path, caplog):

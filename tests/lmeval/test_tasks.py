@@ -25,7 +25,7 @@ ITEMS = 24
 
 def eval_samples(task: str, out: Path, *options: str, items: int = ITEMS) -> list[dict]:
     assert main(["eval", "--task", task, "--items", str(items), "--out", str(out), *options]) == 0
-    (path,) = glob.glob(f"{out}/{task}/*/samples.jsonl.gz")
+    (path,) = glob.glob(f"{out}/{task}/*/samples-*.jsonl.gz")
     return [json.loads(line) for line in gzip.open(path, "rt", encoding="utf-8")]
 
 

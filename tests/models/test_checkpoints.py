@@ -12,7 +12,7 @@ from harness.errors import UserError
 from harness.models import checkpoints
 from harness.models.checkpoints import empty_model, load_model, load_transformer, open_checkpoint
 from harness.models.files import fingerprint, weight_files
-from harness.models.layouts import LAYOUTS, Fields, read_config
+from harness.models.layouts import LAYOUTS, read_config
 from harness.models.tokenizers import CheckpointTokenizer
 
 TOKENS = torch.tensor([[5, 80, 13, 201, 7, 44], [9, 9, 130, 2, 77, 61]])
@@ -21,7 +21,7 @@ BOTH = pytest.mark.parametrize("published", ["published_llada", "published_dream
 
 
 def load(folder, **changes):
-    return load_model(ModelConfig(name=str(folder), device="cpu", **changes), task="sudoku")
+    return load_model(ModelConfig(name=str(folder), **changes), task="sudoku", device="cpu")
 
 
 def stored(folder):
@@ -122,7 +122,7 @@ def test_other_dtypes_load_and_predict_nearly_the_same(request, published, dtype
 
 def test_the_files_own_dtype_can_be_kept(published_llada, published_dream):
     for folder, dtype in ((published_llada, torch.bfloat16), (published_dream, torch.float32)):
-        lm = load_model(ModelConfig(name=str(folder), device="cpu"), task="sudoku", stored_dtype=True)
+        lm = load_model(ModelConfig(name=str(folder)), task="sudoku", device="cpu", stored_dtype=True)
         assert {weight.dtype for weight in lm.predictor.parameters()} == {dtype}
 
 
@@ -332,7 +332,7 @@ def test_an_adapter_of_the_other_kind_of_model_is_warned_of(published_llada, wri
 
 
 def test_the_tiny_model_gives_no_warning():
-    assert load_model(ModelConfig(device="cpu"), task="sudoku").warnings == ()
+    assert load_model(ModelConfig(), task="sudoku", device="cpu").warnings == ()
 
 
 def test_low_rank_adapters_go_on_both_families(published_llada, published_dream):
@@ -370,7 +370,7 @@ def test_a_folder_loads_as_a_bare_transformer(published_dream):
 def test_llada_8b_has_exactly_the_published_number_of_bytes(published_llada, copy_of):
     sizes = {"d_model": 4096, "n_layers": 32, "n_heads": 32, "n_kv_heads": 32, "mlp_hidden_size": 12288}
     folder = copy_of(published_llada, **sizes, vocab_size=126464, embedding_size=126464)
-    config = LAYOUTS["llada"].to_config(Fields(read_config(folder), folder / "config.json"))
+    config = LAYOUTS["llada"].config(read_config(folder), folder / "config.json")
     model = empty_model(LAYOUTS["llada"], config)
     assert 2 * sum(weight.numel() for weight in model.parameters()) == 16_031_162_368
     assert {weight.device.type for weight in model.parameters()} == {"meta"}

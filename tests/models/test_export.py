@@ -23,8 +23,8 @@ BOTH = pytest.mark.parametrize("published", ["published_llada", "published_dream
 
 
 def load(folder, *, stored_dtype=False, **changes):
-    config = ModelConfig(name=str(folder), device="cpu", **changes)
-    return load_model(config, task="sudoku", stored_dtype=stored_dtype)
+    config = ModelConfig(name=str(folder), **changes)
+    return load_model(config, task="sudoku", device="cpu", stored_dtype=stored_dtype)
 
 
 def logits(lm):
@@ -84,7 +84,7 @@ def test_one_file_needs_no_index(published_llada, tmp_path):
 
 def test_the_tiny_model_comes_back_bit_by_bit(tmp_path):
     folder, out = tiny_weights("sudoku"), tmp_path / "out"
-    lm = load_model(ModelConfig(device="cpu"), task="sudoku", stored_dtype=True)
+    lm = load_model(ModelConfig(), task="sudoku", device="cpu", stored_dtype=True)
     export_model(lm, folder, out, max_shard_size=10**9)
     assert_same_bytes(stored(out), stored(folder))
     assert (out / "config.json").read_bytes() == (folder / "config.json").read_bytes()
@@ -231,3 +231,31 @@ def test_an_export_that_fails_leaves_nothing(tmp_path):
 )
 def test_shards_are_filled_in_order(sizes, most, expected):
     assert shard_sizes(sizes, most) == expected
+
+
+def test_an_adapter_of_the_output_layer_is_written_read_and_counted(published_llada, tmp_path):
+    lora = LoraConfig(rank=4, targets="all-and-head")
+    lm = load(published_llada, lora=lora)
+    with torch.no_grad():
+        for name, weight in lm.predictor.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(generator=torch.Generator().manual_seed(len(name)))
+    done = export_adapter(lm, published_llada, tmp_path / "out", trained_on="LLaDA")
+    names = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    assert {f"base_model.model.model.transformer.ff_out.lora_{part}.weight" for part in "AB"} <= names.keys()
+    assert done.tensors == len(names) == 2 * (7 * lm.shape.layers + 1)
+    assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["exclude_modules"] is None
+    again = load(published_llada, adapter=str(tmp_path / "out"))
+    torch.testing.assert_close(logits(again), logits(lm), atol=0, rtol=0)
+    without = load(published_llada, lora=LoraConfig(rank=4))
+    with lm.meter.measure() as counted, without.meter.measure() as plain:
+        logits(lm), logits(without)
+    extra = 2 * 12 * 4 * (lm.shape.hidden + lm.shape.vocabulary)
+    assert counted.forward_flops - plain.forward_flops == extra
+
+
+def test_an_adapter_of_an_output_layer_that_is_the_embedding_too_is_not_merged(published_llada):
+    lm = load(published_llada, lora=LoraConfig(rank=2, targets="all-and-head"))
+    lm.predictor.transformer.config.tie_word_embeddings = True
+    with pytest.raises(UserError, match="uses its embedding as output layer"):
+        merge_adapter(lm)

@@ -4,9 +4,10 @@ from fnmatch import fnmatch
 
 import pytest
 from huggingface_hub import constants
-from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from harness.config.tree import ModelConfig
+from harness.data.hub import fetching
 from harness.errors import UserError
 from harness.models import hub
 from harness.models.checkpoints import load_model
@@ -70,17 +71,70 @@ def test_what_is_neither_a_folder_nor_an_id_is_refused(asked, name):
 def test_without_a_network_the_way_out_is_named_in_one_sentence(monkeypatch, error):
     monkeypatch.setattr(hub, "snapshot_download", raising(error))
     with pytest.raises(UserError) as raised:
-        load_model(ModelConfig(name="GSAI-ML/LLaDA-8B-Instruct", device="cpu"), task="sudoku")
+        load_model(ModelConfig(name="GSAI-ML/LLaDA-8B-Instruct"), task="sudoku", device="cpu")
     assert str(raised.value) == (
-        "Model 'GSAI-ML/LLaDA-8B-Instruct' is no folder here and cannot be had from the hub (No connection); name a "
-        "local folder, or set HF_HOME to a cache that holds it."
+        "Model 'GSAI-ML/LLaDA-8B-Instruct' is not a folder, and could not be fetched from the hub (No connection); "
+        "name a local folder, or set HF_HOME to a cache that holds it."
     )
 
 
-def test_every_error_of_the_hub_s_own_is_understood():
-    assert issubclass(RepositoryNotFoundError, hub.HUB_ERRORS)
-    assert issubclass(LocalEntryNotFoundError, hub.HUB_ERRORS)
-    assert not issubclass(KeyError, hub.HUB_ERRORS)
+@pytest.mark.parametrize("kind", [RepositoryNotFoundError, LocalEntryNotFoundError, HFValidationError, ConnectionError])
+def test_every_error_of_the_hub_s_own_becomes_one_sentence(kind):
+    error = kind.__new__(kind)
+    error.args = ("gone.\nand more",)
+    said = r"^It could not be fetched from the hub \(gone\); look elsewhere\.$"
+    with pytest.raises(UserError, match=said), fetching("It", fix="look elsewhere"):
+        raise error
+
+
+def test_a_fault_of_ours_is_no_error_of_the_hub():
+    with pytest.raises(KeyError), fetching("It", fix="look elsewhere"):
+        raise KeyError("x")
+
+
+# Names that are no names
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a\0b", r"model\.name='a\\x00b' contains characters that cannot be shown"),
+        ("\x1b]0;owned\x07", r"model\.name='\\x1b\]0;owned\\x07' contains characters that cannot be shown"),
+        ("two\nlines", r"model\.name='two\\nlines' contains"),
+        ("\udcff", r"model\.name='\\udcff' contains"),
+        ("gro\u202ess", r"model\.name='gro\\u202ess' contains"),
+        ("x" * 5000, r"model\.name=x{60}\.\.\. has 5,000 characters, and the most is 1024"),
+        ("x" * 300, r"Model 'x{300}' is neither a folder nor a hub id"),
+        ("a b/c d", "Model 'a b/c d' is neither a folder nor a hub id"),
+        ("~nobody/model", "Model '~nobody/model' is neither a folder nor a hub id"),
+        ("../../etc/nothing", r"Model '\.\./\.\./etc/nothing' is neither a folder nor a hub id"),
+        ("/dev/null", "Model '/dev/null' is neither a folder nor a hub id"),
+        ("https://huggingface.co/a/b", "Model 'https://huggingface.co/a/b' is neither a folder nor a hub id"),
+        ("", "Model '' is neither a folder nor a hub id"),
+    ],
+)
+def test_a_name_that_is_none_is_refused_in_one_sentence(name, said):
+    with pytest.raises(UserError, match=said):
+        load_model(ModelConfig(name=name), task="sudoku", device="cpu")
+
+
+@pytest.mark.parametrize("option", ["adapter", "adapter_subfolder"])
+def test_names_of_adapters_are_looked_at_too(option):
+    with pytest.raises(UserError, match=rf"model\.{option}='\\x1b\[31m' contains characters that cannot be shown"):
+        ModelConfig(**{"adapter": "a/b", option: "\x1b[31m"}).check()
+
+
+@pytest.mark.parametrize("subfolder", ["..", "a/../..", "../other"])
+def test_an_adapter_s_subfolder_stays_inside(tmp_path, subfolder):
+    (tmp_path / "adapter" / "a").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(UserError, match=f"Adapter subfolder '{subfolder}' leads out of"):
+        adapter_folder(str(tmp_path / "adapter"), subfolder)
+
+
+def test_a_folder_may_have_spaces_in_its_name(tmp_path):
+    (tmp_path / "my model").mkdir()
+    assert model_folder(str(tmp_path / "my model")) == tmp_path / "my model"
 
 
 def test_a_cache_that_holds_the_model_needs_no_network(monkeypatch, tmp_path, published_llada, copy_of):
@@ -93,6 +147,6 @@ def test_a_cache_that_holds_the_model_needs_no_network(monkeypatch, tmp_path, pu
     copy_of(published_llada).rename(snapshot)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    lm = load_model(ModelConfig(name="GSAI-ML/LLaDA-Tiny", device="cpu"), task="sudoku")
+    lm = load_model(ModelConfig(name="GSAI-ML/LLaDA-Tiny"), task="sudoku", device="cpu")
     assert lm.name == "GSAI-ML/LLaDA-Tiny"
     assert lm.warnings == ()

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from transformers import PretrainedConfig
 
 from harness.errors import UserError
-from harness.models.layouts import LAYOUTS, Fields, read_config, special_tokens
+from harness.models.config_fields import Fields
+from harness.models.layouts import LAYOUTS, read_config, special_tokens
 
 JSON_VALUES = st.one_of(
     st.none(),
@@ -23,7 +24,7 @@ JSON_VALUES = st.one_of(
 
 def to_config(folder):
     raw = read_config(folder)
-    return LAYOUTS[raw["model_type"]].to_config(Fields(raw, folder / "config.json"))
+    return LAYOUTS[raw["model_type"]].config(raw, folder / "config.json")
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,9 @@ def test_a_padded_embedding_counts_not_the_vocabulary(published_llada, copy_of):
         ("activation_type", "gelu"),
         ("layer_norm_type", "low_precision"),
         ("rope", False),
+        ("rope", None),
+        ("rope_full_precision", False),
+        ("layer_norm_with_affine", None),
         ("alibi", True),
         ("include_bias", True),
         ("include_qkv_bias", True),
@@ -107,15 +111,16 @@ def test_a_padded_embedding_counts_not_the_vocabulary(published_llada, copy_of):
     ],
 )
 def test_a_llada_that_is_no_llama_is_refused_by_the_key(published_llada, copy_of, key, value):
-    with pytest.raises(UserError, match=f"has {key}={value!r}; the harness knows {key}="):
+    with pytest.raises(UserError, match=f"has {key}={value!r}, but only {key}=.* is supported"):
         to_config(copy_of(published_llada, **{key: value}))
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("rope_scaling", {"type": "yarn"}), ("use_sliding_window", True), ("hidden_act", "gelu")]
+    ("key", "value"),
+    [("use_sliding_window", True), ("hidden_act", "gelu"), ("attention_bias", False), ("is_causal", True)],
 )
 def test_a_dream_that_is_no_qwen2_is_refused_by_the_key(published_dream, copy_of, key, value):
-    with pytest.raises(UserError, match=f"has {key}=.*; the harness knows {key}="):
+    with pytest.raises(UserError, match=f"has {key}=.*, but only {key}=.* is supported"):
         to_config(copy_of(published_dream, **{key: value}))
 
 
@@ -166,7 +171,7 @@ def test_a_config_that_is_no_json_is_refused(tmp_path, content):
 @pytest.mark.parametrize("content", ["[]", "3", "null", '"llada"'])
 def test_a_config_that_is_no_object_is_refused(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(UserError, match="holds no JSON object"):
+    with pytest.raises(UserError, match="does not hold a JSON object"):
         read_config(tmp_path)
 
 
@@ -202,9 +207,9 @@ def test_whatever_a_key_holds_it_is_understood_or_refused(request, published, da
     folder = request.getfixturevalue(published)
     raw = json.loads((folder / "config.json").read_text())
     key = data.draw(st.sampled_from(sorted(raw.keys() - {"model_type"})))
-    changed = Fields({**raw, key: data.draw(JSON_VALUES)}, folder / "config.json")
+    changed = {**raw, key: data.draw(JSON_VALUES)}
     try:
-        config = LAYOUTS[raw["model_type"]].to_config(changed)
+        config = LAYOUTS[raw["model_type"]].config(changed, folder / "config.json")
     except UserError:
         return
     assert isinstance(config, PretrainedConfig)

@@ -32,7 +32,7 @@ def evaluate(tmp_path):
         out = tmp_path / "evals" / str(len(list(tmp_path.glob("evals/*"))))
         arguments = ("--task", "sudoku", "--data", "builtin", "--items", 2, *DECODING, "--out", out)
         harness("eval", "--model", name, *options, *arguments)
-        (samples,) = out.rglob("samples.jsonl.gz")
+        (samples,) = out.rglob("samples-*.jsonl.gz")
         with gzip.open(samples, "rt") as stream:
             return [json.loads(line)["text"] for line in stream]
 
@@ -78,7 +78,7 @@ def test_a_bfloat16_run_on_a_merged_adapter_exports_as_a_whole_model(
     run = train(published_llada, tmp_path, *options)
     capsys.readouterr()
     assert main(["export", str(run), "--out", str(tmp_path / "alone")]) == 2
-    assert "its own adapter fits no published model, export with --merge" in capsys.readouterr().err
+    assert "its own adapter fits no published model. Export the whole model with --merge" in capsys.readouterr().err
     harness("export", run, "--merge", "--out", tmp_path / "merged")
     weights = load_file(tmp_path / "merged" / "model.safetensors")
     assert {str(weight.dtype) for weight in weights.values()} == {"torch.bfloat16"}

@@ -8,10 +8,10 @@ from safetensors.torch import load_file
 
 from harness.cli.main import main
 from harness.config.tree import ModelConfig
+from harness.finetuning.data import Pair
+from harness.finetuning.train import encode_pair
 from harness.models.checkpoints import load_model
 from harness.models.files import weight_files
-from harness.sft.data import Pair
-from harness.sft.train import encode_pair
 
 MESSAGES = ({"role": "user", "content": "Solve the 4x4 Sudoku puzzle."},)
 
@@ -26,7 +26,7 @@ def test_a_checkpoint_comes_back_in_its_own_layout_with_its_projections_changed(
     lines = [{"prompt": list(MESSAGES), "answer": "1234"}, {"prompt": "Every row", "answer": "column and box"}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     arguments = ["sft", "--model", str(folder), "--data", str(path), "--out", str(out), "--steps", "3"]
-    options = ["--learning-rate", "1e-2", "--set", "model.lora.rank=4", "--set", "model.device=cpu"]
+    options = ["--learning-rate", "1e-2", "--set", "model.lora.rank=4", "--device", "cpu"]
     assert main([*arguments, *options]) == 0
     before, after = stored(folder), stored(out)
     assert before.keys() == after.keys()
@@ -35,11 +35,11 @@ def test_a_checkpoint_comes_back_in_its_own_layout_with_its_projections_changed(
     assert all(any(part in name for part in ("proj", "ff_out", "attn_out")) for name in changed)
     for kept in ("config.json", "tokenizer_config.json"):
         assert (out / kept).read_bytes() == (folder / kept).read_bytes()
-    load_model(ModelConfig(name=str(out), device="cpu"), task="sudoku")
+    load_model(ModelConfig(name=str(out)), task="sudoku", device="cpu")
 
 
 def test_a_text_becomes_what_the_user_says_in_the_chat_template(published_llada):
-    model = load_model(ModelConfig(name=str(published_llada), device="cpu"), task="sudoku")
+    model = load_model(ModelConfig(name=str(published_llada)), task="sudoku", device="cpu")
     text = encode_pair(model, Pair(prompt=MESSAGES[0]["content"], answer="12", place=""), 500)
     chat = encode_pair(model, Pair(prompt=MESSAGES, answer="12", place=""), 500)
     assert text == chat
@@ -49,6 +49,6 @@ def test_a_text_becomes_what_the_user_says_in_the_chat_template(published_llada)
 
 
 def test_the_mask_token_in_an_answer_is_refused(published_llada):
-    model = load_model(ModelConfig(name=str(published_llada), device="cpu"), task="sudoku")
+    model = load_model(ModelConfig(name=str(published_llada)), task="sudoku", device="cpu")
     with pytest.raises(ValueError, match="line 7: the answer contains the mask token"):
         encode_pair(model, Pair(prompt="a", answer="b<|mdm_mask|>", place="line 7"), 500)

@@ -17,7 +17,7 @@ TOKENS = torch.tensor([[5, 80, 13, 21, 7, 44]])
 
 
 def load(folder, **changes):
-    return load_model(ModelConfig(name=str(folder), device="cpu", **changes), task="sudoku")
+    return load_model(ModelConfig(name=str(folder), **changes), task="sudoku", device="cpu")
 
 
 def test_without_bitsandbytes_four_bits_are_refused(published_llada, monkeypatch):

@@ -1,6 +1,7 @@
 """The tokenizers of LLaDA and Dream, read from their files alone."""
 
 import json
+import os
 import unicodedata
 
 import pytest
@@ -128,7 +129,7 @@ def test_missing_files_are_named(request, copy_of, published, missing):
     folder = copy_of(request.getfixturevalue(published))
     (folder / missing).unlink()
     with pytest.raises(UserError, match=r"has no tokenizer: put tokenizer\.json \(LLaDA\), or vocab\.json, merges"):
-        load_model(ModelConfig(name=str(folder), device="cpu"), task="sudoku")
+        load_model(ModelConfig(name=str(folder)), task="sudoku", device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -149,8 +150,86 @@ def test_a_damaged_file_is_refused(published_llada, copy_of, file, content):
         tokenizer_of(folder)
 
 
+OVERFLOW = [{"type": "Strip", "content": "a", "start": 10**18, "stop": 10**18}]
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("model", {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "absent"}),
+        ("model", {"type": "Unigram", "unk_id": 5, "vocab": [["a", 0.0]]}),
+        ("normalizer", {"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
+        ("normalizer", {"type": "Precompiled", "precompiled_charsmap": "/////w=="}),
+        ("normalizer", {"type": "Replace", "pattern": {"String": ""}, "content": "b"}),
+        ("pre_tokenizer", {"type": "Split", "pattern": {"Regex": "(a+)+b"}, "behavior": "Isolated", "invert": False}),
+        ("pre_tokenizer", {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated", "invert": False}),
+        ("decoder", {"type": "Sequence", "decoders": OVERFLOW}),
+        ("added_tokens", [{"id": 10**30, "content": "x"}]),
+        ("added_tokens", None),
+        ("version", 3),
+    ],
+)
+def test_a_tokenizer_on_which_the_library_panics_or_aborts_is_refused(published_llada, copy_of, part, value):
+    folder = copy_of(published_llada)
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {part: value}))
+    with pytest.raises(UserError, match=r"The tokenizer files of 'LLaDA-Tiny-Instruct' cannot be read \(.*\); fetch"):
+        tokenizer_of(folder)
+
+
+def test_a_text_on_which_the_library_panics_is_one_sentence(published_llada, copy_of):
+    folder = copy_of(published_llada)
+    path = folder / "tokenizer.json"
+    search = {"type": "Replace", "pattern": {"Regex": "(z+)+y"}, "content": "b"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"normalizer": search}))
+    tokenizer = tokenizer_of(folder)
+    assert tokenizer.encode("abc")
+    with pytest.raises(UserError, match=r"The tokenizer of 'LLaDA-Tiny-Instruct' cannot encode a text \(.*retry-limit"):
+        tokenizer.encode("z" * 60)
+
+
+def test_padding_and_truncation_of_the_file_are_not_followed(published_llada, copy_of):
+    folder = copy_of(published_llada)
+    path = folder / "tokenizer.json"
+    padding = {"strategy": {"Fixed": 10**10}, "direction": "Right", "pad_id": 0, "pad_type_id": 0, "pad_token": "x"}
+    truncation = {"max_length": 1, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
+    changed = {"padding": padding | {"pad_to_multiple_of": None}, "truncation": truncation}
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    assert tokenizer_of(folder).encode("Solve it.") == tokenizer_of(published_llada).encode("Solve it.")
+
+
+@pytest.mark.parametrize(
+    "file", ["tokenizer.json", "tokenizer_config.json", "added_tokens.json", "chat_template.jinja"]
+)
+def test_a_file_that_is_too_large_or_never_ends_is_refused(published_llada, copy_of, file):
+    folder = copy_of(published_llada)
+    (folder / file).unlink(missing_ok=True)
+    (folder / file).touch()
+    os.truncate(folder / file, 3 << 30)
+    with pytest.raises(UserError, match=r"it has 3,221,225,472 bytes, and at most 134,217,728 are read"):
+        tokenizer_of(folder)
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    with pytest.raises(UserError, match=r"it is not a regular file|has no tokenizer"):
+        tokenizer_of(folder)
+
+
 def test_a_tokenizer_of_a_larger_model_is_refused(published_llada):
     largest = max(tokenizer_of(published_llada).backend.get_vocab().values())
     assert tokenizer_of(published_llada, vocabulary=largest + 1)
     with pytest.raises(UserError, match=f"has a token {largest}, the model knows {largest} tokens"):
         tokenizer_of(published_llada, vocabulary=largest)
+
+
+def test_a_completion_ends_with_its_turn_or_with_the_text_alone(published_llada):
+    vocabulary = tokenizer_of(published_llada).backend.get_vocab()
+    ends = {
+        turns_end: load_model(
+            ModelConfig(name=str(published_llada)), task="sudoku", device="cpu", turns_end=turns_end
+        ).special.end_ids
+        for turns_end in (True, False)
+    }
+    assert ends == {
+        True: (vocabulary["<|endoftext|>"], vocabulary["<|eot_id|>"]),
+        False: (vocabulary["<|endoftext|>"],),
+    }

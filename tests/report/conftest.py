@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
-from harness.records.jsonl import append_line, write_atomic
+from harness.records.jsonl import append_line, write_atomic, write_samples
 from harness.records.run_folder import CONFIG_FILE, EVAL_FILE, METRICS_FILE, TRACE_FILE, write_status
 from harness.records.schema import EvalRecord, GreedyTrace, MetricTotals, RunIdentity, RunStatus, TraceRecord
-from harness.report.collect import collect
-from harness.report.page import write_report
+from harness.report.analysis.groups import Group, make_groups
+from harness.report.formats.page import write_report
+from harness.report.read.runs import collect
 
 SETTINGS: dict[str, Any] = {
     "method": {"name": "egspo-sa", "num_selected": 2, "stepwise_weight": 0.5},
@@ -171,6 +172,24 @@ class Synthetic:
     def run(self, **arguments: Any) -> Path:
         """Writes a run folder and returns it; arguments as in write_run."""
         return write_run(self.root, **arguments)
+
+    @staticmethod
+    def samples(right: Sequence[bool]) -> list[dict[str, Any]]:
+        """The rows of a samples file with these verdicts."""
+        verdicts = [{"exact_match": {"part": float(one), "whole": 1.0}} for one in right]
+        return [{"id": f"item-{item}", "text": "", "metrics": metrics} for item, metrics in enumerate(verdicts)]
+
+    def judged(self, right: Sequence[bool], *, name: str = "samples-last.jsonl.gz", **identity: Any) -> Path:
+        """A run whose last checkpoint has these verdicts; name: of the samples file as its record has it."""
+        metrics = {"exact_match": sudoku_metrics(sum(right), n=len(right))["exact_match"]}
+        ends = [evaluation("base", 0, metrics), evaluation("last", 24, metrics, samples_file=name)]
+        folder = self.run(records=ends, **identity)
+        write_samples(folder / "samples-last.jsonl.gz", self.samples(right))
+        return folder
+
+    def groups(self) -> list[Group]:
+        """The groups of the runs written so far."""
+        return make_groups(collect([self.root]).runs)
 
     def demo(self) -> Path:
         """The demo's runs: two methods and a random-reward control, three seeds each. Returns the root."""

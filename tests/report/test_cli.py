@@ -7,6 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from harness import registry
 from harness.cli.list import list_runs
 from harness.cli.report import report
 from harness.cli.tables import plain_table, show_table
@@ -33,6 +34,34 @@ def test_report_prints_the_table_the_notes_and_the_paths(synthetic: Any, capsys:
     assert max(len(line) for line in printed.splitlines()) > 100
 
 
+METHOD_FILE = """
+from harness.registry import method
+
+raise SystemExit("was run")
+
+@method("mine", title="Mine (2025)", colour="#123456", ablations=("size",))
+class Mine: ...
+"""
+
+
+def test_a_users_own_method_has_its_title_its_colour_and_its_ablations(
+    synthetic: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(registry, "_included", [])
+    for size in (1, 2):
+        settings = {**synthetic.settings, "method": {"name": "mine", "size": size}}
+        synthetic.run(method="mine", config_hash=f"0000000{size}", settings=settings)
+    report([synthetic.root], Path("plain"))
+    assert "\nmine (size=1) " in capsys.readouterr().out
+    assert "Ablation" not in Path("plain/report.md").read_text()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.py").write_text(METHOD_FILE)
+    report([synthetic.root], Path("titled"), include_path=[Path("own")])
+    assert "\nMine (2025) (size=1) " in capsys.readouterr().out
+    assert "### Ablation: method.size" in Path("titled/report.md").read_text()
+    assert "#123456" in Path("titled/figures/bars-tiny.svg").read_text()
+
+
 def test_report_reads_and_writes_the_default_folders(synthetic: Any, tmp_path: Path) -> None:
     synthetic.run()
     (tmp_path / "results").mkdir()
@@ -46,7 +75,7 @@ def test_no_folder_and_no_runs_name_the_command_that_makes_one(command: Any, tmp
     with pytest.raises(UserError, match="harness run --method egspo-sa --task sudoku"):
         command()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"No runs in 'empty'.*harness run --method egspo-sa --task sudoku"):
+    with pytest.raises(UserError, match=r"There are no runs in 'empty'.*harness run --method egspo-sa --task sudoku"):
         command([Path("empty")])
 
 

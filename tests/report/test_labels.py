@@ -3,19 +3,21 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from harness.report.labels import (
-    METHOD_COLOURS,
+    CONTROL_COLOUR,
+    OTHER_COLOURS,
+    ablation_keys,
     data_name,
     digits,
-    exact,
     flop_unit,
     headline_metric,
     method_colours,
+    method_name,
     percent,
     points,
+    slug,
+    task_name,
 )
 
 
@@ -63,29 +65,35 @@ def test_percent_and_points_and_what_is_no_number() -> None:
     assert (points(0.472), points(-0.031), points(-0.0001), points(math.nan)) == ("+47.2", "-3.1", "0.0", "-")
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, ""), (math.nan, ""), (math.inf, ""), (240000000000.0, "240000000000"), (1 / 3, "0.3333333333"), (0, "0")],
-)
-def test_exact_numbers_of_csv_files(value: float | None, text: str) -> None:
-    assert exact(value) == text
-
-
-@given(st.floats(-1e300, 1e300))
-def test_exact_numbers_read_back_to_ten_digits(value: float) -> None:
-    assert float(exact(value)) == pytest.approx(value, rel=1e-9)
+def test_titles_are_those_of_the_files_also_under_an_alias_and_plain_names_where_there_is_no_file() -> None:
+    assert (method_name("egspo-sa"), method_name("d1"), method_name("diffu-grpo")) == (
+        "EGSPO-SA",
+        "diffu-GRPO (d1)",
+        "diffu-GRPO (d1)",
+    )
+    assert (task_name("gsm8k"), task_name("humaneval")) == ("GSM8K", "HumanEval")
+    assert (method_name("someone-elses"), task_name("someone-elses")) == ("someone-elses", "someone-elses")
+    # A task's name is no method's.
+    assert method_name("gsm8k") == "gsm8k"
 
 
 def test_known_methods_keep_their_colour_whatever_else_is_there() -> None:
     alone, together = method_colours(["egspo-sa"]), method_colours(["egspo-sa", "mine", "another"])
-    assert alone["egspo-sa"] == together["egspo-sa"] == METHOD_COLOURS["egspo-sa"]
+    assert alone["egspo-sa"] == together["egspo-sa"] == "#D55E00"
     assert together["mine"] != together["another"]
-    assert {together["mine"], together["another"]}.isdisjoint(METHOD_COLOURS.values())
+    assert {together["mine"], together["another"]} <= set(OTHER_COLOURS)
 
 
-def test_the_published_methods_have_five_different_colours() -> None:
-    assert len({METHOD_COLOURS[name] for name in ("egspo", "egspo-sa", "d1", "agrpo", "espo")}) == 5
-    assert METHOD_COLOURS["d1"] == METHOD_COLOURS["diffu-grpo"]
+def test_the_published_methods_have_five_different_colours_and_none_of_the_others() -> None:
+    colours = method_colours(["egspo", "egspo-sa", "d1", "agrpo", "espo", "diffu-grpo"])
+    assert len(set(colours.values())) == 5
+    assert colours["d1"] == colours["diffu-grpo"]
+    assert set(colours.values()).isdisjoint((*OTHER_COLOURS, CONTROL_COLOUR))
+
+
+def test_ablations_are_settings_of_the_method_and_an_unknown_method_has_none() -> None:
+    assert ablation_keys("egspo-sa") == ("method.selection", "method.num_selected", "method.stepwise_lambda")
+    assert ablation_keys("someone-elses") == ()
 
 
 def test_data_sources_in_words() -> None:
@@ -94,3 +102,10 @@ def test_data_sources_in_words() -> None:
         "hub data",
         "data folder papers",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("GSAI-ML/LLaDA-8B", "gsai-ml-llada-8b"), ("Exact match", "exact-match"), ("数", "x")]
+)
+def test_names_of_files_and_anchors_are_plain(text: str, name: str) -> None:
+    assert slug(text) == name

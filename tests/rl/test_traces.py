@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from harness.app.run import RunRequest, execute, plan
+from harness.app.plan import RunRequest, plan
+from harness.app.run import execute
 from harness.records.jsonl import RecordError, read_lines
 from harness.records.run_folder import CHECKPOINT_FOLDER, TRACE_FILE
 from harness.records.schema import TraceRecord

@@ -1,6 +1,5 @@
 """The training loop end to end on the tiny model: reproducible, resumable after a kill at any moment, guarded."""
 
-import dataclasses
 import json
 import os
 import random
@@ -13,17 +12,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.app.run import RunRequest, execute, plan
+from harness.app.plan import RunRequest, plan
+from harness.app.run import execute
 from harness.cli.main import main
 from harness.errors import UserError
 from harness.records.jsonl import read_lines
 from harness.records.run_folder import EVAL_FILE, METRICS_FILE, STATUS_FILE, TRACE_FILE
-from harness.rl.trainer import Trainer
+from harness.rl.loop import Trainer, Updated
 
 SMALL = {
     "train.batch_size": 8,
     "train.group_size": 4,
-    "train.checkpoint_every": 1,
+    "execution.checkpoint_every": 1,
     "evaluation.items": 8,
     "evaluation.every": 4,
     "budget": {"updates": 8},
@@ -86,7 +86,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tmp
 
 
 def test_micro_batches_change_no_result(finished, tmp_path):
-    split = metrics(run(tmp_path, **{"train.micro_batch_size": 3}))
+    split = metrics(run(tmp_path, **{"execution.micro_batch_size": 3}))
     for ours, whole in zip(split, metrics(finished), strict=True):
         assert ours["loss"] == pytest.approx(whole["loss"], abs=1e-6)
         assert ours["gradient_norm"] == pytest.approx(whole["gradient_norm"], rel=1e-3, abs=1e-6)
@@ -105,7 +105,7 @@ def test_a_run_stopped_between_updates_goes_on_as_if_nothing_had_happened(finish
 
     def stop(event):
         seen.append(event)
-        if sum(hasattr(item, "metrics") for item in seen) == after:
+        if sum(isinstance(item, Updated) for item in seen) == after:
             raise StoppedError
 
     with pytest.raises(StoppedError):
@@ -123,7 +123,7 @@ def test_a_torn_last_line_is_dropped_on_resuming(finished, tmp_path, monkeypatch
     def stop_before_the_end(self, name):
         if name == "last":
             raise StoppedError
-        original(self, name)
+        yield from original(self, name)
 
     monkeypatch.setattr(Trainer, "_evaluate", stop_before_the_end)
     with pytest.raises(StoppedError):
@@ -156,7 +156,7 @@ def test_every_kind_of_run_trains_resumes_and_repeats(tmp_path, overrides):
 
     def stop(event):
         nonlocal count
-        count += hasattr(event, "metrics")
+        count += isinstance(event, Updated)
         if count == 3:
             raise StoppedError
 
@@ -169,12 +169,12 @@ def test_every_kind_of_run_trains_resumes_and_repeats(tmp_path, overrides):
 
 
 def test_a_budget_in_samples_flops_or_minutes_ends_the_run(tmp_path):
-    by_samples = metrics(run(tmp_path, budget={"samples": 20}))
+    by_samples = metrics(run(tmp_path / "samples", budget={"samples": 20}))
     assert by_samples[-1]["samples"] == 24
-    by_flops = metrics(run(tmp_path, budget={"flops": 2e9}))
+    by_flops = metrics(run(tmp_path / "flops", budget={"flops": 2e9}))
     assert by_flops[-1]["flops_total"] >= 2e9
     assert by_flops[-3]["flops_total"] < 2e9
-    assert metrics(run(tmp_path, budget={"minutes": 0.001}))
+    assert metrics(run(tmp_path / "minutes", budget={"minutes": 0.001}))
 
 
 def test_the_learning_rate_follows_warm_up_and_schedule(tmp_path):
@@ -184,13 +184,13 @@ def test_the_learning_rate_follows_warm_up_and_schedule(tmp_path):
 
 
 def test_updates_with_a_gradient_that_is_not_finite_are_skipped_and_counted_then_end_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.rl.trainer.MAX_BAD_UPDATES", 3)
+    monkeypatch.setattr("harness.rl.update.MAX_BAD_UPDATES", 3)
     planned = plan(request(tmp_path))
     loss = type(planned.method).loss
 
     def poisoned(self, policy, part):
-        output = loss(self, policy, part)
-        return dataclasses.replace(output, loss=output.loss * torch.nan)
+        value, named = loss(self, policy, part)
+        return value * torch.nan, named
 
     monkeypatch.setattr(type(planned.method), "loss", poisoned)
     with pytest.raises(UserError, match=r"diverged.*3 updates in a row.*learning_rate"):

@@ -8,7 +8,9 @@ import pytest
 
 from harness.scoring.answers import bare_line, final_answer, until_end
 from harness.scoring.boxed import first_boxed, last_boxed, official_boxed, shallow_boxes
-from harness.scoring.math_equal import equal, plain_number, same_text, same_value, same_value_by_older_rules
+from harness.scoring.maths.equal import equal
+from harness.scoring.maths.hendrycks import same_text
+from harness.scoring.maths.verifier import same_value, same_value_by_older_rules
 
 
 def test_the_last_balanced_box_counts_with_its_inner_braces():

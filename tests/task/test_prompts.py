@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import yaml
 from hypothesis import given
@@ -96,17 +99,74 @@ def test_a_file_gives_each_task_its_messages_and_the_hash_of_its_bytes(tmp_path)
         ("", "must map tasks to lists"),
         ("a: [", "is not YAML"),
         ({"gsm8q": [user("{question}")]}, "Unknown task in .* 'gsm8q'. Did you mean 'gsm8k'"),
-        ({"gsm8k": "{question}"}, "a prompt is a list of messages"),
-        ({"gsm8k": []}, "a prompt is a list of messages"),
-        ({"gsm8k": [{"role": "user"}]}, "has role and content and nothing else"),
+        ({"gsm8k": "{question}"}, "stands where a list of chat messages is needed"),
+        ({"gsm8k": []}, "gsm8k: the list of chat messages is empty"),
+        ({"gsm8k": [{"role": "user"}]}, r"a chat message is .* and nothing more"),
         ({"gsm8k": [{"role": "usr", "content": "x"}]}, "Did you mean 'user'"),
-        ({"gsm8k": [{"role": "user", "content": 3}]}, "is a text, not 3"),
+        ({"gsm8k": [{"role": "user", "content": 3}]}, "a message's content is 3; it must be a text"),
         ({"gsm8k": [user("{question}"), SYSTEM]}, "last message must be the user's"),
     ],
 )
 def test_a_file_of_another_form_is_refused(tmp_path, tree, said):
     with pytest.raises(UserError, match=said):
         read(tmp_path, tree)
+
+
+def bomb(first: str, link: str) -> str:
+    """Nine lines, each of nine aliases of the line before."""
+    links = [f"a{n}: &a{n} {link.format(','.join([f'*a{n - 1}'] * 9))}" for n in range(1, 10)]
+    return "\n".join([f"a0: &a0 {first}", *links, "gsm8k: *a9"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (bomb("[x]", "[{}]"), "is not YAML: its aliases unfold to more than 100,000 values"),
+        (bomb("{k: v}", "{{<<: [{}]}}"), "is not YAML: its aliases unfold to more than 100,000 values"),
+        ("gsm8k: &a [*a]", "is not YAML: its aliases unfold to more than 100,000 values"),
+        ("gsm8k: " + "9" * 5000, "is not YAML: Exceeds the limit"),
+        ("gsm8k: 2001-99-99", "is not YAML: month must be in 1"),
+        ("gsm8k: !!int ''", "is not YAML: string index out of range"),
+        ("gsm8k: !!bool x", "is not YAML: 'x'"),
+        ("gsm8k: !!timestamp x", "is not YAML: 'NoneType' object"),
+        ("gsm8k: !!python/object/apply:os.system [id]", "is not YAML: could not determine a constructor"),
+        ("[" * 5000, "is not YAML: maximum recursion depth exceeded"),
+        ("? [a]\n: b", "is not YAML: while constructing a mapping"),
+        ("a: b\n---\nc: d", "is not YAML: expected a single document"),
+        ("gsm8k: a\0", "is not YAML: unacceptable character"),
+        ("x" * 300_000, "cannot be read: it has 300,000 bytes, and at most 262,144 are read"),
+        ("? " + "x" * 9999 + "\n: 1", r"Unknown task in .* 'x{40}'\. Choices"),
+        ('gsm8k: [{role: user, content: "\\ud800"}]', "holds half a surrogate pair"),
+        (
+            "gsm8k: [{role: user, content: [" + "x, " * 999 + "]}]",
+            r'a message\'s content is \["x", .{34}; it must be',
+        ),
+        ("gsm8k: [{role: " + "x" * 9999 + ", content: y}]", r"Unknown role in .* 'x{40}'"),
+        ("gsm8k: [{role: user, content: 2001-01-01}]", 'a message\'s content is "2001-01-01"; it must be a text'),
+    ],
+)
+def test_a_hostile_file_is_refused_in_one_sentence(tmp_path, text, said):
+    with pytest.raises(UserError, match=said) as raised:
+        read(tmp_path, text)
+    assert len(str(raised.value)) < 500
+
+
+def test_messages_may_be_shared_by_an_alias(tmp_path):
+    found = read(tmp_path, "gsm8k: &both [{role: user, content: '{question}'}]\nmath500: *both")
+    assert found.template(task("math500")) == found.template(task("gsm8k")) == (user("{question}"),)
+
+
+@pytest.mark.parametrize("make", [lambda path: os.mkfifo(path), lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_what_is_no_regular_file_is_refused(tmp_path, make):
+    make(tmp_path / "prompts.yaml")
+    with pytest.raises(UserError, match=r"prompts\.yaml' cannot be read: it is not a regular file"):
+        read_prompts(tmp_path / "prompts.yaml", ["gsm8k"])
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    (tmp_path / "prompts.yaml").write_bytes(b"gsm8k: \xff\xfe")
+    with pytest.raises(UserError, match="is not YAML: 'utf-8' codec can't decode"):
+        read_prompts(tmp_path / "prompts.yaml", ["gsm8k"])
 
 
 def test_a_missing_file_is_refused(tmp_path):

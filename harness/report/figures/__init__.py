@@ -1,1 +1,1 @@
-"""The report's figures, one kind per file: from points to pictures, and nothing else."""
+"""The figures that a set of groups allows: what each shows, its points, and how it is drawn."""

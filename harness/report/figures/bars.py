@@ -1,30 +1,23 @@
-"""Bars per task with their intervals; a dashed line where training began."""
+"""The last checkpoints side by side, per task: what Figure 1 of arXiv 2603.12554 shows, for one's own runs.
+
+Bars with their intervals; a dashed line where training began.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from harness.report.bars import Block
-from harness.report.figures.drawing import (
-    FAINT,
-    INK,
-    SMALL_POINTS,
-    TEXT_POINTS,
-    Box,
-    Picture,
-    canvas,
-    heading,
-    picture,
-    place,
-)
-from harness.report.labels import CONTROL_COLOUR, method_name, percent
-from harness.report.rows import Row
+from harness.report.analysis.groups import group_by
+from harness.report.analysis.points import Points, make_points
+from harness.report.analysis.rows import Row
+from harness.report.figures import frame
+from harness.report.figures.looks import Colours, colour_of, short_name
+from harness.report.labels import cut, data_name, metric_name, percent, slug, task_name
 
-WIDTH_INCHES = 5.6
 LEFT_INCHES = 1.6
 RIGHT_INCHES = 0.45
 TOP_INCHES = 0.42
@@ -35,52 +28,80 @@ BOTTOM_INCHES = 0.46
 NAME_CHARACTERS = 24
 
 
-def draw(blocks: Sequence[Block], model: str, colours: Mapping[str, str]) -> Picture:
-    """One block of bars per task, under each other on the same axis of 0 to 100 %. colours: one per method."""
-    heights = [HEAD_INCHES + BAR_INCHES * len(block.rows) for block in blocks]
+Block = Sequence[Row]
+"""The bars of one task: rows that were evaluated in the same way."""
+
+
+def bar_figures(rows: Sequence[Row], colours: Colours) -> list[frame.Figure]:
+    """The last checkpoints of all tasks, one figure per model."""
+    caption = "Bars: mean over seeds; whiskers: 95 % intervals; dashed: before training; dotted: a perfect solver."
+    return [
+        frame.Figure(
+            stem=f"bars-{slug(model)}",
+            title=f"Last checkpoints, {model} model",
+            caption=caption,
+            points=bar_points(blocks),
+            draw=partial(draw, blocks, model, colours),
+        )
+        for model, blocks in make_blocks(rows).items()
+    ]
+
+
+def make_blocks(rows: Sequence[Row]) -> dict[str, list[Block]]:
+    """The blocks of every model, by task."""
+    models = sorted(group_by(rows, lambda row: row.group.model).items())
+    together = {model: sorted(group_by(own, lambda row: row.group.conditions).items()) for model, own in models}
+    return {model: [block for _, block in blocks] for model, blocks in together.items()}
+
+
+def bar_points(blocks: Sequence[Block]) -> Points:
+    """What is plotted, as fractions of 1."""
+    columns = "task metric data label method reward model seeds base mean low high"
+    return make_points(columns, (row.record for block in blocks for row in block))
+
+
+def draw(blocks: Sequence[Block], model: str, colours: Colours) -> frame.Picture:
+    """One block of bars per task, under each other on the same axis of 0 to 100 %."""
+    heights = [HEAD_INCHES + BAR_INCHES * len(block) for block in blocks]
     height = TOP_INCHES + sum(heights) + GAP_INCHES * (len(blocks) - 1) + BOTTOM_INCHES
-    with canvas(WIDTH_INCHES, height) as figure:
-        heading(figure, f"Last checkpoints, {model} model", _note(blocks))
+    with frame.sheet(f"Last checkpoints, {model} model", _note(blocks), height=height) as sheet:
         top = TOP_INCHES
         for block, own in zip(blocks, heights, strict=True):
-            _draw_block(figure, block, top, colours, last=block is blocks[-1])
+            _draw_block(sheet, block, top, colours, last=block is blocks[-1])
             top += own + GAP_INCHES
-        return picture(figure)
+        return sheet.picture()
 
 
 def _note(blocks: Sequence[Block]) -> str:
-    kinds = sorted({row.over for block in blocks for row in block.rows})
+    kinds = sorted({row.over for block in blocks for row in block})
     return f"bar: mean over seeds; whisker: 95 % interval over {' or '.join(kinds)}; dashed: before training"
 
 
-def _draw_block(figure: Figure, block: Block, top: float, colours: Mapping[str, str], *, last: bool) -> None:
-    width = WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES
-    box = Box(left=LEFT_INCHES, top=top + HEAD_INCHES, width=width, height=BAR_INCHES * len(block.rows))
-    axes = place(figure, box)
-    axes.grid(axis="y", visible=False)
-    axes.grid(axis="x")
+def _draw_block(sheet: frame.Sheet, block: Block, top: float, colours: Colours, *, last: bool) -> None:
+    width = frame.WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES
+    axes = sheet.axes(frame.Box(left=LEFT_INCHES, top=top + HEAD_INCHES, width=width, height=BAR_INCHES * len(block)))
+    frame.prepare_horizontal_bars(axes)
     axes.set_xlim(0, 100)
-    axes.set_ylim(len(block.rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(block.rows)), [_name(row) for row in block.rows])
+    axes.set_ylim(len(block) - 0.5, -0.5)
+    axes.set_yticks(range(len(block)), [_name(row) for row in block])
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelbottom=last)
     if last:
         axes.set_xlabel("Right answers, or what the metric counts (%)")
-    title = axes.text(0, -0.62, block.title, fontsize=TEXT_POINTS, fontweight="bold", verticalalignment="bottom")
-    axes.annotate(
-        f"   {block.note}", (1, 0), xycoords=title, fontsize=SMALL_POINTS, color=FAINT, verticalalignment="bottom"
-    )
-    for place_, row in enumerate(block.rows):
-        _draw_bar(axes, place_, row, CONTROL_COLOUR if row.group.is_control else colours[row.group.method])
+    task, protocol = task_name(block[0].group.task), block[0].group.protocol
+    title = f"{task}, {metric_name(block[0].metric)}"
+    note = f"   {data_name(protocol.data)}, {block[0].n:,} {protocol.split} items"
+    head = axes.text(0, -0.62, title, verticalalignment="bottom", **frame.HEAD)
+    axes.annotate(note, (1, 0), xycoords=head, verticalalignment="bottom", **frame.NOTE)
+    for place, row in enumerate(block):
+        _draw_bar(axes, place, row, colour_of(row.group, colours))
     _draw_lines(axes, block)
 
 
 def _name(row: Row) -> str:
-    name = method_name(row.group.method)
-    shown = f"{name}, random reward" if row.group.is_control else name
-    if row.group.variant and len(shown) + len(row.group.variant) + 2 <= NAME_CHARACTERS:
-        shown = f"{shown}, {row.group.variant}"
-    return shown if len(shown) <= NAME_CHARACTERS else f"{shown[: NAME_CHARACTERS - 1]}…"
+    shown, variant = short_name(row.group), row.group.variant
+    fits = variant and len(shown) + len(variant) + 2 <= NAME_CHARACTERS
+    return cut(f"{shown}, {variant}" if fits else shown, NAME_CHARACTERS)
 
 
 def _draw_bar(axes: Axes, y: int, row: Row, colour: str) -> None:
@@ -89,26 +110,18 @@ def _draw_bar(axes: Axes, y: int, row: Row, colour: str) -> None:
     end = value
     if row.interval is not None:
         low, high = 100 * row.interval.low, 100 * row.interval.high
-        axes.plot([low, high], [y, y], color=INK, linewidth=0.9, zorder=3, solid_capstyle="butt", clip_on=False)
+        axes.plot([low, high], [y, y], color=frame.INK, linewidth=0.9, zorder=3, solid_capstyle="butt", clip_on=False)
         for x in (low, high):
-            axes.plot([x, x], [y - 0.15, y + 0.15], color=INK, linewidth=0.9, zorder=3, clip_on=False)
+            axes.plot([x, x], [y - 0.15, y + 0.15], color=frame.INK, linewidth=0.9, zorder=3, clip_on=False)
         end = max(end, high)
-    axes.annotate(
-        percent(row.value),
-        (end, y),
-        xytext=(4, 0),
-        textcoords="offset points",
-        verticalalignment="center",
-        fontweight="bold",
-        annotation_clip=False,
-    )
+    frame.write_beside(axes, percent(row.value), (end, y), 4, fontweight="bold")
 
 
 def _draw_lines(axes: Axes, block: Block) -> None:
     """Where every row began, if all began at one place, and what a perfect solver reaches."""
-    bases = [row.base for row in block.rows]
+    bases = [row.base for row in block]
     same = all(base is not None for base in bases) and all(a == b for a, b in pairwise(bases))
     if same and bases[0] is not None:
-        axes.axvline(100 * bases[0], color=INK, linewidth=0.8, linestyle=(0, (3, 2)), zorder=4)
-    for ceiling in sorted({row.ceiling for row in block.rows if row.ceiling is not None}):
-        axes.axvline(100 * ceiling, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        axes.axvline(100 * bases[0], color=frame.INK, linewidth=0.8, linestyle=(0, (3, 2)), zorder=4)
+    for ceiling in sorted({row.ceiling for row in block if row.ceiling is not None}):
+        axes.axvline(100 * ceiling, color=frame.FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from harness.report.figures.drawing import (
-    PAPER,
-    SMALL_POINTS,
-    TEXT_POINTS,
-    Box,
-    Picture,
-    canvas,
-    heading,
-    picture,
-    place,
-)
-from harness.report.labels import CONTROL_COLOUR, percent
-from harness.report.training import StepCounts
+from harness.report.analysis.training import History, StepCounts, step_counts, step_points
+from harness.report.figures import frame
+from harness.report.figures.looks import Colours, colour_of
+from harness.report.labels import percent
 
-WIDTH_INCHES = 5.6
 LEFT_INCHES = 0.5
 RIGHT_INCHES = 0.5
 SHARE_INCHES = 1.25
 BETWEEN_INCHES = 0.14
-MAP_INCHES = WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES - SHARE_INCHES - BETWEEN_INCHES
+MAP_INCHES = frame.WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES - SHARE_INCHES - BETWEEN_INCHES
 TOP_INCHES = 0.22
 HEAD_INCHES = 0.42
 LEAST_INCHES, MOST_INCHES, CELL_INCHES = 0.8, 2.2, 0.16
@@ -38,89 +28,80 @@ BOTTOM_INCHES = 0.42
 FEW_STEPS = 12
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """The axes of one group: chosen steps over training, and their shares."""
+def step_figures(histories: Sequence[History], where: str, stem: str, colours: Colours) -> list[frame.Figure]:
+    """The chosen steps of the groups whose method chooses any. where: task and model."""
+    counted = [counts for history in histories if (counts := step_counts(history)) is not None]
+    if not counted:
+        return []
+    caption = "Which denoising steps were chosen for the update: over training, and in all. Step 1 is the first reveal."
+    return [
+        frame.Figure(
+            stem=f"{stem}-steps",
+            title=f"{where}, chosen steps",
+            caption=f"{caption} Steps count from 0 in the data.",
+            points=step_points(counted),
+            draw=partial(draw, counted, f"{where}: chosen steps", colours),
+        )
+    ]
 
-    steps: Axes
-    shares: Axes
 
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """The largest share of all groups: of one cell of the heat maps, and over all of training."""
-
-    cell: float
-    total: float
-
-
-def draw(counted: Sequence[StepCounts], title: str, note: str, colours: Mapping[str, str]) -> Picture:
-    """One row per group, steps counted from 1. colours: one per method."""
-    heights = [_height(counts) for counts in counted]
-    scale = Scale(
-        cell=max(share for counts in counted for share_T in counts.share_XT for share in share_T),
-        total=max(share for counts in counted for share in counts.total_T),
-    )
-    with canvas(WIDTH_INCHES, TOP_INCHES + sum(heights) + HEAD_INCHES * len(counted) + BOTTOM_INCHES) as figure:
-        heading(figure, title, f"{note}; white: 0 %, full colour: {percent(scale.cell)} % of the choices of that time")
+def draw(counted: Sequence[StepCounts], title: str, colours: Colours) -> frame.Picture:
+    """One row per group, steps counted from 1."""
+    heights = [min(max(LEAST_INCHES, CELL_INCHES * len(counts.total_T)), MOST_INCHES) for counts in counted]
+    largest_cell = max(share for counts in counted for share_T in counts.share_XT for share in share_T)
+    largest = max(share for counts in counted for share in counts.total_T)
+    note = f"all seeds together; white: 0 %, full colour: {percent(largest_cell)} % of the choices at that time"
+    height = TOP_INCHES + sum(heights) + HEAD_INCHES * len(counted) + BOTTOM_INCHES
+    with frame.sheet(title, note, height=height) as sheet:
         top = TOP_INCHES
-        for counts, height in zip(counted, heights, strict=True):
-            top += HEAD_INCHES
-            colour = CONTROL_COLOUR if counts.group.is_control else colours[counts.group.method]
-            row = _draw_row(
-                figure, counts, Box(left=LEFT_INCHES, top=top, width=MAP_INCHES, height=height), colour, scale
-            )
-            top += height
-        row.steps.set_xlabel("Optimiser updates")
-        row.shares.set_xlabel("Share of all choices (%)")
-        return picture(figure)
+        for counts, own in zip(counted, heights, strict=True):
+            colour = colour_of(counts.group, colours)
+            box = frame.Box(left=LEFT_INCHES, top=top + HEAD_INCHES, width=MAP_INCHES, height=own)
+            chosen = _draw_map(sheet, box, counts, colour, largest_cell)
+            shares = _draw_shares(sheet, box, counts, colour, largest)
+            top += HEAD_INCHES + own
+        chosen.set_xlabel("Optimiser updates")
+        shares.set_xlabel("Share of all choices (%)")
+        return sheet.picture()
 
 
-def _height(counts: StepCounts) -> float:
-    return min(max(LEAST_INCHES, CELL_INCHES * len(counts.total_T)), MOST_INCHES)
-
-
-def _draw_row(figure: Figure, counts: StepCounts, box: Box, colour: str, scale: Scale) -> Row:
-    """The heat map in `box` and the shares right of it."""
-    map_axes = place(figure, box)
-    left = box.left + box.width + BETWEEN_INCHES
-    share_axes = place(figure, Box(left=left, top=box.top, width=SHARE_INCHES, height=box.height))
-    map_axes.set_title(counts.group.label, fontsize=TEXT_POINTS, fontweight="bold", loc="left", pad=4)
-    _draw_map(map_axes, counts, colour, scale.cell)
-    _draw_shares(share_axes, counts, colour, scale.total)
-    for axes in (map_axes, share_axes):
-        axes.set_ylim(0.5, counts.num_steps + 0.5)
-        axes.yaxis.set_major_locator(MaxNLocator(min(8, counts.num_steps), integer=True))
-    map_axes.set_ylabel("Step")
-    return Row(shares=share_axes, steps=map_axes)
-
-
-def _draw_map(axes: Axes, counts: StepCounts, colour: str, largest: float) -> None:
-    shades = LinearSegmentedColormap.from_list("shares", [PAPER, colour])
+def _draw_map(sheet: frame.Sheet, box: frame.Box, counts: StepCounts, colour: str, largest: float) -> Axes:
+    """The heat map over training. largest: the share that has the full colour."""
+    axes = sheet.axes(box)
+    axes.set_title(counts.group.label, **frame.HEAD, loc="left", pad=4)
     axes.grid(visible=False)
-    rows = [[share_T[place_] for share_T in counts.share_XT] for place_ in range(len(counts.total_T))]
-    extent = (counts.edges[0], counts.edges[-1], 0.5, 0.5 + len(rows) * counts.steps_per_cell)
-    axes.imshow(
-        rows, cmap=shades, vmin=0, vmax=largest, aspect="auto", origin="lower", extent=extent, interpolation="nearest"
-    )
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    rows = [[share_T[place] for share_T in counts.share_XT] for place in range(len(counts.total_T))]
+    style: dict[str, Any] = {
+        "cmap": LinearSegmentedColormap.from_list("shares", [frame.PAPER, colour]),
+        "extent": (counts.edges[0], counts.edges[-1], 0.5, 0.5 + len(rows) * counts.steps_per_cell),
+        "interpolation": "nearest",
+    }
+    axes.imshow(rows, vmin=0, vmax=largest, aspect="auto", origin="lower", **style)
+    frame.round_ticks(axes.xaxis, 6, integer=True)
+    frame.separate_thousands(axes.xaxis)
+    _scale_steps(axes, counts)
+    axes.set_ylabel("Step")
+    return axes
 
 
-def _draw_shares(axes: Axes, counts: StepCounts, colour: str, largest: float) -> None:
+def _draw_shares(sheet: frame.Sheet, box: frame.Box, counts: StepCounts, colour: str, largest: float) -> Axes:
+    """The shares over all of training, right of the heat map in `box`."""
+    left = box.left + box.width + BETWEEN_INCHES
+    axes = sheet.axes(replace(box, left=left, width=SHARE_INCHES))
     cell = counts.steps_per_cell
-    centres = [place_ * cell + (cell + 1) / 2 for place_ in range(len(counts.total_T))]
+    centres = [place * cell + (cell + 1) / 2 for place in range(len(counts.total_T))]
     axes.barh(centres, [100 * share for share in counts.total_T], height=0.8 * cell, color=colour)
-    axes.grid(axis="y", visible=False)
-    axes.grid(axis="x")
+    frame.prepare_horizontal_bars(axes)
     axes.set_xlim(0, 118 * largest or 1)
     axes.tick_params(axis="y", labelleft=False, length=0)
     axes.xaxis.set_major_locator(MaxNLocator(3))
+    _scale_steps(axes, counts)
     if len(centres) <= FEW_STEPS:
         for centre, share in zip(centres, counts.total_T, strict=True):
-            style: dict[str, Any] = {
-                "textcoords": "offset points",
-                "verticalalignment": "center",
-                "fontsize": SMALL_POINTS,
-            }
-            axes.annotate(percent(share), (100 * share, centre), xytext=(3, 0), annotation_clip=False, **style)
+            frame.write_beside(axes, percent(share), (100 * share, centre), 3, fontsize=frame.SMALL_POINTS)
+    return axes
+
+
+def _scale_steps(axes: Axes, counts: StepCounts) -> None:
+    axes.set_ylim(0.5, counts.num_steps + 0.5)
+    axes.yaxis.set_major_locator(MaxNLocator(min(8, counts.num_steps), integer=True))

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from harness.report.figures.curves import Look, looks_of
-from harness.report.figures.drawing import SMALL_POINTS, TEXT_POINTS, Box, Picture, canvas, heading, picture, place
-from harness.report.groups import Group
-from harness.report.labels import method_name
-from harness.report.training import Channel, TrainingCurve
+from harness.report.analysis.groups import Group
+from harness.report.analysis.training import Channel, TrainingCurve, read_history, training_curves, training_points
+from harness.report.figures import frame
+from harness.report.figures.looks import Colours, Look, looks_of, short_name
+from harness.report.figures.steps import step_figures
+from harness.report.labels import cut, slug, task_name
 
-WIDTH_INCHES = 5.6
 COLUMNS = 2
 PANEL_INCHES = 1.3
 LEFT_INCHES = 0.5
@@ -30,35 +29,47 @@ NAME_CHARACTERS = 34
 BOTTOM_INCHES = 0.42
 
 
-def draw(curves: Sequence[TrainingCurve], title: str, note: str, colours: Mapping[str, str]) -> Picture:
-    """The curves over optimiser updates. colours: one per method."""
+def training_figures(groups: Sequence[Group], colours: Colours) -> list[frame.Figure]:
+    """Training curves and chosen steps of groups that share task and model."""
+    where = f"{task_name(groups[0].task)}, {groups[0].model} model"
+    stem = f"{slug(groups[0].task)}-{slug(groups[0].model)}"
+    histories = [read_history(group) for group in groups]
+    curves = training_curves(histories)
+    figure = frame.Figure(
+        stem=f"{stem}-training",
+        title=f"{where}, training curves",
+        caption="Mean over seeds, with the range of the seeds. Channels that are zero throughout are left out.",
+        points=training_points(curves),
+        draw=partial(draw, curves, f"{where}: training", colours),
+    )
+    return [*([figure] if curves else []), *step_figures(histories, where, stem, colours)]
+
+
+def draw(curves: Sequence[TrainingCurve], title: str, colours: Colours) -> frame.Picture:
+    """The curves over optimiser updates."""
     channels = list({curve.channel.name: curve.channel for curve in curves}.values())
     groups = list({curve.group.label: curve.group for curve in curves}.values())
     looks = dict(zip((group.label for group in groups), looks_of(groups, colours), strict=True))
     rows, legend = math.ceil(len(channels) / COLUMNS), math.ceil(len(groups) / LEGEND_COLUMNS) * LEGEND_INCHES
     above = TOP_INCHES + legend - 0.12
-    with canvas(WIDTH_INCHES, above + rows * (HEAD_INCHES + PANEL_INCHES) + BOTTOM_INCHES) as figure:
-        heading(figure, title, note)
-        width = (WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES - BETWEEN_INCHES) / COLUMNS
+    width = (frame.WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES - BETWEEN_INCHES) / COLUMNS
+    note = "mean over seeds, band: smallest and largest seed"
+    with frame.sheet(title, note, height=above + rows * (HEAD_INCHES + PANEL_INCHES) + BOTTOM_INCHES) as sheet:
         for index, channel in enumerate(channels):
             row, column = divmod(index, COLUMNS)
-            box = Box(
-                left=LEFT_INCHES + column * (width + BETWEEN_INCHES),
-                top=above + row * (HEAD_INCHES + PANEL_INCHES) + HEAD_INCHES,
-                width=width,
-                height=PANEL_INCHES,
-            )
+            left = LEFT_INCHES + column * (width + BETWEEN_INCHES)
+            top = above + row * (HEAD_INCHES + PANEL_INCHES) + HEAD_INCHES
+            axes = sheet.axes(frame.Box(left=left, top=top, width=width, height=PANEL_INCHES))
             own = [curve for curve in curves if curve.channel.name == channel.name]
-            is_lowest = index + COLUMNS >= len(channels)
-            _draw_panel(place(figure, box), channel, own, looks, is_lowest=is_lowest)
-        _draw_legend(figure, groups, looks)
-        return picture(figure)
+            _draw_panel(axes, channel, own, looks, is_lowest=index + COLUMNS >= len(channels))
+        _draw_legend(sheet, groups, looks)
+        return sheet.picture()
 
 
 def _draw_panel(
     axes: Axes, channel: Channel, curves: Sequence[TrainingCurve], looks: Mapping[str, Look], *, is_lowest: bool
 ) -> None:
-    axes.set_title(channel.label, fontsize=TEXT_POINTS, fontweight="bold", loc="left", pad=4)
+    axes.set_title(channel.label, **frame.HEAD, loc="left", pad=4)
     for curve in curves:
         look = looks[curve.group.label]
         xs = [point.update for point in curve.points]
@@ -73,25 +84,23 @@ def _draw_panel(
     margin = 0.06 * (high - low) or 0.5 * abs(high) or 1.0
     axes.set_ylim(0 if 0 <= low < 0.4 * high else low - margin, high + margin)
     axes.set_xlim(left=min(0, *(curve.points[0].update for curve in curves)))
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    frame.round_ticks(axes.xaxis, 5, integer=True)
+    frame.round_ticks(axes.yaxis, 4)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        frame.separate_thousands(axis)
     if is_lowest:
         axes.set_xlabel("Optimiser updates")
 
 
-def _draw_legend(figure: Figure, groups: Sequence[Group], looks: Mapping[str, Look]) -> None:
-    height = float(figure.get_size_inches()[1])
+def _draw_legend(sheet: frame.Sheet, groups: Sequence[Group], looks: Mapping[str, Look]) -> None:
     for index, group in enumerate(groups):
         row, column = divmod(index, LEGEND_COLUMNS)
-        x, y = 0.02 + column * 0.98 / LEGEND_COLUMNS, 1 - (TOP_INCHES + (row + 0.5) * LEGEND_INCHES) / height
+        x, y = 0.02 + column * 0.98 / LEGEND_COLUMNS, 1 - (TOP_INCHES + (row + 0.5) * LEGEND_INCHES) / sheet.height
         look = looks[group.label]
-        figure.add_artist(Line2D([x, x + 0.045], [y, y], color=look.colour, linestyle=look.dashes, linewidth=1.6))
-        figure.text(x + 0.055, y, _name(group), fontsize=SMALL_POINTS, verticalalignment="center")
+        line = Line2D([x, x + 0.045], [y, y], color=look.colour, linestyle=look.dashes, linewidth=1.6)
+        sheet.figure.add_artist(line)
+        sheet.figure.text(x + 0.055, y, _name(group), fontsize=frame.SMALL_POINTS, verticalalignment="center")
 
 
 def _name(group: Group) -> str:
-    name = f"{method_name(group.method)}{', random reward' if group.is_control else ''}"
-    shown = f"{name}, {group.variant}" if group.variant else name
-    return shown if len(shown) <= NAME_CHARACTERS else f"{shown[: NAME_CHARACTERS - 1]}…"
+    return cut(f"{short_name(group)}{f', {group.variant}' if group.variant else ''}", NAME_CHARACTERS)

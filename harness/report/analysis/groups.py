@@ -1,0 +1,221 @@
+"""Groups: runs that differ in their seed alone, evaluated in one way. A row and a curve are each a group.
+
+Two groups never share a line where their configuration, their items or their decoding differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from harness.config.resolve import flatten
+from harness.records.schema import EvalRecord
+from harness.report.labels import data_name, method_name
+from harness.report.read.runs import CHECKPOINTS, Run
+
+HEAD = ("task", "method", "reward", "model", "recipe", "config_hash")
+NOT_PROTOCOL = ("seed", "batch_size", "device", "hardware")
+OUTSIDE_HASH = ("seed", "model.device")
+NAMED_BY_FLAGS = ("method.name", "task", "seed", "reward", "model.name", "data.test", "data.train")
+
+_Item = TypeVar("_Item")
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Protocol:
+    """What a checkpoint was evaluated on and how. decoding: JSON of the options that decide the outcome."""
+
+    data: str
+    split: str
+    items_sha256: str
+    decoding: str
+
+    @property
+    def text(self) -> str:
+        """For a reader: `builtin data, test split (items 1a2b3c4d), num_steps 8, temperature 0.0`."""
+        options = [f"{name} {value}" for name, value in flatten(json.loads(self.decoding)).items()]
+        return ", ".join([data_name(self.data), f"{self.split} split (items {self.items_sha256[:8]})", *options])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A run of a group and its evaluations under the group's protocol: rising update, last after step."""
+
+    run: Run
+    records: tuple[EvalRecord, ...]
+
+    def at(self, checkpoint: str, metric: str = "") -> EvalRecord | None:
+        """The latest evaluation at `checkpoint` (base or last); None where there is none or it lacks `metric`."""
+        record = next((record for record in reversed(self.records) if record.checkpoint == checkpoint), None)
+        return record if record is None or not metric or measures(record, metric) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Runs that differ in the seed alone, in the order of their seeds.
+
+    variant: the settings in which it differs from groups of the same name; empty where there are none.
+    """
+
+    task: str
+    method: str
+    reward: str
+    model: str
+    recipe: str
+    config_hash: str
+    protocol: Protocol
+    members: tuple[Member, ...]
+    variant: str = ""
+
+    @property
+    def is_control(self) -> bool:
+        """Trained on random rewards."""
+        return self.reward == "random"
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, rising."""
+        return tuple(member.run.identity.seed for member in self.members)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The configuration, dotted key to value."""
+        return self.members[0].run.settings
+
+    @property
+    def lasts(self) -> list[EvalRecord]:
+        """The evaluations of the last checkpoints, in the order of the seeds."""
+        return [record for member in self.members if (record := member.at("last")) is not None]
+
+    @property
+    def label(self) -> str:
+        """Method, control and variant: how the group is called in tables and figures."""
+        control = ", random-reward control" if self.is_control else ""
+        return f"{method_name(self.method)}{control}{f' ({self.variant})' if self.variant else ''}"
+
+    @property
+    def toy_reasons(self) -> list[str]:
+        """`tiny model`, `builtin data`: what keeps the group from standing beside published numbers."""
+        tiny = ["tiny model"] if self.model == "tiny" else []
+        return [*tiny, *(["builtin data"] if self.protocol.data == "builtin" else [])]
+
+    @property
+    def name(self) -> tuple[str, ...]:
+        """What is the same in groups that only a variant can distinguish."""
+        return tuple(getattr(self, name) for name in HEAD[:-1])
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells the group from every other, whatever its variant is called."""
+        return (*self.name, self.config_hash, self.protocol)
+
+    @property
+    def conditions(self) -> tuple[str, str, Protocol]:
+        """What must be the same before two groups are compared."""
+        return (self.task, self.model, self.protocol)
+
+
+def group_by(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key, list[_Item]]:
+    """The items that share a key; keys and items keep their order."""
+    found: dict[_Key, list[_Item]] = defaultdict(list)
+    for item in items:
+        found[key(item)].append(item)
+    return dict(found)
+
+
+def measures(record: EvalRecord, metric: str) -> bool:
+    """Whether `record` has items to take `metric` over."""
+    return metric in record.metrics and bool(record.metrics[metric].whole)
+
+
+def metrics_of(groups: Iterable[Group]) -> set[str]:
+    """The metrics of all last checkpoints."""
+    return {metric for group in groups for record in group.lasts for metric in record.metrics}
+
+
+def protocol_of(record: EvalRecord) -> Protocol:
+    """The protocol of an evaluation."""
+    decoding = {name: value for name, value in record.decoding.items() if name not in NOT_PROTOCOL}
+    return Protocol(
+        data=record.data,
+        split=record.split,
+        items_sha256=record.items_sha256,
+        decoding=json.dumps(decoding, sort_keys=True, default=str),
+    )
+
+
+def latest(run: Run) -> list[EvalRecord]:
+    """The evaluations by rising update, `last` after `step`; one done again replaces the earlier one."""
+    kept = {(record.checkpoint, record.update, protocol_of(record)): record for record in run.evals}
+    return sorted(kept.values(), key=lambda record: (record.update, CHECKPOINTS.index(record.checkpoint)))
+
+
+def overrides(run: Run) -> dict[str, Any]:
+    """Dotted key to value of the settings given on the command line, save those with a flag of their own."""
+    return {
+        key: run.settings[key]
+        for key, source in sorted(run.provenance.items())
+        if source == "command line" and key in run.settings and key not in NAMED_BY_FLAGS
+    }
+
+
+def make_groups(runs: Sequence[Run]) -> list[Group]:
+    """The groups of `runs` under every protocol that occurs, controls after the others, in a fixed order."""
+    configurations = _configurations(runs)
+    found: dict[tuple[tuple[str, ...], Protocol], list[Member]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: run.identity.seed):
+        head = (*(getattr(run.identity, name) for name in HEAD[:-1]), configurations[run.folder])
+        for protocol, records in group_by(latest(run), protocol_of).items():
+            found[head, protocol].append(Member(run=run, records=tuple(records)))
+    groups = [
+        Group(**dict(zip(HEAD, head, strict=True)), protocol=protocol, members=tuple(members))
+        for (head, protocol), members in found.items()
+    ]
+    return sorted(_with_variants(groups), key=_order)
+
+
+def _configurations(runs: Sequence[Run]) -> dict[Path, str]:
+    """Per run folder the hash of its configuration, and its budget where runs of that hash were given several: a budget
+    can be extended, and runs of different lengths are not seeds of one result."""
+    budgets: dict[Path, str] = {}
+    of_hash: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        limits = {key: value for key, value in run.settings.items() if key.startswith("budget.") and value}
+        budgets[run.folder] = ", ".join(f"{key}={value}" for key, value in sorted(limits.items()))
+        of_hash[run.identity.config_hash].add(budgets[run.folder])
+    names = {run.folder: run.identity.config_hash for run in runs}
+    return {
+        folder: name if len(of_hash[name]) == 1 else f"{name} with {budgets[folder]}" for folder, name in names.items()
+    }
+
+
+def _order(group: Group) -> tuple[Any, ...]:
+    head = (group.task, group.model, group.protocol, group.is_control)
+    changes = len(overrides(group.members[0].run))
+    return (*head, group.method, group.reward, group.recipe, changes, group.variant, group.config_hash)
+
+
+def _with_variants(groups: Sequence[Group]) -> list[Group]:
+    alike = {
+        name: {group.config_hash: group.settings for group in own}
+        for name, own in group_by(groups, lambda group: group.name).items()
+    }
+    return [replace(group, variant=_variant(group.config_hash, alike[group.name])) for group in groups]
+
+
+def _variant(config_hash: str, configs: Mapping[str, Mapping[str, Any]]) -> str:
+    if len(configs) < 2:
+        return ""
+    keys = sorted({key for config in configs.values() for key in config} - set(OUTSIDE_HASH))
+    own = configs[config_hash]
+    texts = [
+        f"{key.removeprefix('method.')}={own.get(key)}"
+        for key in keys
+        if len({json.dumps(config.get(key), default=str) for config in configs.values()}) > 1
+    ]
+    return ", ".join(texts) or f"configuration {config_hash}"

@@ -1,0 +1,260 @@
+"""The report before any format: its chapters in their order, from the collected runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from harness import __version__
+from harness.errors import unknown_choice
+from harness.report.analysis.budget import Costs, all_costs, budget_points
+from harness.report.analysis.comparisons import Comparisons, compare
+from harness.report.analysis.curves import AXES, Panel, make_panels
+from harness.report.analysis.groups import Group, group_by, make_groups
+from harness.report.analysis.points import Points
+from harness.report.analysis.rows import MetricRows, all_rows, headline_rows, row_points, summary_points
+from harness.report.analysis.sweeps import Sweep, briefly_named, find_sweeps, without_variants
+from harness.report.analysis.traces import GroupTraces
+from harness.report.chapters.costs import budget_tables
+from harness.report.chapters.measured import measured_tables
+from harness.report.chapters.pairs import comparison_table
+from harness.report.chapters.printed import every_value
+from harness.report.chapters.published import DREAM, TABLE_1, TABLE_2, figure_1, table_1, table_2
+from harness.report.chapters.results import make_table
+from harness.report.chapters.sections import Command, Section
+from harness.report.chapters.settings import command, difference_tables
+from harness.report.chapters.table import Table, text_columns
+from harness.report.chapters.verdict import HOW_TO_READ, verdicts
+from harness.report.figures.bars import bar_figures
+from harness.report.figures.curves import curve_figure
+from harness.report.figures.frame import Figure
+from harness.report.figures.looks import Colours
+from harness.report.figures.sweeps import sweep_figure
+from harness.report.figures.traces import trace_figures
+from harness.report.figures.training import training_figures
+from harness.report.labels import capitalized, method_colours, metric_name, numbered, task_name
+from harness.report.read.published import load_published
+from harness.report.read.records import read_traces
+from harness.report.read.runs import Collection, Skipped
+
+SUMMARY_FILE = "summary.csv"
+ROWS_FILE = "table.csv"
+TABLE_FOLDER = "tables"
+BUDGET_FILE = f"{TABLE_FOLDER}/budget.csv"
+
+PAIRS_TEXT = (
+    "A difference counts only where the items and the seeds both show it, adjusted for the number of pairs; a ratio of "
+    "costs only where every seed reaches the level. Everything else is within noise."
+)
+MEASURED_TEXT = "Our own numbers in the layout of the papers' tables, which contain no published numbers."
+PUBLISHED_TEXT = (
+    "Numbers that papers print, with the protocol behind each; none were measured here. Every value, with its grade "
+    f"and source, is in {TABLE_FOLDER}/."
+)
+EVERY_TEXT = "All values that the papers print, one table per task, with grade and source."
+SETTINGS_TEXT = "Only settings that differ are listed; seeds differ within a column."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A report in no format. intro: what it is made of. verdicts: it in a few sentences per task.
+
+    headlines: the tables of the tasks' headline metrics. tables: those that are also written as files of their own.
+    points: path to numbers, for files that hold all of a kind.
+    """
+
+    title: str
+    intro: str
+    verdicts: tuple[Section, ...]
+    sections: tuple[Section, ...]
+    headlines: tuple[Table, ...]
+    tables: tuple[Table, ...]
+    points: Mapping[str, Points]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """The figures of all sections."""
+        return [figure for section in self.sections for figure in section.figures]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What the chapters are made of. groups: those that stand for their method. tables: their rows alone."""
+
+    groups: tuple[Group, ...]
+    tables: tuple[MetricRows, ...]
+    panels: tuple[Panel, ...]
+    sweeps: tuple[Sweep, ...]
+    traces: tuple[GroupTraces, ...]
+    problems: tuple[Skipped, ...]
+    colours: Colours
+    metric: str | None
+
+
+def make_document(collection: Collection, *, metric: str | None = None) -> Document:
+    """The report of `collection`. metric: the headline metric where a task has it.
+
+    Raises UserError where no run has `metric` and where the published numbers are damaged.
+    """
+    groups = make_groups(collection.runs)
+    tables = all_rows(groups, headline=metric)
+    known = {found.metric for found in tables}
+    if metric is not None and metric not in known:
+        raise unknown_choice("metric", metric, known)
+    material = _material(groups, tables, metric)
+    heads = headline_rows(material.tables)
+    comparisons, costs = compare(material.groups, headline=metric), all_costs(material.panels)
+    evidence, printed = evidence_sections(material.groups, comparisons, costs), _every_value()
+    named = briefly_named(groups, material.groups, material.sweeps)
+    rows = [row for found in heads.values() for row in found.rows]
+    sections = [
+        Section(title="Overview", text=(HOW_TO_READ,), figures=tuple(bar_figures(rows, material.colours))),
+        *(section for task in heads for section in _task_sections(task, material)),
+        *evidence,
+        *printed,
+        *_settings(named),
+        _commands(named),
+        *_left_out([*collection.skipped, *material.problems]),
+    ]
+    return Document(
+        title=f"Report: {', '.join(task_name(task) for task in heads)}",
+        intro=_intro(collection),
+        verdicts=tuple(verdicts([found for found in heads.values() if found.rows], comparisons)),
+        sections=tuple(_with_unique_stems(sections)),
+        headlines=tuple(make_table(found) for found in headline_rows(tables).values()),
+        tables=(*map(make_table, tables), *(table for section in (*evidence, *printed) for table in section.tables)),
+        points={
+            SUMMARY_FILE: summary_points(collection.runs),
+            ROWS_FILE: row_points(tables),
+            BUDGET_FILE: budget_points(costs),
+        },
+    )
+
+
+def _material(groups: Sequence[Group], tables: Sequence[MetricRows], metric: str | None) -> Material:
+    headlines = {task: found.metric for task, found in headline_rows(tables).items()}
+    sweeps = find_sweeps(groups, headlines)
+    standing = without_variants(groups, sweeps)
+    trained = [group for group in standing if not group.is_control and group.lasts]
+    read = [(group, read_traces(group.members[0].run)) for group in trained]
+    return Material(
+        groups=tuple(standing),
+        tables=tuple(_of(standing, found) for found in tables),
+        panels=tuple(make_panels(standing, headline=metric)),
+        sweeps=tuple(sweeps),
+        traces=tuple(GroupTraces(group=group, traces=own) for group, own in read if not isinstance(own, Skipped)),
+        problems=tuple(own for _, own in read if isinstance(own, Skipped)),
+        colours=method_colours(group.method for group in groups),
+        metric=metric,
+    )
+
+
+def _of(groups: Sequence[Group], found: MetricRows) -> MetricRows:
+    """The rows that belong to one of `groups`, under the names that these have."""
+    known = {group.key: group for group in groups}
+    rows = [replace(row, group=own) for row in found.rows if (own := known.get(row.group.key)) is not None]
+    return replace(found, rows=tuple(rows))
+
+
+def _with_unique_stems(sections: Sequence[Section]) -> list[Section]:
+    """Figures that would have the same file names are numbered from the second on."""
+    stems = iter(numbered(figure.stem for section in sections for figure in section.figures))
+    return [
+        replace(section, figures=tuple(replace(figure, stem=next(stems)) for figure in section.figures))
+        for section in sections
+    ]
+
+
+def _intro(collection: Collection) -> str:
+    count, left_out = len(collection.runs), len(collection.skipped)
+    return (
+        f"Finished runs: {count}; left out: {left_out}; harness {__version__}. Every run, checkpoint and metric is in "
+        f"{SUMMARY_FILE}; the tables below, as fractions of 1 and with bootstrap intervals, are in {ROWS_FILE}."
+    )
+
+
+def _task_sections(task: str, material: Material) -> list[Section]:
+    """Tables and curves, what happened in training, ablations and completions of one task."""
+    colours = material.colours
+    panels = [panel for panel in material.panels if panel.task == task]
+    curves = tuple(curve_figure(panel, axis, colours) for panel in panels for axis in AXES)
+    sections = [Section(title=task_name(task))]
+    for number, found in enumerate(found for found in material.tables if found.task == task):
+        title, figures = capitalized(metric_name(found.metric)), curves if number == 0 else ()
+        sections.append(Section(title=title, level=3, tables=(make_table(found),), figures=figures))
+    models = group_by((group for group in material.groups if group.task == task), lambda group: group.model)
+    training = [figure for _, own in sorted(models.items()) for figure in training_figures(own, colours)]
+    completions = trace_figures([item for item in material.traces if item.group.task == task], colours)
+    return [
+        *sections,
+        *_figures("Training", training),
+        *(_ablation(sweep, material) for sweep in material.sweeps if sweep.task == task),
+        *_figures("One completion", completions),
+    ]
+
+
+def _figures(title: str, figures: Sequence[Figure]) -> list[Section]:
+    return [Section(title=title, level=3, figures=tuple(figures))] if figures else []
+
+
+def _ablation(sweep: Sweep, material: Material) -> Section:
+    figure = sweep_figure(sweep, material.metric, material.colours)
+    return Section(title=f"Ablation: {sweep.title}", level=3, tables=(make_table(sweep.rows),), figures=(figure,))
+
+
+def evidence_sections(
+    groups: Sequence[Group], comparisons: Sequence[Comparisons], costs: Sequence[Costs]
+) -> list[Section]:
+    """Statistics, measured tables and published tables; a chapter without tables is left out.
+
+    Raises UserError where the published numbers are damaged.
+    """
+    pairs = [comparison_table(found) for found in comparisons]
+    levels = [table for found in costs for table in budget_tables(found)]
+    published = load_published()
+    printed = [figure_1(published), table_1(published), table_2(published), table_1(published, model=DREAM)]
+    return [
+        *_chapter("How certain, and at what cost", PAIRS_TEXT, [*pairs, *levels]),
+        *_chapter("The papers' tables, measured here", MEASURED_TEXT, measured_tables(groups)),
+        *_chapter("The papers' tables, as published", PUBLISHED_TEXT, printed),
+    ]
+
+
+def _every_value() -> list[Section]:
+    """Every published value on LLaDA, a long table per task; for files and pages that can be filtered."""
+    published = load_published()
+    tables = [every_value(published, task) for task in (*TABLE_1, *TABLE_2)]
+    return _chapter("Every published value", EVERY_TEXT, tables, folded=True)
+
+
+def _chapter(title: str, text: str, tables: Sequence[Table], *, folded: bool = False) -> list[Section]:
+    parts = [Section(title=table.title, level=3, tables=(table,), folded=folded) for table in tables]
+    return [Section(title=title, text=(text,), folded=folded), *parts] if parts else []
+
+
+def _settings(groups: Sequence[Group]) -> list[Section]:
+    tables = difference_tables(groups)
+    title = "How the configurations differ"
+    return [Section(title=title, text=(SETTINGS_TEXT,), tables=tuple(tables))] if tables else []
+
+
+def _commands(groups: Sequence[Group]) -> Section:
+    """Each command once, under the name of the first group that it makes."""
+    found: dict[str, Command] = {}
+    for group in groups:
+        if group.lasts:
+            label = f"{task_name(group.task)}, {group.label}, {group.model}"
+            found.setdefault(command(group), Command(label=label, text=command(group)))
+    return Section(title="How to reproduce each row", commands=tuple(found.values()))
+
+
+def _left_out(skipped: Sequence[Skipped]) -> list[Section]:
+    if not skipped:
+        return []
+    table = Table(
+        title="Left out",
+        columns=text_columns("Folder or file", "Reason"),
+        cells=tuple((item.path, item.reason) for item in skipped),
+        notes=(),
+    )
+    return [Section(title="Left out", tables=(table,))]

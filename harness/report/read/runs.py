@@ -1,0 +1,227 @@
+"""Finds run folders and reads them. Nothing on the disk breaks the report: the unreadable is listed with a reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.config.resolve import flatten
+from harness.records.description import RunDescription
+from harness.records.jsonl import RecordError, read_lines
+from harness.records.run_folder import CHECKPOINT_FOLDER, CONFIG_FILE, EVAL_FILE, METRICS_FILE, STATUS_FILE, read_status
+from harness.records.schema import SCHEMA_VERSION, EvalRecord, MetricTotals, RunIdentity, RunStatus
+
+MARKERS = frozenset((CONFIG_FILE, STATUS_FILE, EVAL_FILE, METRICS_FILE))
+STATES = ("running", "finished", "failed")
+CHECKPOINTS = ("base", "step", "last")
+LARGEST = 1e300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A readable run folder.
+
+    name: the folder relative to the runs root. settings: the configuration, dotted key to value.
+    provenance: dotted key to default, recipe or command line.
+    """
+
+    folder: Path
+    name: str
+    identity: RunIdentity
+    settings: Mapping[str, Any]
+    provenance: Mapping[str, str]
+    status: RunStatus
+    evals: tuple[EvalRecord, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """A folder that stays out of tables and curves, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collection:
+    """The finished, evaluated runs and everything that was left out, both in the order of their names."""
+
+    runs: tuple[Run, ...]
+    skipped: tuple[Skipped, ...]
+
+
+class ForeignError(RecordError):
+    """The folder is sound but not for this version: another tool's, or a newer version's."""
+
+
+def collect(paths: Sequence[Path]) -> Collection:
+    """The finished runs at or below `paths`, each cell of the grid once."""
+    runs: dict[Path, Run] = {}
+    skipped = []
+    for found in scan(paths):
+        if isinstance(found, Skipped):
+            skipped.append(found)
+        elif reason := _reason_to_leave_out(found, runs.get(found.identity.folder)):
+            skipped.append(Skipped(path=found.name, reason=reason))
+        else:
+            runs[found.identity.folder] = found
+    return Collection(runs=tuple(runs.values()), skipped=tuple(skipped))
+
+
+def scan(paths: Sequence[Path]) -> list[Run | Skipped]:
+    """Every run folder at or below `paths` in the order of names, finished or not."""
+    found: dict[Path, Run | Skipped] = {}
+    for path in paths:
+        root = Path(os.path.abspath(path))
+        for folder, problem in _folders(root):
+            if folder not in found:
+                found[folder] = problem or _load(folder, root)
+    return sorted(
+        found.values(), key=lambda item: (item.name, item.folder) if isinstance(item, Run) else (item.path, Path())
+    )
+
+
+def _reason_to_leave_out(run: Run, twin: Run | None) -> str:
+    if run.status.state != "finished":
+        because = f": {run.status.reason}" if run.status.reason else ""
+        counts = f"{run.status.updates} updates, {len(run.evals)} evaluations"
+        return f"unfinished ({run.status.state}{because}), {counts}"
+    if not any(record.checkpoint == "last" for record in run.evals):
+        return "finished, but its last checkpoint has no evaluation"
+    if twin is not None:
+        pair = f"{_shown(run.folder)} has the same configuration and seed as {_shown(twin.folder)}"
+        return f"{pair}, which is counted"
+    return ""
+
+
+def _shown(folder: Path) -> str:
+    """The path as a reader finds it: relative to the working directory where it is below it."""
+    here = Path.cwd()
+    return (folder.relative_to(here) if folder.is_relative_to(here) else folder).as_posix()
+
+
+def _folders(root: Path) -> Iterator[tuple[Path, Skipped | None]]:
+    unreadable: list[OSError] = []
+    for folder, below, files in os.walk(root, onerror=unreadable.append):
+        below[:] = sorted(name for name in below if not name.startswith(".") and name != CHECKPOINT_FOLDER)
+        if not MARKERS.isdisjoint(files):
+            yield Path(folder), None
+    for error in unreadable:
+        closed = Path(error.filename)
+        yield closed, Skipped(path=_relative(closed, root), reason=f"cannot be read: {error.strerror}")
+
+
+def _relative(folder: Path, root: Path) -> str:
+    return root.name if folder == root else folder.relative_to(root).as_posix()
+
+
+def _load(folder: Path, root: Path) -> Run | Skipped:
+    try:
+        return load_run(folder, _relative(folder, root))
+    except ForeignError as error:
+        reason = str(error)
+    except RecordError as error:
+        reason = f"corrupt: {error}"
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    except RecursionError:
+        reason = "corrupt: a file is nested too deeply"
+    return Skipped(path=_relative(folder, root), reason=reason)
+
+
+def load_run(folder: Path, name: str) -> Run:
+    """Reads one run folder; `name` is used where the folder is not in the place that its identity implies.
+
+    Raises RecordError for corrupt, foreign and future-version files, OSError for unreadable ones.
+    """
+    description = RunDescription.from_record(_read_config(folder))
+    identity = _checked(description.identity)
+    status = read_status(folder) or RunStatus(state="running", updates=0, samples=0)
+    if status.state not in STATES or not _is_count(status.updates):
+        raise RecordError(f"{STATUS_FILE} has state {status.state!r} and updates {status.updates!r}")
+    for line in read_lines(folder / METRICS_FILE):
+        if not isinstance(line, dict):
+            raise RecordError(f"{METRICS_FILE} has a line that is not a record")
+    home = identity.folder
+    return Run(
+        folder=folder,
+        name=home.as_posix() if folder.parts[-len(home.parts) :] == home.parts else name,
+        identity=identity,
+        settings=flatten(description.config),
+        provenance=description.provenance,
+        status=status,
+        evals=tuple(_eval_record(line) for line in read_lines(folder / EVAL_FILE)),
+    )
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
+    if not path.exists():
+        raise ForeignError(f"foreign: no {CONFIG_FILE}")
+    try:
+        # Not the faster CSafeLoader: deep nesting overflows its stack and ends the process.
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
+        raise RecordError(f"{CONFIG_FILE} is not YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(tree, dict) or "schema" not in tree:
+        raise ForeignError(f"foreign: {CONFIG_FILE} has no schema number")
+    _check_schema(tree["schema"], CONFIG_FILE)
+    return tree
+
+
+def _check_schema(schema: Any, where: str) -> None:
+    if schema != SCHEMA_VERSION:
+        kind = "from a newer version" if _is_count(schema) and schema > SCHEMA_VERSION else "foreign"
+        raise ForeignError(f"{kind}: {where} has schema {schema!r}, this version reads {SCHEMA_VERSION}")
+
+
+def _checked(identity: RunIdentity) -> RunIdentity:
+    for item in fields(identity):
+        value = getattr(identity, item.name)
+        if not (_is_count(value) if item.name == "seed" else isinstance(value, str) and bool(value)):
+            raise RecordError(f"{CONFIG_FILE} has identity.{item.name}={value!r}")
+    return identity
+
+
+def _eval_record(line: Any) -> EvalRecord:
+    if not isinstance(line, dict):
+        raise RecordError(f"{EVAL_FILE} has a line that is not a record")
+    _check_schema(line.get("schema"), EVAL_FILE)
+    record = EvalRecord.from_json(line)
+    fits = (
+        record.checkpoint in CHECKPOINTS
+        and _is_count(record.update)
+        and _is_count(record.samples)
+        and all(_is_number(value) and value >= 0 for value in (record.flops_total, record.seconds))
+        and all(isinstance(text, str) for text in (record.data, record.split, record.items_sha256))
+        and isinstance(record.decoding, dict)
+        and isinstance(record.ceiling, dict)
+        and all(_is_number(value) for value in record.ceiling.values())
+    )
+    if not fits:
+        raise RecordError(f"{EVAL_FILE} has a record with values of a wrong kind")
+    for name, totals in record.metrics.items():
+        if not _totals_fit(totals):
+            raise RecordError(f"{EVAL_FILE} has impossible totals for '{name}'")
+    return record
+
+
+def _totals_fit(totals: MetricTotals) -> bool:
+    values = [getattr(totals, item.name) for item in fields(totals) if item.name != "is_proportion"]
+    if not all(_is_number(value) for value in values) or not isinstance(totals.is_proportion, bool):
+        return False
+    counted = _is_count(totals.n) and (totals.n > 0 or totals.whole == 0)
+    return counted and (not totals.is_proportion or (totals.whole == totals.n and 0 <= totals.part <= totals.n))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST

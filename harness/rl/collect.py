@@ -1,0 +1,66 @@
+"""From training examples to scored rollouts. Every draw comes from a stream named after the seed and the iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from harness.config.tree import RunConfig
+from harness.diffusion.sampler import generate
+from harness.distributed.shard import Shard
+from harness.models.diffusion_lm import DiffusionLM
+from harness.randomness import row_seeds, stream
+from harness.rl.method import Method
+from harness.rl.rewards import CountedScores, RandomRewards, TaskRewards
+from harness.rollout import Rollout
+from harness.task.base import Example, Task
+
+
+class Collector:
+    """Makes this process's part of each rollout."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        method: Method,
+        task: Task,
+        model: DiffusionLM,
+        train: Sequence[Example],
+        shard: Shard,
+    ) -> None:
+        self.config, self.method, self.task, self.model = config, method, task, model
+        self.train, self.shard = train, shard
+
+    def examples(self, iteration: int) -> list[Example]:
+        """The example of each of this process's rows; epochs are shuffled, one after another."""
+        prompts = self.config.train.batch_size // self.config.train.group_size
+        first, count = iteration * prompts * self.config.conventions.prompt_stride, len(self.train)
+        chosen = [self._shuffled(place // count)[place % count] for place in range(first, first + prompts)]
+        rows = torch.tensor(chosen).repeat_interleave(self.config.train.group_size)
+        return [self.train[index] for index in self.shard.mine(rows).tolist()]
+
+    def rollout(self, examples: Sequence[Example], iteration: int) -> Rollout:
+        """A completion of every example by the present policy, in the mode that the network is in."""
+        texts = [self.model.prompt_text(self.task, example) for example in examples]
+        prompts = self.model.encode_prompts(
+            texts,
+            max_length=self.config.train.max_prompt_length,
+            attended_padding=self.config.conventions.attended_padding,
+        )
+        generator = stream(self.config.seed, "rollout", iteration)
+        seed_B = self.shard.mine(row_seeds(self.config.train.batch_size, generator))
+        needs = self.method.needs(self.model.shape, self.config.rollout, prompts.ids_BP.shape[1])
+        return generate(self.model, prompts, self.config.rollout, seed_B, needs=needs)
+
+    def score_function(self, examples: Sequence[Example], iteration: int) -> CountedScores:
+        """Rewards of completions of these rows: the task's, or random ones for the control."""
+        if self.config.reward == "random":
+            return CountedScores(RandomRewards(self.config.seed, iteration, self.model.device, self.shard))
+        past_end = self.config.conventions.reward_text == "all"
+        return CountedScores(TaskRewards(self.task, self.model, examples, past_end=past_end))
+
+    def _shuffled(self, epoch: int) -> list[int]:
+        generator = stream(self.config.seed, "order", epoch)
+        return torch.randperm(len(self.train), generator=generator).tolist()

@@ -1,0 +1,76 @@
+"""How a method's update estimates the policy gradient: what `harness diagnose` needs to know to check it.
+
+A method's losses are means, the policy gradient is a sum over unmasking steps: `scale` says by what the loss is
+multiplied to be an estimate of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from harness.models.diffusion_lm import DiffusionLM
+from harness.randomness import stream
+from harness.rollout import ScoredRollouts
+
+if TYPE_CHECKING:
+    from harness.rl.method import Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """The enumerable task: C completion tokens in T = C steps, groups of G completions."""
+
+    num_steps: int
+    group_size: int
+
+    @property
+    def with_itself(self) -> float:
+        """A group mean that holds the completion itself shrinks the gradient by 1 - 1 / G; this undoes it."""
+        return self.group_size / (self.group_size - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One outcome of `Method.draw`. probability: a number, or one per row (B,)."""
+
+    draws: Any
+    probability: float | Tensor = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimator:
+    """A method with options.
+
+    options, baseline: what tells it from its siblings, for tables. size: K or M, 0 where a method has neither.
+    scale: the loss times this estimates minus the objective; None fits it, so that only the direction is judged.
+    outcomes: every outcome of the draws, for exact expectations; None where the draws are no random ones. sampled: the
+    draws of one update, for variances; None where the outcomes are those of whole groups already.
+    ends_early: whether it is also measured where one of the tokens ends the completion.
+    """
+
+    method: Method
+    options: str = ""
+    baseline: str = ""
+    size: int = 0
+    scale: float | None = None
+    outcomes: Callable[[ScoredRollouts, DiffusionLM], Sequence[Outcome]] | None = None
+    sampled: Callable[[ScoredRollouts, DiffusionLM, torch.Generator], Any] | None = None
+    ends_early: bool = False
+
+
+SAMPLES = 4
+
+
+def sampled_outcomes(method: Method, scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
+    """A few draws of the method's own, for a method that enumerates nothing; the many groups average over more."""
+    draws = [method.draw(scored, policy, stream(number, "diagnose")) for number in range(SAMPLES)]
+    return (
+        [Outcome(draws=one, probability=1 / SAMPLES) for one in draws]
+        if draws[0] is not None
+        else [Outcome(draws=None)]
+    )

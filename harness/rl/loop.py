@@ -1,0 +1,316 @@
+"""The only training loop: rollout, score, prepare, update; evaluate, checkpoint, record; resume.
+
+It knows nothing of the methods but their interface (harness/rl/method.py) and prints nothing: it is a generator of
+events. All randomness comes from streams named after the seed, the purpose and the iteration, so a resumed run goes on
+exactly as it would have."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from harness.config.tree import Execution, RunConfig
+from harness.distributed.shard import shard_of
+from harness.errors import UserError
+from harness.evaluation.completions import complete, gathered
+from harness.evaluation.judge import Evaluation, judge
+from harness.models.diffusion_lm import DiffusionLM
+from harness.randomness import stream, stream_seed
+from harness.records.jsonl import append_line, keep_lines, write_samples
+from harness.records.run_folder import CHECKPOINT_FOLDER, EVAL_FILE, METRICS_FILE, TRACE_FILE, reopen, samples_name
+from harness.records.schema import EvalRecord
+from harness.records.update import UpdateRecord
+from harness.rl import checkpoint
+from harness.rl.collect import Collector
+from harness.rl.dropout import dropout_on
+from harness.rl.ledger import EVALUATION, UPDATE, Ledger, Progress
+from harness.rl.method import Method, Prepared
+from harness.rl.metrics import update_record
+from harness.rl.optimizer import adamw, learning_rate
+from harness.rl.rewards import CountedScores
+from harness.rl.traces import completion_trace
+from harness.rl.update import Updater
+from harness.rollout import ScoredRollouts
+from harness.task.base import Example, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Updated:
+    """An optimiser update was made. spent: the used fraction of the budget."""
+
+    record: UpdateRecord
+    spent: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluating:
+    """Items done of an evaluation that is going on."""
+
+    checkpoint: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """An evaluation is finished and recorded."""
+
+    record: EvalRecord
+
+
+Event = Updated | Evaluating | Evaluated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Training examples and evaluation items, with the source that these came from."""
+
+    train: Sequence[Example]
+    evaluation: Sequence[Example]
+    evaluation_label: str
+
+
+class Trainer:
+    """Trains `model` with `method` on `task` and writes metrics, evaluations and checkpoints into `folder`."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        execution: Execution,
+        method: Method,
+        task: Task,
+        model: DiffusionLM,
+        data: Data,
+        folder: Path,
+    ) -> None:
+        self.config, self.execution, self.method, self.task, self.model = config, execution, method, task, model
+        self.data, self.folder = data, folder
+        self.accelerator = Accelerator(cpu=model.device.type == "cpu")
+        if method.needs_reference:
+            model.keep_reference()
+        optimizer = adamw(model.network, config.optimizer, config.conventions)
+        model.network, self.optimizer = self.accelerator.prepare(model.network, optimizer)
+        self.shard = shard_of(self.accelerator)
+        if config.train.batch_size % self.shard.count:
+            raise UserError(
+                f"train.batch_size={config.train.batch_size} is not a multiple of the {self.shard.count} processes."
+            )
+        for rows in config.conventions.kept_together:
+            if config.train.batch_size // self.shard.count % rows:
+                raise UserError(
+                    f"Each of the {self.shard.count} processes has {config.train.batch_size // self.shard.count} rows, "
+                    f"not a multiple of the {rows} that the conventions keep together; choose another number of "
+                    "processes."
+                )
+        self.ledger = Ledger(config.budget, model.meter, self.shard, updates_per_step=method.updates_per_step)
+        self.collector = Collector(config, method=method, task=task, model=model, train=data.train, shard=self.shard)
+        self.updater = Updater(
+            config,
+            micro_batch_size=execution.micro_batch_size,
+            method=method,
+            model=model,
+            optimizer=self.optimizer,
+            accelerator=self.accelerator,
+            shard=self.shard,
+        )
+
+    @property
+    def progress(self) -> Progress:
+        """The counters, of the last checkpoint at first."""
+        return self.ledger.progress
+
+    def run(self) -> Iterator[Event]:
+        """Trains until the budget is spent, from the last checkpoint if there is one."""
+        self.accelerator.wait_for_everyone()
+        self._resume()
+        if self.progress.evaluations == 0:
+            yield from self._evaluate("base")
+        while self.ledger.spent() < 1:
+            before = self.ledger.step
+            yield from self._iterate()
+            if self.ledger.spent() < 1:
+                if self._evaluation_is_due(before):
+                    yield from self._evaluate("step")
+                if self.progress.iteration % self.execution.checkpoint_every == 0:
+                    self._save()
+        self._save()
+        yield from self._evaluate("last")
+
+    def _resume(self) -> None:
+        """Goes back to the last checkpoint: counters, weights, optimiser, and the record files cut to its length."""
+        saved = checkpoint.checkpoints(self.folder / CHECKPOINT_FOLDER)
+        if saved:
+            self.ledger.progress = checkpoint.load_progress(saved[-1])
+            checkpoint.load_weights(saved[-1], self.model.predictor)
+            self.optimizer.load_state_dict(checkpoint.load_optimizer(saved[-1]))
+        goes_on = self.ledger.spent() < 1
+        if self.shard.is_main:
+            if saved and goes_on:
+                self._forget_the_end()
+            keep_lines(self.folder / METRICS_FILE, self.progress.update)
+            keep_lines(self.folder / EVAL_FILE, self.progress.evaluations)
+            keep_lines(self.folder / TRACE_FILE, self.progress.traces)
+
+    def _forget_the_end(self) -> None:
+        """What a shorter budget left at its end does not stay an end: its evaluation becomes one of the steps, and the
+        trace of what was its last rollout goes."""
+        progress = self.progress
+        progress.evaluations = reopen(self.folder, evaluations=progress.evaluations, update=progress.update)
+        progress.traces = min(progress.traces, 1)
+
+    def _save(self) -> None:
+        if self.shard.is_main:
+            weights = checkpoint.trainable_weights(self.model.predictor)
+            checkpoint.save(self.folder / CHECKPOINT_FOLDER, weights, self.optimizer.state_dict(), self.progress)
+        self.accelerator.wait_for_everyone()
+
+    def _iterate(self) -> Iterator[Event]:
+        """One rollout and the updates made from it; the first and the last leave a trace."""
+        progress, iteration, before = self.progress, self.progress.iteration, self.progress.update
+        examples = self.collector.examples(iteration)
+        score = self.collector.score_function(examples, iteration)
+        with self._dropout(iteration):
+            scored, prepared = self._prepared(examples, score, iteration)
+        progress.iteration += 1
+        progress.samples += scored.rollout.num_rows * self.shard.count
+        reward_calls = score.calls - scored.rollout.num_rows
+        for index in range(len(prepared.updates)):
+            yield self._update(scored, prepared, index, reward_calls)
+            if self.ledger.spent() >= 1 and self.config.budget.updates:
+                break
+        progress.unmade_updates = len(prepared.updates) - (progress.update - before)
+        if progress.iteration == 1 or self.ledger.spent() >= 1:
+            self._trace(examples[0], scored, prepared, before)
+
+    def _dropout(self, iteration: int) -> contextlib.AbstractContextManager[None]:
+        """Whether dropout is on while a rollout is made and prepared."""
+        if self.config.conventions.dropout_in_rollouts:
+            seed = stream_seed(self.config.seed, "dropout of a rollout", iteration, self.shard.index)
+            return dropout_on(self.model, seed)
+        self.model.network.eval()
+        return contextlib.nullcontext()
+
+    def _prepared(
+        self, examples: Sequence[Example], score: CountedScores, iteration: int
+    ) -> tuple[ScoredRollouts, Prepared]:
+        """A rollout, its rewards, and the updates to be made from it."""
+        with self.ledger.phase("rollout"):
+            rollout = self.collector.rollout(examples, iteration)
+        with self.ledger.phase("score"):
+            rewards = score(torch.arange(rollout.num_rows), rollout.completion_ids_BC)
+        scored = ScoredRollouts(
+            rollout=rollout,
+            rewards=rewards,
+            group_size=self.config.train.group_size,
+            shard=self.shard,
+            micro_batch_rows=self.config.conventions.micro_batch_rows,
+            accumulated_batches=self.config.conventions.accumulated_batches,
+        )
+        with self.ledger.phase("prepare"), torch.no_grad():
+            draws = self.method.draw(scored, self.model, stream(self.config.seed, "prepare", iteration))
+            return scored, self.method.prepare(scored, self.model, score, draws)
+
+    def _update(self, scored: ScoredRollouts, prepared: Prepared, index: int, reward_calls: int) -> Updated:
+        """The rollout's update number `index`."""
+        progress, rate = self.progress, self._learning_rate()
+        with self.ledger.phase(UPDATE):
+            log = self.updater.update(prepared.updates[index], progress.update, rate)
+        progress.update += 1
+        progress.skipped_updates += not math.isfinite(log.gradient_norm)
+        record = update_record(
+            progress,
+            scored,
+            prepared,
+            log,
+            self.model,
+            learning_rate=rate,
+            first=index == 0,
+            reward_calls=reward_calls,
+        )
+        if self.shard.is_main:
+            append_line(self.folder / METRICS_FILE, record.to_json())
+        return Updated(record=record, spent=self.ledger.spent())
+
+    def _learning_rate(self) -> float:
+        """The rate of the coming update."""
+        step, spent = self.ledger.step, self.ledger.spent()
+        if step <= self.config.optimizer.warmup_updates:
+            self.progress.spent_in_warmup = spent
+        return learning_rate(
+            self.config.optimizer,
+            self.config.conventions,
+            step=step,
+            spent=spent,
+            spent_in_warmup=self.progress.spent_in_warmup,
+        )
+
+    def _trace(self, example: Example, scored: ScoredRollouts, prepared: Prepared, update: int) -> None:
+        """Records how the first completion of the rollout came about, for pictures of it."""
+        if self.shard.is_main:
+            prompt = self.model.prompt_text(self.task, example)
+            trace = completion_trace(
+                example, prompt, scored, prepared, self.model, iteration=self.progress.iteration, update=update
+            )
+            append_line(self.folder / TRACE_FILE, trace.to_json())
+        self.progress.traces += 1
+
+    def _evaluation_is_due(self, before: int) -> bool:
+        every = self.config.evaluation.every
+        return bool(every) and self.ledger.step // every > before // every
+
+    def _evaluate(self, name: str) -> Iterator[Event]:
+        """Evaluates the present weights and records the result as checkpoint `name`."""
+        items, config = self.data.evaluation, self.config.evaluation
+        with self.ledger.phase(EVALUATION):
+            prompts = [self.model.prompt_text(self.task, example) for example in items]
+            done = []
+            for batch in complete(
+                self.model,
+                items,
+                prompts,
+                config.decoding,
+                batch_size=self.execution.evaluation_batch_size,
+                shard=self.shard,
+            ):
+                done += batch
+                yield Evaluating(checkpoint=name, done=len(done) * self.shard.count, total=len(items))
+            completions = gathered(done, self.shard)
+            result = judge(self.task, items, prompts, completions) if self.shard.is_main else None
+        if result is not None:
+            yield Evaluated(record=self._record(name, result))
+        self.progress.evaluations += 1
+        self.accelerator.wait_for_everyone()
+
+    def _record(self, name: str, result: Evaluation) -> EvalRecord:
+        samples_file = samples_name(name, self.progress.update)
+        write_samples(self.folder / samples_file, result.samples)
+        record = EvalRecord(
+            checkpoint=name,
+            update=self.progress.update,
+            samples=self.progress.samples,
+            flops_total=self.progress.flops_total,
+            flops_forward=self.progress.flops_forward,
+            seconds=self.progress.training_seconds,
+            data=self.data.evaluation_label,
+            split=self.config.evaluation.split,
+            items_sha256=result.items_sha256,
+            decoding=asdict(self.config.evaluation.decoding),
+            metrics=result.metrics,
+            ceiling=result.ceiling,
+            nfe=result.nfe,
+            tokens_per_second=result.tokens_per_second,
+            eval_seconds=result.seconds,
+            eval_flops=result.flops,
+            samples_file=samples_file,
+            batch_size=self.execution.evaluation_batch_size,
+            dtype=self.config.model.dtype,
+        )
+        append_line(self.folder / EVAL_FILE, record.to_json())
+        return record

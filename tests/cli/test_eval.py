@@ -1,0 +1,48 @@
+"""harness eval from the command line: what is printed, what is written, where warnings go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.cli.main import main
+from harness.records.jsonl import read_lines
+from harness.records.schema import EvalRecord
+
+Capture = pytest.CaptureFixture[str]
+
+
+def evaluate(tmp_path: Path, *arguments: str) -> int:
+    return main(["eval", "--task", "sudoku", "--items", "4", "--out", str(tmp_path / "out"), *arguments])
+
+
+def test_a_batch_size_and_a_dtype_make_lines_of_their_own_and_the_same_again_none(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    for options in ((), ("--batch-size", "2"), ("--dtype", "bfloat16"), ("--batch-size", "2")):
+        assert evaluate(tmp_path, *options) == 0
+    folder = tmp_path / "out" / "sudoku" / "tiny"
+    kept = [EvalRecord.from_json(line) for line in read_lines(folder / "eval.jsonl")]
+    assert [(one.batch_size, one.dtype) for one in kept] == [(64, "float32"), (64, "bfloat16"), (2, "float32")]
+    assert all((folder / str(one.samples_file)).is_file() for one in kept)
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[0].split()[0] == "exact_match"
+    assert shown.out.count(f"; in {folder}\n") == 4
+    assert shown.err == ""
+
+
+def test_a_warning_about_the_model_is_one_line_on_standard_error(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.models.checkpoints.warnings", lambda *about: ("It looks odd.",))
+    assert evaluate(tmp_path) == 0
+    assert capsys.readouterr().err == "harness: warning: It looks odd.\n"
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.cli.feedback.PLAIN_INTERVAL", 0.0)
+    assert evaluate(tmp_path, "--batch-size", "2") == 0
+    assert capsys.readouterr().err == "eval sudoku 2/4\neval sudoku 4/4\n"

@@ -1,0 +1,112 @@
+"""Whole training runs of the official trainers against ours: learning rates, gradient norms, losses and weights after
+every optimiser step, and what every other convention would do to them.
+
+The limits are those that came with the traces. A wrong factor on the whole gradient shows in the norms alone.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+specification = importlib.util.spec_from_file_location("trainer_replay", Path(__file__).with_name("trainer_replay.py"))
+replays = importlib.util.module_from_spec(specification)
+sys.modules["trainer_replay"] = replays
+specification.loader.exec_module(replays)
+
+TRACES = ("egspo_sa", "egspo_sa_full", "d1", "d1_acc2", "agrpo_m4", "agrpo_m24", "espo")
+LIMITS = {
+    "learning_rate": 1e-9,
+    "loss": 2e-6,
+    "grad_norm": 1e-4,
+    "grad_norm_per_tensor": 1e-4,
+    "weight": 1e-5,
+    "weight_sum": 3e-5,
+    "weight_norm": 3e-5,
+}
+
+
+@pytest.fixture
+def trace(request, golden, golden_json):
+    meta, tensors = golden_json(f"trainer/{request.param}.json"), golden(f"trainer/{request.param}.safetensors")
+    return replays.Trace(request.param, meta, tensors)
+
+
+def largest(trace, golden_model, folder, **changes):
+    """The largest deviation of every quantity, over all steps."""
+    found = {}
+    for number, (record, weights, _) in enumerate(replays.replay(trace, golden_model, folder, **changes)):
+        for quantity, deviation in replays.deviations(trace, number, record, weights).items():
+            found[quantity] = max(deviation, found.get(quantity, 0.0))
+    return found
+
+
+@pytest.mark.parametrize("trace", TRACES, indirect=True)
+def test_every_optimiser_step_is_the_official_one(trace, golden_model, tmp_path):
+    steps = 0
+    for number, (record, weights, _) in enumerate(replays.replay(trace, golden_model, tmp_path)):
+        steps += 1
+        for quantity, deviation in replays.deviations(trace, number, record, weights).items():
+            assert deviation <= LIMITS[quantity], (number, quantity)
+    assert f"step{steps - 1}/grad_norm" in trace.tensors
+    assert f"step{steps}/grad_norm" not in trace.tensors
+
+
+@pytest.mark.parametrize("trace", TRACES, indirect=True)
+def test_advantages_of_every_rollout_are_the_official_ones(trace, golden_model, tmp_path):
+    iteration = -1
+    for record, _, prepared in replays.replay(trace, golden_model, tmp_path):
+        if record.first_of_rollout:
+            iteration += 1
+            official = trace.rollout("advantages", iteration)
+            torch.testing.assert_close(prepared.advantages.float().view_as(official), official, atol=1e-6, rtol=0)
+    assert iteration > 0
+
+
+@pytest.mark.parametrize("trace", ["egspo_sa", "egspo_sa_full"], indirect=True)
+def test_chosen_steps_and_greedy_completions_are_the_official_ones(trace, golden_model, tmp_path):
+    iteration = -1
+    for record, _, prepared in replays.replay(trace, golden_model, tmp_path):
+        if record.first_of_rollout:
+            iteration += 1
+            assert torch.equal(prepared.chosen.step_BK, trace.rollout("chosen_steps", iteration))
+            assert torch.equal(prepared.chosen.greedy_ids_BKC, trace.rollout("greedy_completions", iteration))
+    assert iteration > 0
+
+
+@pytest.mark.parametrize("trace", ["agrpo_m4", "agrpo_m24"], indirect=True)
+def test_steps_drawn_by_agrpo_are_the_official_ones(trace, golden_model, tmp_path):
+    iteration = -1
+    for record, _, prepared in replays.replay(trace, golden_model, tmp_path):
+        if record.first_of_rollout:
+            iteration += 1
+            for part in (0, 1):
+                row_B = trace.tensors[f"micro{2 * iteration + part}/rows"]
+                step_BM = prepared.chosen.step_BK[4 * part : 4 * part + 4][row_B]
+                assert torch.equal(step_BM, trace.tensors[f"micro{2 * iteration + part}/mc_steps"])
+    assert iteration == 2
+
+
+@pytest.mark.parametrize(
+    ("trace", "changes", "quantity", "at_least"),
+    [
+        ("egspo_sa", {"warmup_start": "first"}, "weight", 1e-3),
+        ("egspo_sa_full", {"decay_from": "start"}, "weight", 1e-4),
+        ("egspo_sa_full", {"weight_decay_on": "matrices"}, "weight", 5e-5),
+        ("egspo_sa_full", {"weight_decay_on": "all"}, "weight", 5e-5),
+        ("egspo_sa", {"reward_text": "until-end"}, "grad_norm", 1e-3),
+        ("espo", {"reward_text": "until-end"}, "grad_norm", 1e-3),
+        ("d1_acc2", {"reward_text": "until-end"}, "grad_norm", 1e-3),
+        ("d1_acc2", {"decay_from": "start"}, "weight", 1e-3),
+        ("d1_acc2", {"accumulated_batches": 1}, "weight", 1e-3),
+        ("d1_acc2", {"micro_batch_rows": 0, "accumulated_batches": 1}, "weight", 1e-3),
+        ("agrpo_m4", {"last_draw_weight": 1.0}, "weight", 1e-3),
+        ("agrpo_m24", {"last_draw_weight": 1.0}, "weight", 1e-3),
+        ("agrpo_m4", {"loss_scale": 1.0}, "grad_norm", 0.4),
+    ],
+    indirect=["trace"],
+)
+def test_our_own_convention_leads_elsewhere(trace, changes, quantity, at_least, golden_model, tmp_path):
+    assert largest(trace, golden_model, tmp_path, **changes)[quantity] > at_least

@@ -1,0 +1,81 @@
+"""What a model counts of itself, whoever calls it."""
+
+import contextlib
+
+import pytest
+import torch
+
+from harness.config.decoding import Decoding
+from harness.config.tree import LoraConfig
+from harness.diffusion.sampler import generate
+from harness.models import flops
+
+TOKENS = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
+POSITIONS = torch.tensor([[2, 3], [0, 1]])
+PASS = {"rows": 2, "queries": 4, "keys": 4, "head_positions": 4}
+
+
+def test_a_forward_pass_counts_its_rows_and_the_positions_asked_for(random_model):
+    with random_model.meter.measure() as cost, torch.no_grad():
+        random_model.logits(TOKENS, None, POSITIONS)
+    assert cost.forwards == 2
+    assert cost.forward_flops == flops.forward(random_model.shape, **PASS)
+    assert cost.backward_flops == 0
+
+
+def test_a_backward_pass_counts_when_it_happens_and_each_time(random_model):
+    with random_model.meter.measure() as forward:
+        logits = random_model.logits(TOKENS, None, POSITIONS)
+    assert forward.backward_flops == 0
+    with random_model.meter.measure() as backward:
+        logits.sum().backward(retain_graph=True)
+        logits.sum().backward()
+    assert (backward.forwards, backward.forward_flops) == (0, 0)
+    assert backward.backward_flops == 2 * flops.backward(random_model.shape, **PASS)
+
+
+def test_trunk_and_head_apart_cost_what_they_cost_together(random_model):
+    with random_model.meter.measure() as apart, torch.no_grad():
+        hidden_BLd = random_model.hidden(TOKENS, None)
+        random_model.head(hidden_BLd[:, 2:])
+    with random_model.meter.measure() as together, torch.no_grad():
+        random_model.logits(TOKENS, None, POSITIONS)
+    assert apart == together
+
+
+def test_measurements_may_be_nested_and_hold_what_an_error_interrupted(random_model):
+    with random_model.meter.measure() as outer, torch.no_grad():
+        random_model.logits(TOKENS, None, POSITIONS)
+        with contextlib.suppress(KeyError), random_model.meter.measure() as inner:
+            random_model.logits(TOKENS, None, POSITIONS)
+            raise KeyError
+    assert (inner.forwards, outer.forwards) == (2, 4)
+
+
+def test_the_reference_policy_counts_without_its_adapters(random_model):
+    random_model.add_lora(LoraConfig(rank=4), seed=0)
+    plain = flops.forward(flops.without_adapters(random_model.shape), **PASS)
+    with random_model.meter.measure() as cost, torch.no_grad(), random_model.reference_policy():
+        random_model.logits(TOKENS, None, POSITIONS)
+    assert cost.forward_flops == plain
+    with random_model.meter.measure() as cost, torch.no_grad():
+        random_model.logits(TOKENS, None, POSITIONS)
+    assert cost.forward_flops > plain
+
+
+def test_fewer_queries_than_keys_cost_the_attention_to_all_keys():
+    shape = flops.ModelShape(layers=1, hidden=2, intermediate=3, heads=1, kv_heads=1, head_dim=2, vocabulary=5)
+    linear = 4 * (2 * 2) + 3 * (2 * 3)
+    cached = flops.forward(shape, rows=3, queries=2, keys=10, head_positions=0)
+    assert cached == 3 * 2 * (2 * linear + 2 * 2 * 10 * 2)
+
+
+@pytest.mark.parametrize(("scale", "passes"), [(0.0, 1), (0.7, 2)])
+def test_guidance_doubles_forwards_and_flops_alike(random_model, scale, passes):
+    prompts = random_model.encode_prompts(["0102", "10"])
+    plain = Decoding(completion_length=8, block_length=8, num_steps=4, eos_policy="run")
+    guided = Decoding(completion_length=8, block_length=8, num_steps=4, eos_policy="run", guidance_scale=scale)
+    one, other = (generate(random_model, prompts, decoding, torch.arange(2)) for decoding in (plain, guided))
+    assert one.forwards_B.tolist() == [4, 4]
+    assert other.forwards_B.tolist() == [4 * passes, 4 * passes]
+    assert other.flops == passes * one.flops
