@@ -91,11 +91,11 @@ def test_humaneval_in_every_form_needs_no_data_but_the_package(tmp_path, monkeyp
 
 @pytest.mark.slow
 @needs_sandbox
-@pytest.mark.parametrize("writer", ALL_WRITERS, ids=name_of)
-@pytest.mark.parametrize("name", ["mbpp", "humaneval"])
+@pytest.mark.parametrize(
+    ("name", "writer"),
+    [*(("mbpp", writer) for writer in ALL_WRITERS), *(("humaneval", writer) for writer in writers.BY_ID_OR_PROMPT)],
+)
 def test_every_reference_program_passes_in_every_form(tmp_path, data_folder, name, writer):
-    if name == "humaneval" and writer in writers.WITH_ANSWERS:
-        pytest.skip("HumanEval's tests are no answer that a row can hold")
     file = {"mbpp": "mbpp/sanitized-mbpp.json", "humaneval": "humaneval/HumanEval.jsonl.gz"}[name]
     rows = [row for row in read_rows(data_folder / file) if not left_out(row, writer)]
     start = "" if name == "mbpp" or writer in PLAIN_BODIES else "{prompt}"
@@ -156,7 +156,7 @@ def test_our_own_tasks_in_lm_eval_are_found_by_the_id_of_their_document(tmp_path
     example = get_task("sudoku")().examples("test", BUILTIN)[3]
     doc = {"id": example.id, "question": example.question, "target": dict(example.target), "prompts": "compact"}
     path = lm_eval_file(tmp_path, (3, "none", [example.target["solution"]]), doc=doc)
-    assert grade_file(path, task="sudoku").correct == {"official": 1, "robust": 1}
+    assert grade_file(path, task="sudoku", data="builtin").correct == {"official": 1, "robust": 1}
 
 
 def test_prompts_of_rollouts_tell_their_example(tmp_path):
@@ -166,11 +166,11 @@ def test_prompts_of_rollouts_tell_their_example(tmp_path):
         for one in examples
         for text in (f"\\boxed{{{one.target['answer']}}}", [{"role": "assistant", "content": "\\boxed{-1}"}])
     ]
-    summary = grade_file(writers.lines(tmp_path / "a.jsonl", rows), task="gsm8k", k=[2])
+    summary = grade_file(writers.lines(tmp_path / "a.jsonl", rows), task="gsm8k", data="builtin", k=[2])
     assert (summary.form, summary.n, summary.correct["robust"]) == ("TRL completions", 4, 2)
     assert summary.pass_at == {2: 1.0}
     with pytest.raises(UserError, match=r"row 1: No question of gsm8k's test split .* stands in the prompt 'Else'"):
-        grade_file(writers.lines(tmp_path / "b.jsonl", [rows[0] | {"prompt": "Else"}]), task="gsm8k")
+        grade_file(writers.lines(tmp_path / "b.jsonl", [rows[0] | {"prompt": "Else"}]), task="gsm8k", data="builtin")
 
 
 @needs_sandbox

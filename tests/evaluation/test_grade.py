@@ -190,7 +190,7 @@ def test_a_document_is_decoded_element_by_element(tmp_path):
         ("nonsense\n", "rows.jsonl line 1 is not JSON"),
         ("[1]\n", "row 1, without names, has none of these forms"),
         ('{"question": "q", "ground_truth": 18, "generation": 7}\n', "completion that is not text"),
-        ('{"question": "q", "ground_truth": "many", "generation": "x"}\n', "is no number"),
+        ('{"question": "q", "ground_truth": "many", "generation": "x"}\n', "is not a number"),
         (
             '{"task_id": "nope", "completion": "x"}\n',
             "No example in gsm8k's test split from 'dir:data' has the id 'nope'",
