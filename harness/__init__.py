@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from harness.app.evaluate import evaluate
     from harness.app.export import export
     from harness.app.frames import read_runs
+    from harness.app.grade import grade
     from harness.app.models import load_model
     from harness.app.sft import sft
     from harness.errors import UserError
@@ -24,6 +25,7 @@ __all__ = [
     "UserError",
     "evaluate",
     "export",
+    "grade",
     "load_method",
     "load_model",
     "load_task",
@@ -36,6 +38,7 @@ _MODULES = {
     "UserError": "harness.errors",
     "evaluate": "harness.app.evaluate",
     "export": "harness.app.export",
+    "grade": "harness.app.grade",
     "load_method": "harness.app.api",
     "load_model": "harness.app.models",
     "load_task": "harness.app.api",

@@ -82,7 +82,7 @@ class GradeSummary:
         }
 
 
-def grade_file(
+def grade(
     path: Path | str,
     *,
     task: str,

@@ -47,7 +47,7 @@ def grade(
     The form of the file is recognised: our own samples, lm-eval, d1, human-eval, EvalPlus, bigcode, OpenCompass, TRL,
     verl, dLLM-RL, or rows with prompt, completion and target. Exit code 1: no completion holds an answer.
     """
-    from harness.app.grade import grade_file
+    from harness.app.grade import grade as grade_file
 
     for folder in include_path or []:
         registry.add_include_path(folder)

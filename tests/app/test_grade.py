@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.app.grade import grade_file
+from harness.app.grade import grade as grade_file
 from harness.cli.main import main
 from harness.errors import UserError
 from harness.records.jsonl import RecordError

@@ -26,7 +26,7 @@ SETTINGS = (
     "evaluation.items=2",
     "budget.updates=4",
     "budget.samples=0",
-    "train.checkpoint_every=1",
+    "execution.checkpoint_every=1",
 )
 RUN = [
     "run",

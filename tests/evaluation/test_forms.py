@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.app.grade import grade_file
+from harness.app.grade import grade as grade_file
 from harness.data.sources import DataSource, read_rows
 from harness.errors import UserError
 from harness.evaluation.forms import FORMS, CompletionFile

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import gzip
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +17,17 @@ from harness.evaluation.forms import CompletionFile
 from harness.evaluation.grade import Tally, disagreement, grade_items
 from harness.evaluation.lookup import Lookup
 from harness.evaluation.rows import stream_rows
+from harness.generators import sudoku
 from harness.registry import get_task
 from harness.scoring.sandbox.client import missing
 from harness.task.base import OFFICIAL, ROBUST, SPLITS, Example, TaskOptions
 
 # Official accuracy as d1's own script reports it, in percent, and what the robust grader says of the same texts.
 PUBLISHED = {
-    ("gsm8k", 128): (69.29, 69.29),
-    ("gsm8k", 256): (76.37, 76.73),
+    ("gsm8k", 128): (69.29, 69.47),
+    ("gsm8k", 256): (76.37, 77.08),
     ("math500", 128): (26.00, 29.20),
-    ("math500", 256): (32.40, 35.60),
+    ("math500", 256): (32.40, 36.00),
     ("countdown", 128): (20.70, 21.09),
     ("countdown", 256): (19.53, 19.14),
     ("sudoku", 128): (11.72, 5.22),
@@ -36,15 +36,14 @@ PUBLISHED = {
 # Items that the graders judge differently, by category.
 DISAGREEMENTS = {
     ("gsm8k", 128): {
-        "official takes another answer or a part of it": 1,
+        "official takes another answer or a part of it": 2,
         "official finds no answer": 1,
-        "robust takes another or a malformed answer": 1,
         "robust finds no answer": 1,
     },
     ("gsm8k", 256): {
         "official takes another answer or a part of it": 10,
         "official finds no answer": 3,
-        "robust takes another or a malformed answer": 6,
+        "robust takes another or a malformed answer": 2,
         "robust finds no answer": 3,
     },
     ("math500", 128): {
@@ -53,7 +52,7 @@ DISAGREEMENTS = {
     },
     ("math500", 256): {
         "official does not see that the same answer is equal": 14,
-        "official takes another answer or a part of it": 2,
+        "official takes another answer or a part of it": 4,
     },
     ("countdown", 128): {"official takes another answer or a part of it": 1},
     ("countdown", 256): {"robust finds no answer": 1},
@@ -160,9 +159,8 @@ def test_a_random_valid_grid_scores_93_44_percent_of_the_published_cells_give_or
     task = get_task("sudoku")()
     published = task.examples("test", source(data_folder))[:256]
     assert task.ceiling(published)["cell_accuracy"] == pytest.approx(0.9344, abs=5e-5)
-    module = sys.modules[type(task).__module__]
-    solves = module.keeps_clues(module.to_cells([example.question for example in published]))
-    grids = module.to_texts(module.all_grids())
+    solves = sudoku.keeps_clues(sudoku.to_cells([example.question for example in published]))
+    grids = sudoku.to_texts(sudoku.all_grids())
     rng = np.random.default_rng(0)
     draws = []
     for _ in range(40):
