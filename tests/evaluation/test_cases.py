@@ -14,7 +14,8 @@ needs_sandbox = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 # File to task, items, and those that are right for the robust and, where it matters, for the official grader.
 CODE = {
     "humaneval_plain_completion.jsonl": ("humaneval", 1, 1, 0),
-    "humaneval_missing_typing_import.jsonl": ("humaneval", 1, 1, None),
+    "humaneval_missing_typing_import.jsonl": ("humaneval", 1, 1, 0),
+    "mbpp_missing_typing_import.jsonl": ("mbpp", 1, 0, 0),
     "evalplus_mbpp_ids.jsonl": ("mbpp", 1, 1, 1),
     "mbpp_bash_block_first.jsonl": ("mbpp", 1, 1, 1),
     "mbpp_usage_block_last.jsonl": ("mbpp", 1, 1, 1),

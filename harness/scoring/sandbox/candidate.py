@@ -62,7 +62,7 @@ def _limit(cpu_seconds: int, memory: int, file_size: int) -> None:
 
 def _load(source: str, module: types.ModuleType) -> bytes:
     try:
-        exec(compile(source, "<program>", "exec"), module.__dict__)
+        exec(compile(source, "<program>", "exec", dont_inherit=True), module.__dict__)
     except BaseException as error:  # also SystemExit: an early end is an error like any other
         return _failure(error)
     return b"V" + values.encode(None)

@@ -133,11 +133,11 @@ def _run_test(setup: str, test: str, stubs: dict[str, Any]) -> str:
     solution.__dict__.update(stubs)
     sys.modules["solution"] = solution
     namespace: dict[str, Any] = {"__name__": "tests"}
-    broken = _attempt(lambda: exec(compile(setup, "<setup>", "exec"), namespace))
+    broken = _attempt(lambda: exec(compile(setup, "<setup>", "exec", dont_inherit=True), namespace))
     if broken:
         return f"the tests' own setup fails: {broken}"
     namespace.update(stubs)
-    return _attempt(lambda: exec(compile(test, "<test>", "exec"), namespace))
+    return _attempt(lambda: exec(compile(test, "<test>", "exec", dont_inherit=True), namespace))
 
 
 def _attempt(action: Any) -> str:

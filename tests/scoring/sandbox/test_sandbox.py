@@ -32,6 +32,35 @@ def test_each_test_has_its_own_outcome(sandbox):
     assert (verdict.passed, verdict.fraction) == (False, pytest.approx(2 / 3))
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def add(a: List[int], b):\n    return a + b\n",
+        "def add(a, b) -> Optional[int]:\n    return a + b\n",
+        "class Box:\n    items: Dict[str, int] = {}\n\n\ndef add(a, b):\n    return a + b\n",
+        "def add(a, b: 'int' | None):\n    return a + b\n",
+        "from typing import List\n\n\ndef add(a: List[Missing], b):\n    return a + b\n",
+    ],
+)
+def test_annotations_are_evaluated_as_plain_python_does(sandbox, source):
+    """The sandbox's own `from __future__ import annotations` is not the program's."""
+    verdict = judge(sandbox, source, "assert add(1, 2) == 3")
+    assert not verdict.passed
+    assert verdict.outcomes[0].reason.startswith(("NameError", "TypeError"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from __future__ import annotations\n\n\ndef add(a: List[int], b):\n    return a + b\n",
+        "def add(a: int, b):\n    return a + b if add.__annotations__['a'] is int else 0\n",
+        "from typing import get_type_hints\n\n\ndef add(a: int, b):\n    return a + b if get_type_hints(add) else 0\n",
+    ],
+)
+def test_a_program_that_imports_or_reads_annotations_is_right(sandbox, source):
+    assert judge(sandbox, source, "assert add(1, 2) == 3").passed
+
+
 def test_a_program_without_tests_has_passed_nothing(sandbox):
     assert not judge(sandbox, ADD).passed
 
