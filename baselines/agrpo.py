@@ -145,7 +145,8 @@ class Agrpo(Method):
         reward_B = scored.shard.gather(scored.rewards.total_B)
         advantage_B = scored.shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
         steps = draw_steps(scored.rollout, policy.is_end(scored.rollout.completion_ids_BC), draws, self.config)
-        columns = zip(steps.step_BM.unbind(1), steps.importance_BM.unbind(1), self._normalisers(scored), strict=True)
+        normalisers = self._normalisers(scored, draws.shape[1])
+        columns = zip(steps.step_BM.unbind(1), steps.importance_BM.unbind(1), normalisers, strict=True)
         parts = [
             make_draw(scored.rollout, step_B, importance_B, advantage_B, normaliser=normaliser)
             for step_B, importance_B, normaliser in columns
@@ -187,10 +188,9 @@ class Agrpo(Method):
             )
         ]
 
-    def _normalisers(self, scored: ScoredRollouts) -> list[float]:
+    def _normalisers(self, scored: ScoredRollouts, draws: int) -> list[float]:
         """What each draw's sum over tokens is divided by."""
         rows = scored.group_size if self.config.divisor == "group" else scored.global_rows
-        draws = self.config.mc_samples
         weights = [1.0] * (draws - 1) + [self.config.last_draw_weight]
         return [draws * rows / (weight * self.config.loss_scale) for weight in weights]
 

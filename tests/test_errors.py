@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.app.run import RunRequest, plan
+from harness.app.plan import RunRequest, plan
 from harness.cli.main import main
 from harness.errors import UserError, printable, require_name, unknown_choice
 
