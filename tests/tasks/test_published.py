@@ -21,10 +21,10 @@ from harness.task.base import OFFICIAL, ROBUST, SPLITS, Example, TaskOptions
 
 # Official accuracy as d1's own script reports it, in percent, and what the robust grader says of the same texts.
 PUBLISHED = {
-    ("gsm8k", 128): (69.29, 69.29),
-    ("gsm8k", 256): (76.37, 76.73),
+    ("gsm8k", 128): (69.29, 69.47),
+    ("gsm8k", 256): (76.37, 77.08),
     ("math500", 128): (26.00, 29.20),
-    ("math500", 256): (32.40, 35.60),
+    ("math500", 256): (32.40, 36.00),
     ("countdown", 128): (20.70, 21.09),
     ("countdown", 256): (19.53, 19.14),
     ("sudoku", 128): (11.72, 5.22),
@@ -33,15 +33,14 @@ PUBLISHED = {
 # Items that the graders judge differently, by category.
 DISAGREEMENTS = {
     ("gsm8k", 128): {
-        "official takes another answer or a part of it": 1,
+        "official takes another answer or a part of it": 2,
         "official finds no answer": 1,
-        "robust takes another or a malformed answer": 1,
         "robust finds no answer": 1,
     },
     ("gsm8k", 256): {
         "official takes another answer or a part of it": 10,
         "official finds no answer": 3,
-        "robust takes another or a malformed answer": 6,
+        "robust takes another or a malformed answer": 2,
         "robust finds no answer": 3,
     },
     ("math500", 128): {
@@ -50,7 +49,7 @@ DISAGREEMENTS = {
     },
     ("math500", 256): {
         "official does not see that the same answer is equal": 14,
-        "official takes another answer or a part of it": 2,
+        "official takes another answer or a part of it": 4,
     },
     ("countdown", 128): {"official takes another answer or a part of it": 1},
     ("countdown", 256): {"robust finds no answer": 1},

@@ -8,6 +8,7 @@ decides. No torch.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from fractions import Fraction
 
@@ -25,6 +26,8 @@ LESS, MORE = ("<", "<="), (">", ">=")
 TURNED = {">": "<", ">=": "<="}
 TEN = 10
 ZERO = number(Fraction(0))
+COMPUTING = threading.Lock()
+"""mpmath changes the precision of its numbers while it computes: one thread at a time."""
 
 
 def equal(gold: str, answer: str) -> bool:
@@ -34,10 +37,11 @@ def equal(gold: str, answer: str) -> bool:
     if tokens(gold) and tokens(gold) == tokens(answer):
         return True
     try:
-        wanted, given = read(gold), read(answer)
-        if isinstance(wanted, Words) or isinstance(given, Words):
-            return spelt(gold) == spelt(answer)
-        return matches(wanted, given)
+        with COMPUTING:
+            wanted, given = read(gold), read(answer)
+            if isinstance(wanted, Words) or isinstance(given, Words):
+                return spelt(gold) == spelt(answer)
+            return matches(wanted, given)
     except RefusedError:
         return False
     except UnreadableError:
@@ -107,6 +111,8 @@ def solution(meaning: Meaning) -> Meaning:
 
 def is_label(meaning: Meaning) -> bool:
     """Whether it only names a quantity: unknowns without a number, or words."""
+    if isinstance(meaning, Bracketed):
+        return all(map(is_label, meaning.items))
     return isinstance(meaning, Words) or (isinstance(meaning, Value) and meaning.label)
 
 
