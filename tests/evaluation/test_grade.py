@@ -187,7 +187,7 @@ def test_a_document_is_decoded_element_by_element(tmp_path):
         ("nonsense\n", "is damaged after row 0"),
         ("[1]\n", "row 1 is no object"),
         ('{"question": "q", "ground_truth": 18, "generation": 7}\n', "completion that is no text"),
-        ('{"question": "q", "ground_truth": "many", "generation": "x"}\n', "is no number"),
+        ('{"question": "q", "ground_truth": "many", "generation": "x"}\n', "is not a number"),
         ('{"task_id": "nope", "completion": "x"}\n', "No example of gsm8k has the id 'nope'"),
     ],
 )

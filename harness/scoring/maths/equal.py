@@ -19,7 +19,7 @@ from harness.scoring.maths.signs import COMPUTED, INEQUALITIES, KNOWN, READ
 from harness.scoring.maths.text import tokens
 from harness.scoring.maths.value import RefusedError, Value, combined, near, number, proportional, same, unknown
 from harness.scoring.maths.verifier import same_value
-from harness.scoring.maths.words import NUMERALS
+from harness.scoring.maths.words import ARTICLES, NUMERALS, OPEN_ENDS
 
 ROUND = {"(": "(", ")": ")", "\\langle": "(", "\\rangle": ")"}
 LESS, MORE = ("<", "<="), (">", ">=")
@@ -60,8 +60,9 @@ def left_to_math_verify(gold: str, answer: str) -> bool:
 
 
 def spelt(text: str) -> str:
-    """Letters and digits of the text in lower case."""
-    return "".join(token.text for token in tokens(text) if token.kind != "mark").casefold()
+    """Letters and digits of the text in lower case, without articles beside other words."""
+    words = [token.text.casefold() for token in tokens(text) if token.kind != "mark"]
+    return "".join(word for word in words if word not in ARTICLES) or "".join(words)
 
 
 def matches(wanted: Meaning, given: Meaning) -> bool:
@@ -165,8 +166,9 @@ def spread(meaning: Meaning) -> tuple[Meaning, ...]:
 
 def without_words(items: tuple[Meaning, ...]) -> tuple[Meaning, ...]:
     """The items that are more than words beside the value. Raises RefusedError where words name a number."""
-    if any(isinstance(item, Words) and NUMERALS & set(item.words) for item in items):
-        raise RefusedError("a value in words beside others")
+    said = [item.words for item in items if isinstance(item, Words)]
+    if any(words[0] in OPEN_ENDS or not NUMERALS.isdisjoint(words) for words in said):
+        raise RefusedError("another value in words")
     return tuple(item for item in items if not isinstance(item, Words))
 
 
