@@ -67,7 +67,7 @@ EQUATION_END = re.compile(r"=[0-9. ]+")
 LEFT_CHARACTERS = frozenset("0123456789+-*/() ")
 EXPRESSION = re.compile(r"[0-9+\-*/() ]+")
 LEGAL_LEFT = re.compile(r"[\d\s+\-*/()]+")
-FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]*)\}\s*\{([^{}]*)\})")
+FRACTION = re.compile(r"\\[dtc]?frac\s*(\{[^{}]*\}|[0-9])\s*(\{[^{}]*\}|[0-9])")
 TIMES = re.compile(r"(?<=[0-9)\]])\s*[xX]\s*(?=[0-9(\[])")
 PARENTHESES = str.maketrans("[]{}", "()()")
 QUESTION_NUMBERS = re.compile(r"Numbers: \[([\d, ]+)\]", re.IGNORECASE)
@@ -147,7 +147,7 @@ def plain_expression(answer: str) -> str:
     """The answer in Python's signs: LaTeX's, Unicode's and Markdown's dress taken off, fractions as quotients."""
     text = undressed(answer) if len(answer) <= LONGEST else answer
     for _ in range(MAX_NUMBERS):
-        text = FRACTION.sub(r"((\1)/(\2))", text)
+        text = FRACTION.sub(lambda found: f"(({found[1].strip('{}')})/({found[2].strip('{}')}))", text)
     return TIMES.sub("*", with_operators(text)).translate(PARENTHESES)
 
 

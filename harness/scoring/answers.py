@@ -17,7 +17,7 @@ ANY_OPEN, ANY_CLOSE = re.compile(ANSWER_OPEN, re.IGNORECASE), re.compile(ANSWER_
 THINK_OPEN, THINK_CLOSE = re.compile("<think>", re.IGNORECASE), re.compile("</think>", re.IGNORECASE)
 LONGEST_BARE_ANSWER = 80
 LINK = re.compile(r"[\s$.]{0,9}[,;]?\s{0,9}(?:\\text\s?\{\s{0,9})?(?:or|and)?[\s$},]{0,9}")
-TIED_BEFORE = re.compile(r"\b(?:not|n't|never|nor|neither|either|or|than)\W*$")
+TIED_BEFORE = re.compile(r"(?:n't|\b(?:not|never|nor|neither|either|or|than))\W*$")
 TIED_AFTER = re.compile(r"[\s$.,]{0,9}(?:\\text\s?\{\s*)?or\b")
 LONGEST_TIE = 40
 

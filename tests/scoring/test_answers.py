@@ -1,15 +1,23 @@
-"""Extraction of the answer block: which block counts, what is refused, and that length costs linear time."""
+"""Extraction of the answer block: which block and which box count, and what is refused."""
 
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.scoring.answers import answer_or_digits, bare_digits, last_answer, official_digits, official_last_answer
+from harness.scoring.answers import (
+    answer_or_digits,
+    bare_digits,
+    bare_line,
+    final_answer,
+    last_answer,
+    official_digits,
+    official_last_answer,
+    until_end,
+)
 
 FRAGMENTS = st.lists(
     st.sampled_from(["<answer>", "</answer>", "<answer", "answer>", "</", "12", " ", "\n", "٢", "²", "<Answer>"])
@@ -108,13 +116,52 @@ def test_no_text_up_to_20_kilobytes_raises(text):
     answer_or_digits(text)
 
 
-@pytest.mark.parametrize("part", ["<answer>", "</answer>", "<answer></answer>", "<answer>1</answer>", "<", "9"])
-def test_20_kilobytes_of_anything_end_within_ten_times_50_milliseconds(part):
-    text = (part * 20_000)[:20_000]
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        official_digits(text)
-        answer_or_digits(text)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.5
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<answer>\\boxed{5}</answer>", "5"),
+        ("\\boxed{4} <answer>5</answer>", "5"),
+        ("<answer>\\boxed{5</answer>", "5"),
+        ("<answer>\\boxed{5\n</answer}", "5"),
+        ("so \\boxed{5}.", "5"),
+        ("so boxed{5}.", "5"),
+        ("\\boxed{4} is wrong, so it is \\boxed{5}", "5"),
+        ("<answer>\\boxed{5", None),
+        ("<answer></answer>", None),
+        ("<answer>5</answer><|endoftext|><answer>6</answer>", "5"),
+        ("5", None),
+    ],
+)
+def test_the_final_answer(text, answer):
+    assert final_answer(text, bare=False) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("\\boxed{16} or \\boxed{18}", "16, 18"),
+        ("$\\boxed{16}$, $\\boxed{17}$, and $\\boxed{18}$", "16, 17, 18"),
+        ("\\boxed{16} \\text{ or } \\boxed{18}", "16, 18"),
+        ("\\boxed{5}\n\\boxed{5}", "5, 5"),
+        ("a line\nIt is not \\boxed{18}.\nanother", "It is not {18}."),
+        ("17 or \\boxed{18}", "17 or {18}"),
+        ("\\boxed{18} or 17", "{18} or 17"),
+        ("It isn't $\\boxed{18}$", "It isn't ${18}$"),
+        ("For all \\boxed{18}", "18"),
+        ("\\boxed{18} orders", "18"),
+    ],
+)
+def test_what_ties_a_box_to_other_values_is_part_of_the_answer(text, answer):
+    assert final_answer(text, bare=False) == answer
+    assert final_answer(f"<answer>\n{text}\n</answer>", bare=False) == answer
+
+
+def test_a_bare_line_is_an_answer_only_where_asked_for():
+    assert final_answer(" 5\n", bare=True) == "5"
+    assert final_answer("5\n6", bare=True) is None
+    assert bare_line("x" * 81) is None
+    assert bare_line("<answer>5") is None
+
+
+def test_what_follows_an_end_token_is_filler():
+    assert until_end("a<|eot_id|>b<|endoftext|>c") == "a"

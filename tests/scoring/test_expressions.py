@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from harness.scoring.expressions import evaluate, uses
 
+SECONDS = 0.05
+DEADLINE = 10 * SECONDS
+
 TREES = st.recursive(
     st.integers(0, 99).map(str),
     lambda inner: st.builds("({}{}{})".format, inner, st.sampled_from("+-*/"), inner) | st.builds("-{}".format, inner),
@@ -110,12 +113,12 @@ def test_every_number_is_used_once(text, numbers, right):
 @pytest.mark.parametrize(
     "text", ["(" * 20_000, ")" * 20_000, "-" * 20_000 + "1", "9" * 20_000, "1+" * 10_000, "9*" * 9999 + "9", "9**9**9"]
 )
-def test_20_kilobytes_of_anything_are_judged_within_ten_times_50_milliseconds(text):
+def test_20_kilobytes_of_anything_are_judged_in_time(text):
     start = time.process_time()
     evaluate(text)
     evaluate(text, as_python=True)
     uses(text, [9, 9, 9])
-    assert time.process_time() - start < 0.5
+    assert time.process_time() - start < DEADLINE
 
 
 def test_ten_thousand_parentheses_are_not_too_deep():

@@ -30,15 +30,70 @@ def tagged(answer: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "answer", ["18", "18.0", "$18", "\\$18", "18.", "\\boxed{18}", "$\\boxed{18}$", "18 dollars", "18\\text{ eggs}"]
+    "answer",
+    [
+        *(
+            "18",
+            "18.0",
+            "$18",
+            "\\$18",
+            "18.",
+            "\\boxed{18}",
+            "$\\boxed{18}$",
+            "18 dollars",
+            "18\\text{ eggs}",
+            "boxed{18}",
+        ),
+        *(
+            "`18`",
+            "**18**",
+            "\\boxed{\\text{18 apples}}",
+            "She has 18 eggs left.",
+            "x = 18",
+            "3 * 6 = 18",
+            "18%",
+            "1.8e1",
+        ),
+        *("$3 \\times 6 = \\boxed{18}$", "9 + 9 = 18 eggs", "18 eggs per day", "18:00", "\\boxed{18} or \\boxed{18}"),
+    ],
 )
 def test_gsm8k_reads_the_number_however_it_is_dressed(answer):
     assert verdict("gsm8k", "18", tagged(answer)).correct
 
 
-@pytest.mark.parametrize("answer", ["118", "18.5", "-18", "1.8", "180", "", "eighteen", "18 or 19 or 20"])
-def test_gsm8k_takes_no_near_miss(answer):
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("118", "18.5", "-18", "1.8", "180", "", "eighteen", "18 or 19 or 20", "\\boxed{1, 18}", "16 or 17 or 18"),
+        *(
+            "It is not 18",
+            "1 2 3 4 17 18",
+            "\\boxed{12 = 18}",
+            "\\boxed{18!}",
+            "\\boxed{16} or \\boxed{18}",
+            "17 or \\boxed{18}",
+        ),
+        *("It isn't \\boxed{18}", "between 17 and 18", "17-18", "18 of 20", "Ann has 3 and Bob has 18.", "3 * 5 = 18"),
+        *("more than 18", "18 < x", "18x", "18_9", "maybe 17, maybe 18", "\\boxed{18}, \\boxed{20}"),
+    ],
+)
+def test_gsm8k_takes_no_near_miss_and_no_answer_that_names_several_values(answer):
     assert not verdict("gsm8k", "18", tagged(answer)).correct
+    task = make("gsm8k", profile="correctness")
+    assert task.rewards([task.example_for("", "18")], [tagged(answer)])[0].total == 0.0
+
+
+@pytest.mark.parametrize(
+    ("target", "answer"),
+    [
+        *[("12000", text) for text in ("12\\,000", "12,000", "12 000", "12{,}000", "\\boxed{12\\,000}", "12 thousand")],
+        *[("1200000", text) for text in ("1.2 million", "\\boxed{1.2 million}", "$1.2 million", "1,200,000 dollars")],
+        *[("2.5", text) for text in ("2 1/2", "2\\frac{1}{2}", "5/2", "2.50", "2\u00bd hours")],
+        *[("1000", text) for text in ("\\boxed{1e3}", "10^3", "1,000.00", "1000 m", "\\$1,000")],
+    ],
+)
+def test_gsm8k_reads_large_and_broken_numbers(target, answer):
+    assert verdict("gsm8k", target, tagged(answer)).correct
 
 
 def test_gsm8k_knows_thousands_and_the_official_grader_does_not():
@@ -75,7 +130,15 @@ def test_math500_reads_the_answer_from_the_solution_where_the_row_has_none():
     assert example.target["answer"] == "7"
 
 
-@pytest.mark.parametrize("answer", ["3*4+5", "5 + 4*3", "(3*4)+5", "3*4+5 = 17", "3 \\times 4 + 5", "\\boxed{3*4+5}"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("3*4+5", "5 + 4*3", "(3*4)+5", "3*4+5 = 17", "3 \\times 4 + 5", "\\boxed{3*4+5}", "3 \u00d7 4 + 5"),
+        *("3\u00b74\u2009+\u20095", "\uff083\uff0a4\uff09\uff0b5"),
+        *("**3*4+5**", "`3*4+5`", "$3\\cdot 4+5$.", "3*4+5 = 12+5 = 17", "[3*4]+5", "{3*4}+5", "3 x 4 + 5"),
+        *("5 \u2212 3 \u00d7 (\u22124)", "\\left(3 \\cdot 4\\right) + 5", "The answer is 3*4+5."),
+    ],
+)
 def test_countdown_takes_any_right_expression(answer):
     assert verdict("countdown", [[3, 4, 5], 17], tagged(answer)).correct
 
@@ -95,6 +158,34 @@ def test_countdown_takes_any_right_expression(answer):
 )
 def test_countdown_says_why_an_expression_is_wrong(answer, reason):
     assert verdict("countdown", [[3, 4, 5], 17], tagged(answer)).reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "target", "answer"),
+    [
+        ([108, 10], 98, "108 \u2212 10"),
+        ([49, 2], 98, "49 \u00b7 2"),
+        ([196, 2], 98, "196 \u00f7 2"),
+        ([196, 2], 98, "\\frac{196}{2}"),
+        ([196, 2], 98, "$\\dfrac{196}{2} = 98$"),
+        ([8, 3, 8, 3], 24, "\\frac{8}{3-\\frac{8}{3}}"),
+        ([9, 3, 4], 12, "\\frac93 \\cdot 4"),
+        ([196, 2], 98, "196 \\div 2."),
+    ],
+)
+def test_countdown_reads_the_signs_of_latex_and_unicode(numbers, target, answer):
+    assert verdict("countdown", [numbers, target], tagged(answer)).correct
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("3*4+5 or 5+4*3", "3*4+5, 4*3+5", "\\boxed{3*4+5} or \\boxed{3+4+5}", "not 3*4+5", "3*4+5 = 17 = 18"),
+        *("\\frac{3}{4}+5", "3*4+5!", "3*4+5\u00b2", "3(4)+5", "3*4+5\\%", "{3*4+5", "3**4+5", "3*4+5 apples"),
+    ],
+)
+def test_countdown_takes_an_expression_and_nothing_beside_it(answer):
+    assert not verdict("countdown", [[3, 4, 5], 17], tagged(answer)).correct
 
 
 def test_countdown_is_exact_where_floats_are_not():
@@ -136,7 +227,7 @@ def test_a_profile_that_there_is_not_is_refused_with_the_choices(name):
     ("name", "target"), [("gsm8k", "many"), ("math500", " "), ("countdown", "17"), ("countdown", [[1, "a"], 2])]
 )
 def test_a_target_of_another_kind_is_refused(name, target):
-    with pytest.raises(UserError, match=r"cannot be an answer of|is not a number|is not a list of"):
+    with pytest.raises(UserError, match=r"cannot be an answer of|not a number|not a list of"):
         make(name).example_for("", target)
 
 

@@ -57,9 +57,11 @@ class Cursor:
         return self.key in BRACKETS or (self.token.kind == "command" and self.key not in STOPS)
 
     def numeral_next(self) -> bool:
-        """Whether a numeral begins here, or braces with one."""
+        """Whether a numeral begins here, or braces with one; after a factorial it is a factor like others."""
         start = self.place + (self.key == "{")
-        return any(token.kind in ("number", "based") for token in self.pieces[start : start + 1])
+        return self.pieces[self.place - 1].key != "!" and any(
+            token.kind in ("number", "based") for token in self.pieces[start : start + 1]
+        )
 
     def degrees(self) -> bool:
         """Goes past a sign of degrees."""

@@ -8,6 +8,7 @@ decides. No torch.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from fractions import Fraction
 
@@ -18,13 +19,15 @@ from harness.scoring.maths.signs import COMPUTED, INEQUALITIES, KNOWN, READ
 from harness.scoring.maths.text import tokens
 from harness.scoring.maths.value import RefusedError, Value, combined, near, number, proportional, same, unknown
 from harness.scoring.maths.verifier import same_value
-from harness.scoring.maths.words import NUMERALS
+from harness.scoring.maths.words import ARTICLES, NUMERALS, OPEN_ENDS
 
 ROUND = {"(": "(", ")": ")", "\\langle": "(", "\\rangle": ")"}
 LESS, MORE = ("<", "<="), (">", ">=")
 TURNED = {">": "<", ">=": "<="}
 TEN = 10
 ZERO = number(Fraction(0))
+COMPUTING = threading.Lock()
+"""mpmath changes the precision of its numbers while it computes: one thread at a time."""
 
 
 def equal(gold: str, answer: str) -> bool:
@@ -34,10 +37,11 @@ def equal(gold: str, answer: str) -> bool:
     if tokens(gold) and tokens(gold) == tokens(answer):
         return True
     try:
-        wanted, given = read(gold), read(answer)
-        if isinstance(wanted, Words) or isinstance(given, Words):
-            return spelt(gold) == spelt(answer)
-        return matches(wanted, given)
+        with COMPUTING:
+            wanted, given = read(gold), read(answer)
+            if isinstance(wanted, Words) or isinstance(given, Words):
+                return spelt(gold) == spelt(answer)
+            return matches(wanted, given)
     except RefusedError:
         return False
     except UnreadableError:
@@ -56,8 +60,9 @@ def left_to_math_verify(gold: str, answer: str) -> bool:
 
 
 def spelt(text: str) -> str:
-    """Letters and digits of the text in lower case."""
-    return "".join(token.text for token in tokens(text) if token.kind != "mark").casefold()
+    """Letters and digits of the text in lower case, without articles beside other words."""
+    words = [token.text.casefold() for token in tokens(text) if token.kind != "mark"]
+    return "".join(word for word in words if word not in ARTICLES) or "".join(words)
 
 
 def matches(wanted: Meaning, given: Meaning) -> bool:
@@ -107,6 +112,8 @@ def solution(meaning: Meaning) -> Meaning:
 
 def is_label(meaning: Meaning) -> bool:
     """Whether it only names a quantity: unknowns without a number, or words."""
+    if isinstance(meaning, Bracketed):
+        return all(map(is_label, meaning.items))
     return isinstance(meaning, Words) or (isinstance(meaning, Value) and meaning.label)
 
 
@@ -159,8 +166,9 @@ def spread(meaning: Meaning) -> tuple[Meaning, ...]:
 
 def without_words(items: tuple[Meaning, ...]) -> tuple[Meaning, ...]:
     """The items that are more than words beside the value. Raises RefusedError where words name a number."""
-    if any(isinstance(item, Words) and NUMERALS & set(item.words) for item in items):
-        raise RefusedError("a value in words beside others")
+    said = [item.words for item in items if isinstance(item, Words)]
+    if any(words[0] in OPEN_ENDS or not NUMERALS.isdisjoint(words) for words in said):
+        raise RefusedError("another value in words")
     return tuple(item for item in items if not isinstance(item, Words))
 
 

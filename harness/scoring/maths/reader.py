@@ -34,7 +34,7 @@ from harness.scoring.maths.signs import (
 )
 from harness.scoring.maths.text import FUNCTIONS, Token, tokens
 from harness.scoring.maths.value import RefusedError, Value, number, unknown
-from harness.scoring.maths.words import DENIALS, SCALES
+from harness.scoring.maths.words import CHANGES, DENIALS, SCALES
 
 LONGEST = 2000
 DEEPEST = 40
@@ -49,9 +49,9 @@ def read(text: str) -> Meaning:
         raise RefusedError("too long")
     pieces = tokens(text)
     words = {token.text for token in pieces if token.kind == "word"}
-    denied = words & DENIALS or any(word.endswith("n't") for word in words)
+    denied = words & (DENIALS | CHANGES) or any(word.endswith("n't") for word in words)
     if denied and any(token.kind not in ("word", "mark") for token in pieces):
-        raise RefusedError("denies a value")
+        raise RefusedError("denies a value or changes it")
     return _Reader(pieces).everything()
 
 
@@ -62,7 +62,8 @@ class _Reader(Cursor):
     """How many atoms the reader is in."""
 
     def everything(self) -> Meaning:
-        """The whole text."""
+        """The whole text; a sign before it such as = or \\approx is left aside."""
+        self.place += RELATIONS.get(self.key) in ("=", "~")
         meaning = self.listing()
         if self.place < len(self.pieces):
             raise RefusedError(f"{self.key} has no place here")

@@ -39,7 +39,7 @@ SYMBOLS = str.maketrans(
         **dict.fromkeys("\u2009\u202f\u00a0", "\\,"),
         **dict.fromkeys("\u201c\u201d", '"'),
         **dict.fromkeys("\u2018\u2019", "'"),
-        **dict.fromkeys("\u20ac\u00a3\u00a5", " "),
+        **dict.fromkeys("\u20ac\u00a3\u00a5\u00a2", " "),
         "\u221e": "\\infty ",
         "\u00b0": "^\\circ ",
         "\u2264": "\\le ",
@@ -70,9 +70,11 @@ GROUPS = re.compile(r"(?<=[0-9])(?:,?\\[,;:! ]|\{,\})\s*(?=[0-9]{3}(?![0-9]))")
 DELIMITERS = re.compile(r"\\?\$|\\[()\[\]]")
 LAYOUT = re.compile(
     r"\\(?:left|right)\.|\\[,;:! ]|~"
-    r"|\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|quad|qquad|hline|bf|rm|it"
-    r"|math(?:rm|bf|it|cal|bb|sf)|boldsymbol|bm|underline|boxed|fbox)(?![A-Za-z])"
+    r"|\\(?:left|right|[bB]igg?[lr]?|(?i:large|huge)|small|tiny|displaystyle|textstyle|limits|quad|qquad|hline|bf|rm|it"
+    r"|math(?:rm|bf|it|cal|bb|sf)|boldsymbol|bm|underline|ensuremath|boxed|fbox)(?![A-Za-z])"
 )
+COLOUR = re.compile(r"\\(?:text)?color\s*\{[A-Za-z]{1,20}\}")
+OVER = re.compile(r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}")
 OPERATOR = re.compile(r"\\(?:operatorname|mathrm)\*?\s*\{([A-Za-z]{2,10})\}")
 EDGES = re.compile(r"(\*{1,3}|_{1,2}|`{1,3}|[\"'])(.+)\1", re.DOTALL)
 BOLD = re.compile(r"(?<![\w)}*])\*\*([^*]{1,500})\*\*(?![\w({*])")
@@ -98,7 +100,7 @@ SPELT = {**{name: name for name in (*FUNCTIONS, "sqrt", "pi", "theta", "infty")}
 """Commands that are also read without their backslash."""
 LETTER_UNIT = re.compile(r"(?<=[0-9] )[mgshL](?=[.,;)\s]*$)|(?<=[0-9] )(?:km|mi|m|ft)/(?:hr|h|s|min)(?![A-Za-z])")
 TOKEN = re.compile(
-    r"(?P<space>\s+)"
+    r"(?P<space>\s+|\.(?=[\s}]|$))"
     r"|(?P<based>[0-9][0-9A-F]*_(?:\{\s*\(?[0-9]{1,2}\)?\s*\}|[0-9]))"
     r"|(?P<repeating>[0-9]*\.[0-9]*\\(?:overline|bar|dot)\s*\{?[0-9]{1,40}\}?)"
     r"|(?P<grouped>(?:[0-9]{1,3}(?:,[0-9]{3})+|(?<![_^])[0-9]{1,3}(?: [0-9]{3})+)(?![0-9])(?:\.[0-9]+)?)"
@@ -116,9 +118,10 @@ LONG_WORD = re.compile(r"[A-Za-z]{4}|[A-Z][a-z]{2}|[a-z]*'")
 def undressed(text: str) -> str:
     """The text in ASCII LaTeX without what carries no meaning; matrices as \\matrix a & b \\row c & d \\endmatrix."""
     text = text if text.isascii() else _in_latex(text)
-    text = MATRIX.sub(lambda found: "\\matrix " if found[1] == "begin" else "\\endmatrix ", text)
+    text = MATRIX.sub(lambda found: "\\matrix " if found[1] == "begin" else "\\endmatrix ", COLOUR.sub("", text))
+    text = ROW.sub(r"\\row " if "\\matrix" in text else " ", OVER.sub(r"\\frac{\1}{\2}", text))
     text = OPERATOR.sub(lambda found: f"\\{found[1]} " if found[1] in FUNCTIONS else f"\\text{{{found[1]}}}", text)
-    text = GROUPS.sub("", ROW.sub(r"\\row ", DOTS.sub(r"\\ldots ", text)))
+    text = GROUPS.sub("", DOTS.sub(r"\\ldots ", text))
     text = LAYOUT.sub(" ", DELIMITERS.sub(" ", text)).strip()
     text = SPACE.sub(" ", text).rstrip(TRAILING).lstrip("= ")
     for _ in range(MOST_EDGES):

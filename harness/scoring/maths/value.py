@@ -9,6 +9,7 @@ it as plus and the other half as minus. No torch.
 from __future__ import annotations
 
 import functools
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,9 +22,10 @@ Sample = Any
 POINTS = 3
 DIGITS = 60
 CLOSE = Fraction(1, 10**30)
-NOTHING = Fraction(1, 10**40)
+NOTHING = Fraction(1, 10**50)
 EXACT_BITS = 40_000
 """The longest numerator or denominator that is kept exactly."""
+LARGEST_EXACT_FACTORIAL = 3000
 LARGEST_EXPONENT = 1_000_000
 """A number of more binary digits than this is not computed."""
 
@@ -220,6 +222,8 @@ def factorial(worth: Sample) -> Sample:
     """n!, and the gamma function between whole numbers. Raises OverflowError, ValueError for negative whole numbers."""
     if abs(worth) > LARGEST_EXPONENT:
         raise OverflowError("a factorial too large")
+    if isinstance(worth, Fraction) and worth.denominator == 1 and 0 <= worth <= LARGEST_EXACT_FACTORIAL:
+        return Fraction(math.factorial(worth.numerator))
     return context().factorial(real(worth))
 
 

@@ -16,7 +16,8 @@ SHORT = words(
 """Words of two or three letters; other letters as few as these are a product of unknowns."""
 
 DENIALS = words("not no never neither nor none cannot except without unless wrong incorrect false")
-"""An answer with one of these and a value denies the value."""
+CHANGES = words("minus negative opposite half double twice triple squared cubed")
+"""An answer with one of these and a value denies the value or names another."""
 
 BOUNDS = words("than over under above below between least most")
 """Directly before a value they make it a bound."""
@@ -27,3 +28,8 @@ NUMERALS = words(
     "zero two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand"
 )
+
+OPEN_ENDS = words("more less fewer")
+"""After `or` they make a value a bound."""
+
+ARTICLES = words("a an the")
