@@ -94,7 +94,7 @@ def test_the_wheel_holds_every_module_of_the_package(wheel: Path) -> None:
 
 def test_the_wheel_holds_the_leaf_files_and_all_that_lies_beside_them(wheel: Path) -> None:
     files = {name for name in in_checkout("tasks/**/*.*", "baselines/**/*.*") if "__pycache__" not in name}
-    assert {"tasks/sudoku.py", "baselines/egspo.py", "baselines/recipes/egspo-sa/sudoku.yaml"} <= files
+    assert {"tasks/sudoku.py", "baselines/egspo.py", "baselines/recipes/egspo-sa.yaml"} <= files
     assert {f"harness/_builtin/{name}" for name in files} <= in_wheel(wheel)
 
 
