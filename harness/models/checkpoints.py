@@ -31,7 +31,7 @@ from harness.models.tiny import CharacterTokenizer, tiny_weights
 from harness.models.tokenizers import CheckpointTokenizer, load_tokenizer
 
 TINY = "tiny"
-DEVICE = re.compile(r"cpu|cuda(:\d{1,2})?")
+DEVICE = re.compile(r"cpu(:0)?|cuda(:[0-9]{1,3})?")
 BASE_NAME = re.compile(r"(?i)(?:^|[-_.])base(?:$|[-_.])")
 CHAT_NAME = re.compile(r"(?i)(?:^|[-_.])(?:instruct|chat)(?:$|[-_.])")
 
