@@ -53,7 +53,7 @@ def export_model(lm: DiffusionLM, source: Path, out: Path, *, max_shard_size: in
     weights = {layout.official_tensor(name): weight for name, weight in state.items()}
     with new_folder(out) as folder:
         for pattern in COPIED:
-            for path in source.glob(pattern):
+            for path in filter(Path.is_file, source.glob(pattern)):
                 shutil.copyfile(path, folder / path.name)
         files = _write_shards(weights, folder, max_shard_size)
     return Exported(tensors=len(weights), size=sum(map(_bytes, weights.values())), files=files)

@@ -1,6 +1,7 @@
 """What is written is what was published: names, bytes, configuration; adapters fit the checkpoint's own modules."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -192,6 +193,17 @@ def test_a_merged_model_predicts_as_the_model_with_its_adapter(request, tmp_path
     merge_adapter(lm)
     export_model(lm, folder, tmp_path / "out", max_shard_size=10**9)
     torch.testing.assert_close(logits(load(tmp_path / "out")), expected, atol=1e-3, rtol=1e-4)
+
+
+def test_only_regular_files_are_copied_beside_the_weights(published_llada, copy_of, tmp_path):
+    folder = copy_of(published_llada, "with a pipe")
+    os.mkfifo(folder / "pipe.py")
+    (folder / "folder.py").mkdir()
+    lm = load(folder, stored_dtype=True)
+    export_model(lm, folder, tmp_path / "out", max_shard_size=10**9)
+    copied = {path.name for path in (tmp_path / "out").iterdir()}
+    assert "config.json" in copied
+    assert not copied & {"pipe.py", "folder.py"}
 
 
 def test_a_place_that_is_taken_is_left_alone(published_llada, tmp_path):
