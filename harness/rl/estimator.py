@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from harness.models.diffusion_lm import DiffusionLM
-from harness.randomness import stream
 from harness.rollout import ScoredRollouts
-
-if TYPE_CHECKING:
-    from harness.rl.method import Method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +40,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimator:
-    """A method with options.
+    """A method with options. method: a Method.
 
     options, baseline: what tells it from its siblings, for tables. size: K or M, 0 where a method has neither.
     scale: the loss times this estimates minus the objective; None fits it, so that only the direction is judged.
@@ -53,7 +49,7 @@ class Estimator:
     ends_early: whether it is also measured where one of the tokens ends the completion.
     """
 
-    method: Method
+    method: Any
     options: str = ""
     baseline: str = ""
     size: int = 0
@@ -61,16 +57,3 @@ class Estimator:
     outcomes: Callable[[ScoredRollouts, DiffusionLM], Sequence[Outcome]] | None = None
     sampled: Callable[[ScoredRollouts, DiffusionLM, torch.Generator], Any] | None = None
     ends_early: bool = False
-
-
-SAMPLES = 4
-
-
-def sampled_outcomes(method: Method, scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
-    """A few draws of the method's own, for a method that enumerates nothing; the many groups average over more."""
-    draws = [method.draw(scored, policy, stream(number, "diagnose")) for number in range(SAMPLES)]
-    return (
-        [Outcome(draws=one, probability=1 / SAMPLES) for one in draws]
-        if draws[0] is not None
-        else [Outcome(draws=None)]
-    )

@@ -20,7 +20,8 @@ from torch import Tensor
 from harness.config.decoding import Decoding
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.flops import ModelShape
-from harness.rl.estimator import Estimator, Setting, sampled_outcomes
+from harness.randomness import stream
+from harness.rl.estimator import Estimator, Outcome, Setting
 from harness.rollout import Rewards, RolloutNeeds, ScoredRollouts
 
 ScoreFunction = Callable[[Tensor, Tensor], Rewards]
@@ -81,6 +82,8 @@ class Prepared:
     advantages: Tensor
     chosen: ChosenSteps | None = None
 
+
+SAMPLES = 4
 
 Loss = tuple[Tensor, Mapping[str, Tensor]]
 """A scalar with gradient, and named values for the log: detached and flat, of any length.
@@ -148,3 +151,13 @@ def score_rows(score: ScoreFunction, ids_BKC: Tensor) -> Rewards:
     rows, num_states, length = ids_BKC.shape
     row_N = torch.arange(rows, device=ids_BKC.device).repeat_interleave(num_states)
     return score(row_N, ids_BKC.reshape(-1, length)).reshape(rows, num_states)
+
+
+def sampled_outcomes(method: Method, scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
+    """A few draws of the method's own, for a method that enumerates nothing; the many groups average over more."""
+    draws = [method.draw(scored, policy, stream(number, "diagnose")) for number in range(SAMPLES)]
+    return (
+        [Outcome(draws=one, probability=1 / SAMPLES) for one in draws]
+        if draws[0] is not None
+        else [Outcome(draws=None)]
+    )
