@@ -25,6 +25,11 @@ settings.register_profile("harness", deadline=None)
 settings.load_profile("harness")
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Names bytes by their number: what they hold may depend on the time (gzip), and workers must agree on the names."""
+    return f"{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture
 def random_model() -> DiffusionLM:
     """An untrained two-layer model with a character vocabulary; its logits are spread out enough to have no ties."""

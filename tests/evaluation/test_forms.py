@@ -263,7 +263,7 @@ def test_no_row_of_any_form_ends_in_a_traceback(tmp_path_factory, name, data):
         ("a.json", b"{}"),
         ("a.json", b'{"generations": []}'),
         ("a.json", b'{"metrics": {"a": [1]}, "text": "a"}'),
-        ("a.jsonl.gz", gzip.compress(b"")),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0)),
     ],
 )
 def test_a_file_without_rows_is_refused(tmp_path, name, content):
@@ -281,7 +281,7 @@ ROW = {"prompt": "q", "completion": "\\boxed{7}", "target": "7"}
         ("a.jsonl", b"\xef\xbb\xbf" + json.dumps(ROW).encode() + b"\r\n\r\n"),
         ("a.json", b"\xef\xbb\xbf" + json.dumps([ROW], indent=2).encode()),
         ("a.json", json.dumps({"generations": [ROW]}).encode().replace(b"\n", b"\r\n")),
-        ("a.json.gz", gzip.compress(json.dumps([ROW]).encode())),
+        ("a.json.gz", gzip.compress(json.dumps([ROW]).encode(), mtime=0)),
         ("a.txt", json.dumps(ROW).encode()),
     ],
 )
