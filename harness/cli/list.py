@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.options import IncludePath
 from harness.cli.report import existing, no_runs
 from harness.cli.tables import show_table
 from harness.records.run_folder import DEFAULT_RUNS
@@ -27,7 +28,7 @@ def list_runs(
             show_default=str(DEFAULT_RUNS),
         ),
     ] = None,
-    include_path: Annotated[list[Path] | None, typer.Option(help="Folder with your own methods or tasks.")] = None,
+    include_path: IncludePath = None,
 ) -> None:
     """List runs with their state and latest evaluation, or the methods and tasks with their recipes."""
     if what == [Path("methods")]:

@@ -13,6 +13,8 @@ import typer
 from harness import registry
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.app.run import execute
+from harness.cli.lists import names, whole_numbers
+from harness.cli.options import Data, FewShot, IncludePath, Prompts, TrainData, UnsafeLocalExec
 from harness.cli.progress import Display
 from harness.config.resolve import parse_budget, parse_settings
 from harness.distributed.processes import is_main
@@ -38,20 +40,18 @@ def run(
         str,
         typer.Option(help="A profile: official (of the task itself), agrpo, espo, correctness; random is the control."),
     ] = "",
-    data: Annotated[str, typer.Option(help="builtin, hub, or a folder.")] = "",
-    train_data: Annotated[str, typer.Option(help="Source of training examples, if it is another.")] = "",
-    prompts: Annotated[Path | None, typer.Option(help="YAML file with your own prompts: task to messages.")] = None,
-    few_shot: Annotated[int, typer.Option(min=0, help="Worked training examples before each question.")] = 0,
+    data: Data = "",
+    train_data: TrainData = "",
+    prompts: Prompts = None,
+    few_shot: FewShot = 0,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="key=value over the recipe, such as execution.micro_batch_size=4; repeatable."),
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder in which run folders are created.")] = DEFAULT_RUNS,
-    include_path: Annotated[list[Path] | None, typer.Option(help="Folder with your own methods or tasks.")] = None,
+    include_path: IncludePath = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
-    unsafe_local_exec: Annotated[
-        bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")
-    ] = False,
+    unsafe_local_exec: UnsafeLocalExec = False,
 ) -> int:
     """Train and evaluate: --method egspo-sa --task sudoku. Lists make a grid.
 
@@ -78,7 +78,7 @@ def run(
         prompts=read_prompts(prompts, registry.names("task")) if prompts else None,
         few_shot=few_shot,
     )
-    cells = itertools.product(_list(task), _list(method), _seeds(seed))
+    cells = itertools.product(names(task), names(method), whole_numbers("--seed", seed))
     requests = [
         replace(shared, task=one_task, method=one_method, seed=one_seed) for one_task, one_method, one_seed in cells
     ]
@@ -116,19 +116,3 @@ def _one(cell: PlannedRun, label: str) -> None:
     with Display(cell, label) as display:
         execute(cell, display.on_event, display.on_warning)
     typer.echo(f"{label}{display.summary()}")
-
-
-def _list(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise UserError(f"'{text}' names nothing; give one name, or several separated by commas.")
-    return names
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        return [int(part) for part in _list(text)]
-    except ValueError as error:
-        raise UserError(
-            f"--seed '{text}' is neither a whole number nor a list of whole numbers such as 0,1,2."
-        ) from error

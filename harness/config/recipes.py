@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
+from harness.config.build import build
 from harness.config.decoding import Decoding
-from harness.config.resolve import Layer, build, read_yaml
+from harness.config.resolve import Layer, read_yaml
 from harness.errors import UserError, unknown_choice
 
 PROTOCOL = Decoding(completion_length=256, block_length=32, num_steps=128)

@@ -137,6 +137,11 @@ class DiffusionLM:
         return next(self.predictor.parameters()).device
 
     @property
+    def dtype_name(self) -> str:
+        """Of the weights: `bfloat16`."""
+        return str(next(self.predictor.parameters()).dtype).removeprefix("torch.")
+
+    @property
     def shape(self) -> ModelShape:
         """Sizes for the FLOPs account, of the reference policy inside `reference_policy`."""
         shape = shape_of(self.predictor.transformer.config, self.lora_ranks)

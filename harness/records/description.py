@@ -13,6 +13,7 @@ from harness.records.jsonl import RecordError, write_atomic
 from harness.records.run_folder import CONFIG_FILE
 from harness.records.schema import SCHEMA_VERSION, RunIdentity
 
+EVALUATED_FILE = "evaluated.yaml"
 MOVED = {
     "model.device": "execution.device",
     "train.micro_batch_size": "execution.micro_batch_size",
@@ -52,9 +53,9 @@ class RunDescription:
         return cls(identity=identity, config=config, execution=execution, provenance=provenance)
 
 
-def write_description(folder: Path, description: RunDescription) -> None:
-    """Replaces the description of a run folder."""
-    write_atomic(folder / CONFIG_FILE, yaml.safe_dump(asdict(description), sort_keys=True))
+def write_description(folder: Path, description: RunDescription, name: str = CONFIG_FILE) -> None:
+    """Replaces the description of a run folder, or under EVALUATED_FILE that of a folder of evaluations."""
+    write_atomic(folder / name, yaml.safe_dump(asdict(description), sort_keys=True))
 
 
 def read_description(folder: Path) -> RunDescription | None:

@@ -74,8 +74,9 @@ class EvalRecord:
     nfe: forward passes per completion in this evaluation.
 
     The rest is empty in records that are older than it. flops_forward: the forward passes of flops_total alone, as some
-    papers count; None where they were not counted apart. batch_size: prompts per forward pass. weights: fingerprint of
-    the files. origin: where the items came from. prompts: sha256 of the user's own, few_shot, train_data.
+    papers count; None where they were not counted apart. seed: of draws. batch_size: prompts per forward pass. weights:
+    fingerprint of the files. origin: where the items came from. prompts: sha256 of the user's own, few_shot,
+    train_data.
     """
 
     checkpoint: str
@@ -95,6 +96,7 @@ class EvalRecord:
     eval_flops: float
     samples_file: str | None
     flops_forward: float | None = None
+    seed: int = 0
     batch_size: int = 0
     dtype: str = ""
     weights: str = ""
@@ -105,8 +107,7 @@ class EvalRecord:
     @property
     def identity(self) -> str:
         """Eight hex digits over what was evaluated and how: evaluations that share them repeat each other."""
-        values = [getattr(self, name) for name in IDENTIFYING]
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+        return identity_of(vars(self))
 
     def to_json(self) -> dict[str, Any]:
         """As a plain dictionary, one line of eval.jsonl."""
@@ -124,6 +125,14 @@ class EvalRecord:
             return cls(**{**data, "metrics": metrics})
         except (TypeError, KeyError, AttributeError) as error:
             raise RecordError(f"evaluation record is incomplete: {error}") from error
+
+
+def identity_of(values: Mapping[str, Any]) -> str:
+    """EvalRecord.identity, from the fields that are known before an evaluation."""
+    identifying = [values[name] for name in IDENTIFYING]
+    if values["seed"]:
+        identifying.append(values["seed"])
+    return hashlib.sha256(json.dumps(identifying, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True, kw_only=True)
