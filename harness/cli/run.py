@@ -11,12 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from harness import registry
+from harness.app.grid import grid
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.app.run import execute
 from harness.cli.lists import names, whole_numbers
 from harness.cli.options import Data, FewShot, IncludePath, Prompts, TrainData, UnsafeLocalExec
 from harness.cli.progress import Display
-from harness.config.resolve import parse_budget, parse_settings
+from harness.config.resolve import parse_budget
 from harness.distributed.processes import is_main
 from harness.errors import UserError
 from harness.records.run_folder import DEFAULT_RUNS
@@ -24,30 +25,39 @@ from harness.task.prompts import read_prompts
 
 FAILED = 1
 
+Recipe = Annotated[
+    str, typer.Option(help="tiny, paper, egspo:paper, or a YAML file; tiny for the tiny model, otherwise paper.")
+]
+Budget = Annotated[str, typer.Option(help="updates=N, samples=N, flops=X, minutes=X; the first reached ends it.")]
+Reward = Annotated[
+    str,
+    typer.Option(help="A profile: official (of the task itself), agrpo, espo, correctness; random is the control."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="key=value over the recipe, key=a,b for several values; repeatable."),
+]
+GridFile = Annotated[
+    Path | None, typer.Option("--grid", help="YAML file of keys and lists of values, or a list of cells.")
+]
+KeepRule = Annotated[str, typer.Option(help="Checkpoints that stay: last, all, 3, every=200, best=validation.")]
+
 
 def run(
     method: Annotated[str, typer.Option(help="Method, or several: egspo-sa,egspo.")],
     task: Annotated[str, typer.Option(help="Task, or several.")],
     seed: Annotated[str, typer.Option(help="Seed, or several: 0,1,2.")] = "0",
     model: Annotated[str, typer.Option(help="tiny, a folder, or a hub id.")] = "tiny",
-    recipe: Annotated[
-        str, typer.Option(help="tiny, paper, egspo:paper, or a YAML file; tiny for the tiny model, otherwise paper.")
-    ] = "",
-    budget: Annotated[
-        str, typer.Option(help="updates=N, samples=N, flops=X, minutes=X; the first reached ends it.")
-    ] = "",
-    reward: Annotated[
-        str,
-        typer.Option(help="A profile: official (of the task itself), agrpo, espo, correctness; random is the control."),
-    ] = "",
+    recipe: Recipe = "",
+    budget: Budget = "",
+    reward: Reward = "",
     data: Data = "",
     train_data: TrainData = "",
     prompts: Prompts = None,
     few_shot: FewShot = 0,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="key=value over the recipe, such as execution.micro_batch_size=4; repeatable."),
-    ] = None,
+    settings: Settings = None,
+    grid_file: GridFile = None,
+    keep: KeepRule = "",
     runs: Annotated[Path, typer.Option(help="Folder in which run folders are created.")] = DEFAULT_RUNS,
     include_path: IncludePath = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
@@ -60,9 +70,9 @@ def run(
     """
     for folder in include_path or []:
         registry.add_include_path(folder)
-    overrides: dict[str, Any] = parse_settings(settings or [])
-    if budget:
-        overrides["budget"] = parse_budget(budget)
+    common: dict[str, Any] = {"budget": parse_budget(budget)} if budget else {}
+    if keep:
+        common["execution.keep"] = keep
     shared = RunRequest(
         method=method,
         task=task,
@@ -71,16 +81,18 @@ def run(
         data=data,
         train_data=train_data,
         reward=reward,
-        overrides=overrides,
         runs=runs,
         fresh=fresh,
         unsafe_local_exec=unsafe_local_exec,
         prompts=read_prompts(prompts, registry.names("task")) if prompts else None,
         few_shot=few_shot,
     )
-    cells = itertools.product(names(task), names(method), whole_numbers("--seed", seed))
+    cells = itertools.product(
+        names(task), names(method), grid(settings or [], grid_file), whole_numbers("--seed", seed)
+    )
     requests = [
-        replace(shared, task=one_task, method=one_method, seed=one_seed) for one_task, one_method, one_seed in cells
+        replace(shared, task=one_task, method=one_method, seed=one_seed, overrides=changes | common)
+        for one_task, one_method, changes, one_seed in cells
     ]
     return run_grid([plan(request) for request in requests])
 
