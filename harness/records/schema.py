@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -61,7 +62,16 @@ class MetricTotals:
     @property
     def value(self) -> float:
         """The metric, a fraction of 1; NaN without items."""
-        return self.part / self.whole if self.whole else float("nan")
+        return self.part / self.whole if self.whole else math.nan
+
+    @property
+    def standard_error(self) -> float:
+        """Of the value over items like these: n/(n-1) * sum((part - value whole)^2) / sum(whole)^2 is its square
+        (W. G. Cochran, Sampling Techniques, 1977, section 6); NaN below two items."""
+        if self.n < 2 or not self.whole:
+            return math.nan
+        squares = self.part_squared - 2 * self.value * self.part_times_whole + self.value**2 * self.whole_squared
+        return math.sqrt(max(0.0, squares) * self.n / (self.n - 1)) / self.whole
 
 
 @dataclass(frozen=True, kw_only=True)
