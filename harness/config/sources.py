@@ -7,7 +7,6 @@ holds for all values below it that have none of their own. What stands on lines 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import yaml
 
 from harness.config.recipes import load_recipe
-from harness.config.resolve import COMMAND_LINE, Layer, Resolved, flatten
+from harness.config.resolve import COMMAND_LINE, Resolved, flatten
 
 DEFAULT = "default of the harness"
 
@@ -38,24 +37,26 @@ def sources(resolved: Resolved, *, folder: Path | None = None) -> dict[str, Sour
     """
     config = resolved.config
     layers = load_recipe(resolved.recipe, method=config.method.name, task=config.task, folder=folder)
-    stated = {key: layer for layer in layers for key in flatten(layer.values)}
+    cited: dict[str, str] = {}
+    for layer in layers:
+        comments = _comments(layer.file)
+        cited |= {key: _nearest(comments, f"{layer.section}.{key}") for key in flatten(layer.values)}
     values = flatten({**config.to_dict(), "execution": dataclasses.asdict(resolved.execution)})
     said = {"default": DEFAULT, COMMAND_LINE: COMMAND_LINE}
     return {
-        key: Sourced(value=values[key], source=said.get(origin) or _cited(stated[key], key))
+        key: Sourced(value=values[key], source=said.get(origin) or cited[key])
         for key, origin in resolved.provenance.items()
     }
 
 
-def _cited(layer: Layer, key: str) -> str:
-    """The comment on the line that states `key`, or on that of the nearest section around it that has one."""
-    comments, where = _comments(layer.file), f"{layer.section}.{key}".removeprefix(".")
+def _nearest(comments: Mapping[str, str], key: str) -> str:
+    """The comment on the line of `key`, or on that of the nearest section around it that has one."""
+    where = key.removeprefix(".")
     while where and not comments.get(where):
         where = where.rpartition(".")[0]
     return comments.get(where, "")
 
 
-@functools.cache
 def _comments(path: Path) -> Mapping[str, str]:
     """Per dotted key of a YAML file the comment at the end of its line, empty where there is none."""
     text = path.read_text()
