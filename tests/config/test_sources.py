@@ -3,6 +3,7 @@
 import pytest
 
 from harness import registry
+from harness.app.plan import RunRequest, plan
 from harness.config.recipes import load_recipe
 from harness.config.resolve import resolve
 from harness.config.sources import sources
@@ -99,6 +100,18 @@ def test_defaults_and_the_command_line_are_named_by_the_harness(library):
     assert (found["optimizer.beta1"].value, found["optimizer.beta1"].source) == (0.75, "command line")
     assert named(found, "optimizer.epsilon", "execution.device") == ["default of the harness"] * 2
     assert named(found, "budget.updates", "budget.samples") == ["command line", "default of the harness"]
+
+
+def test_a_planned_run_has_a_source_for_every_value(tmp_path):
+    request = RunRequest(method="d1", task="gsm8k", model="GSAI-ML/LLaDA-8B-Instruct", seed=3, runs=tmp_path)
+    found = sources(plan(request).resolved)
+    assert all(value.source for value in found.values())
+    assert named(found, "seed", "model.name", "model.dtype") == [
+        "command line",
+        "command line",
+        "EGSPO's train.sh, ESPO's and AGRPO's train.yaml",
+    ]
+    assert (found["data.test"].value, found["data.test"].source) == ("hub", "default of the harness")
 
 
 DOCUMENTS = {
