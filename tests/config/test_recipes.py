@@ -1,5 +1,7 @@
 """Protocols, recipes and what they stand on: found by name or given as a file."""
 
+from pathlib import Path
+
 import pytest
 
 from harness.config.decoding import Decoding
@@ -16,6 +18,8 @@ tiny:
 paper: {extends: "egspo:tiny", seed: 5}
 """
 
+NOWHERE = Path()
+
 
 @pytest.fixture
 def library(tmp_path):
@@ -31,11 +35,11 @@ def library(tmp_path):
 
 
 def protocol(batch_size, **more):
-    return Layer(source="protocol", values={"train": {"batch_size": batch_size}, **more})
+    return Layer(source="protocol", values={"train": {"batch_size": batch_size}, **more}, file=NOWHERE)
 
 
 def recipe(**values):
-    return Layer(source="recipe", values=values)
+    return Layer(source="recipe", values=values, file=NOWHERE)
 
 
 TINY_PROTOCOL = protocol(16, budget={"samples": 64})
