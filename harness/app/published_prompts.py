@@ -62,8 +62,18 @@ def write_published_prompts(protocol: Protocol, prompts: Sequence[TaskPrompts], 
     for one in prompts:
         phases = {EVALUATION: list(map(dict, one.evaluation)), TRAINING: list(map(dict, one.training))}
         tree[one.task] = phases if one.evaluation != one.training else phases[EVALUATION]
-    text = yaml.safe_dump(tree, allow_unicode=True, sort_keys=False, width=120)
+    text = yaml.dump(tree, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=120)
     write_atomic(path, HEAD.format(repository=protocol.repository, name=protocol.name) + text)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines line by line, where YAML can."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def _task_prompts(found: TaskProtocol, clone: Path) -> TaskPrompts:
