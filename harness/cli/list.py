@@ -30,8 +30,7 @@ def list_runs(
     ] = None,
     include_path: Annotated[list[Path] | None, typer.Option(help="Folder with your own methods or tasks.")] = None,
 ) -> None:
-    """List runs with their state and latest evaluation, methods and tasks with their recipes, papers' protocols, or
-    published checkpoints."""
+    """List runs with their state, or methods, tasks, papers' protocols, or published checkpoints."""
     if what == [Path("methods")]:
         _list_methods(include_path or [])
     elif what == [Path("tasks")]:
