@@ -58,9 +58,9 @@ def write_description(folder: Path, description: RunDescription, name: str = CON
     write_atomic(folder / name, yaml.safe_dump(asdict(description), sort_keys=True))
 
 
-def read_description(folder: Path) -> RunDescription | None:
+def read_description(folder: Path, name: str = CONFIG_FILE) -> RunDescription | None:
     """The description of a run folder, None where there is none yet. Raises RecordError where it is damaged."""
-    path = folder / CONFIG_FILE
+    path = folder / name
     if not path.exists():
         return None
     try:
