@@ -44,7 +44,8 @@ BUDGET_FILE = f"{TABLE_FOLDER}/budget.csv"
 
 PAIRS_TEXT = (
     "A difference counts only where the items and the seeds both show it, adjusted for the number of pairs; a ratio of "
-    "costs only where every seed reaches the level. Everything else is within noise."
+    "costs only where every seed reaches the level. What holds as a single pair, or with one seed, is called so; "
+    "everything else is within noise."
 )
 MEASURED_TEXT = "Our own numbers in the layout of the papers' tables, which contain no published numbers."
 PUBLISHED_TEXT = (
