@@ -40,6 +40,7 @@ from harness.report.read.runs import Collection, Skipped
 SUMMARY_FILE = "summary.csv"
 ROWS_FILE = "table.csv"
 TABLE_FOLDER = "tables"
+LONGEST_STEM = 120
 BUDGET_FILE = f"{TABLE_FOLDER}/budget.csv"
 
 PAIRS_TEXT = (
@@ -158,8 +159,8 @@ def _of(groups: Sequence[Group], found: MetricRows) -> MetricRows:
 
 
 def _with_unique_stems(sections: Sequence[Section]) -> list[Section]:
-    """Figures that would have the same file names are numbered from the second on."""
-    stems = iter(numbered(figure.stem for section in sections for figure in section.figures))
+    """Figures that would have the same file names are numbered from the second on; long names are cut."""
+    stems = iter(numbered(figure.stem[:LONGEST_STEM] for section in sections for figure in section.figures))
     return [
         replace(section, figures=tuple(replace(figure, stem=next(stems)) for figure in section.figures))
         for section in sections
