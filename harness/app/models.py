@@ -17,7 +17,7 @@ from harness.errors import UserError
 from harness.records.description import RunDescription, read_description
 from harness.records.jsonl import RecordError
 from harness.records.run_folder import CHECKPOINT_FOLDER, CHECKPOINT_STATE, CONFIG_FILE, read_status
-from harness.records.schema import RunIdentity
+from harness.records.schema import NO_METHOD, RunIdentity
 
 if TYPE_CHECKING:
     from harness.models.diffusion_lm import DiffusionLM
@@ -27,8 +27,6 @@ TINY = "tiny"
 TINY_TASK = "sudoku"
 """The task of the tiny model's weights where none is named."""
 PUBLISHED = "published"
-NO_METHOD = "none"
-"""In the identity of a model that no run of ours trained."""
 
 
 def load_model(

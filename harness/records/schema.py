@@ -14,6 +14,8 @@ from harness.records.jsonl import RecordError
 from harness.records.values import is_count, is_number
 
 SCHEMA_VERSION = 1
+NO_METHOD = "none"
+"""In the identity of a model that no run of ours trained."""
 NO_LONGER_RECORDED = ("checkpoint_choice", "extra")
 """Fields of identities that earlier versions wrote, always with the same values."""
 IDENTIFYING = (
