@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
+from harness.cli.options import IncludePath
 from harness.cli.tables import show_table
 from harness.errors import UserError
 from harness.records.run_folder import DEFAULT_REPORT, DEFAULT_RUNS
@@ -29,9 +30,7 @@ def report(
     metric: Annotated[
         str | None, typer.Option("--metric", help="The metric to plot and to print, where a task has it.")
     ] = None,
-    include_path: Annotated[
-        list[Path] | None, typer.Option(help="Folder with methods or tasks of your own, for their titles; repeatable.")
-    ] = None,
+    include_path: IncludePath = None,
 ) -> None:
     """Write a page, tables, figures and summary.csv of finished runs."""
     from harness.report.figures.frame import FIGURE_FOLDER

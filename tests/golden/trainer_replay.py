@@ -20,7 +20,8 @@ from harness.models.adapters import PEFT_PREFIX, adapted_layers, pair
 from harness.models.layouts import LAYOUTS
 from harness.registry import get_method
 from harness.rl.collect import Collector
-from harness.rl.loop import Data, Trainer, Updated
+from harness.rl.evaluator import Data
+from harness.rl.loop import Trainer, Updated
 from harness.rollout import Prompts, Rollout
 from harness.task.base import Example, Ratio, Reward, Score, TextTask
 
