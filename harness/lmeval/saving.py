@@ -41,6 +41,6 @@ def saved() -> Iterator[None]:
         first = failures.found[0]
         reason = first.strerror if isinstance(first, OSError) and first.strerror else first
         raise UserError(
-            f"lm-eval could not save all of its results: {reason}. What is below --output_path is not whole; make room or "
-            "name another folder, and repeat the command."
+            f"lm-eval could not save all of its results: {reason}. What is below --output_path is not whole; make "
+            "room or name another folder, and repeat the command."
         )
