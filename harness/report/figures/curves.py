@@ -15,7 +15,18 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from harness.report.analysis.curves import FLOPS, SAMPLES, UPDATES, Axis, Line, Panel, Point, curve_points
+from harness.report.analysis.curves import (
+    FLOPS,
+    FORWARD_FLOPS,
+    SAMPLES,
+    UPDATES,
+    Axis,
+    Line,
+    Panel,
+    Point,
+    along,
+    curve_points,
+)
 from harness.report.figures import frame
 from harness.report.figures.looks import Colours, Look, looks_of
 from harness.report.labels import (
@@ -24,6 +35,7 @@ from harness.report.labels import (
     cut,
     data_name,
     flop_unit,
+    listed,
     method_name,
     metric_name,
     percent,
@@ -71,17 +83,27 @@ class Name:
 
 
 def curve_figure(panel: Panel, axis: Axis, colours: Colours, *, title: str = "") -> frame.Figure:
-    """A panel against one axis. title: that of the picture, task and metric by default."""
+    """The lines of a panel that have a place on one axis. title: that of the picture, task and metric by default."""
+    shown = along(panel, axis)
     where = f"{panel.model} model, {data_name(panel.protocol.data)}, {panel.protocol.split} split"
     return frame.Figure(
         stem=f"{panel.stem}-{axis.name}",
         title=f"{task_name(panel.task)}, {metric_name(panel.metric)} against {axis.title}",
-        caption=f"{capitalized(where)}. Mean over seeds with the 95 % interval over seeds.",
-        points=curve_points(panel, axis),
-        draw=partial(draw, panel, axis, colours, title=title),
+        caption=f"{capitalized(where)}. Mean over seeds with the 95 % interval over seeds.{_not_counted(panel, axis)}",
+        points=curve_points(shown, axis),
+        draw=partial(draw, shown, axis, colours, title=title),
         family=panel.stem,
         tab=capitalized(axis.short),
     )
+
+
+def _not_counted(panel: Panel, axis: Axis) -> str:
+    """Which lines cannot be drawn against forward passes alone; the figure of all FLOPs says so too."""
+    counted = along(panel, FORWARD_FLOPS).lines
+    names = [line.group.label for line in panel.lines if line not in counted]
+    if axis not in (FLOPS, FORWARD_FLOPS) or not names:
+        return ""
+    return f" Recorded before forward passes were counted apart, so not drawn against them alone: {listed(names)}."
 
 
 def draw(panel: Panel, axis: Axis, colours: Colours, *, title: str = "") -> frame.Picture:
@@ -104,7 +126,7 @@ def draw(panel: Panel, axis: Axis, colours: Colours, *, title: str = "") -> fram
 
 def _scale(panel: Panel, axis: Axis) -> Scale:
     largest = max(getattr(point, axis.column) for line in panel.lines for point in line.points)
-    unit = flop_unit(largest) if axis is FLOPS else Unit(name="", size=1.0)
+    unit = flop_unit(largest) if axis in (FLOPS, FORWARD_FLOPS) else Unit(name="", size=1.0)
     return Scale(axis=axis, unit=unit, end=(largest or 1.0) / unit.size)
 
 
