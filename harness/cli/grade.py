@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
+from harness.cli.options import IncludePath, UnsafeLocalExec
 from harness.errors import UserError
 from harness.task.base import GRADERS, OFFICIAL, ROBUST
 
@@ -37,10 +38,8 @@ def grade(
             help="Read answers without tags or code fences. Default: as the form of the file calls for.",
         ),
     ] = None,
-    unsafe_local_exec: Annotated[
-        bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")
-    ] = False,
-    include_path: Annotated[list[Path] | None, typer.Option(help="Folder with tasks of your own.")] = None,
+    unsafe_local_exec: UnsafeLocalExec = False,
+    include_path: IncludePath = None,
 ) -> None:
     """Grade a file of completions: samples.jsonl --task gsm8k --grader official.
 

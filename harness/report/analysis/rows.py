@@ -191,4 +191,4 @@ def _run_records(run: Run, record: EvalRecord) -> Iterator[dict[str, Any]]:
     for metric in sorted(record.metrics):
         totals = record.metrics[metric]
         value = {"run": run.name, "metric": metric, "value": totals.value, "n": totals.n}
-        yield {**vars(run.identity), **vars(record), **bounds(items_interval(totals)), **value}
+        yield {**vars(record), **vars(run.identity), **bounds(items_interval(totals)), **value}
