@@ -34,6 +34,8 @@ SAMPLES = Axis(
 UPDATES = Axis(column="update", name="updates", short="updates", title="optimiser updates", label="Optimiser updates")
 SECONDS = Axis(column="seconds", name="seconds", short="seconds", title="training time", label="Training time (s)")
 AXES = (FLOPS, SAMPLES, UPDATES, SECONDS)
+STRETCH = 1.8
+"""A line that is this many times as long as those of the majority stretches the axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +126,17 @@ def _point(records: Sequence[EvalRecord], metric: str) -> Point:
     costs = {axis.column: mean([getattr(record, axis.column) for record in records]) for axis in AXES}
     interval = seed_interval(values, lowest=0.0, highest=1.0)
     return Point(checkpoint=records[0].checkpoint, value=mean(values), interval=interval, **costs)
+
+
+def axis_end(ends: Sequence[float]) -> float:
+    """Where an axis ends on which lines end at `ends`: at the largest, or just behind those of a majority where the
+    others are more than STRETCH times as long: else a few long lines would press all others together."""
+    ordered = sorted(ends)
+    for count in range(len(ordered) // 2 + 1, len(ordered)):
+        last, following = ordered[count - 1], ordered[count]
+        if 0 < STRETCH * last < following:
+            return 1.05 * last
+    return ordered[-1]
 
 
 def _stem(panel: Panel, *, alone: bool) -> str:
