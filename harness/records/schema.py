@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.records.jsonl import RecordError
+from harness.records.values import is_count, is_number
 
 SCHEMA_VERSION = 1
 NO_LONGER_RECORDED = ("checkpoint_choice", "extra")
@@ -199,15 +200,19 @@ class TraceRecord:
         return trace
 
     def _fits_together(self) -> bool:
-        steps = (self.num_steps, *self.unmask_step, *self.chosen_steps, *(item.step for item in self.greedy))
+        counts = (self.iteration, self.update, self.num_steps, *self.unmask_step)
         numbers = (*self.entropy, *(item.reward for item in self.greedy), self.reward)
-        texts = (*self.tokens, *(token for item in self.greedy for token in item.tokens))
+        chosen = (*self.chosen_steps, *(item.step for item in self.greedy))
+        texts = (*self.tokens, *(token for item in self.greedy for token in (item.text, *item.tokens)))
         lengths = {len(values) for values in (self.unmask_step, self.entropy, *(item.tokens for item in self.greedy))}
         return (
-            lengths == {len(self.tokens)}
-            and all(isinstance(step, int) and 0 <= step <= self.num_steps for step in steps)
-            and all(isinstance(value, int | float) for value in numbers)
-            and all(isinstance(text, str) for text in texts)
+            self.num_steps != 0
+            and lengths == {len(self.tokens)} != {0}
+            and all(is_count(count) for count in counts)
+            and all(is_count(step) and step < self.num_steps for step in chosen)
+            and all(step <= self.num_steps for step in self.unmask_step)
+            and all(is_number(value) or (isinstance(value, float) and math.isnan(value)) for value in numbers)
+            and all(isinstance(text, str) for text in (self.example, self.prompt, self.text, *texts))
         )
 
 

@@ -129,16 +129,20 @@ def _draw_block(axes: Axes, block: Block, places: Mapping[Hashable, int], colour
 
 
 def _draw_bar(axes: Axes, y: int, row: Row, colour: str) -> None:
-    value = 100 * row.value
-    axes.barh(y, value, height=0.72, color=colour, zorder=2)
-    end = value
+    end = _inside(row.value)
+    axes.barh(y, end, height=0.72, color=colour, zorder=2)
     if row.interval is not None:
-        low, high = 100 * row.interval.low, 100 * row.interval.high
+        low, high = _inside(row.interval.low), _inside(row.interval.high)
         axes.plot([low, high], [y, y], color=frame.INK, linewidth=0.9, zorder=3, solid_capstyle="butt", clip_on=False)
         for x in (low, high):
             axes.plot([x, x], [y - 0.15, y + 0.15], color=frame.INK, linewidth=0.9, zorder=3, clip_on=False)
         end = max(end, high)
     frame.write_beside(axes, percent(row.value), (end, y), 3, fontsize=frame.SMALL_POINTS, fontweight="bold")
+
+
+def _inside(value: float) -> float:
+    """Per cent, at most as far as the axis goes: a metric of a user's own may go further."""
+    return min(max(100 * value, 0.0), 100.0)
 
 
 def _draw_lines(axes: Axes, block: Block) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -98,6 +99,17 @@ def test_nothing_on_the_page_is_fetched_from_anywhere(demo: tuple[Page, str]) ->
     assert "@import" not in text
     (policy,) = [item.attributes["content"] for item in page.all("meta") if "http-equiv" in item.attributes]
     assert policy.startswith("default-src 'none';")
+
+
+def test_the_policy_lets_the_page_s_own_script_run_and_no_other(demo: tuple[Page, str]) -> None:
+    page, _ = demo
+    (policy,) = [item.attributes["content"] for item in page.all("meta") if "http-equiv" in item.attributes]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    (script,) = page.all("script")
+    digest = base64.b64encode(hashlib.sha256(script.text.encode()).digest()).decode()
+    assert rules["script-src"] == f"'sha256-{digest}'"
+    assert (rules["base-uri"], rules["form-action"]) == ("'none'", "'none'")
+    assert not [name for item in page.elements for name in item.attributes if name.startswith("on")]
 
 
 def test_every_figure_stands_inline_with_its_points_to_download(demo: tuple[Page, str], demo_page: Path) -> None:
