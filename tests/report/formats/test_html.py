@@ -141,10 +141,10 @@ def test_tables_summary_commands_and_what_was_left_out_stand_on_the_page(demo: t
     assert sum(caption.startswith("Table 1, published") for caption in captions) == 2
 
 
-def test_curves_against_four_axes_are_one_family_and_completions_another(demo: tuple[Page, str]) -> None:
+def test_curves_against_five_axes_are_one_family_and_completions_another(demo: tuple[Page, str]) -> None:
     page, _ = demo
     tabs = [item.attributes["data-tab"] for item in page.elements if "data-tab" in item.attributes]
-    assert tabs == ["FLOPs", "Samples", "Updates", "Seconds", "EGSPO-SA", "ESPO"]
+    assert tabs == ["FLOPs", "Forward FLOPs", "Samples", "Updates", "Seconds", "EGSPO-SA", "ESPO"]
 
 
 @pytest.mark.parametrize("place", ["method", "reason", "setting", "token"])
