@@ -77,13 +77,13 @@ def learning(start: int, end: int, *, updates: int = 24, every: int = 4) -> list
 
 
 def metrics_line(update: int, **changes: Any) -> dict[str, Any]:
-    """One line of metrics.jsonl."""
+    """One line of metrics.jsonl: the reward rises by a hundredth with every update, all else is the same."""
     values = {
         "update": update,
         "samples": 64 * update,
         "flops_total": 1e10 * update,
         "first_of_rollout": True,
-        "reward_mean": 0.5,
+        "reward_mean": 0.4 + update / 100,
         "kl": 0.0,
         "clip_low": 0.02,
         "clip_high": 0.01,

@@ -43,6 +43,8 @@ SECONDS = Axis(column="seconds", name="seconds", short="seconds", title="trainin
 AXES = (FLOPS, SAMPLES, UPDATES, SECONDS)
 """What every record has."""
 CURVE_AXES = (FLOPS, FORWARD_FLOPS, SAMPLES, UPDATES, SECONDS)
+STRETCH = 1.8
+"""A line that is this many times as long as those of the majority stretches the axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +157,17 @@ def along(panel: Panel, axis: Axis) -> Panel:
     """The panel with the lines that have a place on `axis` for every point."""
     lines = [line for line in panel.lines if all(getattr(point, axis.column) is not None for point in line.points)]
     return replace(panel, lines=tuple(lines))
+
+
+def axis_end(ends: Sequence[float]) -> float:
+    """Where an axis ends on which lines end at `ends`: at the largest, or just behind those of a majority where the
+    others are more than STRETCH times as long: else a few long lines would press all others together."""
+    ordered = sorted(ends)
+    for count in range(len(ordered) // 2 + 1, len(ordered)):
+        last, following = ordered[count - 1], ordered[count]
+        if 0 < STRETCH * last < following:
+            return 1.05 * last
+    return ordered[-1]
 
 
 def _stem(panel: Panel, *, alone: bool) -> str:
