@@ -58,6 +58,7 @@ def evaluate(
     adapter: str = "",
     adapter_subfolder: str = "",
     unsafe_local_exec: bool = False,
+    allow_packages: Sequence[str] = (),
     out: str | Path | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_warning: Callable[[str], None] = warnings.warn,
@@ -69,8 +70,9 @@ def evaluate(
     data: builtin, hub, or a folder; train_data: the source of worked examples, where it is another. prompts: YAML file
     with prompts of your own. few_shot: worked training examples before each question. items: the first so many of the
     split, 0 for all. batch_size: prompts per forward pass. decoding: options over the recipe's, as
-    `{"num_steps": 8}`. unsafe_local_exec: run model-written code without a sandbox, for a task by name. out: folder to
-    write to, nothing is written where it is None.
+    `{"num_steps": 8}`. unsafe_local_exec: run model-written code without a sandbox, for a task by name;
+    allow_packages: what it may import beside the standard library. out: folder to write to, nothing is written where it
+    is None.
 
     on_progress is told (items done, items in all), on_warning what looks wrong about the model. Raises UserError for
     anything wrong with the request, before the model is loaded where that can be known.
@@ -81,7 +83,13 @@ def evaluate(
     if isinstance(named, LoadedModel) and {*options.values()} != {"", "auto"}:
         raise UserError("dtype, device and adapter go with the name of a model; this one is already loaded.")
     if isinstance(task, str):
-        task = registry.get_task(name)(TaskOptions(bare_answers=named.is_tiny, unsafe_local_exec=unsafe_local_exec))
+        task = registry.get_task(name)(
+            TaskOptions(
+                bare_answers=named.is_tiny,
+                unsafe_local_exec=unsafe_local_exec,
+                allow_packages=allow_packages,
+            )
+        )
     require_positive("evaluation", batch_size=batch_size)
     config = _config(name, named.is_tiny, items, split, decoding or {})
     source = parse_source(data or default_source(tiny=named.is_tiny))

@@ -44,6 +44,10 @@ def evaluate(
     unsafe_local_exec: Annotated[
         bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")
     ] = False,
+    allow_packages: Annotated[
+        list[str] | None,
+        typer.Option("--allow-packages", help="Installed package that model-written code may import; repeatable."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for eval.jsonl and the samples.")] = DEFAULT_OUT,
 ) -> None:
     """Evaluate a model on a task: --model RUN_FOLDER --task sudoku.
@@ -69,6 +73,7 @@ def evaluate(
             adapter=adapter,
             adapter_subfolder=adapter_subfolder,
             unsafe_local_exec=unsafe_local_exec,
+            allow_packages=allow_packages or (),
             out=out,
             on_progress=on_progress,
             on_warning=warn,

@@ -40,6 +40,10 @@ def grade(
     unsafe_local_exec: Annotated[
         bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")
     ] = False,
+    allow_packages: Annotated[
+        list[str] | None,
+        typer.Option("--allow-packages", help="Installed package that model-written code may import; repeatable."),
+    ] = None,
     include_path: Annotated[list[Path] | None, typer.Option(help="Folder with tasks of your own.")] = None,
 ) -> None:
     """Grade a file of completions: samples.jsonl --task gsm8k --grader official.
@@ -62,6 +66,7 @@ def grade(
         bare_answers=bare_answers,
         out=out,
         unsafe_local_exec=unsafe_local_exec,
+        allow_packages=allow_packages or (),
     )
     typer.echo(_read(summary), err=True)
     if as_json:

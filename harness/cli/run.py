@@ -16,7 +16,7 @@ from harness.app.run import execute
 from harness.cli.progress import Display
 from harness.config.resolve import parse_budget, parse_settings
 from harness.distributed.processes import is_main
-from harness.errors import UserError
+from harness.errors import SandboxError, UserError
 from harness.records.run_folder import DEFAULT_RUNS
 from harness.task.prompts import read_prompts
 
@@ -52,6 +52,10 @@ def run(
     unsafe_local_exec: Annotated[
         bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")
     ] = False,
+    allow_packages: Annotated[
+        list[str] | None,
+        typer.Option("--allow-packages", help="Installed package that model-written code may import; repeatable."),
+    ] = None,
 ) -> int:
     """Train and evaluate: --method egspo-sa --task sudoku. Lists make a grid.
 
@@ -75,6 +79,7 @@ def run(
         runs=runs,
         fresh=fresh,
         unsafe_local_exec=unsafe_local_exec,
+        allow_packages=allow_packages or (),
         prompts=read_prompts(prompts, registry.names("task")) if prompts else None,
         few_shot=few_shot,
     )
@@ -98,7 +103,7 @@ def run_grid(planned: Sequence[PlannedRun]) -> int:
             continue
         try:
             _one(cell, label)
-        except UserError as error:
+        except (UserError, SandboxError) as error:
             typer.echo(f"{label}{cell.folder}: failed: {error}", err=True)
             failures.append(f"{cell.folder}: {error}")
     if failures:

@@ -2,8 +2,8 @@
 
 The closed set: None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range, and
 iterators, which are run to their end and arrive as iterators over a list. A subclass (Counter, namedtuple,
-IntEnum) arrives as the plain type it extends, a match of a regular expression as True, which is what tests ask
-of it. Everything else is refused by name.
+IntEnum) arrives as the plain type it extends, a scalar of numpy as the plain number, a match of a regular
+expression as True, which is what tests ask of it. Everything else is refused by name.
 
     None N   True T   False F   int i<hex>;   float f<hex float>;   complex c<float><float>
     str s<bytes>:<utf-8>   bytes b<bytes>:<raw>   list l<n>:   tuple t<n>:   set S<n>:   frozenset Z<n>:
@@ -77,6 +77,8 @@ def _scalar(value: object) -> bytes | None:
         return b"T" if value else b"F"
     if type(value).__module__ == "re" and type(value).__name__ == "Match":
         return b"T"
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return _scalar(value.item())
     if isinstance(value, int):
         return b"i%s;" % format(int(value), "x").encode()
     if isinstance(value, float):
