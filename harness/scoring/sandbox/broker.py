@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
@@ -166,14 +167,14 @@ def _describe(error: Exception) -> str:
     return str(error) if isinstance(error, FaultError | OSError | UserError) else f"{type(error).__name__}: {error}"
 
 
-def main(bwrap: str | None, workers: int, packages: Sequence[str], private: bool, harness: int) -> None:
+def main(bwrap: str | None, workers: int, packages: Sequence[str], folder: str, harness: int) -> None:
     """Serves requests until the socket or the harness ends. harness: its pid descriptor."""
     service = Service()
     threading.Thread(target=service.end_with, args=(harness,), daemon=True).start()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
-        with Stage(bwrap, packages, private=private) as stage:
+        with Stage(bwrap, packages, Path(folder)) as stage:
             service.serve(Broker(stage, workers), ThreadPoolExecutor(JOBS_PER_TURN * workers))
     except Exception as error:  # the harness says it in a sentence
         service.say(None, fault=_describe(error))

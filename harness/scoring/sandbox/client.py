@@ -18,13 +18,16 @@ import functools
 import json
 import os
 import platform
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from harness.errors import SandboxError, UserError
 from harness.scoring.sandbox import bubblewrap, frames, packages, seccomp
@@ -43,10 +46,11 @@ LARGEST_REPLY = 1 << 30
 
 @dataclass(frozen=True, kw_only=True)
 class _Broker:
-    """The broker's process, or that of the bwrap around it, and our end of the socket to it."""
+    """The broker's process, or that of the bwrap around it, our end of the socket to it, and its folder."""
 
     process: subprocess.Popen[bytes]
     socket: socket.socket
+    folder: Path
 
     def end(self) -> None:
         """Ends it and everything that it started, if need be by force."""
@@ -58,6 +62,8 @@ class _Broker:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         self.socket.close()
+        if self.folder != bubblewrap.PRIVATE_FOLDER:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Sandbox:
@@ -123,11 +129,12 @@ class Sandbox:
 def _start_broker(bwrap: str | None, workers: int, allowed: Sequence[str]) -> _Broker:
     private = bwrap is not None and bubblewrap.nests(bwrap)
     around = [bwrap, *bubblewrap.PRIVATE, "--"] if bwrap is not None and private else []
+    folder = bubblewrap.PRIVATE_FOLDER if private else Path(tempfile.mkdtemp(prefix="harness-sandbox-"))
     ours, theirs = socket.socketpair()
     harness = os.pidfd_open(os.getpid())
     try:
         with theirs:
-            options = json.dumps([sys.path, bwrap, workers, allowed, private, harness])
+            options = json.dumps([sys.path, bwrap, workers, allowed, str(folder), harness])
             process = subprocess.Popen(
                 [*around, sys.executable, "-P", "-c", STARTER, options],
                 stdin=theirs.fileno(),
@@ -137,7 +144,7 @@ def _start_broker(bwrap: str | None, workers: int, allowed: Sequence[str]) -> _B
             )
     finally:
         os.close(harness)
-    return _Broker(process=process, socket=ours)
+    return _Broker(process=process, socket=ours, folder=folder)
 
 
 def _send(connection: socket.socket, programs: Mapping[int, Program]) -> None:

@@ -6,9 +6,9 @@ import contextlib
 import io
 import itertools
 import os
+import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,22 +41,21 @@ class Judge:
 class Stage:
     """Starts judge and programs, for several threads. Use as a context manager.
 
-    private: whether this process has name spaces of its own (bubblewrap.PRIVATE).
+    folder: an empty one for its files; PRIVATE_FOLDER where this process has name spaces of its own (bubblewrap.py).
     """
 
-    def __init__(self, bwrap: str | None, packages: Sequence[str], *, private: bool) -> None:
-        self._private = private
+    def __init__(self, bwrap: str | None, packages: Sequence[str], folder: Path) -> None:
+        self._folder = folder
+        self._private = folder == bubblewrap.PRIVATE_FOLDER
         self._lock = threading.Lock()
         self._running: set[Child] = set()
         self._numbers = itertools.count()
-        with contextlib.ExitStack() as stack:
-            self._folder = bubblewrap.PRIVATE_FOLDER if private else Path(stack.enter_context(_temporary_folder()))
-            (self._folder / "image").mkdir()
-            self.image = bubblewrap.build_image(self._folder / "image", bwrap, packages)
-            self._require_executable()
-            self._filters = {judge: _memory_file(judge=judge) for judge in (False, True) if bwrap}
-            self._judge = self._start_judge()
-            self._resources = stack.pop_all()
+        (folder / "image").mkdir()
+        self.image = bubblewrap.build_image(folder / "image", bwrap, packages)
+        if bwrap is not None and os.statvfs(folder).f_flag & os.ST_NOEXEC:
+            raise UserError(f"{folder} does not allow programs to be executed (it is mounted noexec)")
+        self._filters = {judge: _memory_file(judge=judge) for judge in (False, True) if bwrap}
+        self._judge = self._start_judge()
 
     def __enter__(self) -> Stage:
         return self
@@ -65,7 +64,8 @@ class Stage:
         """Ends everything that runs and removes the folder."""
         for child in list(self._running):
             child.kill_group()
-        self._resources.close()
+        if not self._private:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def program(self, limits: Limits) -> Iterator[Actor]:
@@ -132,7 +132,7 @@ class Stage:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    cwd=self.image.folder / "tmp",
+                    cwd=str(self.image.folder / "tmp"),
                     env={},
                     start_new_session=True,
                 )
@@ -147,14 +147,6 @@ class Stage:
     def _scratch(self, limits: Limits) -> contextlib.AbstractContextManager[Path]:
         place = self._folder / f"scratch-{next(self._numbers)}"
         return mounts.bounded_folder(place, megabytes=limits.tmp_mb, files=limits.tmp_files)
-
-    def _require_executable(self) -> None:
-        if self.image.bwrap and os.statvfs(self._folder).f_flag & os.ST_NOEXEC:
-            raise UserError(f"{self._folder} does not allow programs to be executed (mounted noexec)")
-
-
-def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="harness-sandbox-", ignore_cleanup_errors=True)
 
 
 def _pipe(stack: contextlib.ExitStack) -> tuple[io.FileIO, io.FileIO]:

@@ -70,7 +70,7 @@ def _write(value: object, pieces: list[bytes], depth: int) -> None:
     raise NotPlainError(f"a value of type '{type(value).__name__}'")
 
 
-def _scalar(value: object) -> bytes | None:
+def _scalar(value: Any) -> bytes | None:
     if value is None:
         return b"N"
     if value is True or value is False:
