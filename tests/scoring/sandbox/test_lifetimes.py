@@ -144,7 +144,7 @@ def test_sandboxes_that_are_ended_while_they_start_leave_nothing(tmp_path, proce
         for number in range(200):
             with stage.program(Limits()):
                 time.sleep(number / 10_000)
-        assert until(lambda: len(processes.of_command(str(tmp_path))) == 2, KILLED_SECONDS)  # the judge's
+        assert until(lambda: len(processes.of_command(str(tmp_path))) == 1, KILLED_SECONDS)  # the bwrap of the judge
     assert until(lambda: not processes.of_command(str(tmp_path)), KILLED_SECONDS)
 
 
