@@ -19,7 +19,7 @@ from typing import Any
 from harness.scoring.sandbox import frames, values
 from harness.scoring.sandbox.job import Outcome, Program
 from harness.scoring.sandbox.processes import Child, Ending, computed_seconds
-from harness.scoring.sandbox.stage import Actor, Stage
+from harness.scoring.sandbox.stage import SLACK_SECONDS, Actor, Stage
 
 OUT_OF_TIME = "out of time"
 USED_UP = "processor time used up"
@@ -32,7 +32,7 @@ JUDGE_EXTRA_SECONDS = 1.0
 TICK = 0.1
 # Who gets less of a processor for a tick does not want any: even one of fifteen that compete gets more.
 IDLE_SHARE = 0.05
-# The kernel's count of processor time is rough; a kill near the limit is the limit's.
+# A kill by the kernel near a limit on processor time is the limit's.
 NEARLY = 0.9
 # A process that the system kills while it holds so much of its memory was killed for it.
 GREEDY = 0.5
@@ -116,7 +116,7 @@ class Attempt:
                 "every_test": job.every_test,
                 "reply_bytes": limits.reply_mb << 20,
                 "memory_bytes": limits.memory_mb << 20,
-                "cpu_seconds": limits.judge_cpu_seconds,
+                "cpu_seconds": limits.judge_cpu_seconds + SLACK_SECONDS,
                 "wall_seconds": self._seconds + JUDGE_EXTRA_SECONDS,
             }
         )
@@ -157,13 +157,17 @@ class Attempt:
             raise _LateError
 
     def _linger(self) -> None:
-        """Charges a tick for which the program has not answered, if it did nothing in it."""
+        """Looks at the clocks after a tick for which the program has not answered; charges it where it was idle."""
         self._give_way()
         computed = computed_seconds(self._pid)
+        if computed is None:
+            return
         if computed - self._computed < IDLE_SHARE * TICK:
             self._idle += TICK
         self._computed = computed
-        if self._idle > self._job.limits.idle_seconds:
+        if computed > self._job.limits.cpu_seconds:
+            self._end(f"killed: {USED_UP}")
+        elif self._idle > self._job.limits.idle_seconds:
             self._end(OUT_OF_TIME)
 
     def _end(self, reason: str) -> None:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 PROCESS_CLOCK = 2
 
 
-def computed_seconds(pid: int) -> float:
-    """Processor time that a process has used; inf for one that has just ended."""
+def computed_seconds(pid: int) -> float | None:
+    """Processor time that a process has used; None for one that has just ended."""
     try:
         return time.clock_gettime((~pid << 3) | PROCESS_CLOCK)
     except OSError:
-        return float("inf")
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
