@@ -48,6 +48,7 @@ def while_running(sandbox: Sandbox, programs: list[Program], act: Callable[[], b
     return done[0]
 
 
+@pytest.mark.parametrize("sandbox", ["default", "unsafe"], indirect=True)
 @pytest.mark.parametrize(
     "job",
     [
