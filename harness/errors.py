@@ -16,7 +16,11 @@ class UserError(ValueError):
 
 
 class SandboxError(RuntimeError):
-    """The sandbox for model-written code has failed, which says nothing about any program."""
+    """The sandbox for model-written code has failed, which says nothing about any program. fault: how."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"The sandbox has failed, so there is no verdict: {fault}.")
+        self.fault = fault
 
 
 def printable(text: str) -> str:

@@ -89,7 +89,7 @@ class Sandbox:
                 except frames.ClosedError as error:
                     self._end()
                     if number == BROKERS:
-                        raise SandboxError(f"The sandbox's broker was killed {BROKERS} times; start again.") from error
+                        raise SandboxError(f"its broker was killed {BROKERS} times; start again") from error
                 except BaseException:
                     self._end()
                     raise
@@ -108,7 +108,7 @@ class Sandbox:
         for _ in waiting:
             reply = json.loads(frames.receive(broker.socket.fileno(), LARGEST_REPLY))
             if "fault" in reply:
-                raise SandboxError(f"The sandbox has failed, so there is no verdict: {reply['fault']}.")
+                raise SandboxError(reply["fault"])
             outcomes = tuple(Outcome(passed=passed, reason=reason) for passed, reason in reply["outcomes"])
             verdicts[reply["id"]] = ProgramVerdict(outcomes=outcomes)
 
@@ -174,7 +174,7 @@ def open_sandbox(*, unsafe_local_exec: bool = False, allowed: tuple[str, ...] = 
     try:
         reason = sandbox.run([KNOWN_GOOD])[0].reason
     except SandboxError as error:
-        reason = str(error)
+        reason = error.fault
     if reason:
         raise UserError(f"The sandbox does not start here ({reason}); see harness doctor, {WAY_OUT}.")
     return sandbox

@@ -56,7 +56,7 @@ class Stage:
         (folder / "image").mkdir()
         self.image = bubblewrap.build_image(folder / "image", bwrap, packages)
         if bwrap is not None and os.statvfs(folder).f_flag & os.ST_NOEXEC:
-            raise UserError(f"{folder} does not allow programs to be executed (it is mounted noexec)")
+            raise UserError(f"{folder} is mounted noexec; set TMPDIR to a folder from which programs can be executed")
         self._filters = {judge: _memory_file(judge=judge) for judge in (False, True) if bwrap}
         self._judge = self._start_judge()
 

@@ -187,7 +187,7 @@ def test_a_program_cannot_pass_for_one_that_the_system_killed(sandbox, ending):
 @needs_bwrap
 def test_a_command_ends_in_one_sentence_and_exit_code_2(monkeypatch, tmp_path, capsys):
     def fail(self: Sandbox, programs: object) -> None:
-        raise SandboxError("The sandbox has failed, so there is no verdict: it is broken.")
+        raise SandboxError("it is broken")
 
     file = tmp_path / "one.jsonl"
     file.write_text('{"prompt": "Q", "completion": "def f(x): return 2", "target": ["assert f(1) == 2"]}\n')

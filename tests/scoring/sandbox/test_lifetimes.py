@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import pytest
 
+from harness.errors import SandboxError
 from harness.scoring.sandbox import bubblewrap
 from harness.scoring.sandbox.client import missing
 from harness.scoring.sandbox.job import KNOWN_GOOD, Limits
@@ -26,6 +27,7 @@ HARNESS = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from harness.cli import main
+from harness.errors import SandboxError
 from harness.scoring.sandbox import bubblewrap
 private = sys.argv[1] == "private"
 bubblewrap.nests = lambda bwrap: private
@@ -132,7 +134,7 @@ def test_a_broker_that_dies_during_a_call_is_replaced_once(sandbox, processes, t
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.2)
     thread.join()
-    expected = {1: [True] * 3, 2: ["SandboxError: The sandbox's broker was killed 2 times; start again."]}
+    expected = {1: [True] * 3, 2: [f"SandboxError: {SandboxError('its broker was killed 2 times; start again')}"]}
     assert done == expected[times]
     assert sandbox.run([KNOWN_GOOD])[0].passed
 
