@@ -177,7 +177,7 @@ def main(bwrap: str | None, workers: int, packages: Sequence[str], folder: str, 
         with Stage(bwrap, packages, Path(folder)) as stage:
             service.serve(Broker(stage, workers), ThreadPoolExecutor(JOBS_PER_TURN * workers))
     except OSError as error:
-        service.say(None, fault=f"{error}; set TMPDIR to another folder than that of {folder}")
+        service.say(None, fault=f"{error}; set TMPDIR to a folder with more room than {Path(folder).parent}")
     except Exception as error:  # the harness says it in a sentence
         service.say(None, fault=_describe(error))
     # Not by the usual way, which waits for what is queued.
