@@ -83,13 +83,10 @@ def evaluate(
     if isinstance(named, LoadedModel) and {*options.values()} != {"", "auto"}:
         raise UserError("dtype, device and adapter go with the name of a model; this one is already loaded.")
     if isinstance(task, str):
-        task = registry.get_task(name)(
-            TaskOptions(
-                bare_answers=named.is_tiny,
-                unsafe_local_exec=unsafe_local_exec,
-                allow_packages=allow_packages,
-            )
+        scoring = TaskOptions(
+            bare_answers=named.is_tiny, unsafe_local_exec=unsafe_local_exec, allow_packages=allow_packages
         )
+        task = registry.get_task(name)(scoring)
     require_positive("evaluation", batch_size=batch_size)
     config = _config(name, named.is_tiny, items, split, decoding or {})
     source = parse_source(data or default_source(tiny=named.is_tiny))

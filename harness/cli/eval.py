@@ -10,6 +10,7 @@ import typer
 from harness import registry
 from harness.app.evaluate import evaluate as evaluate_model
 from harness.cli.feedback import progress_bar, warn
+from harness.cli.options import AllowPackages, UnsafeLocalExec
 from harness.config.resolve import parse_settings
 
 if TYPE_CHECKING:
@@ -41,13 +42,8 @@ def evaluate(
     adapter: Annotated[str, typer.Option(help="Adapter to put on the model: a folder or a hub id.")] = "",
     adapter_subfolder: Annotated[str, typer.Option(help="Where in it the adapter lies.")] = "",
     include_path: Annotated[list[Path] | None, typer.Option(help="Folder with tasks of your own.")] = None,
-    unsafe_local_exec: Annotated[
-        bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")
-    ] = False,
-    allow_packages: Annotated[
-        list[str] | None,
-        typer.Option("--allow-packages", help="Installed package that model-written code may import; repeatable."),
-    ] = None,
+    unsafe_local_exec: UnsafeLocalExec = False,
+    allow_packages: AllowPackages = None,
     out: Annotated[Path, typer.Option(help="Folder for eval.jsonl and the samples.")] = DEFAULT_OUT,
 ) -> None:
     """Evaluate a model on a task: --model RUN_FOLDER --task sudoku.

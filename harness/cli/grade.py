@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
+from harness.cli.options import AllowPackages, UnsafeLocalExec
 from harness.errors import UserError
 from harness.task.base import GRADERS, OFFICIAL, ROBUST
 
@@ -37,13 +38,8 @@ def grade(
             help="Read answers without tags or code fences. Default: as the form of the file calls for.",
         ),
     ] = None,
-    unsafe_local_exec: Annotated[
-        bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")
-    ] = False,
-    allow_packages: Annotated[
-        list[str] | None,
-        typer.Option("--allow-packages", help="Installed package that model-written code may import; repeatable."),
-    ] = None,
+    unsafe_local_exec: UnsafeLocalExec = False,
+    allow_packages: AllowPackages = None,
     include_path: Annotated[list[Path] | None, typer.Option(help="Folder with tasks of your own.")] = None,
 ) -> None:
     """Grade a file of completions: samples.jsonl --task gsm8k --grader official.

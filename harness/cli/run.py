@@ -13,6 +13,7 @@ import typer
 from harness import registry
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.app.run import execute
+from harness.cli.options import AllowPackages, UnsafeLocalExec
 from harness.cli.progress import Display
 from harness.config.resolve import parse_budget, parse_settings
 from harness.distributed.processes import is_main
@@ -49,13 +50,8 @@ def run(
     runs: Annotated[Path, typer.Option(help="Folder in which run folders are created.")] = DEFAULT_RUNS,
     include_path: Annotated[list[Path] | None, typer.Option(help="Folder with your own methods or tasks.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
-    unsafe_local_exec: Annotated[
-        bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")
-    ] = False,
-    allow_packages: Annotated[
-        list[str] | None,
-        typer.Option("--allow-packages", help="Installed package that model-written code may import; repeatable."),
-    ] = None,
+    unsafe_local_exec: UnsafeLocalExec = False,
+    allow_packages: AllowPackages = None,
 ) -> int:
     """Train and evaluate: --method egspo-sa --task sudoku. Lists make a grid.
 
