@@ -75,12 +75,8 @@ def _scalar(value: Any) -> bytes | None:
         return b"N"
     if value is True or value is False:
         return b"T" if value else b"F"
-    if type(value).__module__ == "re" and type(value).__name__ == "Match":
-        return b"T"
-    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
-        return _scalar(value.item())
     if isinstance(value, int):
-        return b"i%s;" % format(int(value), "x").encode()
+        return b"i%x;" % int(value)
     if isinstance(value, float):
         return b"f%s;" % float.hex(value).encode()
     if isinstance(value, complex):
@@ -90,6 +86,10 @@ def _scalar(value: Any) -> bytes | None:
         return b"s%d:%s" % (len(text), text)
     if isinstance(value, bytes | bytearray):
         return b"b%d:%s" % (len(value), bytes(value))
+    if type(value).__module__ == "re" and type(value).__name__ == "Match":
+        return b"T"
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return _scalar(value.item())
     return None
 
 
@@ -127,10 +127,10 @@ class _Reader:
         if depth > MAX_DEPTH + 1:
             raise ValueError("nested too deep")
         mark = self._take(1).decode("latin-1")
-        if mark in "NTF":
-            return {"N": None, "T": True, "F": False}[mark]
         if mark == "i":
             return int(self._until(b";"), 16)
+        if mark in "NTF":
+            return {"N": None, "T": True, "F": False}[mark]
         if mark == "f":
             return self._float()
         if mark == "c":
