@@ -155,6 +155,12 @@ def include_paths() -> tuple[Path, ...]:
     return tuple(_included)
 
 
+def add_include_paths(folders: Iterable[Path]) -> None:
+    """Adds folders with methods or tasks of the user's own. Raises UserError as `add_include_path` does."""
+    for folder in folders:
+        add_include_path(folder)
+
+
 def add_include_path(folder: Path) -> None:
     """Adds the tasks and methods of the *.py files of a user's folder.
 
