@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from harness.records.schema import EvalRecord
 from harness.report.analysis.comparisons import LEVEL
-from harness.report.analysis.groups import group_by
+from harness.report.analysis.groups import group_by, protocol_of
 from harness.report.analysis.statistics import holm, sign_flip_test
 
 DECIMALS = 12
@@ -151,10 +151,10 @@ class Pair:
 
 
 def pairs_of(measured: Sequence[Measured], *, against_first: bool) -> tuple[Pair, ...]:
-    """All pairs on each task and length, or the first checkpoint with each other one; one family of tests."""
+    """All pairs on each task and decoding, or the first checkpoint with each other one; one family of tests."""
     pairs = [
         Pair(first=first, second=second, gap=Gap.between(first.main, second.main))
-        for own in group_by(measured, lambda one: (one.task, one.completion_length)).values()
+        for own in group_by(measured, lambda one: (one.task, protocol_of(one.main.record))).values()
         for first, second in combinations(own, 2)
         if first is own[0] or not against_first
     ]

@@ -66,7 +66,7 @@ def pairs_table(pairs: Sequence[Pair]) -> Table:
 
 def pair_points(pairs: Sequence[Pair]) -> Points:
     """A record per pair, as numbers: fractions of 1, and what was not measured left out."""
-    records = [_record(pair) for pair in pairs]
+    records = tuple(_record(pair) for pair in pairs)
     return Points(columns=tuple(records[0]), records=records)
 
 
