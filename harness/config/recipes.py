@@ -1,8 +1,9 @@
 """Protocols and recipes, in YAML files. No torch.
 
-A protocol, `baselines/protocols/<task>.yaml`, holds what belongs to a task for every method: lengths, decoding, items,
-cadence. A recipe, `baselines/recipes/<method>.yaml`, holds what a method has differently, for all tasks and, under
-`tasks`, for single ones. Both have a section for the tiny model and one for the published protocol on large ones.
+A protocol, `baselines/protocols/tasks/<task>.yaml`, holds what belongs to a task for every method: lengths, decoding,
+items, cadence; how single papers evaluate: harness/config/protocols.py. A recipe, `baselines/recipes/<method>.yaml`,
+holds what a method has differently, for all tasks and, under `tasks`, for single ones. Both have a section for the tiny
+model and one for the published protocol on large ones.
 
 A user's own recipe is a file with the values of one section; `extends` names what they stand on.
 """
@@ -58,7 +59,7 @@ def built_in_folder() -> Path:
 
 def protocol_file(task: str, folder: Path) -> Path:
     """Where a task's protocol stands, if it has one."""
-    return folder / "protocols" / f"{task}.yaml"
+    return folder / "protocols" / "tasks" / f"{task}.yaml"
 
 
 def recipe_file(method: str, folder: Path) -> Path:
@@ -106,7 +107,7 @@ class Library:
     def _built_in(self, section: str, above: tuple[str, ...]) -> tuple[Layer, ...]:
         shared, own = protocol_of(self.task, self.folder), recipes_of(self.method, self.folder)
         if not shared:
-            known = ", ".join(sorted(path.stem for path in (self.folder / "protocols").glob("*.yaml")))
+            known = ", ".join(sorted(path.stem for path in (self.folder / "protocols" / "tasks").glob("*.yaml")))
             raise UserError(
                 f"No recipe '{section}' for task '{self.task}', which has no protocol; tasks with one: {known}. Give a "
                 "recipe of your own with --recipe FILE.yaml."

@@ -25,11 +25,11 @@ NOWHERE = Path()
 def library(tmp_path):
     """Protocols of sudoku and gsm8k, recipes of egspo."""
     for folder, name, text in (
-        ("protocols", "sudoku", PROTOCOL_FILE),
-        ("protocols", "gsm8k", PROTOCOL_FILE.replace("16", "24")),
+        ("protocols/tasks", "sudoku", PROTOCOL_FILE),
+        ("protocols/tasks", "gsm8k", PROTOCOL_FILE.replace("16", "24")),
         ("recipes", "egspo", RECIPE_FILE),
     ):
-        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / f"{name}.yaml").write_text(text)
     return tmp_path
 

@@ -35,9 +35,13 @@ paper:
 
 @pytest.fixture
 def library(tmp_path):
-    for name, text in {"protocols/sudoku": PROTOCOL, "protocols/gsm8k": PROTOCOL, "recipes/d1": RECIPE}.items():
+    for name, text in {
+        "protocols/tasks/sudoku": PROTOCOL,
+        "protocols/tasks/gsm8k": PROTOCOL,
+        "recipes/d1": RECIPE,
+    }.items():
         path = tmp_path / f"{name}.yaml"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return tmp_path
 
