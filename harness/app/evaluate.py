@@ -158,7 +158,7 @@ class Prepared:
 def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
     """Raises UserError for everything about a task that can be known before the model is loaded."""
     name = task.name if isinstance(task, Task) else registry.canonical_name("task", task)
-    named = _named(request, name)
+    named = model_of(request, name)
     if isinstance(task, str):
         options = TaskOptions(bare_answers=named.is_tiny, unsafe_local_exec=request.unsafe_local_exec)
         task = registry.get_task(name)(options)
@@ -179,7 +179,8 @@ def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
     return Prepared(task=task, named=named, examples=examples, decodings=decodings, about=about)
 
 
-def _named(request: EvaluationRequest, task: str) -> NamedModel | LoadedModel:
+def model_of(request: EvaluationRequest, task: str) -> NamedModel | LoadedModel:
+    """The model of the request for a task. Raises UserError for options that do not go with it."""
     options = {
         "dtype": request.dtype,
         "device": request.device,

@@ -17,9 +17,12 @@ from harness.cli.options import (
     AdapterSubfolder,
     Data,
     Device,
+    Dtype,
     FewShot,
     IncludePath,
+    Lengths,
     Prompts,
+    Settings,
     TrainData,
     UnsafeLocalExec,
 )
@@ -33,19 +36,6 @@ if TYPE_CHECKING:
 Model = Annotated[
     str,
     typer.Option(help="tiny, a folder, a hub id, a run (its last checkpoint), or one of its checkpoints."),
-]
-Lengths = Annotated[
-    str, typer.Option(help="Completion length in tokens, or several: 128,256,512; tokens per step stay the same.")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Decoding over the recipe's: num_steps=8, temperature=0 ..."),
-]
-Dtype = Annotated[
-    str,
-    typer.Option(
-        help="float32, bfloat16, float16 or float64; by default a run's own; else float32, the files' on a GPU."
-    ),
 ]
 
 

@@ -64,6 +64,7 @@ class Subcommand:
 SUBCOMMANDS = (
     Subcommand(name="run", module="harness.cli.run", function="run"),
     Subcommand(name="eval", module="harness.cli.eval", function="evaluate"),
+    Subcommand(name="compare", module="harness.cli.compare", function="compare"),
     Subcommand(name="grade", module="harness.cli.grade", function="grade"),
     Subcommand(name="report", module="harness.cli.report", function="report"),
     Subcommand(name="list", module="harness.cli.list", function="list_runs"),

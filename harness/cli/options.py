@@ -16,3 +16,16 @@ Adapter = Annotated[str, typer.Option(help="Adapter to put on the model: a folde
 AdapterSubfolder = Annotated[str, typer.Option(help="Where in it the adapter lies.")]
 IncludePath = Annotated[list[Path] | None, typer.Option(help="Folder with methods or tasks of your own; repeatable.")]
 UnsafeLocalExec = Annotated[bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")]
+Lengths = Annotated[
+    str, typer.Option(help="Completion length in tokens, or several: 128,256,512; tokens per step stay the same.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Decoding over the recipe's: num_steps=8, temperature=0 ..."),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="float32, bfloat16, float16 or float64; by default a run's own; else float32, the files' on a GPU."
+    ),
+]

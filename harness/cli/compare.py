@@ -1,0 +1,97 @@
+"""harness compare: checkpoints under one protocol, their differences beside the noise of the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import registry
+from harness.cli.feedback import progress_bar, warn
+from harness.cli.lists import names, whole_numbers
+from harness.cli.options import (
+    Data,
+    Device,
+    Dtype,
+    FewShot,
+    IncludePath,
+    Lengths,
+    Prompts,
+    Settings,
+    TrainData,
+    UnsafeLocalExec,
+)
+from harness.config.resolve import parse_settings
+from harness.distributed.processes import is_main
+from harness.records.run_folder import DEFAULT_COMPARISON, DEFAULT_EVALUATIONS
+
+MINE = "Your run or model; each of the others is compared with it, and without it all with each other."
+NOISE_BATCH_SIZES = "Batch sizes at which --noise evaluates too; by default 1, or 8 beside --batch-size 1."
+
+
+def compare(
+    task: Annotated[str, typer.Option(help="Task, or several: sudoku,countdown.")],
+    against: Annotated[str, typer.Option(help="Models, folders, runs or their checkpoints, separated by commas.")],
+    mine: Annotated[str, typer.Option(help=MINE)] = "",
+    noise: Annotated[bool, typer.Option("--noise", help="Measure what other batch sizes and dtypes change.")] = False,
+    noise_batch_sizes: Annotated[str, typer.Option(help=NOISE_BATCH_SIZES)] = "",
+    noise_dtypes: Annotated[str, typer.Option(help=NOISE_DTYPES)] = "",
+    length: Lengths = "",
+    seed: Annotated[int, typer.Option(help="Seed of draws.")] = 0,
+    data: Data = "",
+    train_data: TrainData = "",
+    prompts: Prompts = None,
+    few_shot: FewShot = 0,
+    items: Annotated[int, typer.Option(min=0, help="Only the first so many items of the split; 0 is all.")] = 0,
+    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    batch_size: Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")] = 64,
+    settings: Settings = None,
+    dtype: Dtype = "",
+    device: Device = "auto",
+    include_path: IncludePath = None,
+    unsafe_local_exec: UnsafeLocalExec = False,
+    evaluations: Annotated[Path, typer.Option(help="Folder of evaluations, as of harness eval.")] = DEFAULT_EVALUATIONS,
+    out: Annotated[Path, typer.Option(help="Folder for comparison.md and comparison.csv.")] = DEFAULT_COMPARISON,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do again what is there already.")] = False,
+) -> None:
+    """Compare checkpoints item by item: harness compare --task sudoku --against tiny --mine RUN_FOLDER.
+
+    All are evaluated under one protocol, by paired exact tests adjusted for their number. With --noise every difference
+    stands beside what batch size and dtype change on this machine. What harness eval did already is not done again.
+    """
+    from harness.app.compare import ComparisonRequest, NoiseSettings
+    from harness.app.compare import compare as compare_checkpoints
+    from harness.app.evaluate import EvaluationRequest
+
+    for folder in include_path or []:
+        registry.add_include_path(folder)
+    first, *others = [*([mine] if mine else []), *names(against)]
+    evaluation = EvaluationRequest(
+        model=first,
+        tasks=names(task),
+        data=data,
+        train_data=train_data,
+        prompts=prompts,
+        few_shot=few_shot,
+        items=items,
+        split=split,
+        batch_size=batch_size,
+        decodings=[parse_settings(settings or [])],
+        lengths=whole_numbers("--length", length) if length else (),
+        seeds=[seed],
+        dtype=dtype,
+        device=device,
+        unsafe_local_exec=unsafe_local_exec,
+        out=evaluations,
+        fresh=fresh,
+    )
+    sizes = whole_numbers("--noise-batch-sizes", noise_batch_sizes) if noise_batch_sizes else ()
+    request = ComparisonRequest(evaluation=evaluation, against=others, all_pairs=not mine, noise=measured)
+    with progress_bar("compare") as on_progress:
+        found = compare_checkpoints(request, on_progress=on_progress, on_warning=warn)
+    if is_main():
+        found.write(out)
+        for table in found.tables:
+            show_report_table(table)
+        typer.echo(f"In {out}: {TEXT_FILE}, {POINTS_FILE}; the evaluations in {evaluations}")
