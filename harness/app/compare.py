@@ -211,7 +211,9 @@ def _checkpoints(request: ComparisonRequest) -> list[_Checkpoint]:
     models = [evaluation.model, *request.against]
     _check_names([str(model) for model in models if isinstance(model, str | Path)], len(models))
     if len(evaluation.seeds) > 1 or evaluation.checkpoints != "last":
-        raise UserError("A comparison takes one seed, and one checkpoint of a run: its last, or one named by its folder.")
+        raise UserError(
+            "A comparison takes one seed, and one checkpoint of a run: its last, or one named by its folder."
+        )
     if request.noise:
         request.noise.check()
     others = replace(evaluation, adapter="", adapter_subfolder="")

@@ -109,7 +109,9 @@ class EvaluationFolder:
             if line.get("samples_file") == samples.name and samples.is_file():
                 record = EvalRecord.from_json(line)
                 record = replace(record, metrics={name: record.metrics[name] for name in task.metrics})
-                return Evaluated(task=task.name, record=record, samples=list(read_samples(samples)), folder=self.folder, known=True)
+                return Evaluated(
+                    task=task.name, record=record, samples=list(read_samples(samples)), folder=self.folder, known=True
+                )
         return None
 
     def _completed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,12 +22,17 @@ from harness.cli.options import (
     TrainData,
     UnsafeLocalExec,
 )
+from harness.cli.tables import show_report_table
 from harness.config.resolve import parse_settings
 from harness.distributed.processes import is_main
 from harness.records.run_folder import DEFAULT_COMPARISON, DEFAULT_EVALUATIONS
 
+if TYPE_CHECKING:
+    from harness.app.compare import NoiseSettings
+
 MINE = "Your run or model; each of the others is compared with it, and without it all with each other."
-NOISE_BATCH_SIZES = "Batch sizes at which --noise evaluates too; by default 1, or 8 beside --batch-size 1."
+NOISE_BATCH_SIZES = "Batch sizes for --noise, which this implies; by default 1, or 8 beside --batch-size 1."
+NOISE_DTYPES = "Dtypes for --noise, which this implies; by default float32,bfloat16."
 
 
 def compare(
@@ -60,7 +65,7 @@ def compare(
     All are evaluated under one protocol, by paired exact tests adjusted for their number. With --noise every difference
     stands beside what batch size and dtype change on this machine. What harness eval did already is not done again.
     """
-    from harness.app.compare import ComparisonRequest, NoiseSettings
+    from harness.app.compare import POINTS_FILE, TEXT_FILE, ComparisonRequest
     from harness.app.compare import compare as compare_checkpoints
     from harness.app.evaluate import EvaluationRequest
 
@@ -86,8 +91,9 @@ def compare(
         out=evaluations,
         fresh=fresh,
     )
-    sizes = whole_numbers("--noise-batch-sizes", noise_batch_sizes) if noise_batch_sizes else ()
-    request = ComparisonRequest(evaluation=evaluation, against=others, all_pairs=not mine, noise=measured)
+    request = ComparisonRequest(
+        evaluation=evaluation, against=others, all_pairs=not mine, noise=_noise(noise, noise_batch_sizes, noise_dtypes)
+    )
     with progress_bar("compare") as on_progress:
         found = compare_checkpoints(request, on_progress=on_progress, on_warning=warn)
     if is_main():
@@ -95,3 +101,14 @@ def compare(
         for table in found.tables:
             show_report_table(table)
         typer.echo(f"In {out}: {TEXT_FILE}, {POINTS_FILE}; the evaluations in {evaluations}")
+
+
+def _noise(wanted: bool, batch_sizes: str, dtypes: str) -> NoiseSettings | None:
+    from harness.app.compare import NoiseSettings
+
+    chosen: dict[str, Any] = {}
+    if batch_sizes:
+        chosen["batch_sizes"] = whole_numbers("--noise-batch-sizes", batch_sizes)
+    if dtypes:
+        chosen["dtypes"] = names(dtypes)
+    return NoiseSettings(**chosen) if wanted or chosen else None

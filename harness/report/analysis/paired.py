@@ -7,7 +7,6 @@ checkpoint moved between the settings it was evaluated at. The floor is what was
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -136,8 +135,8 @@ class Pair:
 
     @property
     def is_noise(self) -> bool:
-        """Whether the difference is not above the noise floor."""
-        return self.noise is not None and abs(self.gap.difference) <= self.noise.moved
+        """Whether there is a difference, and it is not above the noise floor."""
+        return self.noise is not None and 0 < abs(self.gap.difference) <= self.noise.moved
 
     @property
     def is_clear(self) -> bool:

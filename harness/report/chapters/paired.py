@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.analysis.groups import protocol_of
+from harness.report.analysis.groups import group_by, protocol_of
 from harness.report.analysis.paired import Gap, Measured, Outcomes, Pair
 from harness.report.analysis.points import Points
 from harness.report.analysis.statistics import items_interval
@@ -25,8 +25,9 @@ NOTE_NOISE = (
 
 
 def evaluations_table(measured: Sequence[Measured]) -> Table:
-    """A row per checkpoint, task, length and setting; what another setting changes is counted from the first."""
-    rows = [(one, outcomes) for one in measured for outcomes in one.evaluations]
+    """A row per task, length, checkpoint and setting; what another setting changes is counted from the first."""
+    together = group_by(measured, _where).values()
+    rows = [(one, outcomes) for own in together for one in own for outcomes in one.evaluations]
     return Table(
         title="Evaluations",
         columns=(
@@ -136,4 +137,3 @@ def _record(pair: Pair) -> dict[str, str | float | None]:
 
 def _where(one: Measured) -> str:
     return f"{task_name(one.task)}, {one.completion_length} tokens"
-
