@@ -63,6 +63,7 @@ def write_published_prompts(protocol: Protocol, prompts: Sequence[TaskPrompts], 
         phases = {EVALUATION: list(map(dict, one.evaluation)), TRAINING: list(map(dict, one.training))}
         tree[one.task] = phases if one.evaluation != one.training else phases[EVALUATION]
     text = yaml.dump(tree, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=120)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, HEAD.format(repository=protocol.repository, name=protocol.name) + text)
 
 

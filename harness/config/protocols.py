@@ -18,8 +18,8 @@ from harness import registry
 from harness.config.build import build
 from harness.config.decoding import Decoding
 from harness.config.recipes import EXTENDS, TASKS, built_in_folder
-from harness.data.files import parse_yaml, read_small
 from harness.errors import UserError, unknown_choice
+from harness.records.small import parse_yaml, read_small
 from harness.task.base import Message
 from harness.task.messages import read_messages, split_prefill
 from harness.task.prompts import PHASES

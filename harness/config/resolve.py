@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from harness.config.build import build
 from harness.config.keep import parse_keep
 from harness.config.tree import BudgetConfig, Execution, MethodConfig, RunConfig
 from harness.errors import UserError
 from harness.records.description import MOVED
+from harness.records.small import parse_yaml
 
 COMMAND_LINE = "command line"
 WHOLE = "budget"
@@ -184,6 +183,6 @@ def parse_budget(text: str) -> dict[str, Any]:
 def read_yaml(text: str, what: str) -> Any:
     """The document; `what` names it in errors. Raises UserError where it is not YAML."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return parse_yaml(text)
+    except ValueError as error:
         raise UserError(f"{what} is not valid YAML: {str(error).splitlines()[0]}.") from error

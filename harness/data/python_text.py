@@ -21,8 +21,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.data.files import read_small
 from harness.errors import UserError
+from harness.records.small import read_small
 
 LARGEST_FILE = 1 << 20
 LONGEST_TEXT = 1 << 16

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from harness.records.jsonl import RecordError, read_lines, to_line, write_atomic
 from harness.records.schema import SCHEMA_VERSION, RunStatus
+from harness.records.small import read_record
 
 CONFIG_FILE = "config.yaml"
 ENVIRONMENT_FILE = "environment.json"
@@ -36,11 +37,11 @@ DEFAULT_COMPARISON = Path("results/comparison")
 
 def read_status(folder: Path) -> RunStatus | None:
     """The status of a run folder, None where there is none yet. Raises RecordError where it is damaged."""
-    path = folder / STATUS_FILE
-    if not path.exists():
+    content = read_record(folder / STATUS_FILE)
+    if content is None:
         return None
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(content.decode("utf-8"))
         schema = data["schema"]
     except (ValueError, TypeError, KeyError) as error:
         raise RecordError(f"{STATUS_FILE} is damaged: {error}") from error

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.records.jsonl import RecordError
+from harness.records.values import is_count, is_number
 
 SCHEMA_VERSION = 1
+NO_METHOD = "none"
+"""In the identity of a model that no run of ours trained."""
 NO_LONGER_RECORDED = ("checkpoint_choice", "extra")
 """Fields of identities that earlier versions wrote, always with the same values."""
 IDENTIFYING = (
@@ -85,8 +88,8 @@ class EvalRecord:
 
     The rest is empty in records that are older than it. flops_forward: the forward passes of flops_total alone, as some
     papers count; None where they were not counted apart. seed: of draws. batch_size: prompts per forward pass. weights:
-    fingerprint of the files. origin: where the items came from. prompts: sha256 of the user's own, few_shot,
-    train_data.
+    fingerprint of the files. protocol: the paper's that was followed. origin: where the items came from. prompts:
+    sha256 of the user's own, few_shot, train_data, and whether they are as published.
     """
 
     checkpoint: str
@@ -109,6 +112,7 @@ class EvalRecord:
     seed: int = 0
     batch_size: int = 0
     dtype: str = ""
+    protocol: str = ""
     weights: str = ""
     origin: Mapping[str, Any] = field(default_factory=dict)
     prompts: Mapping[str, Any] = field(default_factory=dict)
@@ -199,15 +203,19 @@ class TraceRecord:
         return trace
 
     def _fits_together(self) -> bool:
-        steps = (self.num_steps, *self.unmask_step, *self.chosen_steps, *(item.step for item in self.greedy))
+        counts = (self.iteration, self.update, self.num_steps, *self.unmask_step)
         numbers = (*self.entropy, *(item.reward for item in self.greedy), self.reward)
-        texts = (*self.tokens, *(token for item in self.greedy for token in item.tokens))
+        chosen = (*self.chosen_steps, *(item.step for item in self.greedy))
+        texts = (*self.tokens, *(token for item in self.greedy for token in (item.text, *item.tokens)))
         lengths = {len(values) for values in (self.unmask_step, self.entropy, *(item.tokens for item in self.greedy))}
         return (
-            lengths == {len(self.tokens)}
-            and all(isinstance(step, int) and 0 <= step <= self.num_steps for step in steps)
-            and all(isinstance(value, int | float) for value in numbers)
-            and all(isinstance(text, str) for text in texts)
+            self.num_steps != 0
+            and lengths == {len(self.tokens)} != {0}
+            and all(is_count(count) for count in counts)
+            and all(is_count(step) and step < self.num_steps for step in chosen)
+            and all(step <= self.num_steps for step in self.unmask_step)
+            and all(is_number(value) or (isinstance(value, float) and math.isnan(value)) for value in numbers)
+            and all(isinstance(text, str) for text in (self.example, self.prompt, self.text, *texts))
         )
 
 

@@ -25,8 +25,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.data.files import parse_yaml, read_small
 from harness.errors import UserError, unknown_choice
+from harness.records.small import parse_yaml, read_small
 from harness.task.base import Example, Message, Task
 from harness.task.messages import MOST_SHOWN, read_messages, split_prefill
 from harness.task.template import PLACEHOLDER, Prompting, mistakes

@@ -76,10 +76,11 @@ def test_a_prompts_file_holds_the_authors_texts_for_evaluation_and_training(clon
 
 
 def test_the_prompts_of_the_file_are_shown_and_are_not_said_to_be_published(clone, tmp_path):
-    prompts("--protocol", "d1", "--from", clone, "--out", tmp_path / "p.yaml", "--task", "sudoku")
+    out = tmp_path / "new" / "p.yaml"
+    prompts("--protocol", "d1", "--from", clone, "--out", out, "--task", "sudoku")
     task = registry.get_task("sudoku")(TaskOptions())
     example = Example(id="d1-test-000", question="0" * 16, target={"puzzle": "0" * 16})
-    (training,) = set_prompts(task, read_prompts(tmp_path / "p.yaml", ["sudoku"]), [example], 0)
+    (training,) = set_prompts(task, read_prompts(out, ["sudoku"]), [example], 0)
     assert task.messages(training) == [{"role": "user", "content": f"Train {'0' * 16}"}]
     assert [message["role"] for message in task.messages(example)] == ["user", "assistant"]
     assert check_prompts("d1", task, [example], lambda task, one: str(task.messages(one))).state == "ours"

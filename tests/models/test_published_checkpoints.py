@@ -15,6 +15,9 @@ from harness.app.models import load_model
 from harness.cli.main import main
 from harness.config.prompt_hashes import check_prompts
 from harness.data.sources import DataSource
+from harness.records.description import EVALUATED_FILE, read_description
+from harness.records.jsonl import read_lines
+from harness.records.schema import EvalRecord
 from harness.task.base import TaskOptions
 from harness.task.prompts import read_prompts, set_prompts
 
@@ -75,3 +78,38 @@ def test_the_prompts_of_a_real_clone_reach_the_model_as_published(published_llad
     assert (
         check_prompts("d1", registry.get_task(task)(TaskOptions()), examples, model.prompt_text).state != "as published"
     )
+
+
+def test_a_registered_checkpoint_is_evaluated_under_a_paper_s_protocol(hub, tmp_path, capsys):
+    options = ["--data", "builtin", "--device", "cpu", "--items", "2", "--out", str(tmp_path / "evals")]
+    command = ["eval", "--checkpoint", "egspo-sa", "--task", "math500", "--protocol", "egspo", "--length", "128"]
+    assert main([*command, *options]) == 0
+    assert "Protocol egspo; prompts: unverified" in capsys.readouterr().out
+    folder = tmp_path / "evals" / "math500" / "egspo-sa--math500"
+    (line,) = read_lines(folder / "eval.jsonl")
+    record = EvalRecord.from_json(line)
+    assert record.protocol == "egspo"
+    sizes = [record.decoding[name] for name in ("completion_length", "block_length", "num_steps", "eos_policy")]
+    assert sizes == [128, 32, 64, "run"]
+    identity = read_description(folder, EVALUATED_FILE).identity
+    assert (identity.method, identity.model, identity.recipe) == ("egspo-sa", "GSAI-ML/LLaDA-8B-Instruct", "published")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--checkpoint", "egspo-sa", "--protocol", "egspo", "--length", "64"], "at length 128, 256, 512, not at 64"),
+        (["--checkpoint", "egspo-sa", "--protocol", "egspo", "--set", "num_steps=64"], "leave out --set"),
+        (["--checkpoint", "egspo-sa", "--adapter", "a/b"], "has an adapter of its own"),
+        (["--checkpoint", "egspo-sb"], "Did you mean 'egspo-sa"),
+        (["--checkpoint", "trado-4b-instruct"], "its layout is sdar"),
+        (["--protocol", "d2"], "Unknown protocol 'd2'. Choices: agrpo, d1"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(hub, tmp_path, capsys, options, words):
+    command = ["eval", "--task", "math500", "--data", "builtin", "--out", str(tmp_path / "evals"), *options]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "evals").exists()

@@ -40,11 +40,13 @@ from harness.report.read.runs import Collection, Skipped
 SUMMARY_FILE = "summary.csv"
 ROWS_FILE = "table.csv"
 TABLE_FOLDER = "tables"
+LONGEST_STEM = 120
 BUDGET_FILE = f"{TABLE_FOLDER}/budget.csv"
 
 PAIRS_TEXT = (
     "A difference counts only where the items and the seeds both show it, adjusted for the number of pairs; a ratio of "
-    "costs only where every seed reaches the level. Everything else is within noise."
+    "costs only where every seed reaches the level. What holds as a single pair, or with one seed, is called so; "
+    "everything else is within noise."
 )
 MEASURED_TEXT = "Our own numbers in the layout of the papers' tables, which contain no published numbers."
 PUBLISHED_TEXT = (
@@ -157,8 +159,8 @@ def _of(groups: Sequence[Group], found: MetricRows) -> MetricRows:
 
 
 def _with_unique_stems(sections: Sequence[Section]) -> list[Section]:
-    """Figures that would have the same file names are numbered from the second on."""
-    stems = iter(numbered(figure.stem for section in sections for figure in section.figures))
+    """Figures that would have the same file names are numbered from the second on; long names are cut."""
+    stems = iter(numbered(figure.stem[:LONGEST_STEM] for section in sections for figure in section.figures))
     return [
         replace(section, figures=tuple(replace(figure, stem=next(stems)) for figure in section.figures))
         for section in sections

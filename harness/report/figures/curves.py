@@ -37,6 +37,7 @@ BOTTOM_INCHES = 0.46
 TOP_INCHES = 0.56
 HEAD_CHARACTERS = 15
 LABEL_CHARACTERS = 26
+VARIANT_CHARACTERS = 156
 SUBTITLE_CHARACTERS = 104
 HEAD_INCHES = 0.155
 DETAIL_INCHES = 0.12
@@ -176,7 +177,7 @@ def _name(line: Line) -> Name:
     control = ["random-reward control"] if line.group.is_control else []
     return Name(
         head=f"{cut(method_name(line.group.method), HEAD_CHARACTERS)}  {percent(line.points[-1].value)}",
-        details=(*control, *textwrap.wrap(line.group.variant, LABEL_CHARACTERS)),
+        details=(*control, *textwrap.wrap(cut(line.group.variant, VARIANT_CHARACTERS), LABEL_CHARACTERS)),
         end=line.points[-1],
     )
 
