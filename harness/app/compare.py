@@ -18,6 +18,7 @@ from harness import registry
 from harness.app.evaluate import EvaluationRequest, evaluate_all, model_of
 from harness.app.evaluations import Evaluated
 from harness.app.models import NamedModel
+from harness.config.checkpoints import published_checkpoints
 from harness.config.tree import DTYPES
 from harness.errors import UserError, require_choice, require_positive
 from harness.records.jsonl import write_atomic
@@ -79,8 +80,9 @@ class NoiseSettings:
 class ComparisonRequest:
     """An evaluation, and the checkpoints that its model is compared with under the same protocol.
 
-    evaluation: its model is the first checkpoint; everything else holds for all. against: the others, each named as in
-    EvaluationRequest. all_pairs: pairs without the first too. noise: None where it is not measured.
+    evaluation: its model is the first checkpoint; everything else holds for all. against: the others: models as in
+    EvaluationRequest, and published checkpoints by their names, `egspo-sa/sudoku`, or `egspo-sa` for that of each task.
+    all_pairs: pairs without the first too. noise: None where it is not measured.
     """
 
     evaluation: EvaluationRequest
@@ -142,9 +144,14 @@ def compare(
     return Comparison(measured=tuple(measured), pairs=pairs_of(measured, against_first=not request.all_pairs))
 
 
-def resolve(name: str | Path) -> dict[str, Any]:
-    """What the name of a checkpoint stands for, as options of EvaluationRequest."""
-    return {"model": name}
+def resolve(model: str | Path | DiffusionLM) -> dict[str, Any]:
+    """What a checkpoint is in an EvaluationRequest: a published one by its name or its method's, else a model. A folder
+    comes before a published checkpoint of the same name."""
+    if isinstance(model, str) and not os.path.isdir(model):
+        published = {part for one in published_checkpoints() for part in (one.name, one.name.partition("/")[0])}
+        if model in published:
+            return {"checkpoint": model}
+    return {"model": model, "checkpoint": ""}
 
 
 class _Protocol:
@@ -208,7 +215,7 @@ class _Checkpoint:
 def _checkpoints(request: ComparisonRequest) -> list[_Checkpoint]:
     """Raises UserError for what can be known before a model is loaded."""
     evaluation = request.evaluation
-    models = [evaluation.model, *request.against]
+    models = [evaluation.checkpoint or evaluation.model, *request.against]
     _check_names([str(model) for model in models if isinstance(model, str | Path)], len(models))
     if len(evaluation.seeds) > 1 or evaluation.checkpoints != "last":
         raise UserError(
@@ -217,7 +224,7 @@ def _checkpoints(request: ComparisonRequest) -> list[_Checkpoint]:
     if request.noise:
         request.noise.check()
     others = replace(evaluation, adapter="", adapter_subfolder="")
-    requests = [_request(evaluation), *(_request(replace(others, model=model)) for model in request.against)]
+    requests = [_request(evaluation, models[0]), *(_request(others, model) for model in request.against)]
     labels = numbered(_label(one, model) for one, model in zip(requests, models, strict=True))
     return [
         _Checkpoint(label=label, title=f"{label} ({number} of {len(labels)})", request=one)
@@ -233,11 +240,10 @@ def _check_names(names: Sequence[str], models: int) -> None:
             raise UserError(f"'{name}' is named {count} times; name each checkpoint once.")
 
 
-def _request(evaluation: EvaluationRequest) -> EvaluationRequest:
-    """The evaluation on each task once, of what the name of its model stands for."""
+def _request(evaluation: EvaluationRequest, model: str | Path | DiffusionLM) -> EvaluationRequest:
+    """The evaluation of a checkpoint, on each task once."""
     tasks = tuple({_name(task): task for task in evaluation.tasks}.values())
-    found = resolve(evaluation.model) if isinstance(evaluation.model, str | Path) else {}
-    return replace(evaluation, tasks=tasks, **found)
+    return replace(evaluation, tasks=tasks, **resolve(model))
 
 
 def _name(task: str | Task) -> str:

@@ -11,14 +11,19 @@ from harness import registry
 from harness.cli.feedback import progress_bar, warn
 from harness.cli.lists import names, whole_numbers
 from harness.cli.options import (
+    BatchSize,
     Data,
     Device,
     Dtype,
     FewShot,
+    Fresh,
     IncludePath,
+    Items,
     Lengths,
     Prompts,
+    Protocol,
     Settings,
+    Split,
     TrainData,
     UnsafeLocalExec,
 )
@@ -30,6 +35,7 @@ from harness.records.run_folder import DEFAULT_COMPARISON, DEFAULT_EVALUATIONS
 if TYPE_CHECKING:
     from harness.app.compare import NoiseSettings
 
+AGAINST = "Published checkpoints (egspo-sa, espo/sudoku), models, folders or runs, separated by commas."
 MINE = "Your run or model; each of the others is compared with it, and without it all with each other."
 NOISE_BATCH_SIZES = "Batch sizes for --noise, which this implies; by default 1, or 8 beside --batch-size 1."
 NOISE_DTYPES = "Dtypes for --noise, which this implies; by default float32,bfloat16."
@@ -37,20 +43,21 @@ NOISE_DTYPES = "Dtypes for --noise, which this implies; by default float32,bfloa
 
 def compare(
     task: Annotated[str, typer.Option(help="Task, or several: sudoku,countdown.")],
-    against: Annotated[str, typer.Option(help="Models, folders, runs or their checkpoints, separated by commas.")],
+    against: Annotated[str, typer.Option(help=AGAINST)],
     mine: Annotated[str, typer.Option(help=MINE)] = "",
     noise: Annotated[bool, typer.Option("--noise", help="Measure what other batch sizes and dtypes change.")] = False,
     noise_batch_sizes: Annotated[str, typer.Option(help=NOISE_BATCH_SIZES)] = "",
     noise_dtypes: Annotated[str, typer.Option(help=NOISE_DTYPES)] = "",
+    protocol: Protocol = "",
     length: Lengths = "",
     seed: Annotated[int, typer.Option(help="Seed of draws.")] = 0,
     data: Data = "",
     train_data: TrainData = "",
     prompts: Prompts = None,
     few_shot: FewShot = 0,
-    items: Annotated[int, typer.Option(min=0, help="Only the first so many items of the split; 0 is all.")] = 0,
-    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
-    batch_size: Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")] = 64,
+    items: Items = 0,
+    split: Split = "test",
+    batch_size: BatchSize = 64,
     settings: Settings = None,
     dtype: Dtype = "",
     device: Device = "auto",
@@ -58,7 +65,7 @@ def compare(
     unsafe_local_exec: UnsafeLocalExec = False,
     evaluations: Annotated[Path, typer.Option(help="Folder of evaluations, as of harness eval.")] = DEFAULT_EVALUATIONS,
     out: Annotated[Path, typer.Option(help="Folder for comparison.md and comparison.csv.")] = DEFAULT_COMPARISON,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Do again what is there already.")] = False,
+    fresh: Fresh = False,
 ) -> None:
     """Compare checkpoints item by item: harness compare --task sudoku --against tiny --mine RUN_FOLDER.
 
@@ -75,6 +82,7 @@ def compare(
     evaluation = EvaluationRequest(
         model=first,
         tasks=names(task),
+        protocol=protocol,
         data=data,
         train_data=train_data,
         prompts=prompts,

@@ -29,3 +29,8 @@ Dtype = Annotated[
         help="float32, bfloat16, float16 or float64; by default a run's own; else float32, the files' on a GPU."
     ),
 ]
+Protocol = Annotated[str, typer.Option(help="A paper's decodings and items: d1, egspo, espo ...")]
+Items = Annotated[int, typer.Option(min=0, help="Only the first so many items of the split; 0 is all.")]
+Split = Annotated[str, typer.Option(help="test, validation or train.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Do again what is there already.")]
