@@ -15,7 +15,7 @@ from harness.records.jsonl import RecordError, check_regular
 MOST_VALUES = 100_000
 MOST_LEVELS = 50
 LONGEST_NUMBER = 64
-LARGEST_RECORD = 1 << 18
+LARGEST_RECORD = 1 << 16
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 

@@ -162,3 +162,12 @@ def test_flattening_keeps_every_value(tree):
         return [leaf for value in node.values() for leaf in (leaves(value) if isinstance(value, dict) else [value])]
 
     assert list(flatten(tree).values()) == leaves(tree)
+
+
+LAUGHS = ", ".join(f"&a{level} [{', '.join([f'*a{level - 1}'] * 9) if level else 1}]" for level in range(9))
+
+
+@pytest.mark.parametrize("value", [f"[{LAUGHS}]", "[" * 900, "9" * 5000], ids=["aliases", "depth", "digits"])
+def test_a_value_that_unfolds_to_more_than_memory_holds_is_refused(value: str) -> None:
+    with pytest.raises(UserError, match=r"the value of 'train\.batch_size' is not valid YAML"):
+        parse_settings([f"train.batch_size={value}"])

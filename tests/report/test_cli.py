@@ -29,7 +29,7 @@ def test_report_prints_the_table_the_notes_and_the_paths(synthetic: Any, capsys:
     assert "EGSPO-SA, random-reward control  random" in printed
     assert "Page:    out/report.html" in printed
     assert "Text:    out/report.md" in printed
-    assert "Figures: 8 in out/figures" in printed
+    assert "Figures: 9 in out/figures" in printed
     assert "Left out: 1; the reasons" in printed
     assert max(len(line) for line in printed.splitlines()) > 100
 

@@ -9,7 +9,7 @@ from harness import __version__
 from harness.errors import unknown_choice
 from harness.report.analysis.budget import Costs, all_costs, budget_points
 from harness.report.analysis.comparisons import Comparisons, compare
-from harness.report.analysis.curves import AXES, Panel, make_panels
+from harness.report.analysis.curves import CURVE_AXES, Panel, along, make_panels
 from harness.report.analysis.groups import Group, group_by, make_groups
 from harness.report.analysis.points import Points
 from harness.report.analysis.rows import MetricRows, all_rows, headline_rows, row_points, summary_points
@@ -179,7 +179,9 @@ def _task_sections(task: str, material: Material) -> list[Section]:
     """Tables and curves, what happened in training, ablations and completions of one task."""
     colours = material.colours
     panels = [panel for panel in material.panels if panel.task == task]
-    curves = tuple(curve_figure(panel, axis, colours) for panel in panels for axis in AXES)
+    curves = tuple(
+        curve_figure(panel, axis, colours) for panel in panels for axis in CURVE_AXES if along(panel, axis).lines
+    )
     sections = [Section(title=task_name(task))]
     for number, found in enumerate(found for found in material.tables if found.task == task):
         title, figures = capitalized(metric_name(found.metric)), curves if number == 0 else ()

@@ -27,8 +27,8 @@ RANKS = {
 """What is said of a method below the highest."""
 SOURCES = {
     Outcome.CLEAR: "its gain comes from the reward",
-    Outcome.ALONE: f"its gain comes from the reward {ALONE}",
-    Outcome.ONE_SEED: "its gain comes from the reward with this seed; other seeds are unknown",
+    Outcome.ALONE: f"that its gain comes from the reward is shown {ALONE}",
+    Outcome.ONE_SEED: "that its gain comes from the reward is shown for this seed; other seeds are unknown",
 }
 """What is said of a method that is above its control."""
 HOW_TO_READ = (

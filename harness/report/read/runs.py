@@ -25,7 +25,7 @@ AS_GIVEN = ("base", "given")
 MOST_EVALUATIONS, MOST_METRICS = 10_000, 64
 LONGEST_DECODING = 10_000
 """Characters of JSON; a reader sees the decoding below every table."""
-LARGEST_VALUE = 1e12
+LARGEST_VALUE = 1e6
 LONGEST_REASON = 300
 
 

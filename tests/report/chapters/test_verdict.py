@@ -99,14 +99,14 @@ def test_a_gain_that_holds_as_a_single_pair_is_not_said_to_come_from_the_reward_
     assert {row[-1] for row in cells if "random-reward" in row[0] + row[1] and "EGSPO-SA" in (row[0], row[1])} == {
         "EGSPO-SA above as a single pair"
     }
-    said = "its gain comes from the reward as a single pair, but not after adjusting for the number of pairs."
+    said = "its gain comes from the reward is shown as a single pair, but not after adjusting for the number of pairs."
     assert said in sentences(synthetic)
 
 
 @pytest.mark.parametrize(
     ("own", "control", "samples", "said"),
     [
-        ([75], [25], True, ": its gain comes from the reward with this seed; other seeds are unknown."),
+        ([75], [25], True, ": that its gain comes from the reward is shown for this seed; other seeds are unknown."),
         ([75, 76], [25, 24], False, ": its gain is not shown to come from the reward (no samples kept)."),
         ([75, 30, 50], [25, 26, 24], True, "not shown to come from the reward (within noise between seeds)."),
         ([75, 76], [74, 77], True, ": its gain is not shown to come from the reward (within noise)."),

@@ -12,7 +12,7 @@ from harness.app.api import RunResult
 from harness.report.analysis.groups import make_groups
 from harness.report.analysis.rows import all_rows
 from harness.report.analysis.sweeps import find_sweeps, without_variants
-from harness.report.read.runs import Run, collect
+from harness.report.read.runs import Run, collect, scan
 
 SMALL = {
     "train.batch_size": 8,
@@ -46,16 +46,12 @@ def test_a_run_s_further_lengths_are_rows_of_their_own_beside_its_own(trained: R
     for length in (8, 16, 32):
         harness.evaluate(trained.folder, "sudoku", items=8, length=length, out=tmp_path)
     found = rows(trained.folder, tmp_path)
-    assert (
-        sorted(row.group.label for row in found)
-        == [
-            "EGSPO (completion_length=16, num_steps=8)",
-            "EGSPO (completion_length=32, num_steps=16)",
-            "EGSPO (completion_length=8, num_steps=4, block_length=8)",
-        ]
-        or [row.group.label for row in found] == []
-    )
-    assert {row.value for row in found if "=16, num_steps=8" in row.group.label} == {
+    assert sorted(row.group.label for row in found) == [
+        "EGSPO (block_length=16, completion_length=16, num_steps=8)",
+        "EGSPO (block_length=16, completion_length=32, num_steps=16)",
+        "EGSPO (block_length=8, completion_length=8, num_steps=4)",
+    ]
+    assert {row.value for row in found if "length=16, num_steps=8" in row.group.label} == {
         trained.evaluation.metrics["exact_match"].value
     }
 
@@ -103,8 +99,6 @@ def test_a_damaged_folder_of_evaluations_is_left_out_by_name(tmp_path: Path) -> 
 
 def test_every_folder_is_listed(trained: RunResult, tmp_path: Path) -> None:
     harness.evaluate("tiny", "sudoku", items=2, out=tmp_path)
-    from harness.report.read.runs import scan
-
     (run,) = scan([tmp_path])
     assert isinstance(run, Run)
     assert run.evaluated_only

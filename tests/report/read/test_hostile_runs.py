@@ -134,7 +134,7 @@ BOMBS = {
     "alias of itself": (appended("loop: &loop [*loop]\n"), "unfold to more than 100,000 values"),
     "mapping in itself": (appended("loop: &loop {a: *loop}\n"), "unfold to more than 100,000 values"),
     "merge keys": (appended(f"m0: &m0 {{a: {list(range(99))}}}\n" + "m: [" + "*m0, " * 2000 + "]\n"), "unfold to more"),
-    "110,000 values": (appended(f"many: [{'1,' * 110_000}]\n"), "unfold to more than"),
+    "66 KB of values": (appended(f"many: [{'1,' * 33_000}]\n"), "at most 65,536 are read"),
     "megabyte of YAML": (appended(f"# {'x' * 1_000_000}\n"), "config.yaml has 1,00"),
     "unpacks to 2 GiB of lines": (
         lambda folder: (
@@ -160,7 +160,7 @@ BOMBS = {
     ),
 }
 DEEP = {
-    "deep YAML": (appended(f"deep: {'[' * 5000}{']' * 5000}\n"), "maximum recursion depth exceeded"),
+    "deep YAML": (appended(f"deep: {'[' * 900}{']' * 900}\n"), "maximum recursion depth exceeded"),
     "YAML of 60 levels": (appended(f"deep: {'[' * 60}{']' * 60}\n"), "nested more than 50 levels deep"),
     "60 levels through aliases": (
         appended("l0: &l0 [1]\n" + "".join(f"l{n}: &l{n} [*l{n - 1}]\n" for n in range(1, 60))),
@@ -174,7 +174,7 @@ DEEP = {
 NUMBERS = {
     "huge seed": (config(identity__seed=10**60), "identity.seed=1000"),
     "huge hexadecimal schema": (appended(f"schema: 0x{'f' * 5000}\n"), "a number of 5,002 characters"),
-    "endless base 60": (appended(f"time: {'1:' * 50_000}1\n"), "a number of 100,001 characters"),
+    "endless base 60": (appended(f"time: {'1:' * 30_000}1\n"), "a number of 60,001 characters"),
     "seed of 5,000 digits": (appended(f"big: {'9' * 5000}\n"), "a number of 5,000 characters"),
     "infinite updates": (content(STATUS_FILE, '{"schema": 1, "state": "finished", "updates": Infinity}'), "damaged"),
     "updates that are no number": (
@@ -248,8 +248,8 @@ def test_every_damaged_folder_is_named_once_and_the_sound_run_is_reported(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     expected = damaged(synthetic)
-    skipped = [item for item in scan([synthetic.root]) if isinstance(item, Skipped)]
-    unread = {item.path: item.reason for item in skipped}
+    frames = read_runs(synthetic.root)
+    unread = dict(zip(frames.skipped["path"], frames.skipped["reason"], strict=True))
     failed = [path for path, reason in expected.items() if reason.startswith("unfinished")]
     wrong = {
         name: unread.get(path)
@@ -266,8 +266,7 @@ def test_every_damaged_folder_is_named_once_and_the_sound_run_is_reported(
     assert all(text.count(f"| {path} |") == 1 for path in expected)
     list_runs([synthetic.root])
     assert "0a1b2c3d-seed0  finished" in capsys.readouterr().out
-    frames = read_runs(synthetic.root)
-    assert (len(frames.runs), len(frames.skipped)) == (1 + len(failed), len(unread))
+    assert len(frames.runs) == 1 + len(failed)
 
 
 FORMULA = "=HYPERLINK('https://evil.example')"
@@ -306,7 +305,7 @@ def odd_runs(synthetic: Any) -> None:
     line(METRICS_FILE, reward_mean=1e99, kl=HUGE, gradient_norm=-1e99, chosen_steps=[HUGE], step_entropy=[1e308])(
         folder
     )
-    for number, changes in enumerate(({"part": 1e9, "whole": 1e-3}, {"n": 2**62}, {"part": -3.0, "part_squared": 0})):
+    for number, changes in enumerate(({"part": 1e3, "whole": 1e-3}, {"n": 2**62}, {"part": -3.0, "part_squared": 0})):
         totals(**changes)(synthetic.run(config_hash=f"0000000{number}"))
     (synthetic.root / "not UTF-8 \udcff \x1b[31m\n").mkdir()
     (synthetic.root / "not UTF-8 \udcff \x1b[31m\n" / CONFIG_FILE).write_text("{")
