@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,11 +48,13 @@ ALIKE = {
 class NoiseSettings:
     """Settings at which the noise of the machine is measured, each a single change from the evaluation that counts.
 
-    batch_sizes: by default 1, or 8 where 1 is the evaluation's own. Its own values are left out.
+    batch_sizes: by default 1, or 8 where 1 is the evaluation's own. Its own values are left out. out: folder for these
+    evaluations, None for none: apart from those that count, in whose place the report would put them.
     """
 
     batch_sizes: Sequence[int] = ()
     dtypes: Sequence[str] = ("float32", "bfloat16")
+    out: Path | None = None
 
     def check(self) -> None:
         """Raises UserError for values outside their range."""
@@ -136,12 +138,20 @@ def compare(
     measured: list[Measured] = []
     for checkpoint, evaluations in zip(checkpoints, begun, strict=True):
         settings = [list(evaluations)]
-        for changes in request.noise.changes(settings[0][0].record) if request.noise else ():
-            noted = _noted(on_progress, f"{checkpoint.title}, {_text(changes)}")
-            changed = replace(checkpoint.request, **changes)
-            settings.append(list(evaluate_all(changed, on_progress=noted, on_warning=_already_said)))
+        if request.noise:
+            settings += _at_other_settings(checkpoint, settings[0][0].record, request.noise, on_progress)
         measured += [_measured(checkpoint.label, own) for own in zip(*settings, strict=True)]
     return Comparison(measured=tuple(measured), pairs=pairs_of(measured, against_first=not request.all_pairs))
+
+
+def _at_other_settings(
+    checkpoint: _Checkpoint, record: EvalRecord, noise: NoiseSettings, on_progress: Callable[[int, int, str], None]
+) -> Iterator[list[Evaluated]]:
+    """The evaluations of a checkpoint at each setting of the noise. record: of the one that counts."""
+    for changes in noise.changes(record):
+        noted = _noted(on_progress, f"{checkpoint.title}, {_text(changes)}")
+        changed = replace(checkpoint.request, out=noise.out, **changes)
+        yield list(evaluate_all(changed, on_progress=noted, on_warning=_already_said))
 
 
 def resolve(model: str | Path | DiffusionLM) -> dict[str, Any]:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 AGAINST = "Published checkpoints (egspo-sa, espo/sudoku), models, folders or runs, separated by commas."
 MINE = "Your run or model; each of the others is compared with it, and without it all with each other."
+NOISE_FOLDER = "noise"
+"""Below --out: evaluations at other settings, which a report must not take for the ones that count."""
 NOISE_BATCH_SIZES = "Batch sizes for --noise, which this implies; by default 1, or 8 beside --batch-size 1."
 NOISE_DTYPES = "Dtypes for --noise, which this implies; by default float32,bfloat16."
 
@@ -64,7 +66,9 @@ def compare(
     include_path: IncludePath = None,
     unsafe_local_exec: UnsafeLocalExec = False,
     evaluations: Annotated[Path, typer.Option(help="Folder of evaluations, as of harness eval.")] = DEFAULT_EVALUATIONS,
-    out: Annotated[Path, typer.Option(help="Folder for comparison.md and comparison.csv.")] = DEFAULT_COMPARISON,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the tables, and for what --noise evaluates.")
+    ] = DEFAULT_COMPARISON,
     fresh: Fresh = False,
 ) -> None:
     """Compare checkpoints item by item: harness compare --task sudoku --against tiny --mine RUN_FOLDER.
@@ -99,9 +103,8 @@ def compare(
         out=evaluations,
         fresh=fresh,
     )
-    request = ComparisonRequest(
-        evaluation=evaluation, against=others, all_pairs=not mine, noise=_noise(noise, noise_batch_sizes, noise_dtypes)
-    )
+    measured = _noise(noise, noise_batch_sizes, noise_dtypes, out / NOISE_FOLDER)
+    request = ComparisonRequest(evaluation=evaluation, against=others, all_pairs=not mine, noise=measured)
     with progress_bar("compare") as on_progress:
         found = compare_checkpoints(request, on_progress=on_progress, on_warning=warn)
     if is_main():
@@ -111,7 +114,7 @@ def compare(
         typer.echo(f"In {out}: {TEXT_FILE}, {POINTS_FILE}; the evaluations in {evaluations}")
 
 
-def _noise(wanted: bool, batch_sizes: str, dtypes: str) -> NoiseSettings | None:
+def _noise(wanted: bool, batch_sizes: str, dtypes: str, out: Path) -> NoiseSettings | None:
     from harness.app.compare import NoiseSettings
 
     chosen: dict[str, Any] = {}
@@ -119,4 +122,4 @@ def _noise(wanted: bool, batch_sizes: str, dtypes: str) -> NoiseSettings | None:
         chosen["batch_sizes"] = whole_numbers("--noise-batch-sizes", batch_sizes)
     if dtypes:
         chosen["dtypes"] = names(dtypes)
-    return NoiseSettings(**chosen) if wanted or chosen else None
+    return NoiseSettings(out=out, **chosen) if wanted or chosen else None

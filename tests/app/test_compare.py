@@ -121,12 +121,14 @@ def test_noise_is_measured_at_one_and_in_the_other_of_two_dtypes_unless_told_oth
         NoiseSettings(batch_sizes=(4,), dtypes=("float32",)).changes(record)
 
 
-def test_evaluations_are_recorded_and_not_done_again(trained: RunResult, tmp_path: Path) -> None:
+def test_evaluations_are_recorded_those_of_noise_apart_and_not_done_again(trained: RunResult, tmp_path: Path) -> None:
     seen: list[tuple[int, int, str]] = []
     request = ComparisonRequest(
-        evaluation=EvaluationRequest(model=trained.folder, tasks=("sudoku",), items=4, batch_size=2, out=tmp_path),
+        evaluation=EvaluationRequest(
+            model=trained.folder, tasks=("sudoku",), items=4, batch_size=2, out=tmp_path / "evals"
+        ),
         against=("tiny",),
-        noise=NoiseSettings(batch_sizes=(4,), dtypes=("float64",)),
+        noise=NoiseSettings(batch_sizes=(4,), dtypes=("float64",), out=tmp_path / "noise"),
     )
     first = harness.compare(request, on_progress=lambda *told: seen.append(told))
     own = f"egspo-{trained.folder.name} (1 of 2)"
@@ -136,7 +138,9 @@ def test_evaluations_are_recorded_and_not_done_again(trained: RunResult, tmp_pat
         (4, 4, f"{own}, batch size 4: sudoku, 16 tokens"),
         (2, 4, f"{own}, dtype float64: sudoku, 16 tokens"),
     ]
-    assert len(list(read_lines(tmp_path / "sudoku" / "tiny" / "eval.jsonl"))) == 3
+    for place, settings in {"evals": [(2, "float32")], "noise": [(4, "float32"), (2, "float64")]}.items():
+        lines = read_lines(tmp_path / place / "sudoku" / "tiny" / "eval.jsonl")
+        assert [(line["batch_size"], line["dtype"]) for line in lines] == settings
     seen.clear()
     assert harness.compare(request, on_progress=lambda *told: seen.append(told)) == first
     assert seen == []
