@@ -138,16 +138,19 @@ def evaluate(
 def evaluate_all(
     request: EvaluationRequest,
     *,
+    before: Callable[[str, Mapping[str, Any]], None] = lambda task, values: None,
     on_progress: Callable[[int, int, str], None] = lambda done, total, note: None,
     on_warning: Callable[[str], None] = warnings.warn,
 ) -> Iterator[Evaluated]:
     """Every task, checkpoint, decoding, length and seed of the request, one after the other; several processes that a
     launcher started share the items of each, and all of them get the results.
 
-    on_progress is told (items done, items in all, what is being evaluated). Raises UserError as `evaluate` does.
+    before: is told of each evaluation, before it is done, the task and the values of its record that are known; what it
+    raises ends them. on_progress is told (items done, items in all, what is being evaluated). Raises UserError as
+    `evaluate` does.
     """
     prepared = [_prepare(request, task) for task in request.tasks]
-    return _evaluations(request, prepared, on_progress, on_warning)
+    return _evaluations(request, prepared, before, on_progress, on_warning)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +167,7 @@ class Prepared:
 def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
     """Raises UserError for everything about a task that can be known before the model is loaded."""
     name = task.name if isinstance(task, Task) else registry.canonical_name("task", task)
-    named = _named(request, name)
+    named = model_of(request, name)
     if isinstance(task, str):
         options = TaskOptions(
             bare_answers=named.is_tiny,
@@ -191,7 +194,8 @@ def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
     return Prepared(task=task, named=named, examples=examples, decodings=decodings, about=about)
 
 
-def _named(request: EvaluationRequest, task: str) -> NamedModel | LoadedModel:
+def model_of(request: EvaluationRequest, task: str) -> NamedModel | LoadedModel:
+    """The model of the request for a task. Raises UserError for options that do not go with it."""
     options = {
         "dtype": request.dtype,
         "device": request.device,
@@ -264,6 +268,7 @@ def _set_prompts(
 def _evaluations(
     request: EvaluationRequest,
     prepared: Sequence[Prepared],
+    before: Callable[[str, Mapping[str, Any]], None],
     on_progress: Callable[[int, int, str], None],
     on_warning: Callable[[str], None],
 ) -> Iterator[Evaluated]:
@@ -284,6 +289,7 @@ def _evaluations(
                         seed=seed,
                         batch_size=request.batch_size,
                         about=one.about,
+                        before=before,
                         on_progress=on_progress,
                     )
 

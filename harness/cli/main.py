@@ -64,6 +64,7 @@ class Subcommand:
 SUBCOMMANDS = (
     Subcommand(name="run", module="harness.cli.run", function="run"),
     Subcommand(name="eval", module="harness.cli.eval", function="evaluate"),
+    Subcommand(name="compare", module="harness.cli.compare", function="compare"),
     Subcommand(name="grade", module="harness.cli.grade", function="grade"),
     Subcommand(name="reproduce", module="harness.cli.reproduce", function="reproduce"),
     Subcommand(name="report", module="harness.cli.report", function="report"),

@@ -10,12 +10,11 @@ import typer
 
 from harness import registry
 from harness.cli.options import IncludePath
-from harness.cli.tables import show_table
+from harness.cli.tables import show_report_table
 from harness.errors import UserError
 from harness.records.run_folder import DEFAULT_EVALUATIONS, DEFAULT_REPORT, DEFAULT_RUNS
 
 if TYPE_CHECKING:
-    from harness.report.chapters.table import Table
     from harness.report.read.runs import Collection
 
 FIRST_RUN = "harness run --method egspo-sa --task sudoku"
@@ -44,7 +43,7 @@ def report(
         raise _nothing_finished(found, paths) if found.skipped else no_runs(paths)
     written = write_report(found, out, metric=metric)
     for table in written.headlines:
-        _show(table)
+        show_report_table(table)
     typer.echo(f"Page:    {out / PAGE_FILE}")
     typer.echo(f"Text:    {out / REPORT_FILE}")
     typer.echo(f"Figures: {len(written.figures)} in {out / FIGURE_FOLDER}")
@@ -77,20 +76,3 @@ def _nothing_finished(found: Collection, paths: Sequence[Path]) -> UserError:
 
 def _quoted(paths: Sequence[Path]) -> str:
     return ", ".join(f"'{path}'" for path in paths)
-
-
-def _show(table: Table) -> None:
-    """Columns with the same value in every row move into the title."""
-    from harness.report.chapters.table import condense
-
-    condensed = condense(table, numbers=False)
-    shown = condensed.table
-    show_table(
-        ", ".join([table.title, *condensed.shared]),
-        [column.title for column in shown.columns],
-        [list(row) for row in shown.cells],
-        numeric=[column.numeric for column in shown.columns],
-    )
-    for note in table.notes:
-        typer.echo(f"  {note}")
-    typer.echo("")

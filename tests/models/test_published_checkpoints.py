@@ -95,6 +95,19 @@ def test_a_registered_checkpoint_is_evaluated_under_a_paper_s_protocol(hub, tmp_
     assert (identity.method, identity.model, identity.recipe) == ("egspo-sa", "GSAI-ML/LLaDA-8B-Instruct", "published")
 
 
+def test_a_registered_checkpoint_is_compared_with_its_base_under_a_paper_s_protocol(hub, tmp_path):
+    places = ["--evaluations", str(tmp_path / "evals"), "--out", str(tmp_path / "out")]
+    options = ["--data", "builtin", "--device", "cpu", "--items", "2", "--protocol", "egspo", "--length", "128"]
+    command = ["compare", "--task", "math500", "--against", "egspo-sa,GSAI-ML/LLaDA-8B-Instruct"]
+    assert main([*command, *options, *places]) == 0
+    evaluated = sorted(str(place.relative_to(tmp_path)) for place in tmp_path.rglob("eval.jsonl"))
+    assert evaluated == [
+        f"evals/math500/{name}/eval.jsonl" for name in ("GSAI-ML--LLaDA-8B-Instruct", "egspo-sa--math500")
+    ]
+    line = (tmp_path / "out" / "comparison.csv").read_text().splitlines()[1]
+    assert line.startswith("math500,128,accuracy,2,egspo-sa,GSAI-ML/LLaDA-8B-Instruct,0,0,0,0,0,1,1,,,")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
