@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.app.evaluations import Evaluated, EvaluationFolder
-from harness.app.models import LoadedModel, NamedModel, named_model
+from harness.app.models import LoadedModel, NamedModel, named_model, published_model
 from harness.config.build import build
 from harness.config.decoding import Decoding
+from harness.config.protocols import evaluation_protocol
 from harness.config.recipes import evaluation_decoding
 from harness.config.tree import EvaluationConfig
 from harness.data.sources import DataSource, default_source, parse_source
@@ -39,6 +40,8 @@ class EvaluationRequest:
     by default. tasks: names, or tasks of your own. data: builtin, hub, or a folder; train_data: the source of worked
     examples, where it is another. prompts: YAML file with prompts of your own. few_shot: worked training examples
     before each question. items: the first so many of the split, 0 for all. batch_size: prompts per forward pass.
+    checkpoint: one of harness list checkpoints in the place of a model, `egspo-sa/sudoku`, or `egspo-sa` for that of
+    each task. protocol: a paper's (harness list protocols), whose decodings and items replace the recipe's.
 
     decodings: options over the recipe's, as `{"num_steps": 8}`, one mapping for each of several decodings. lengths:
     completion lengths in tokens, each with the tokens per step of the decoding. seeds: of draws; nothing is drawn at
@@ -48,6 +51,8 @@ class EvaluationRequest:
 
     model: str | Path | DiffusionLM
     tasks: Sequence[str | Task]
+    checkpoint: str = ""
+    protocol: str = ""
     data: str = ""
     train_data: str = ""
     prompts: str | Path | None = None
@@ -167,12 +172,14 @@ def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
     if named.is_tiny and (request.prompts or request.few_shot):
         raise UserError(COMPACT_ONLY)
     about = {
+        "protocol": request.protocol,
         "data": source.label,
         "split": request.split,
         "origin": task.origin(request.split, source),
         "prompts": _set_prompts(task, request, source, tested),
     }
-    examples = tested[: request.items or None]
+    published = evaluation_protocol(request.protocol, name).items if request.protocol else 0
+    examples = tested[: request.items or published or None]
     return Prepared(task=task, named=named, examples=examples, decodings=decodings, about=about)
 
 
@@ -183,6 +190,10 @@ def _named(request: EvaluationRequest, task: str) -> NamedModel | LoadedModel:
         "adapter": request.adapter,
         "adapter_subfolder": request.adapter_subfolder,
     }
+    if request.checkpoint:
+        if request.adapter or request.adapter_subfolder:
+            raise UserError(f"Checkpoint '{request.checkpoint}' has an adapter of its own; leave out --adapter.")
+        return published_model(request.checkpoint, task=task, dtype=request.dtype, device=request.device)
     if isinstance(request.model, str | Path):
         return named_model(request.model, task=task, **options)
     if {*options.values()} != {"", "auto"}:
@@ -192,12 +203,26 @@ def _named(request: EvaluationRequest, task: str) -> NamedModel | LoadedModel:
 
 def _decodings(request: EvaluationRequest, task: str, *, tiny: bool) -> tuple[Decoding, ...]:
     """Raises UserError for options that decodings do not have, and for values outside their range."""
-    default = evaluation_decoding(task, tiny=tiny)
-    options = {"decoding": default, "decodings": tuple(request.decodings), "lengths": tuple(request.lengths)}
+    if request.protocol:
+        return _published_decodings(request, task)
+    options = {
+        "decoding": evaluation_decoding(task, tiny=tiny),
+        "decodings": tuple(request.decodings),
+        "lengths": tuple(request.lengths),
+    }
     config: EvaluationConfig = build(EvaluationConfig, options, "evaluation")
     for decoding in config.all_decodings:
-        decoding.check("decoding")
+        decoding.check("evaluation.decoding")
     return config.all_decodings
+
+
+def _published_decodings(request: EvaluationRequest, task: str) -> tuple[Decoding, ...]:
+    """Those of the paper, at the lengths asked for. Raises UserError where it has no such length, or where the request
+    changes what the protocol says."""
+    if any(request.decodings) or request.few_shot:
+        raise UserError("--protocol says how completions are decoded and prompted; leave out --set and --few-shot.")
+    found = evaluation_protocol(request.protocol, task)
+    return tuple(found.decoding(length) for length in request.lengths) or found.decodings
 
 
 def _tested(task: Task, source: DataSource, request: EvaluationRequest) -> list[Example]:

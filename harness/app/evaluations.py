@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from harness.config.prompt_hashes import check_prompts
 from harness.data.sources import sha256_of_text
 from harness.records.description import EVALUATED_FILE, write_description
 from harness.records.jsonl import read_lines, read_samples, to_line, write_atomic, write_samples
@@ -83,6 +84,7 @@ class EvaluationFolder:
             "dtype": model.dtype_name,
             "weights": loaded.weights,
             **about,
+            "prompts": {**about["prompts"], **self._published(task, examples, str(about["protocol"]))},
         }
         identity = identity_of(values)
         found = self.shard.from_main(None if self.fresh else self._found(identity, task))
@@ -96,6 +98,13 @@ class EvaluationFolder:
         result = self.shard.from_main(done)
         assert result is not None, "the first process judged"
         return result
+
+    def _published(self, task: Task, examples: Sequence[Example], protocol: str) -> dict[str, str]:
+        """Whether the prompts are those of the protocol's paper, where one is followed."""
+        if not protocol:
+            return {}
+        check = check_prompts(protocol, task, examples, self.loaded.model.prompt_text)
+        return {"published": check.state, "because": check.reason}
 
     def _found(self, identity: str, task: Task) -> Evaluated | None:
         """What the folder holds of an evaluation, where that is its record and all its samples."""

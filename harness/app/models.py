@@ -9,13 +9,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.app.checkpoints import published_checkpoint
+from harness.config.checkpoints import PublishedCheckpoint
 from harness.config.resolve import recorded_config
 from harness.config.tree import Execution, ModelConfig, RunConfig
 from harness.errors import UserError
 from harness.records.description import RunDescription, read_description
 from harness.records.jsonl import RecordError
 from harness.records.run_folder import CHECKPOINT_FOLDER, CHECKPOINT_STATE, CONFIG_FILE, read_status
-from harness.records.schema import RunIdentity
+from harness.records.schema import NO_METHOD, RunIdentity
 
 if TYPE_CHECKING:
     from harness.models.diffusion_lm import DiffusionLM
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
 TINY = "tiny"
 TINY_TASK = "sudoku"
 """The task of the tiny model's weights where none is named."""
-NO_METHOD = "none"
-"""In the identity of a model that no run of ours trained."""
+PUBLISHED = "published"
 
 
 def load_model(
@@ -85,11 +86,12 @@ class LoadedModel:
         if trained is not None:
             return trained
         config = asdict(self.source.config) if self.source else {"name": self.model.name}
+        published = self.source.published if self.source else None
         identity = RunIdentity(
             task=task,
-            method=NO_METHOD,
-            model=self.label,
-            recipe=NO_METHOD,
+            method=published.method if published else NO_METHOD,
+            model=(published.base or published.name) if published else self.label,
+            recipe=PUBLISHED if published else NO_METHOD,
             reward="task",
             seed=0,
             train_data=NO_METHOD,
@@ -101,15 +103,19 @@ class LoadedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class NamedModel:
-    """What a name stands for. task: of the tiny model's weights. device: auto, cpu, cuda or cuda:N. run: the run
-    folder, None for a model itself. place: of its checkpoint, None for the last. dtype_given: whether a dtype was
-    asked for."""
+    """What a name stands for.
+
+    task: of the tiny model's weights. device: auto, cpu, cuda or cuda:N. run: the run folder, None for a model itself.
+    place: of its checkpoint, None for the last. published: its entry in the register, where it has one. dtype_given:
+    whether a dtype was asked for.
+    """
 
     config: ModelConfig
     task: str
     device: str = Execution.device
     run: Path | None = None
     place: Path | None = None
+    published: PublishedCheckpoint | None = None
     dtype_given: bool = False
 
     def at_all_checkpoints(self) -> list[NamedModel]:
@@ -130,6 +136,8 @@ class NamedModel:
         if self.run is not None:
             run = self.run.resolve()
             return f"{run.parent.parent.name}-{run.name}"
+        if self.published is not None:
+            return self.published.name.replace("/", "--")
         parts = [self.config.name, self.config.adapter, self.config.adapter_subfolder]
         return "+".join(_short(part) for part in parts if part)
 
@@ -226,6 +234,21 @@ def named_model(
     config = replace(trained.model, dtype=dtype or trained.model.dtype)
     run = Path(name)
     return NamedModel(config=config, task=trained.task, device=device, run=run, place=place, dtype_given=bool(dtype))
+
+
+def published_model(name: str, *, task: str, dtype: str = "", device: str = "auto") -> NamedModel:
+    """A checkpoint of the register, as `named_model` names a model. Raises UserError where there is none or it cannot
+    be loaded."""
+    found = published_checkpoint(name, task)
+    named = named_model(
+        found.model,
+        task=task,
+        dtype=dtype,
+        device=device,
+        adapter=found.adapter,
+        adapter_subfolder=found.subfolder if found.adapter else "",
+    )
+    return replace(named, published=found)
 
 
 def is_run(name: str) -> bool:

@@ -53,6 +53,8 @@ def evaluate(
     task: Annotated[str, typer.Option(help="Task, or several: sudoku,countdown.")],
     named: Annotated[str, typer.Argument(metavar="MODEL", show_default=False, help="Instead of --model.")] = "",
     model: Model = "tiny",
+    checkpoint: Annotated[str, typer.Option(help="A published one instead: egspo-sa/sudoku, or egspo-sa.")] = "",
+    protocol: Annotated[str, typer.Option(help="A paper's decodings and items: d1, egspo, espo ...")] = "",
     length: Lengths = "",
     seed: Annotated[str, typer.Option(help="Seed of draws, or several: 0,1,2.")] = "0",
     checkpoints: Annotated[str, typer.Option(help="Of a run: last, or all that it kept.")] = "last",
@@ -73,16 +75,17 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for eval.jsonl and the samples.")] = DEFAULT_EVALUATIONS,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do again what is there already.")] = False,
 ) -> None:
-    """Evaluate a model on tasks: harness eval RUN_FOLDER --task sudoku.
+    """Evaluate a model on tasks: harness eval RUN_FOLDER --task sudoku. Lists make a grid.
 
-    Lists of tasks, lengths and seeds make a grid. Every evaluation is a line of eval.jsonl, which harness report reads.
-    One that is there already is skipped, and one that was cut off goes on.
+    Every evaluation is a line of eval.jsonl, which harness report reads; one that is there already is skipped.
     """
     for folder in include_path or []:
         registry.add_include_path(folder)
     request = EvaluationRequest(
         model=named or model,
         tasks=names(task),
+        checkpoint=checkpoint,
+        protocol=protocol,
         data=data,
         train_data=train_data,
         prompts=prompts,
@@ -122,6 +125,8 @@ def _show(results: Sequence[Evaluated]) -> None:
             bounds = f"[{interval.low:.2%}, {interval.high:.2%}]" if interval else "[no items]"
             typer.echo(f"{name:>14} {totals.value:7.2%}  {bounds}  n = {totals.n}{ceiling}")
         rate, seconds = record.tokens_per_second, record.eval_seconds
+        if record.protocol:
+            typer.echo(f"Protocol {record.protocol}; prompts: {record.prompts['published']}")
         known = "; it was there already (--fresh does it again)" if done.known else ""
         typer.echo(f"NFE {record.nfe:.1f}, {rate:,.0f} tokens/s, {seconds:.1f} s; in {done.folder}{known}")
 

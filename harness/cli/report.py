@@ -12,7 +12,7 @@ from harness import registry
 from harness.cli.options import IncludePath
 from harness.cli.tables import show_table
 from harness.errors import UserError
-from harness.records.run_folder import DEFAULT_REPORT, DEFAULT_RUNS
+from harness.records.run_folder import DEFAULT_EVALUATIONS, DEFAULT_REPORT, DEFAULT_RUNS
 
 if TYPE_CHECKING:
     from harness.report.chapters.table import Table
@@ -55,7 +55,9 @@ def report(
 
 def existing(paths: Sequence[Path] | None) -> list[Path]:
     """The folders to look into, the default where none is named. Raises UserError for a missing one."""
-    for path in paths or [DEFAULT_RUNS]:
+    if not paths:
+        paths = [path for path in (DEFAULT_RUNS, DEFAULT_EVALUATIONS) if path.is_dir()] or [DEFAULT_RUNS]
+    for path in paths:
         if not path.is_dir():
             raise UserError(f"'{path}' is not a folder. Start a run with `{FIRST_RUN}`, or name another folder.")
     return list(paths or [DEFAULT_RUNS])

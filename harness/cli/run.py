@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,7 @@ def run(
     include_path: IncludePath = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
     unsafe_local_exec: UnsafeLocalExec = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Cells at a time, in processes of their own.")] = 1,
 ) -> int:
     """Train and evaluate: --method egspo-sa --task sudoku. Lists make a grid.
 
@@ -87,14 +89,15 @@ def run(
         prompts=read_prompts(prompts, registry.names("task")) if prompts else None,
         few_shot=few_shot,
     )
-    cells = itertools.product(
+    product = itertools.product(
         names(task), names(method), grid(settings or [], grid_file), whole_numbers("--seed", seed)
     )
     requests = [
         replace(shared, task=one_task, method=one_method, seed=one_seed, overrides=changes | common)
-        for one_task, one_method, changes, one_seed in cells
+        for one_task, one_method, changes, one_seed in product
     ]
-    return run_grid([plan(request) for request in requests])
+    cells = [plan(request) for request in requests]
+    return run_grid(cells) if jobs == 1 else run_side_by_side(requests, cells, jobs)
 
 
 def run_grid(planned: Sequence[PlannedRun]) -> int:
@@ -113,8 +116,30 @@ def run_grid(planned: Sequence[PlannedRun]) -> int:
         except UserError as error:
             typer.echo(f"{label}{cell.folder}: failed: {error}", err=True)
             failures.append(f"{cell.folder}: {error}")
+    return _concluded(failures, len(planned))
+
+
+def run_side_by_side(requests: Sequence[RunRequest], planned: Sequence[PlannedRun], jobs: int) -> int:
+    """Runs the cells, `jobs` at a time; a line for each as it ends. Returns the exit code."""
+    from harness.app.workers import run_cells
+
+    waiting = [request for request, cell in zip(requests, planned, strict=True) if not cell.finished]
+    if len(waiting) < len(requests):
+        typer.echo(f"{len(requests) - len(waiting)} of {len(requests)} cells are finished already.")
+    started, failures = time.monotonic(), []
+    for number, outcome in enumerate(run_cells(waiting, jobs=jobs), start=1):
+        left = (time.monotonic() - started) / number * (len(waiting) - number) / 60
+        text = f"failed: {outcome.error}" if outcome.error else f"done in {outcome.seconds:.0f} s"
+        typer.echo(f"[{number}/{len(waiting)}] {outcome.folder} {text}; about {left:.0f} min left")
+        if outcome.error:
+            failures.append(f"{outcome.folder}: {outcome.error}")
+    return _concluded(failures, len(planned))
+
+
+def _concluded(failures: Sequence[str], cells: int) -> int:
+    """Names the failures and returns the exit code."""
     if failures:
-        typer.echo(f"{len(failures)} of {len(planned)} runs failed:", err=True)
+        typer.echo(f"{len(failures)} of {cells} runs failed:", err=True)
         for failure in failures:
             typer.echo(f"  {failure}", err=True)
         return FAILED

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from harness.config.build import build
@@ -26,10 +27,15 @@ WHOLE = "budget"
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """Nested values of one origin; source is what provenance says of them: protocol or recipe."""
+    """Nested values of one origin; source is what provenance says of them: protocol or recipe.
+
+    file, section: where they stand, a YAML file and the dotted key that holds them there, empty for the whole file.
+    """
 
     source: str
     values: Mapping[str, Any]
+    file: Path = field(compare=False)
+    section: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,27 +60,27 @@ def write_description(folder: Path, description: RunDescription, name: str = CON
     write_atomic(folder / name, yaml.safe_dump(asdict(description), sort_keys=True))
 
 
-def read_description(folder: Path) -> RunDescription | None:
+def read_description(folder: Path, name: str = CONFIG_FILE) -> RunDescription | None:
     """The description of a run folder, None where there is none yet. Raises RecordError where it is damaged."""
-    tree = read_tree(folder)
+    tree = read_tree(folder, name)
     return None if tree is None else RunDescription.from_record(tree)
 
 
-def read_tree(folder: Path) -> dict[str, Any] | None:
-    """What config.yaml of a run folder says, None where there is none yet. Raises RecordError where it is no mapping of
-    plain values."""
-    content = read_record(folder / CONFIG_FILE)
+def read_tree(folder: Path, name: str = CONFIG_FILE) -> dict[str, Any] | None:
+    """What the description of a run folder says, None where there is none yet. Raises RecordError where it is no
+    mapping of plain values."""
+    content = read_record(folder / name)
     if content is None:
         return None
     try:
         tree = parse_yaml(content.decode("utf-8"))
         json.dumps(tree, sort_keys=True, default=str)
     except ValueError as error:
-        raise RecordError(f"{CONFIG_FILE} cannot be read ({str(error).splitlines()[0]})") from error
+        raise RecordError(f"{name} cannot be read ({str(error).splitlines()[0]})") from error
     except TypeError as error:
-        raise RecordError(f"{CONFIG_FILE} has names that are not texts ({error})") from error
+        raise RecordError(f"{name} has names that are not texts ({error})") from error
     if not isinstance(tree, dict):
-        raise RecordError(f"{CONFIG_FILE} is not a mapping")
+        raise RecordError(f"{name} is not a mapping")
     return tree
 
 

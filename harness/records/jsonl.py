@@ -143,16 +143,17 @@ def refuse_surrogates(value: Any, place: str) -> None:
         raise RecordError(f"{place} holds half a surrogate pair, which is not a character") from error
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path, *, is_bounded: bool = True) -> Iterator[dict[str, Any]]:
     """The records of a JSONL file, or of the same file kept compressed with .gz at the end of its name; a torn last
     line (no newline at its end) is left out, and a missing file has none.
 
-    Raises RecordError for a damaged line before the last, and for a compressed file that cannot be unpacked.
+    Raises RecordError for a damaged line before the last, for a compressed file that cannot be unpacked and, where
+    is_bounded, for one of more than MOST_BYTES or MOST_LINES.
     """
     packed = path.with_name(f"{path.name}.gz")
     existing = packed if os.path.lexists(packed) and not os.path.lexists(path) else path
     if os.path.lexists(existing):
-        yield from (record for _, record in read_json_lines(existing, torn_end=True, is_bounded=True))
+        yield from (record for _, record in read_json_lines(existing, torn_end=True, is_bounded=is_bounded))
 
 
 def keep_lines(path: Path, keep: int) -> None:

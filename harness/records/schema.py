@@ -14,6 +14,8 @@ from harness.records.jsonl import RecordError
 from harness.records.values import is_count, is_number
 
 SCHEMA_VERSION = 1
+NO_METHOD = "none"
+"""In the identity of a model that no run of ours trained."""
 NO_LONGER_RECORDED = ("checkpoint_choice", "extra")
 """Fields of identities that earlier versions wrote, always with the same values."""
 IDENTIFYING = (
@@ -86,8 +88,8 @@ class EvalRecord:
 
     The rest is empty in records that are older than it. flops_forward: the forward passes of flops_total alone, as some
     papers count; None where they were not counted apart. seed: of draws. batch_size: prompts per forward pass. weights:
-    fingerprint of the files. origin: where the items came from. prompts: sha256 of the user's own, few_shot,
-    train_data.
+    fingerprint of the files. protocol: the paper's that was followed. origin: where the items came from. prompts:
+    sha256 of the user's own, few_shot, train_data, and whether they are as published.
     """
 
     checkpoint: str
@@ -110,6 +112,7 @@ class EvalRecord:
     seed: int = 0
     batch_size: int = 0
     dtype: str = ""
+    protocol: str = ""
     weights: str = ""
     origin: Mapping[str, Any] = field(default_factory=dict)
     prompts: Mapping[str, Any] = field(default_factory=dict)

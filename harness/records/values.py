@@ -17,7 +17,7 @@ def is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST_COUNT
 
 
-def is_number(value: Any) -> TypeGuard[float]:
+def is_number(value: Any) -> TypeGuard[int | float]:
     """A finite number that can be squared."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 from harness import registry
 from harness.errors import printable
+from harness.records.schema import NO_METHOD
 
 OTHER_COLOURS = ("#56B4E9", "#000000", "#F0E442")
 CONTROL_COLOUR = "#7F7F7F"
 
 DEFAULT_METRICS = ("exact_match", "accuracy", "pass@1")
 DASH = "-"
+NOT_TRAINED = "not trained here"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ FLOP_UNITS = tuple(Unit(name=f"{prefix}FLOP", size=10.0 ** (3 * step)) for step,
 
 def method_name(method: str) -> str:
     """The title that the method's file states; the plain name of a method that is not installed here."""
-    return _title("method", method)
+    return NOT_TRAINED if method == NO_METHOD else _title("method", method)
 
 
 def task_name(task: str) -> str:

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,8 +20,8 @@ class Options:
 def resolved(recipe=None, protocol=None, **overrides):
     keys = {key.replace("__", "."): value for key, value in overrides.items()}
     layers = (
-        Layer(source="protocol", values={"budget": {"updates": 10}} | (protocol or {})),
-        Layer(source="recipe", values=recipe or {}),
+        Layer(source="protocol", values={"budget": {"updates": 10}} | (protocol or {}), file=Path("protocol.yaml")),
+        Layer(source="recipe", values=recipe or {}, file=Path("recipe.yaml")),
     )
     return resolve(method="m", method_config=Options, task="t", recipe="tiny", layers=layers, overrides=keys)
 

@@ -110,7 +110,7 @@ def _lines(groups: Sequence[Group], metrics: Mapping[str, str]) -> list[Line]:
         if row is None:
             continue
         place = Place(task=group.task, length=_length(group.protocol))
-        own = found[group.label, group.model, group.recipe]
+        own = found[group.called(group.variant), group.model, group.recipe]
         free = next((cells for cells in own if place not in cells), None)
         if free is None:
             own.append({place: row})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.resolve import flatten
-from harness.records.description import RunDescription, read_tree
+from harness.records.description import EVALUATED_FILE, RunDescription, read_tree
 from harness.records.jsonl import RecordError, read_lines
 from harness.records.run_folder import CHECKPOINT_FOLDER, CONFIG_FILE, EVAL_FILE, METRICS_FILE, STATUS_FILE, read_status
 from harness.records.schema import SCHEMA_VERSION, EvalRecord, MetricTotals, RunIdentity, RunStatus
@@ -20,6 +20,8 @@ from harness.report.labels import cut, one_line
 MARKERS = frozenset((CONFIG_FILE, STATUS_FILE, EVAL_FILE, METRICS_FILE))
 STATES = ("running", "finished", "failed")
 CHECKPOINTS = ("base", "step", "last")
+AS_GIVEN = ("base", "given")
+"""How `harness eval` calls the weights of a model that no run here trained."""
 MOST_EVALUATIONS, MOST_METRICS = 10_000, 64
 LONGEST_DECODING = 10_000
 """Characters of JSON; a reader sees the decoding below every table."""
@@ -32,7 +34,8 @@ class Run:
     """A readable run folder.
 
     name: the folder relative to the runs root. settings: the configuration, dotted key to value.
-    provenance: dotted key to default, recipe or command line.
+    provenance: dotted key to default, recipe or command line. evaluated_only: a folder of `harness eval`, with the
+    identity of the run that the model comes from, or of a model that no run here trained.
     """
 
     folder: Path
@@ -42,6 +45,7 @@ class Run:
     provenance: Mapping[str, str]
     status: RunStatus
     evals: tuple[EvalRecord, ...]
+    evaluated_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,17 +73,36 @@ class ForeignError(RecordError):
 
 
 def collect(paths: Sequence[Path]) -> Collection:
-    """The finished runs at or below `paths`, each cell of the grid once."""
+    """The finished runs at or below `paths`, each cell of the grid once, with the evaluations of `harness eval`."""
     runs: dict[Path, Run] = {}
     skipped = []
-    for found in scan(paths):
+    everything = scan(paths)
+    for found in everything:
+        if isinstance(found, Run) and found.evaluated_only:
+            continue
         if isinstance(found, Skipped):
             skipped.append(found)
         elif reason := _reason_to_leave_out(found, runs.get(found.identity.folder)):
             skipped.append(Skipped(path=found.name, reason=reason))
         else:
             runs[found.identity.folder] = found
+    for found in everything:
+        if isinstance(found, Run) and found.evaluated_only:
+            home = found.identity.folder
+            runs[home] = _with_further(runs[home], found) if home in runs else found
     return Collection(runs=tuple(runs.values()), skipped=tuple(skipped))
+
+
+def _with_further(run: Run, further: Run) -> Run:
+    """The run with evaluations that it did not make itself; one that repeats its own, at another batch size or in
+    another dtype, stays out."""
+    known = {_setting_of(record) for record in run.evals}
+    return replace(run, evals=(*run.evals, *(one for one in further.evals if _setting_of(one) not in known)))
+
+
+def _setting_of(record: EvalRecord) -> tuple[object, ...]:
+    decoding = json.dumps(record.decoding, sort_keys=True)
+    return (record.update, record.data, record.split, record.items_sha256, record.seed, decoding)
 
 
 def scan(paths: Sequence[Path]) -> list[Run | Skipped]:
@@ -148,6 +171,8 @@ def load_run(folder: Path, name: str) -> Run:
 
     Raises RecordError for corrupt, foreign and future-version files, OSError for unreadable ones.
     """
+    if (folder / EVALUATED_FILE).exists():
+        return _load_evaluations(folder, name)
     description = RunDescription.from_record(_read_config(folder))
     identity = _checked(description.identity)
     status = _checked_status(read_status(folder) or RunStatus(state="running", updates=0, samples=0))
@@ -162,6 +187,25 @@ def load_run(folder: Path, name: str) -> Run:
         provenance={one_line(key): source for key, source in description.provenance.items()},
         status=status,
         evals=_evaluations(folder),
+    )
+
+
+def _load_evaluations(folder: Path, name: str) -> Run:
+    """A folder of `harness eval`. The weights of a model that no run here trained are its last."""
+    description = RunDescription.from_record(_read_config(folder, EVALUATED_FILE))
+    records = [
+        replace(record, checkpoint="last") if record.checkpoint in AS_GIVEN else record
+        for record in _evaluations(folder)
+    ]
+    return Run(
+        folder=folder,
+        name=one_line(name),
+        identity=_checked(description.identity),
+        settings={one_line(key): _setting(value) for key, value in flatten(description.config).items()},
+        provenance={one_line(key): source for key, source in description.provenance.items()},
+        status=RunStatus(state="finished", updates=max((one.update for one in records), default=0), samples=0),
+        evals=tuple(records),
+        evaluated_only=True,
     )
 
 
@@ -193,13 +237,13 @@ def _checked_status(status: RunStatus) -> RunStatus:
     return replace(status, reason=cut(one_line(status.reason), LONGEST_REASON))
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    tree = read_tree(folder)
+def _read_config(folder: Path, name: str = CONFIG_FILE) -> dict[str, Any]:
+    tree = read_tree(folder, name)
     if tree is None:
-        raise ForeignError(f"foreign: no {CONFIG_FILE}")
+        raise ForeignError(f"foreign: no {name}")
     if "schema" not in tree:
-        raise ForeignError(f"foreign: {CONFIG_FILE} has no schema number")
-    _check_schema(tree["schema"], CONFIG_FILE)
+        raise ForeignError(f"foreign: {name} has no schema number")
+    _check_schema(tree["schema"], name)
     return tree
 
 
@@ -231,7 +275,7 @@ def _eval_record(line: Mapping[str, Any]) -> EvalRecord:
 
 def _fits(record: EvalRecord) -> bool:
     return (
-        record.checkpoint in CHECKPOINTS
+        record.checkpoint in (*CHECKPOINTS, *AS_GIVEN)
         and is_count(record.update)
         and is_count(record.samples)
         and all(is_cost(value) for value in (record.flops_total, record.seconds, record.nfe))
