@@ -29,10 +29,21 @@ def report(
     metric: Annotated[
         str | None, typer.Option("--metric", help="The metric to plot and to print, where a task has it.")
     ] = None,
+    methods: Annotated[
+        str | None, typer.Option("--methods", help="Only runs of these methods, separated by commas.")
+    ] = None,
+    figures: Annotated[
+        str | None,
+        typer.Option("--figures", help="Only these: bars, curves, training, steps, ablations, completions."),
+    ] = None,
+    style: Annotated[
+        Path | None, typer.Option("--style", metavar="FILE", help="A matplotlib style file for the figures.")
+    ] = None,
     include_path: IncludePath = None,
 ) -> None:
     """Write a page, tables, figures and summary.csv of finished runs."""
-    from harness.report.figures.frame import FIGURE_FOLDER
+    from harness.report.chapters.choice import Choice
+    from harness.report.figures.frame import FIGURE_FOLDER, KINDS
     from harness.report.formats.page import PAGE_FILE, REPORT_FILE, write_report
     from harness.report.read.runs import collect
 
@@ -41,7 +52,15 @@ def report(
     found = collect(paths)
     if not found.runs:
         raise _nothing_finished(found, paths) if found.skipped else no_runs(paths)
-    written = write_report(found, out, metric=metric)
+    choice = Choice(
+        metric=metric,
+        methods=_names(methods),
+        figures=_names(figures) or KINDS,
+        style=style,
+        runs=tuple(map(str, runs or [])),
+        include=tuple(map(str, include_path or [])),
+    )
+    written = write_report(found, out, choice)
     for table in written.headlines:
         show_report_table(table)
     typer.echo(f"Page:    {out / PAGE_FILE}")
@@ -49,6 +68,10 @@ def report(
     typer.echo(f"Figures: {len(written.figures)} in {out / FIGURE_FOLDER}")
     if found.skipped:
         typer.echo(f"Left out: {len(found.skipped)}; the reasons are in the report.")
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def existing(paths: Sequence[Path] | None) -> list[Path]:

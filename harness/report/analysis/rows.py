@@ -6,7 +6,7 @@ The value is the mean over seeds. Its interval is over seeds (Student t); with a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -90,11 +90,12 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricRows:
-    """The rows of one task and metric."""
+    """The rows of one task and metric. also: other metrics that have the same numbers in every row."""
 
     task: str
     metric: str
     rows: tuple[Row, ...]
+    also: tuple[str, ...] = ()
 
 
 def all_rows(groups: Sequence[Group], *, headline: str | None = None) -> list[MetricRows]:
@@ -108,6 +109,24 @@ def all_rows(groups: Sequence[Group], *, headline: str | None = None) -> list[Me
             rows = tuple(row for group in own if (row := make_row(group, metric)) is not None)
             tables.append(MetricRows(task=task, metric=metric, rows=rows))
     return tables
+
+
+def together(tables: Iterable[MetricRows]) -> list[MetricRows]:
+    """The tables without those that agree in every row with an earlier one of their task, which names their metrics."""
+    kept: list[MetricRows] = []
+    for found in tables:
+        same = next((place for place, other in enumerate(kept) if _agree(found, other)), None)
+        if same is None:
+            kept.append(found)
+        else:
+            kept[same] = replace(kept[same], also=(*kept[same].also, found.metric))
+    return kept
+
+
+def _agree(first: MetricRows, second: MetricRows) -> bool:
+    if first.task != second.task or not first.rows:
+        return False
+    return [replace(row, metric="") for row in first.rows] == [replace(row, metric="") for row in second.rows]
 
 
 def headline_rows(tables: Iterable[MetricRows]) -> dict[str, MetricRows]:

@@ -12,27 +12,28 @@ from harness.report.analysis.comparisons import Comparisons, compare
 from harness.report.analysis.curves import CURVE_AXES, Panel, along, make_panels
 from harness.report.analysis.groups import Group, group_by, make_groups
 from harness.report.analysis.points import Points
-from harness.report.analysis.rows import MetricRows, all_rows, headline_rows, row_points, summary_points
+from harness.report.analysis.rows import MetricRows, all_rows, headline_rows, row_points, summary_points, together
 from harness.report.analysis.sweeps import Sweep, briefly_named, find_sweeps, without_variants
 from harness.report.analysis.traces import GroupTraces
+from harness.report.chapters.choice import Choice, require_known, with_methods
 from harness.report.chapters.costs import budget_tables
 from harness.report.chapters.measured import measured_tables
 from harness.report.chapters.pairs import comparison_table
 from harness.report.chapters.printed import every_value
 from harness.report.chapters.published import DREAM, TABLE_1, TABLE_2, figure_1, table_1, table_2
-from harness.report.chapters.results import make_table
+from harness.report.chapters.results import make_table, metrics_text
 from harness.report.chapters.sections import Command, Section
 from harness.report.chapters.settings import command, difference_tables
-from harness.report.chapters.table import Table, text_columns
+from harness.report.chapters.table import Table, text_columns, with_stems
 from harness.report.chapters.verdict import HOW_TO_READ, verdicts
 from harness.report.figures.bars import bar_figures
 from harness.report.figures.curves import curve_figure
-from harness.report.figures.frame import Figure
+from harness.report.figures.frame import KINDS, Figure
 from harness.report.figures.looks import Colours
 from harness.report.figures.sweeps import sweep_figure
 from harness.report.figures.traces import trace_figures
 from harness.report.figures.training import training_figures
-from harness.report.labels import capitalized, method_colours, metric_name, numbered, task_name
+from harness.report.labels import capitalized, method_colours, numbered, task_name
 from harness.report.read.published import load_published
 from harness.report.read.records import read_traces
 from harness.report.read.runs import Collection, Skipped
@@ -56,13 +57,14 @@ PUBLISHED_TEXT = (
 EVERY_TEXT = "All values that the papers print, one table per task, with grade and source."
 SETTINGS_TEXT = "Only settings that differ are listed; seeds differ within a column."
 
+ALL = Choice()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
     """A report in no format. intro: what it is made of. verdicts: it in a few sentences per task.
 
-    headlines: the tables of the tasks' headline metrics. tables: those that are also written as files of their own.
-    points: path to numbers, for files that hold all of a kind.
+    headlines: the tables of the tasks' headline metrics. points: path to numbers, for files that hold all of a kind.
     """
 
     title: str
@@ -70,13 +72,17 @@ class Document:
     verdicts: tuple[Section, ...]
     sections: tuple[Section, ...]
     headlines: tuple[Table, ...]
-    tables: tuple[Table, ...]
     points: Mapping[str, Points]
 
     @property
     def figures(self) -> list[Figure]:
         """The figures of all sections."""
         return [figure for section in self.sections for figure in section.figures]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables of all sections; each is written as files of its own too."""
+        return [table for section in self.sections for table in section.tables]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +99,13 @@ class Material:
     metric: str | None
 
 
-def make_document(collection: Collection, *, metric: str | None = None) -> Document:
-    """The report of `collection`. metric: the headline metric where a task has it.
+def make_document(collection: Collection, choice: Choice = ALL) -> Document:
+    """The report of `collection`.
 
-    Raises UserError where no run has `metric` and where the published numbers are damaged.
+    Raises UserError where no run has what is chosen and where the published numbers are damaged.
     """
+    require_known("kind of figures", choice.figures, KINDS)
+    collection, metric = with_methods(collection, choice.methods), choice.metric
     groups = make_groups(collection.runs)
     tables = all_rows(groups, headline=metric)
     known = {found.metric for found in tables}
@@ -122,9 +130,8 @@ def make_document(collection: Collection, *, metric: str | None = None) -> Docum
         title=f"Report: {', '.join(task_name(task) for task in heads)}",
         intro=_intro(collection),
         verdicts=tuple(verdicts([found for found in heads.values() if found.rows], comparisons)),
-        sections=tuple(_with_unique_stems(sections)),
-        headlines=tuple(make_table(found) for found in headline_rows(tables).values()),
-        tables=(*map(make_table, tables), *(table for section in (*evidence, *printed) for table in section.tables)),
+        sections=tuple(_finished(sections, choice)),
+        headlines=tuple(make_table(found) for found in headline_rows(together(tables)).values()),
         points={
             SUMMARY_FILE: summary_points(collection.runs),
             ROWS_FILE: row_points(tables),
@@ -141,7 +148,7 @@ def _material(groups: Sequence[Group], tables: Sequence[MetricRows], metric: str
     read = [(group, read_traces(group.members[0].run)) for group in trained]
     return Material(
         groups=tuple(standing),
-        tables=tuple(_of(standing, found) for found in tables),
+        tables=tuple(together(_of(standing, found) for found in tables)),
         panels=tuple(make_panels(standing, headline=metric)),
         sweeps=tuple(sweeps),
         traces=tuple(GroupTraces(group=group, traces=own) for group, own in read if not isinstance(own, Skipped)),
@@ -158,13 +165,21 @@ def _of(groups: Sequence[Group], found: MetricRows) -> MetricRows:
     return replace(found, rows=tuple(rows))
 
 
-def _with_unique_stems(sections: Sequence[Section]) -> list[Section]:
-    """Figures that would have the same file names are numbered from the second on; long names are cut."""
+def _finished(sections: Sequence[Section], choice: Choice) -> list[Section]:
+    """Files have names of their own, figures their command; figures that were not chosen are left out.
+
+    Equal names are numbered from the second on, so that a figure has one name whatever is chosen; long ones are cut.
+    """
     stems = iter(numbered(figure.stem[:LONGEST_STEM] for section in sections for figure in section.figures))
-    return [
-        replace(section, figures=tuple(replace(figure, stem=next(stems)) for figure in section.figures))
-        for section in sections
-    ]
+    tables = iter(with_stems([table for section in sections for table in section.tables]))
+    found = []
+    for section in sections:
+        named = [replace(figure, stem=next(stems), command=choice.command(figure.kind)) for figure in section.figures]
+        shown = tuple(figure for figure in named if figure.kind in choice.figures)
+        whole = replace(section, figures=shown, tables=tuple(next(tables) for _ in section.tables))
+        if shown or not named or section.text or section.tables:
+            found.append(whole)
+    return found
 
 
 def _intro(collection: Collection) -> str:
@@ -184,8 +199,9 @@ def _task_sections(task: str, material: Material) -> list[Section]:
     )
     sections = [Section(title=task_name(task))]
     for number, found in enumerate(found for found in material.tables if found.task == task):
-        title, figures = capitalized(metric_name(found.metric)), curves if number == 0 else ()
-        sections.append(Section(title=title, level=3, tables=(make_table(found),), figures=figures))
+        title, figures = capitalized(metrics_text(found)), curves if number == 0 else ()
+        table = make_table(found)
+        sections.append(Section(title=title, level=3, tables=(table,), figures=figures, linked=number > 0))
     models = group_by((group for group in material.groups if group.task == task), lambda group: group.model)
     training = [figure for _, own in sorted(models.items()) for figure in training_figures(own, colours)]
     completions = trace_figures([item for item in material.traces if item.group.task == task], colours)
@@ -203,7 +219,9 @@ def _figures(title: str, figures: Sequence[Figure]) -> list[Section]:
 
 def _ablation(sweep: Sweep, material: Material) -> Section:
     figure = sweep_figure(sweep, material.metric, material.colours)
-    return Section(title=f"Ablation: {sweep.title}", level=3, tables=(make_table(sweep.rows),), figures=(figure,))
+    table = make_table(sweep.rows)
+    named = replace(table, title=f"{table.title}: ablation of {sweep.title}")
+    return Section(title=f"Ablation: {sweep.title}", level=3, tables=(named,), figures=(figure,))
 
 
 def evidence_sections(
@@ -218,9 +236,9 @@ def evidence_sections(
     published = load_published()
     printed = [figure_1(published), table_1(published), table_2(published), table_1(published, model=DREAM)]
     return [
-        *_chapter("How certain, and at what cost", PAIRS_TEXT, [*pairs, *levels]),
+        *_chapter("How certain, and at what cost", PAIRS_TEXT, [*pairs, *levels], linked=True),
         *_chapter("The papers' tables, measured here", MEASURED_TEXT, measured_tables(groups)),
-        *_chapter("The papers' tables, as published", PUBLISHED_TEXT, printed),
+        *_chapter("The papers' tables, as published", PUBLISHED_TEXT, printed, linked=True),
     ]
 
 
@@ -231,15 +249,17 @@ def _every_value() -> list[Section]:
     return _chapter("Every published value", EVERY_TEXT, tables, folded=True)
 
 
-def _chapter(title: str, text: str, tables: Sequence[Table], *, folded: bool = False) -> list[Section]:
-    parts = [Section(title=table.title, level=3, tables=(table,), folded=folded) for table in tables]
-    return [Section(title=title, text=(text,), folded=folded), *parts] if parts else []
+def _chapter(
+    title: str, text: str, tables: Sequence[Table], *, linked: bool = False, folded: bool = False
+) -> list[Section]:
+    parts = [Section(title=table.title, level=3, tables=(table,), linked=linked, folded=folded) for table in tables]
+    return [Section(title=title, text=(text,)), *parts] if parts else []
 
 
 def _settings(groups: Sequence[Group]) -> list[Section]:
     tables = difference_tables(groups)
     title = "How the configurations differ"
-    return [Section(title=title, text=(SETTINGS_TEXT,), tables=tuple(tables))] if tables else []
+    return [Section(title=title, text=(SETTINGS_TEXT,), tables=tuple(tables), linked=True)] if tables else []
 
 
 def _commands(groups: Sequence[Group]) -> Section:

@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from harness.report.analysis.groups import Protocol, group_by
 from harness.report.analysis.rows import MetricRows, Row, is_solved, overlapping
 from harness.report.chapters.table import Table, number_columns, protocol_mark, text_columns, with_interval
-from harness.report.labels import DASH, Unit, digits, flop_unit, listed, metric_name, percent, points, task_name
+from harness.report.labels import (
+    DASH,
+    Unit,
+    capitalized,
+    digits,
+    flop_unit,
+    listed,
+    metric_name,
+    percent,
+    points,
+    task_name,
+)
 
 TOY_MARK = "†"
 ITEMS_MARK = "‡"
@@ -28,12 +39,21 @@ def make_table(found: MetricRows) -> Table:
     values = ("Base, %", "Last, % [95 % interval]", "Gain, points")
     counts = ("Items", "Seeds", "Updates", "Samples", unit.name, "Train time, s")
     return Table(
-        title=f"{task_name(found.task)}, {metric_name(found.metric)}",
+        title=f"{task_name(found.task)}, {metrics_text(found)}",
         columns=(*text_columns("Method", "Reward", "Model", "Recipe", "Data"), *number_columns(*values, *counts)),
         cells=tuple(_cells(row, unit, protocols) for row in found.rows),
-        notes=tuple(_notes(found.rows, protocols)),
+        notes=(*_agreement(found), *_notes(found.rows, protocols)),
         supports=tuple(interval_supports(found.rows)),
     )
+
+
+def metrics_text(found: MetricRows) -> str:
+    """`accuracy and official accuracy`."""
+    return listed([metric_name(metric) for metric in (found.metric, *found.also)])
+
+
+def _agreement(found: MetricRows) -> list[str]:
+    return [f"{capitalized(metrics_text(found))} agree in every row: one table stands for all."] if found.also else []
 
 
 def items_mark(row: Row) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.report.analysis.groups import Protocol
 from harness.report.analysis.statistics import Interval
+from harness.report.labels import numbered
+
+LONGEST_STEM = 90
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +29,7 @@ class Table:
     """A table ready to be written in any format: plain-text cells, no markup, and notes below.
 
     supports: sentences about what the numbers do and do not support. bold: (row, column) of the cells that stand
-    out. raw: texts and numbers of the CSV file, without marks, where they differ from `cells`.
+    out. raw: texts and numbers of the CSV file, without marks, where they differ from `cells`. stem: of its file names.
     """
 
     title: str
@@ -35,6 +39,13 @@ class Table:
     supports: tuple[str, ...] = ()
     bold: frozenset[tuple[int, int]] = frozenset()
     raw: tuple[tuple[Any, ...], ...] | None = None
+    stem: str = ""
+
+
+def with_stems(tables: Sequence[Table]) -> list[Table]:
+    """The tables with names of files after their titles, no two the same."""
+    stems = [re.sub(r"[^a-z0-9]+", "-", table.title.lower()).strip("-")[:LONGEST_STEM].rstrip("-") for table in tables]
+    return [replace(table, stem=stem) for table, stem in zip(tables, numbered(stems, mark="--"), strict=True)]
 
 
 def text_columns(*titles: str) -> tuple[Column, ...]:

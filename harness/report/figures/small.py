@@ -56,7 +56,7 @@ def draw_small_panels(
         frame.round_ticks(axes.yaxis, 3)
         for column, number in enumerate(range(start, min(start + columns, len(panel.lines)))):
             _draw_small_panel(axes, panel, number, looks[number], scale, column * (1 + SMALL_GAP))
-            text = "\n".join(textwrap.wrap(names[number], SMALL_CHARACTERS + 1)[:2])
+            text = "\n".join(textwrap.wrap(names[number], SMALL_CHARACTERS)[:2])
             style: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "fontsize": frame.SMALL_POINTS}
             axes.text(column * (1 + SMALL_GAP), 1.04, text, linespacing=1.05, **style)
         top += SMALL_HEAD_INCHES + SMALL_INCHES

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from itertools import groupby
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -15,7 +14,6 @@ from harness.report.analysis.points import Points
 from harness.report.chapters.document import ROWS_FILE, SUMMARY_FILE, Document
 from harness.report.chapters.sections import Section
 from harness.report.chapters.table import Table, condense
-from harness.report.figures.frame import Figure
 from harness.report.formats.csv import points_csv, table_csv
 from harness.report.formats.svg import inline_svg, letters_of, without_letters
 from harness.report.labels import numbered, slug
@@ -37,7 +35,6 @@ def document_html(document: Document, svgs: Mapping[str, str]) -> str:
     return environment.get_template(TEMPLATE).render(
         document=document,
         anchors=_anchors(document.sections),
-        families=_families,
         most_notes=MOST_NOTES,
         svgs={stem: Markup(without_letters(svg)) for stem, svg in inlined.items()},
         letters=Markup(letters_of(inlined.values())),
@@ -62,8 +59,3 @@ def _anchors(sections: tuple[Section, ...]) -> list[str]:
         chapter = own if section.level == 2 else chapter
         names.append(own if section.level == 2 else f"{chapter}-{own}")
     return numbered(names)
-
-
-def _families(section: Section) -> list[list[Figure]]:
-    """Figures that follow each other in one family, together; the others alone."""
-    return [list(figures) for _, figures in groupby(section.figures, key=lambda figure: figure.family or figure.stem)]

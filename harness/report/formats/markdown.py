@@ -3,41 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from harness.report.chapters.document import ROWS_FILE, SUMMARY_FILE, Document
+from harness.report.chapters.document import ROWS_FILE, SUMMARY_FILE, TABLE_FOLDER, Document
 from harness.report.chapters.sections import Section
-from harness.report.chapters.table import Table
+from harness.report.chapters.table import Table, condense
 from harness.report.figures.frame import Figure
 
 
 def document_markdown(document: Document) -> str:
-    """The report without what is folded."""
+    """The report; what is long is left to the files of its tables and figures."""
     intro = escape_markdown(document.intro)
     for name in (SUMMARY_FILE, ROWS_FILE):
         intro = intro.replace(name, f"[{name}]({name})")
     lines = [f"# {escape_markdown(document.title)}", "", intro, ""]
     for verdict in document.verdicts:
         lines += [f"**{escape_markdown(verdict.title)}.** {escape_markdown(' '.join(verdict.text))}", ""]
-    return "\n".join([*lines, *(section_markdown(section) for section in document.sections if not section.folded)])
+    return "\n".join([*lines, *(section_markdown(section) for section in document.sections)])
 
 
 def section_markdown(section: Section) -> str:
-    """The section, ending in an empty line."""
-    lines = [f"{'#' * section.level} {escape_markdown(section.title)}", ""]
+    """The section, ending in an empty line. One that is linked or folded needs no heading below its chapter's."""
+    brief = section.linked or section.folded
+    lines = [] if brief and section.level > 2 else [f"{'#' * section.level} {escape_markdown(section.title)}", ""]
     for paragraph in section.text:
         lines += [escape_markdown(paragraph), ""]
-    lines += [table_markdown(table) for table in section.tables]
-    for figure in section.figures:
-        lines += _figure_lines(figure)
+    for table in section.tables:
+        lines += [_link_line(table, with_sentences=section.linked), ""] if brief else [_condensed(table)]
+    for family in section.families:
+        lines += _figure_lines(family)
     for command in section.commands:
         lines += [f"{escape_markdown(command.label)}:", "", "```sh", command.text, "```", ""]
     return "\n".join(lines)
 
 
-def _figure_lines(figure: Figure) -> Sequence[str]:
-    links = f"[SVG]({figure.file('svg')}), [points]({figure.file('csv')})"
+def _link_line(table: Table, *, with_sentences: bool) -> str:
+    path = f"{TABLE_FOLDER}/{table.stem}"
+    sentences = "".join(f" {escape_markdown(text)}" for text in table.supports if with_sentences)
+    return f"- {escape_markdown(table.title)}: [table]({path}.md), [CSV]({path}.csv).{sentences}"
+
+
+def _condensed(table: Table) -> str:
+    condensed = condense(table, numbers=True)
+    shared = f"The same in all rows: {'; '.join(condensed.shared)}."
+    notes = (*([shared] if condensed.shared else []), *table.notes)
+    return table_markdown(replace(condensed.table, notes=notes))
+
+
+def _figure_lines(family: Sequence[Figure]) -> Sequence[str]:
+    """The first of a family, and links to the others."""
+    figure, *others = family
+    also = "".join(f", [{escape_markdown(other.tab)}]({other.file('png')})" for other in others)
+    files = ", ".join(
+        f"[{name}]({figure.file(ending)})" for name, ending in (("PDF", "pdf"), ("SVG", "svg"), ("points", "csv"))
+    )
     caption = escape_markdown(f"{figure.title}. {figure.caption}")
-    return [f"![{escape_markdown(figure.title)}]({figure.file('png')})", "", f"{caption} {links}.", ""]
+    made = f" Made by `{figure.command}`." if figure.command else ""
+    image = f"![{escape_markdown(figure.title)}]({figure.file('png')})"
+    return [image, "", f"{caption} {files}{also}.{made}", ""]
 
 
 def table_markdown(table: Table) -> str:

@@ -52,6 +52,9 @@
       button.addEventListener("click", () => sortBy(table, heading, index));
       heading.append(button);
     });
+    const titles = [...table.tHead.rows[0].cells].map((heading) => heading.textContent.trim());
+    for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, index) => (cell.dataset.title = titles[index]));
+    table.classList.add("titled");
     if (table.tBodies[0].rows.length < SMALLEST_FILTERED) return;
     const count = element("span", {});
     count.setAttribute("aria-live", "polite");
@@ -80,7 +83,7 @@
       button.addEventListener("click", () => show(tab));
       bar.append(button);
     }
-    family.before(bar);
+    family.prepend(bar);
     show(tabs[0]);
   };
 
