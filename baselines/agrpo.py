@@ -182,6 +182,7 @@ class Agrpo(Method):
                 outcomes=every_point if importance == "uniform" else every_step,
                 sampled=functools.partial(group_uniforms, draws, size),
                 ends_early=draws == "low-discrepancy" and size == setting.num_steps,
+                is_drawn=draws == "low-discrepancy",
             )
             for importance, draws, size in itertools.product(
                 CHOICES["importance"], CHOICES["draws"], range(1, setting.num_steps + 1)

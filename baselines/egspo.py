@@ -196,10 +196,9 @@ class Egspo(Method):
         lambda_ = cls.Config().stepwise_lambda
         selections = ("entropy", "uniform") if lambda_ else CHOICES["selection"]
         baselines = ("none", "rank", "step")
-        sizes = range(1, setting.num_steps + 1)
         return [
             cls._estimator(setting, selection, baseline, size)
-            for selection, baseline, size in itertools.product(selections, baselines, sizes)
+            for selection, baseline, size in itertools.product(selections, baselines, range(1, setting.num_steps + 1))
         ]
 
     @classmethod
@@ -221,6 +220,7 @@ class Egspo(Method):
             sampled=itself.draw if selection == "random" else None,
             ends_early=(selection, baseline, size) == ("entropy", "rank", setting.num_steps)
             and not cls.Config().stepwise_lambda,
+            is_drawn=baseline == "rank" and selection != "random-official",
         )
 
     def _score_greedy(

@@ -150,6 +150,11 @@ def get_method(name: str) -> type[Any]:
     return _get("method", name)
 
 
+def include_paths() -> tuple[Path, ...]:
+    """The folders that were added."""
+    return tuple(_included)
+
+
 def add_include_path(folder: Path) -> None:
     """Adds the tasks and methods of the *.py files of a user's folder.
 

@@ -28,6 +28,7 @@ from harness.task.base import OFFICIAL, Demonstration, Example, Message, require
 from harness.task.rows import no_split
 
 FILE = "humaneval/HumanEval.jsonl.gz"
+DOCSTRING = re.compile(r"(?ms)^\s*(?P<quotes>\"{3}|'{3})(?P<text>.*?)(?P=quotes)[ \t]*$")
 FUTURE_IMPORT = re.compile(r"(?m)^from __future__ import [^\n(]+$")
 
 PROMPT = """\
@@ -48,7 +49,7 @@ class HumanEval(CodeTask):
     name = "humaneval"
     files: ClassVar[Mapping[str, str]] = {"train": kodcode.FILE, "test": FILE}
     hub: ClassVar[Mapping[str, HubSplit]] = {"train": kodcode.HUB}
-    prompt_fields = ("entry_point",)
+    prompt_fields = ("entry_point", "prompt", "docstring")
 
     def examples(self, split: str, source: DataSource) -> list[Example]:
         """The 164 problems of a folder's humaneval/HumanEval.jsonl.gz or, from the hub source, of the package
@@ -108,6 +109,12 @@ class HumanEval(CodeTask):
             return kodcode.prompt(example)
         return [{"role": "user", "content": PROMPT.format(question=example.question.strip())}]
 
+    def placeholders(self, example: Example) -> dict[str, str]:
+        """prompt: the signature and docstring without blank lines at the end. docstring: its text alone."""
+        question = example.question
+        fields = {"entry_point": example.target["entry_point"], "prompt": question.rstrip()}
+        return {"question": question, **fields, "docstring": first_docstring(question)}
+
     def compact_prompt(self, example: Example) -> str:
         """The signature with its docstring, and a newline."""
         return f"{example.question.rstrip()}\n"
@@ -136,6 +143,15 @@ class HumanEval(CodeTask):
             setup=f"{prompt}\n{target['test']}",
             functions={entry_point: function},
         )
+
+
+def first_docstring(prompt: str) -> str:
+    """The text of the first docstring, each line stripped, as EGSPO's evaluation shows it; empty without one.
+
+    It begins at the first line that begins with three quotes, whatever these are for, and ends at a line that ends so.
+    """
+    found = DOCSTRING.search(prompt)
+    return "\n".join(line.strip() for line in found["text"].splitlines()).strip() if found else ""
 
 
 def after_prompt(prompt: str, entry_point: str, code: str) -> str:

@@ -76,7 +76,7 @@ from harness.task.base import (
 from harness.task.rows import no_split
 
 SLOPPY_SHARE = 0.6
-TEST_FILE = "sudoku/4x4_test_sudoku.csv"
+TEST_FILE, TRAIN_FILE = "sudoku/4x4_test_sudoku.csv", "sudoku/4x4_sudoku_unique_puzzles.csv"
 PUBLISHED_ROWS, PUBLISHED_SEED = 500, 42
 USE_ORIGINAL = "use the file of dllm-reasoning/d1 as it is."
 
@@ -99,10 +99,10 @@ def make_example(identifier: str, puzzle: str, solution: str) -> Example:
     return Example(id=identifier, question=puzzle, target={"puzzle": puzzle, "solution": solution})
 
 
-# The published test file
+# The published files
 
 
-def _read_row(row: Mapping[str | None, str | None], *, place: str, number: int) -> Example:
+def _read_row(row: Mapping[str | None, str | None], *, place: str, identifier: str) -> Example:
     puzzle, solution = ((row[name] or "").strip() for name in ("Puzzle", "Solution"))
     found = f"{place} has Puzzle '{puzzle}' and Solution '{solution}'"
     if None in row or not PUZZLE_TEXT.fullmatch(puzzle) or not SOLUTION_TEXT.fullmatch(solution):
@@ -110,18 +110,19 @@ def _read_row(row: Mapping[str | None, str | None], *, place: str, number: int) 
     puzzle = puzzle.zfill(CELLS)
     if solution not in legal_texts() or not keeps(solution, puzzle):
         raise UserError(f"{found}, which does not solve it; {USE_ORIGINAL}")
-    return make_example(f"d1-test-{number:03d}", puzzle, solution)
+    return make_example(identifier, puzzle, solution)
 
 
-def read_test_file(path: Path) -> list[Example]:
-    """The rows of d1's file in order, lost leading zeros put back. Raises UserError naming the line that is none."""
+def read_file(path: Path, split: str) -> list[Example]:
+    """The rows of a file of d1 in order, lost leading zeros put back. Raises UserError naming the line that is none."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             if not {"Puzzle", "Solution"} <= set(reader.fieldnames or ()):
                 raise UserError(f"{path} line 1 does not name Puzzle and Solution; {USE_ORIGINAL}")
             examples = [
-                _read_row(row, place=f"{path} line {reader.line_num}", number=n) for n, row in enumerate(reader)
+                _read_row(row, place=f"{path} line {reader.line_num}", identifier=f"sudoku-{split}-{n:03d}")
+                for n, row in enumerate(reader)
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as CSV ({error}); {USE_ORIGINAL}") from error
@@ -131,13 +132,14 @@ def read_test_file(path: Path) -> list[Example]:
 
 
 def in_published_order(examples: list[Example]) -> list[Example]:
-    """All 500 rows in the order of d1's evaluation, so that the first 256 are the published subset.
+    """All 500 rows in the order of d1's evaluation and named after it, so that the first 256 are the published subset.
 
-    A file of another length keeps its own order.
+    A file of another length keeps its own order and names: SPG's split of 256, which may lie in the same place.
     """
     if len(examples) != PUBLISHED_ROWS:
         return examples
-    return [examples[i] for i in np.random.RandomState(PUBLISHED_SEED).permutation(PUBLISHED_ROWS)]
+    order = np.random.RandomState(PUBLISHED_SEED).permutation(PUBLISHED_ROWS)
+    return [replace(examples[i], id=f"d1-test-{i:03d}") for i in order]
 
 
 @task("sudoku", title="Sudoku")
@@ -147,15 +149,16 @@ class Sudoku(TextTask):
     name = "sudoku"
     metrics = ("exact_match", "cell_accuracy", "validity", "official_cell_accuracy")
     profiles = ("official", "agrpo", "espo", "correctness")
-    files: ClassVar[Mapping[str, str]] = {"test": TEST_FILE}
+    files: ClassVar[Mapping[str, str]] = {"train": TRAIN_FILE, "test": TEST_FILE}
     prompt_fields = ("puzzle",)
 
     def examples(self, split: str, source: DataSource) -> list[Example]:
-        """The builtin puzzles, or d1's test file in a folder.
+        """The builtin puzzles, or d1's files in a folder.
 
         builtin: 4096 / 256 / 512 puzzles with one solution and 6-11 blanks, splits disjoint by solution grid.
-        A folder: 500 puzzles of 8 blanks, 124 with several solutions; the first 256 are the published items.
-        Raises UserError for the hub and for a folder's train or validation split.
+        A folder's test split: 500 puzzles of 8 blanks, 124 with several solutions; the first 256 are the published
+        items. Its train split: the file that d1, EGSPO and ESPO train on. Raises UserError for the hub and for a
+        folder's validation split.
         """
         require_split(split)
         if source.kind == "builtin":
@@ -163,7 +166,13 @@ class Sudoku(TextTask):
             return [make_example(f"builtin-{split}-{number:04d}", *pair) for number, pair in pairs]
         if source.kind == "hub" or split not in self.files:
             raise no_split(self, split, source)
-        return in_published_order(read_test_file(source.file(TEST_FILE)))
+        examples = read_file(source.file(self.files[split]), split)
+        return in_published_order(examples) if split == "test" else examples
+
+    def without_test_items(self, train: Sequence[Example], test: Sequence[Example]) -> list[Example]:
+        """Leaves out the puzzles of the test list; the published code does not."""
+        known = {example.question for example in test}
+        return [example for example in train if example.question not in known]
 
     def prompt(self, example: Example) -> list[Message]:
         """One user message: the rules, the puzzle, and where reasoning and answer go."""

@@ -26,7 +26,7 @@ settings.load_profile("harness")
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Names bytes by their number: what they hold may depend on the time (gzip), and workers must agree on the names."""
+    """Names bytes by their number: gzip puts the time into them, and all workers must agree on the names."""
     return f"{len(val)}-bytes" if isinstance(val, bytes) else None
 
 

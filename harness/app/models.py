@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.app.checkpoints import published_checkpoint
+from harness.config.checkpoints import PublishedCheckpoint
 from harness.config.resolve import recorded_config
 from harness.config.tree import Execution, ModelConfig, RunConfig
 from harness.errors import UserError
-from harness.records.description import read_description
+from harness.records.description import RunDescription, read_description
 from harness.records.jsonl import RecordError
-from harness.records.run_folder import CHECKPOINT_FOLDER, CONFIG_FILE, read_status
+from harness.records.run_folder import CHECKPOINT_FOLDER, CHECKPOINT_STATE, CONFIG_FILE, read_status
+from harness.records.schema import NO_METHOD, RunIdentity
 
 if TYPE_CHECKING:
     from harness.models.diffusion_lm import DiffusionLM
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 TINY = "tiny"
 TINY_TASK = "sudoku"
 """The task of the tiny model's weights where none is named."""
+PUBLISHED = "published"
 
 
 def load_model(
@@ -49,13 +53,14 @@ def load_model(
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
     """A model and what is known about it. label: its name for a folder of results. checkpoint, weights: as in
-    EvalRecord. progress: of its training."""
+    EvalRecord. progress: of its training. source: where it was loaded from, None for a model that was given."""
 
     model: DiffusionLM
     label: str
     checkpoint: str
     progress: Progress
     weights: str
+    source: NamedModel | None = None
 
     @classmethod
     def given(cls, model: DiffusionLM) -> LoadedModel:
@@ -75,16 +80,55 @@ class LoadedModel:
         """Whether it is a tiny model."""
         return self.model.compact_prompts
 
+    def described(self, task: str, data: str) -> RunDescription:
+        """Of the run that trained it, or what is known about a model that no run of ours trained."""
+        trained = self.source.description if self.source else None
+        if trained is not None:
+            return trained
+        config = asdict(self.source.config) if self.source else {"name": self.model.name}
+        published = self.source.published if self.source else None
+        identity = RunIdentity(
+            task=task,
+            method=published.method if published else NO_METHOD,
+            model=(published.base or published.name) if published else self.label,
+            recipe=PUBLISHED if published else NO_METHOD,
+            reward="task",
+            seed=0,
+            train_data=NO_METHOD,
+            test_data=data,
+            config_hash=hashlib.sha256(self.weights.encode()).hexdigest()[:8],
+        )
+        return RunDescription(identity=identity, config={"model": config}, execution={}, provenance={})
+
 
 @dataclass(frozen=True, kw_only=True)
 class NamedModel:
-    """What a name stands for. task: of the tiny model's weights. device: auto, cpu, cuda or cuda:N. run: the run
-    folder, None for a model itself."""
+    """What a name stands for.
+
+    task: of the tiny model's weights. device: auto, cpu, cuda or cuda:N. run: the run folder, None for a model itself.
+    place: of its checkpoint, None for the last. published: its entry in the register, where it has one. dtype_given:
+    whether a dtype was asked for.
+    """
 
     config: ModelConfig
     task: str
     device: str = Execution.device
     run: Path | None = None
+    place: Path | None = None
+    published: PublishedCheckpoint | None = None
+    dtype_given: bool = False
+
+    def at_all_checkpoints(self) -> list[NamedModel]:
+        """One for each checkpoint that the run kept, oldest first; the model itself where it is of no run."""
+        from harness.rl.checkpoint import checkpoints
+
+        saved = checkpoints(self.run / CHECKPOINT_FOLDER) if self.run else []
+        return [replace(self, place=place) for place in saved] or [self]
+
+    @property
+    def description(self) -> RunDescription | None:
+        """Of the run, None for a model itself."""
+        return None if self.run is None else read_description(self.run)
 
     @property
     def label(self) -> str:
@@ -92,6 +136,8 @@ class NamedModel:
         if self.run is not None:
             run = self.run.resolve()
             return f"{run.parent.parent.name}-{run.name}"
+        if self.published is not None:
+            return self.published.name.replace("/", "--")
         parts = [self.config.name, self.config.adapter, self.config.adapter_subfolder]
         return "+".join(_short(part) for part in parts if part)
 
@@ -99,6 +145,13 @@ class NamedModel:
     def is_tiny(self) -> bool:
         """Whether it is a tiny model: the shipped one, or one in a folder."""
         return self.config.name == TINY or _has_characters(Path(self.config.name))
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether it will be loaded onto a GPU. Raises UserError for a device that does not exist."""
+        from harness.models.checkpoints import resolve_device
+
+        return resolve_device(self.device).type == "cuda"
 
     @property
     def has_adapter(self) -> bool:
@@ -117,7 +170,12 @@ class NamedModel:
             return self._load_run(self.run, stored_dtype=stored_dtype and self.has_adapter)
         model = load_model(self.config, task=self.task, device=self.device, stored_dtype=stored_dtype)
         return LoadedModel(
-            model=model, label=self.label, checkpoint="base", progress=Progress(), weights=model.fingerprint
+            model=model,
+            label=self.label,
+            checkpoint="base",
+            progress=Progress(),
+            weights=model.fingerprint,
+            source=self,
         )
 
     def _load_run(self, run: Path, *, stored_dtype: bool) -> LoadedModel:
@@ -128,17 +186,20 @@ class NamedModel:
         saved = checkpoint.checkpoints(run / CHECKPOINT_FOLDER)
         if not saved:
             raise UserError(f"Run '{run}' has no checkpoint yet; finish it with the same harness run command.")
-        progress = checkpoint.load_progress(saved[-1])
+        place = self.place or saved[-1]
+        progress = checkpoint.load_progress(place)
         model = load_model(self.config, task=self.task, device=self.device, stored_dtype=stored_dtype)
-        checkpoint.load_weights(saved[-1], model.predictor)
+        checkpoint.load_weights(place, model.predictor)
         model.name = self.label
         status = read_status(run)
+        is_last = status is not None and status.state == "finished" and place == saved[-1]
         return LoadedModel(
             model=model,
             label=self.label,
-            checkpoint="last" if status is not None and status.state == "finished" else "step",
+            checkpoint="last" if is_last else "step",
             progress=progress,
-            weights=f"{model.fingerprint}+{fingerprint([saved[-1] / checkpoint.WEIGHTS])}",
+            weights=f"{model.fingerprint}+{fingerprint([place / checkpoint.WEIGHTS])}",
+            source=self,
         )
 
 
@@ -156,21 +217,48 @@ def named_model(
     Raises UserError where an adapter is named beside a run, or the run's config.yaml is damaged.
     """
     name = str(name)
+    place = (
+        Path(name)
+        if Path(name).parent.name == CHECKPOINT_FOLDER and (Path(name) / CHECKPOINT_STATE).is_file()
+        else None
+    )
+    name = str(place.parent.parent) if place else name
     if not is_run(name):
         config = ModelConfig(name=name, adapter=adapter, adapter_subfolder=adapter_subfolder)
         config = replace(config, dtype=dtype or config.dtype)
         config.check()
-        return NamedModel(config=config, task=task, device=device)
+        return NamedModel(config=config, task=task, device=device, dtype_given=bool(dtype))
     if adapter:
         raise UserError(f"'{name}' is a run and has its own weights; --adapter goes with a model.")
     trained = _run_config(Path(name))
     config = replace(trained.model, dtype=dtype or trained.model.dtype)
-    return NamedModel(config=config, task=trained.task, device=device, run=Path(name))
+    run = Path(name)
+    return NamedModel(config=config, task=trained.task, device=device, run=run, place=place, dtype_given=bool(dtype))
+
+
+def published_model(name: str, *, task: str, dtype: str = "", device: str = "auto") -> NamedModel:
+    """A checkpoint of the register, as `named_model` names a model. Raises UserError where there is none or it cannot
+    be loaded."""
+    found = published_checkpoint(name, task)
+    named = named_model(
+        found.model,
+        task=task,
+        dtype=dtype,
+        device=device,
+        adapter=found.adapter,
+        adapter_subfolder=found.subfolder if found.adapter else "",
+    )
+    return replace(named, published=found)
 
 
 def is_run(name: str) -> bool:
     """Whether a name is the folder of a run."""
     return os.path.isfile(os.path.join(name, CONFIG_FILE))
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder is one of a run's checkpoints."""
+    return folder.parent.name == CHECKPOINT_FOLDER and (folder / CHECKPOINT_STATE).is_file()
 
 
 def _short(name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.app.plan import PlannedRun
-from harness.config.tree import Execution
+from harness.config.tree import VALIDATION, Execution
 from harness.data.sources import DataSource
 from harness.distributed.processes import is_main
 from harness.errors import SandboxError, UserError
@@ -25,6 +25,7 @@ from harness.task.prompts import set_prompts
 
 if TYPE_CHECKING:
     from harness.models.diffusion_lm import DiffusionLM
+    from harness.rl.evaluator import Data
     from harness.rl.ledger import Progress
     from harness.rl.loop import Event
 
@@ -41,10 +42,10 @@ def execute(
 
     from harness.models.checkpoints import load_model
     from harness.randomness import stream_seed
-    from harness.rl.loop import Data, Trainer
+    from harness.rl.loop import Trainer
 
     config, execution = planned.resolved.config, planned.resolved.execution
-    train, items = load_examples(planned)
+    data = load_data(planned)
     planned.task.prepare()
     model = load_model(
         config.model,
@@ -53,19 +54,19 @@ def execute(
         seed=stream_seed(config.seed, "lora"),
         turns_end=config.conventions.end_tokens == "turn-and-text",
     )
-    check_prompt(planned, model, train[0])
+    check_prompt(planned, model, data.train[0])
     for warning in model.warnings:
         on_warning(warning)
     with run_folder(planned):
         if is_main():
-            describe_run(planned, model, train, items)
+            describe_run(planned, model, data)
         trainer = Trainer(
             config,
             execution=execution,
             method=planned.method,
             task=planned.task,
             model=model,
-            data=Data(train=train, evaluation=items, evaluation_label=planned.test_source.label),
+            data=data,
             folder=planned.folder,
         )
         try:
@@ -109,27 +110,40 @@ def check_prompt(planned: PlannedRun, model: DiffusionLM, example: Example) -> N
         )
 
 
-def load_examples(planned: PlannedRun) -> tuple[list[Example], list[Example]]:
-    """Training examples and evaluation items; the task has its prompts afterwards.
+def load_data(planned: PlannedRun) -> Data:
+    """Training examples, evaluation and validation items; the task has its prompts afterwards.
 
-    Training examples that the test list holds are left out where the task says so, and so are the worked ones. Raises
-    UserError where a source has no such split.
+    Training examples that the test or validation list holds are left out where the task says so, and so are the worked
+    ones. Raises UserError where a source has no such split.
     """
+    from harness.rl.evaluator import Data
+
     config, task = planned.resolved.config, planned.task
     evaluation = config.evaluation
     tested = task.examples(evaluation.split, planned.test_source)
-    items = tested[: evaluation.items]
-    if len(items) < evaluation.items:
-        raise UserError(
-            f"evaluation.items={evaluation.items}, but split '{evaluation.split}' of {planned.identity.task} from "
-            f"'{planned.test_source.label}' has {len(items)}; lower it with --set evaluation.items={len(items)}."
-        )
-    train = task.without_test_items(task.examples("train", planned.train_source), tested)
+    validated = task.examples(VALIDATION, planned.test_source) if evaluation.validation_items else []
+    train = task.without_test_items(task.examples("train", planned.train_source), [*tested, *validated])
     if not train:
         raise UserError(
             f"'{planned.train_source.label}' has no training examples of {task.name} other than the test items."
         )
-    return set_prompts(task, planned.prompts, train, config.data.few_shot), items
+    return Data(
+        evaluation=_first(planned, tested, evaluation.split, "items"),
+        validation=_first(planned, validated, VALIDATION, "validation_items"),
+        train=set_prompts(task, planned.prompts, train, config.data.few_shot),
+        evaluation_label=planned.test_source.label,
+    )
+
+
+def _first(planned: PlannedRun, examples: Sequence[Example], split: str, key: str) -> Sequence[Example]:
+    """As many examples as the configuration says. Raises UserError where there are fewer."""
+    wanted = getattr(planned.resolved.config.evaluation, key)
+    if len(examples) < wanted:
+        raise UserError(
+            f"evaluation.{key}={wanted}, but split '{split}' of {planned.identity.task} from "
+            f"'{planned.test_source.label}' has {len(examples)}; lower it with --set evaluation.{key}={len(examples)}."
+        )
+    return examples[:wanted]
 
 
 @contextmanager
@@ -166,7 +180,7 @@ def clear(folder: Path) -> None:
             path.unlink()
 
 
-def describe_run(planned: PlannedRun, model: DiffusionLM, train: Sequence[Example], items: Sequence[Example]) -> None:
+def describe_run(planned: PlannedRun, model: DiffusionLM, data: Data) -> None:
     """The status `running`, config.yaml and environment.json.
 
     The status comes first: a run that finished under another budget must not look finished under this one.
@@ -187,9 +201,11 @@ def describe_run(planned: PlannedRun, model: DiffusionLM, train: Sequence[Exampl
         "weights": model.fingerprint,
         "warnings": list(model.warnings),
         "data": {
-            "train": describe_examples(planned.task, "train", planned.train_source, train),
-            "test": describe_examples(planned.task, resolved.config.evaluation.split, planned.test_source, items),
-            "leakage": dataclasses.asdict(planned.task.leakage(train, items)),
+            "train": describe_examples(planned.task, "train", planned.train_source, data.train),
+            "test": describe_examples(
+                planned.task, resolved.config.evaluation.split, planned.test_source, data.evaluation
+            ),
+            "leakage": dataclasses.asdict(planned.task.leakage(data.train, data.evaluation)),
         },
         "prompts": {
             "file": str(planned.prompts.path) if planned.prompts else None,

@@ -12,7 +12,8 @@ from typing import Any
 from harness import registry
 from harness.app.export import SHARD_SIZE, parse_size
 from harness.app.models import TINY_TASK, NamedModel, is_run
-from harness.config.resolve import build, nested
+from harness.config.build import build
+from harness.config.resolve import nested
 from harness.config.tree import ModelConfig, RunConfig
 from harness.errors import UserError, require_positive
 from harness.finetuning.data import Pair, as_pairs, read_pairs

@@ -16,38 +16,65 @@ from harness.task.base import SPLITS
 if TYPE_CHECKING:
     from harness.app.data_folder import Finding
 
-ACTIONS = ("pull", "verify", "list")
+ACTIONS = ("pull", "verify", "list", "prompts")
 SOMETHING_WRONG = 1
 SHOWN_DIGITS = 16
 
 
 def data(
-    action: Annotated[str, typer.Argument(help="pull, verify or list.")],
+    action: Annotated[str, typer.Argument(help="pull, verify, list or prompts.")],
     folder: Annotated[
         Path | None, typer.Argument(help="With verify and list: the folder; HARNESS_DATA by default.")
     ] = None,
     to: Annotated[Path | None, typer.Option(help="With pull: the folder to fill.")] = None,
-    task: Annotated[str, typer.Option(help="With pull: task, or several; all by default.")] = "",
+    task: Annotated[str, typer.Option(help="With pull and prompts: task, or several; all by default.")] = "",
+    checkpoints: Annotated[
+        str,
+        typer.Option(help="With pull: published checkpoints instead of data; see harness list checkpoints."),
+    ] = "",
+    protocol: Annotated[str, typer.Option(help="With prompts: whose they are; see harness list protocols.")] = "",
+    clone: Annotated[Path | None, typer.Option("--from", help="With prompts: a clone of their repository.")] = None,
+    out: Annotated[Path | None, typer.Option(help="With prompts: the file to write.")] = None,
 ) -> int:
     """Data files: pull --to DIR fetches them, verify DIR checks them, list shows what is available.
 
-    Exit code 1: a file could not be fetched, or is missing, changed or unreadable.
+    prompts --protocol d1 --from CLONE --out FILE reads a paper's prompts in a clone of its authors' repository.
+
+    Exit code 1: a file could not be fetched, or is missing, changed or unreadable; a text is not the published one.
     """
     if action not in ACTIONS:
         raise unknown_choice("action", action, ACTIONS)
+    given = {"--to": to, "--task": task, "--checkpoints": checkpoints}
+    given |= {"--protocol": protocol, "--from": clone, "--out": out, "a folder": folder}
+    _check_options(action, [name for name, value in given.items() if value])
     if action == "pull":
-        if to is None or folder is not None:
-            raise UserError("harness data pull takes the folder to fill as --to DIR.")
-        return _pull(to, task)
-    if to is not None or task:
-        raise UserError(f"--to and --task go with harness data pull, not with {action}.")
+        assert to is not None
+        return _pull_checkpoints(to, checkpoints) if checkpoints else _pull(to, task)
+    if action == "prompts":
+        assert clone is not None
+        assert out is not None
+        return _prompts(protocol, clone, out, task)
     return _verify(_existing(folder)) if action == "verify" else _list(folder)
+
+
+def _check_options(action: str, given: list[str]) -> None:
+    """Raises UserError where an action lacks an option, or has one of another action."""
+    needed = {"pull": ["--to"], "prompts": ["--protocol", "--from", "--out"]}.get(action, [])
+    allowed = {"pull": ["--task", "--checkpoints"], "prompts": ["--task"]}.get(action, ["a folder"])
+    wrong = [name for name in given if name not in needed + allowed]
+    if wrong:
+        raise UserError(f"harness data {action} does not take {wrong[0]}; it takes: {', '.join(needed + allowed)}.")
+    missing = [name for name in needed if name not in given]
+    if missing:
+        raise UserError(f"harness data {action} needs {missing[0]}; it takes: {', '.join(needed + allowed)}.")
+    if {"--task", "--checkpoints"} <= set(given):
+        raise UserError("--checkpoints names checkpoints of single tasks already; leave --task out.")
 
 
 def _pull(folder: Path, names: str) -> int:
     from harness.app.data_folder import FILES, fill
 
-    wanted = {registry.canonical_name("task", name.strip()) for name in names.split(",") if name.strip()}
+    wanted = set(_tasks(names))
     files = [file for file in FILES if not wanted or wanted & set(file.tasks)]
     failed = [finding for finding in fill(folder, files) if _say(finding)]
     if not failed:
@@ -59,6 +86,39 @@ def _pull(folder: Path, names: str) -> int:
         err=True,
     )
     return SOMETHING_WRONG
+
+
+def _pull_checkpoints(home: Path, names: str) -> int:
+    from harness.app.checkpoints import published_checkpoint, pull
+
+    wanted = [published_checkpoint(name.strip()) for name in names.split(",") if name.strip()]
+    for done in pull(wanted, home):
+        typer.echo(f"ok    {done.name:<24} {done.place}{f' on {done.base}' if done.adapter else ''}")
+    typer.echo(f"{len(wanted)} checkpoints in {home}; use them with HF_HOME={home} HF_HUB_OFFLINE=1.")
+    return 0
+
+
+def _prompts(name: str, clone: Path, out: Path, tasks: str) -> int:
+    from harness.app.published_prompts import read_published_prompts, write_published_prompts
+    from harness.config.protocols import load_protocol
+
+    protocol = load_protocol(name)
+    found = read_published_prompts(protocol, clone, _tasks(tasks))
+    write_published_prompts(protocol, found, out)
+    for one in found:
+        if one.changed:
+            said = f"CHANGED     {', '.join(one.changed)}: not the text of commit {protocol.commit}"
+        elif one.verified:
+            said = f"published   {', '.join(one.verified)}"
+        else:
+            said = "unverified  no constant of it has a published sha256"
+        typer.echo(f"{one.task:<10} {said}")
+    typer.echo(f"Prompts of {len(found)} tasks in {out}; use them with --prompts {out}.")
+    return SOMETHING_WRONG if any(one.changed for one in found) else 0
+
+
+def _tasks(names: str) -> list[str]:
+    return [registry.canonical_name("task", name.strip()) for name in names.split(",") if name.strip()]
 
 
 def _verify(folder: Path) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
+from harness.cli.options import IncludePath
 from harness.cli.tables import show_table
 from harness.errors import UserError
 from harness.records.jsonl import write_atomic
@@ -51,7 +52,7 @@ def diagnose(
         float, typer.Option(min=0.1, max=20.0, help="Standard deviation of the policies' logits; larger is surer.")
     ] = 1.5,
     seed: Annotated[int, typer.Option(help="Seed of policies, rewards and draws.")] = 0,
-    include_path: Annotated[list[Path] | None, typer.Option(help="Folder with methods of your own.")] = None,
+    include_path: IncludePath = None,
 ) -> None:
     """Compare every method's gradient estimate with the exact gradient, on a task small enough to enumerate."""
     import torch

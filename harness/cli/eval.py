@@ -1,90 +1,141 @@
-"""harness eval: evaluate a model, or the checkpoint of a run, without training."""
+"""harness eval: evaluate a model, or checkpoints of a run, without training."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness import registry
-from harness.app.evaluate import evaluate as evaluate_model
+from harness.app.evaluate import EvaluationRequest, evaluate_all
 from harness.cli.feedback import progress_bar, warn
-from harness.cli.options import AllowPackages, UnsafeLocalExec
+from harness.cli.lists import names, whole_numbers
+from harness.cli.options import (
+    Adapter,
+    AdapterSubfolder,
+    AllowPackages,
+    Data,
+    Device,
+    FewShot,
+    IncludePath,
+    Prompts,
+    TrainData,
+    UnsafeLocalExec,
+)
 from harness.config.resolve import parse_settings
+from harness.distributed.processes import is_main
+from harness.records.run_folder import DEFAULT_EVALUATIONS
 
 if TYPE_CHECKING:
-    from harness.app.evaluate import Evaluated
+    from harness.app.evaluations import Evaluated
 
-DEFAULT_OUT = Path("results/evals")
+Model = Annotated[
+    str,
+    typer.Option(help="tiny, a folder, a hub id, a run (its last checkpoint), or one of its checkpoints."),
+]
+Lengths = Annotated[
+    str, typer.Option(help="Completion length in tokens, or several: 128,256,512; tokens per step stay the same.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Decoding over the recipe's: num_steps=8, temperature=0 ..."),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="float32, bfloat16, float16 or float64; by default a run's own; else float32, the files' on a GPU."
+    ),
+]
 
 
 def evaluate(
-    task: Annotated[str, typer.Option(help="Task.")],
-    model: Annotated[
-        str, typer.Option(help="tiny, a folder, a hub id, or a run folder: its last checkpoint.")
-    ] = "tiny",
-    data: Annotated[str, typer.Option(help="builtin, hub, or a folder.")] = "",
-    train_data: Annotated[str, typer.Option(help="Source of the worked examples, where it is another.")] = "",
-    prompts: Annotated[Path | None, typer.Option(help="YAML file with prompts of your own: task to messages.")] = None,
-    few_shot: Annotated[int, typer.Option(min=0, help="Worked training examples before each question.")] = 0,
+    task: Annotated[str, typer.Option(help="Task, or several: sudoku,countdown.")],
+    named: Annotated[str, typer.Argument(metavar="MODEL", show_default=False, help="Instead of --model.")] = "",
+    model: Model = "tiny",
+    checkpoint: Annotated[str, typer.Option(help="A published one instead: egspo-sa/sudoku, or egspo-sa.")] = "",
+    protocol: Annotated[str, typer.Option(help="A paper's decodings and items: d1, egspo, espo ...")] = "",
+    length: Lengths = "",
+    seed: Annotated[str, typer.Option(help="Seed of draws, or several: 0,1,2.")] = "0",
+    checkpoints: Annotated[str, typer.Option(help="Of a run: last, or all that it kept.")] = "last",
+    data: Data = "",
+    train_data: TrainData = "",
+    prompts: Prompts = None,
+    few_shot: FewShot = 0,
     items: Annotated[int, typer.Option(min=0, help="Only the first so many items of the split; 0 is all.")] = 0,
     split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
     batch_size: Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")] = 64,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Decoding over the recipe's: num_steps=8, temperature=0 ..."),
-    ] = None,
-    dtype: Annotated[
-        str, typer.Option(help="float32, bfloat16, float16 or float64; by default float32, and a run's own.")
-    ] = "",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    adapter: Annotated[str, typer.Option(help="Adapter to put on the model: a folder or a hub id.")] = "",
-    adapter_subfolder: Annotated[str, typer.Option(help="Where in it the adapter lies.")] = "",
-    include_path: Annotated[list[Path] | None, typer.Option(help="Folder with tasks of your own.")] = None,
+    settings: Settings = None,
+    dtype: Dtype = "",
+    device: Device = "auto",
+    adapter: Adapter = "",
+    adapter_subfolder: AdapterSubfolder = "",
+    include_path: IncludePath = None,
     unsafe_local_exec: UnsafeLocalExec = False,
     allow_packages: AllowPackages = None,
-    out: Annotated[Path, typer.Option(help="Folder for eval.jsonl and the samples.")] = DEFAULT_OUT,
+    out: Annotated[Path, typer.Option(help="Folder for eval.jsonl and the samples.")] = DEFAULT_EVALUATIONS,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do again what is there already.")] = False,
 ) -> None:
-    """Evaluate a model on a task: --model RUN_FOLDER --task sudoku.
+    """Evaluate a model on tasks: harness eval RUN_FOLDER --task sudoku. Lists make a grid.
 
-    Every evaluation is a line of eval.jsonl; the same one done again replaces its line.
+    Every evaluation is a line of eval.jsonl, which harness report reads; one that is there already is skipped.
     """
     for folder in include_path or []:
         registry.add_include_path(folder)
-    with progress_bar(f"eval {task}") as on_progress:
-        done = evaluate_model(
-            model,
-            task,
-            data=data,
-            train_data=train_data,
-            prompts=prompts,
-            few_shot=few_shot,
-            items=items,
-            split=split,
-            batch_size=batch_size,
-            decoding=parse_settings(settings or []),
-            dtype=dtype,
-            device=device,
-            adapter=adapter,
-            adapter_subfolder=adapter_subfolder,
-            unsafe_local_exec=unsafe_local_exec,
-            allow_packages=allow_packages or (),
-            out=out,
-            on_progress=on_progress,
-            on_warning=warn,
-        )
-    _show(done)
+    request = EvaluationRequest(
+        model=named or model,
+        tasks=names(task),
+        checkpoint=checkpoint,
+        protocol=protocol,
+        data=data,
+        train_data=train_data,
+        prompts=prompts,
+        few_shot=few_shot,
+        items=items,
+        split=split,
+        batch_size=batch_size,
+        decodings=[parse_settings(settings or [])],
+        lengths=whole_numbers("--length", length) if length else (),
+        seeds=whole_numbers("--seed", seed),
+        checkpoints=checkpoints,
+        dtype=dtype,
+        device=device,
+        adapter=adapter,
+        adapter_subfolder=adapter_subfolder,
+        unsafe_local_exec=unsafe_local_exec,
+        allow_packages=allow_packages or (),
+        out=out,
+        fresh=fresh,
+    )
+    with progress_bar("eval") as on_progress:
+        results = list(evaluate_all(request, on_progress=on_progress, on_warning=warn))
+    if is_main():
+        _show(results)
 
 
-def _show(done: Evaluated) -> None:
+def _show(results: Sequence[Evaluated]) -> None:
     from harness.report.analysis.statistics import items_interval
 
-    record = done.record
-    for name, totals in record.metrics.items():
-        interval = items_interval(totals)
-        ceiling = f", perfect solver {record.ceiling[name]:.2%}" if name in record.ceiling else ""
-        bounds = f"[{interval.low:.2%}, {interval.high:.2%}]" if interval else "[no items]"
-        typer.echo(f"{name:>14} {totals.value:7.2%}  {bounds}  n = {totals.n}{ceiling}")
-    rate, seconds = record.tokens_per_second, record.eval_seconds
-    typer.echo(f"NFE {record.nfe:.1f}, {rate:,.0f} tokens/s, {seconds:.1f} s; in {done.folder}")
+    for done in results:
+        record = done.record
+        if len(results) > 1:
+            drawn = f", seed {record.seed}" if record.seed else ""
+            typer.echo(f"{_name(done)}, {record.decoding['completion_length']} tokens{drawn}:")
+        for name, totals in record.metrics.items():
+            interval = items_interval(totals)
+            ceiling = f", perfect solver {record.ceiling[name]:.2%}" if name in record.ceiling else ""
+            bounds = f"[{interval.low:.2%}, {interval.high:.2%}]" if interval else "[no items]"
+            typer.echo(f"{name:>14} {totals.value:7.2%}  {bounds}  n = {totals.n}{ceiling}")
+        rate, seconds = record.tokens_per_second, record.eval_seconds
+        if record.protocol:
+            typer.echo(f"Protocol {record.protocol}; prompts: {record.prompts['published']}")
+        known = "; it was there already (--fresh does it again)" if done.known else ""
+        typer.echo(f"NFE {record.nfe:.1f}, {rate:,.0f} tokens/s, {seconds:.1f} s; in {done.folder}{known}")
+
+
+def _name(done: Evaluated) -> str:
+    """Task and checkpoint, as `sudoku, update 48`."""
+    assert done.folder is not None, "the command line always writes"
+    at = f", update {done.record.update}" if done.record.update else ""
+    return f"{done.folder.parent.name}{at}"

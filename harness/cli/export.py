@@ -11,14 +11,15 @@ from harness.app.export import SHARD_SIZE
 from harness.app.export import export as export_model
 from harness.app.models import TINY_TASK
 from harness.cli.feedback import warn
+from harness.cli.options import Adapter, AdapterSubfolder
 
 
 def export(
     model: Annotated[str, typer.Argument(help="tiny, a folder, a hub id, or a run folder: its last checkpoint.")],
     out: Annotated[Path, typer.Option(help="New folder to write.")],
     merge: Annotated[bool, typer.Option("--merge", help="Add the adapter to the weights; write all of them.")] = False,
-    adapter: Annotated[str, typer.Option(help="Adapter to put on the model: a folder or a hub id.")] = "",
-    adapter_subfolder: Annotated[str, typer.Option(help="Where in it the adapter lies.")] = "",
+    adapter: Adapter = "",
+    adapter_subfolder: AdapterSubfolder = "",
     max_shard_size: Annotated[str, typer.Option(help="Size above which weights are split: 500MB, 5GB.")] = SHARD_SIZE,
     task: Annotated[str, typer.Option(help="Task of the tiny model's weights.")] = TINY_TASK,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
-from harness.cli.options import AllowPackages, UnsafeLocalExec
+from harness.cli.options import AllowPackages, IncludePath, UnsafeLocalExec
 from harness.errors import UserError
 from harness.task.base import GRADERS, OFFICIAL, ROBUST
 
@@ -40,7 +40,7 @@ def grade(
     ] = None,
     unsafe_local_exec: UnsafeLocalExec = False,
     allow_packages: AllowPackages = None,
-    include_path: Annotated[list[Path] | None, typer.Option(help="Folder with tasks of your own.")] = None,
+    include_path: IncludePath = None,
 ) -> None:
     """Grade a file of completions: samples.jsonl --task gsm8k --grader official.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.options import IncludePath
 from harness.cli.report import existing, no_runs
 from harness.cli.tables import show_table
 from harness.records.run_folder import DEFAULT_RUNS
@@ -14,6 +15,7 @@ from harness.records.run_folder import DEFAULT_RUNS
 if TYPE_CHECKING:
     from harness.report.read.runs import Run, Skipped
 
+NONE = "-"
 NO_RECIPE = "those of the tasks' protocols"
 COLUMNS = ("Run", "State", "Updates", "Metric", "Latest, %", "At")
 
@@ -22,18 +24,22 @@ def list_runs(
     what: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="methods, tasks, or run folders and folders above some.",
-            metavar="methods|tasks|RUNS",
+            help="methods, tasks, protocols, checkpoints, or run folders and folders above some.",
+            metavar="methods|tasks|protocols|checkpoints|RUNS",
             show_default=str(DEFAULT_RUNS),
         ),
     ] = None,
-    include_path: Annotated[list[Path] | None, typer.Option(help="Folder with your own methods or tasks.")] = None,
+    include_path: IncludePath = None,
 ) -> None:
-    """List runs with their state and latest evaluation, or the methods and tasks with their recipes."""
+    """List runs with their state, or methods, tasks, papers' protocols, or published checkpoints."""
     if what == [Path("methods")]:
         _list_methods(include_path or [])
     elif what == [Path("tasks")]:
         _list_tasks(include_path or [])
+    elif what == [Path("protocols")]:
+        _list_protocols()
+    elif what == [Path("checkpoints")]:
+        _list_checkpoints()
     else:
         _list_runs(existing(what))
 
@@ -70,6 +76,59 @@ def _task_rows(name: str) -> list[list[str]]:
         sizes = (decoding.completion_length, decoding.block_length, decoding.num_steps, values["evaluation"]["items"])
         rows.append([name, section, *map(str, sizes)])
     return rows or [[name, "none", *[""] * 4]]
+
+
+def _list_protocols() -> None:
+    from harness.config.protocols import load_protocol, protocol_names
+
+    found = [task for name in protocol_names() for task in load_protocol(name).tasks.values()]
+    columns = ("Protocol", "Task", "Tokens / block / steps", "Items", "Shots", "Grader", "Prefill")
+    rows = [
+        [
+            one.protocol,
+            one.task,
+            ", ".join(f"{each.completion_length}/{each.block_length}/{each.num_steps}" for each in one.decodings),
+            str(one.items or "all"),
+            str(one.few_shot),
+            one.grader,
+            one.prefill or NONE,
+        ]
+        for one in found
+        if not one.unavailable
+    ]
+    show_table("How papers evaluate", columns, rows, numeric=[title in ("Items", "Shots") for title in columns])
+    for one in found:
+        if one.unavailable:
+            typer.echo(f"{one.protocol} on {one.task}: {one.unavailable}.")
+
+
+def _list_checkpoints() -> None:
+    from harness.app.checkpoints import why_not_loaded
+    from harness.config.checkpoints import published_checkpoints
+
+    found = published_checkpoints()
+    columns = ("Checkpoint", "Kind", "Layout", "On the hub", "Stated, %", "Tokens", "Protocol")
+    rows = [
+        [
+            one.name,
+            one.kind,
+            one.layout,
+            one.place,
+            NONE if one.score is None else f"{one.score:g}",
+            one.length or NONE,
+            one.protocol or NONE,
+        ]
+        for one in found
+    ]
+    show_table("Published checkpoints", columns, rows, numeric=[title == "Stated, %" for title in columns])
+    for reason, names in _grouped({one.name: why_not_loaded(one) for one in found}).items():
+        typer.echo(f"Not loaded: {', '.join(names)}: {reason}.")
+
+
+def _grouped(reasons: dict[str, str]) -> dict[str, list[str]]:
+    """The names of each reason that is not empty."""
+    kinds = [reason for reason in dict.fromkeys(reasons.values()) if reason]
+    return {kind: [name for name, reason in reasons.items() if reason == kind] for kind in kinds}
 
 
 def _list_runs(paths: list[Path]) -> None:

@@ -24,6 +24,7 @@ def lm_eval(context: typer.Context) -> int:
 
     import harness.lmeval.model  # noqa: F401  (registers)
     from harness.lmeval import code_eval
+    from harness.lmeval.saving import saved
 
     code_eval.install()
 
@@ -31,7 +32,8 @@ def lm_eval(context: typer.Context) -> int:
     own = sys.argv
     sys.argv = ["lm-eval", *with_device(context.args)]
     try:
-        cli_evaluate()
+        with saved():
+            cli_evaluate()
     except ValueError as error:
         if isinstance(error, UserError) or not raised_in(PACKAGE, error):
             raise

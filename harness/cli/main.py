@@ -65,6 +65,7 @@ SUBCOMMANDS = (
     Subcommand(name="run", module="harness.cli.run", function="run"),
     Subcommand(name="eval", module="harness.cli.eval", function="evaluate"),
     Subcommand(name="grade", module="harness.cli.grade", function="grade"),
+    Subcommand(name="reproduce", module="harness.cli.reproduce", function="reproduce"),
     Subcommand(name="report", module="harness.cli.report", function="report"),
     Subcommand(name="list", module="harness.cli.list", function="list_runs"),
     Subcommand(name="data", module="harness.cli.data", function="data"),

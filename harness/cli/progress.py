@@ -49,7 +49,8 @@ class Display:
 
     def on_event(self, event: Event) -> None:
         """Shows one event."""
-        from harness.rl.loop import Evaluated, Evaluating, Updated
+        from harness.rl.evaluator import Evaluated, Evaluating
+        from harness.rl.loop import Updated
 
         match event:
             case Updated():

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
+from harness.cli.options import IncludePath
 from harness.cli.tables import show_table
 from harness.errors import UserError
-from harness.records.run_folder import DEFAULT_REPORT, DEFAULT_RUNS
+from harness.records.run_folder import DEFAULT_EVALUATIONS, DEFAULT_REPORT, DEFAULT_RUNS
 
 if TYPE_CHECKING:
     from harness.report.chapters.table import Table
@@ -29,9 +30,7 @@ def report(
     metric: Annotated[
         str | None, typer.Option("--metric", help="The metric to plot and to print, where a task has it.")
     ] = None,
-    include_path: Annotated[
-        list[Path] | None, typer.Option(help="Folder with methods or tasks of your own, for their titles; repeatable.")
-    ] = None,
+    include_path: IncludePath = None,
 ) -> None:
     """Write a page, tables, figures and summary.csv of finished runs."""
     from harness.report.figures.frame import FIGURE_FOLDER
@@ -56,7 +55,9 @@ def report(
 
 def existing(paths: Sequence[Path] | None) -> list[Path]:
     """The folders to look into, the default where none is named. Raises UserError for a missing one."""
-    for path in paths or [DEFAULT_RUNS]:
+    if not paths:
+        paths = [path for path in (DEFAULT_RUNS, DEFAULT_EVALUATIONS) if path.is_dir()] or [DEFAULT_RUNS]
+    for path in paths:
         if not path.is_dir():
             raise UserError(f"'{path}' is not a folder. Start a run with `{FIRST_RUN}`, or name another folder.")
     return list(paths or [DEFAULT_RUNS])

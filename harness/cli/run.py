@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from harness import registry
+from harness.app.grid import grid
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.app.run import execute
-from harness.cli.options import AllowPackages, UnsafeLocalExec
+from harness.cli.lists import names, whole_numbers
+from harness.cli.options import AllowPackages, Data, FewShot, IncludePath, Prompts, TrainData, UnsafeLocalExec
 from harness.cli.progress import Display
-from harness.config.resolve import parse_budget, parse_settings
+from harness.config.resolve import parse_budget
 from harness.distributed.processes import is_main
 from harness.errors import SandboxError, UserError
 from harness.records.run_folder import DEFAULT_RUNS
@@ -23,35 +26,45 @@ from harness.task.prompts import read_prompts
 
 FAILED = 1
 
+Recipe = Annotated[
+    str, typer.Option(help="tiny, paper, egspo:paper, or a YAML file; tiny for the tiny model, otherwise paper.")
+]
+Budget = Annotated[str, typer.Option(help="updates=N, samples=N, flops=X, minutes=X; the first reached ends it.")]
+Reward = Annotated[
+    str,
+    typer.Option(help="A profile: official (of the task itself), agrpo, espo, correctness; random is the control."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="key=value over the recipe, key=a,b for several values; repeatable."),
+]
+GridFile = Annotated[
+    Path | None, typer.Option("--grid", help="YAML file of keys and lists of values, or a list of cells.")
+]
+KeepRule = Annotated[str, typer.Option(help="Checkpoints that stay: last, all, 3, every=200, best=validation.")]
+
 
 def run(
     method: Annotated[str, typer.Option(help="Method, or several: egspo-sa,egspo.")],
     task: Annotated[str, typer.Option(help="Task, or several.")],
     seed: Annotated[str, typer.Option(help="Seed, or several: 0,1,2.")] = "0",
     model: Annotated[str, typer.Option(help="tiny, a folder, or a hub id.")] = "tiny",
-    recipe: Annotated[
-        str, typer.Option(help="tiny, paper, egspo:paper, or a YAML file; tiny for the tiny model, otherwise paper.")
-    ] = "",
-    budget: Annotated[
-        str, typer.Option(help="updates=N, samples=N, flops=X, minutes=X; the first reached ends it.")
-    ] = "",
-    reward: Annotated[
-        str,
-        typer.Option(help="A profile: official (of the task itself), agrpo, espo, correctness; random is the control."),
-    ] = "",
-    data: Annotated[str, typer.Option(help="builtin, hub, or a folder.")] = "",
-    train_data: Annotated[str, typer.Option(help="Source of training examples, if it is another.")] = "",
-    prompts: Annotated[Path | None, typer.Option(help="YAML file with your own prompts: task to messages.")] = None,
-    few_shot: Annotated[int, typer.Option(min=0, help="Worked training examples before each question.")] = 0,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="key=value over the recipe, such as execution.micro_batch_size=4; repeatable."),
-    ] = None,
+    recipe: Recipe = "",
+    budget: Budget = "",
+    reward: Reward = "",
+    data: Data = "",
+    train_data: TrainData = "",
+    prompts: Prompts = None,
+    few_shot: FewShot = 0,
+    settings: Settings = None,
+    grid_file: GridFile = None,
+    keep: KeepRule = "",
     runs: Annotated[Path, typer.Option(help="Folder in which run folders are created.")] = DEFAULT_RUNS,
-    include_path: Annotated[list[Path] | None, typer.Option(help="Folder with your own methods or tasks.")] = None,
+    include_path: IncludePath = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
     unsafe_local_exec: UnsafeLocalExec = False,
     allow_packages: AllowPackages = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Cells at a time, in processes of their own.")] = 1,
 ) -> int:
     """Train and evaluate: --method egspo-sa --task sudoku. Lists make a grid.
 
@@ -60,9 +73,9 @@ def run(
     """
     for folder in include_path or []:
         registry.add_include_path(folder)
-    overrides: dict[str, Any] = parse_settings(settings or [])
-    if budget:
-        overrides["budget"] = parse_budget(budget)
+    common: dict[str, Any] = {"budget": parse_budget(budget)} if budget else {}
+    if keep:
+        common["execution.keep"] = keep
     shared = RunRequest(
         method=method,
         task=task,
@@ -71,7 +84,6 @@ def run(
         data=data,
         train_data=train_data,
         reward=reward,
-        overrides=overrides,
         runs=runs,
         fresh=fresh,
         unsafe_local_exec=unsafe_local_exec,
@@ -79,11 +91,15 @@ def run(
         prompts=read_prompts(prompts, registry.names("task")) if prompts else None,
         few_shot=few_shot,
     )
-    cells = itertools.product(_list(task), _list(method), _seeds(seed))
+    product = itertools.product(
+        names(task), names(method), grid(settings or [], grid_file), whole_numbers("--seed", seed)
+    )
     requests = [
-        replace(shared, task=one_task, method=one_method, seed=one_seed) for one_task, one_method, one_seed in cells
+        replace(shared, task=one_task, method=one_method, seed=one_seed, overrides=changes | common)
+        for one_task, one_method, changes, one_seed in product
     ]
-    return run_grid([plan(request) for request in requests])
+    cells = [plan(request) for request in requests]
+    return run_grid(cells) if jobs == 1 else run_side_by_side(requests, cells, jobs)
 
 
 def run_grid(planned: Sequence[PlannedRun]) -> int:
@@ -102,8 +118,30 @@ def run_grid(planned: Sequence[PlannedRun]) -> int:
         except (UserError, SandboxError) as error:
             typer.echo(f"{label}{cell.folder}: failed: {error}", err=True)
             failures.append(f"{cell.folder}: {error}")
+    return _concluded(failures, len(planned))
+
+
+def run_side_by_side(requests: Sequence[RunRequest], planned: Sequence[PlannedRun], jobs: int) -> int:
+    """Runs the cells, `jobs` at a time; a line for each as it ends. Returns the exit code."""
+    from harness.app.workers import run_cells
+
+    waiting = [request for request, cell in zip(requests, planned, strict=True) if not cell.finished]
+    if len(waiting) < len(requests):
+        typer.echo(f"{len(requests) - len(waiting)} of {len(requests)} cells are finished already.")
+    started, failures = time.monotonic(), []
+    for number, outcome in enumerate(run_cells(waiting, jobs=jobs), start=1):
+        left = (time.monotonic() - started) / number * (len(waiting) - number) / 60
+        text = f"failed: {outcome.error}" if outcome.error else f"done in {outcome.seconds:.0f} s"
+        typer.echo(f"[{number}/{len(waiting)}] {outcome.folder} {text}; about {left:.0f} min left")
+        if outcome.error:
+            failures.append(f"{outcome.folder}: {outcome.error}")
+    return _concluded(failures, len(planned))
+
+
+def _concluded(failures: Sequence[str], cells: int) -> int:
+    """Names the failures and returns the exit code."""
     if failures:
-        typer.echo(f"{len(failures)} of {len(planned)} runs failed:", err=True)
+        typer.echo(f"{len(failures)} of {cells} runs failed:", err=True)
         for failure in failures:
             typer.echo(f"  {failure}", err=True)
         return FAILED
@@ -117,19 +155,3 @@ def _one(cell: PlannedRun, label: str) -> None:
     with Display(cell, label) as display:
         execute(cell, display.on_event, display.on_warning)
     typer.echo(f"{label}{display.summary()}")
-
-
-def _list(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise UserError(f"'{text}' names nothing; give one name, or several separated by commas.")
-    return names
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        return [int(part) for part in _list(text)]
-    except ValueError as error:
-        raise UserError(
-            f"--seed '{text}' is neither a whole number nor a list of whole numbers such as 0,1,2."
-        ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.errors import UserError, require_choice, require_positive
 
@@ -55,6 +55,19 @@ class Decoding:
     def stops_early(self) -> bool:
         """Whether rows can leave the batch before their last step."""
         return self.eos_policy in ("stop", "stop-agrpo")
+
+    def at_length(self, length: int) -> Decoding:
+        """The decoding at another completion length, with as many tokens per step; a block is at most the whole.
+
+        Raises UserError where the number of steps would not be whole.
+        """
+        steps, rest = divmod(self.num_steps * length, self.completion_length)
+        if rest or length < 1:
+            raise UserError(
+                f"Completion length {length} does not go with {self.num_steps} steps for {self.completion_length} "
+                "tokens: the number of steps would not be whole."
+            )
+        return replace(self, completion_length=length, num_steps=steps, block_length=min(self.block_length, length))
 
     def check(self, section: str) -> None:
         """Raises UserError for values outside their range or at odds with each other."""

@@ -1,8 +1,9 @@
 """Protocols and recipes, in YAML files. No torch.
 
-A protocol, `baselines/protocols/<task>.yaml`, holds what belongs to a task for every method: lengths, decoding, items,
-cadence. A recipe, `baselines/recipes/<method>.yaml`, holds what a method has differently, for all tasks and, under
-`tasks`, for single ones. Both have a section for the tiny model and one for the published protocol on large ones.
+A protocol, `baselines/protocols/tasks/<task>.yaml`, holds what belongs to a task for every method: lengths, decoding,
+items, cadence; how single papers evaluate: harness/config/protocols.py. A recipe, `baselines/recipes/<method>.yaml`,
+holds what a method has differently, for all tasks and, under `tasks`, for single ones. Both have a section for the tiny
+model and one for the published protocol on large ones.
 
 A user's own recipe is a file with the values of one section; `extends` names what they stand on.
 """
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
+from harness.config.build import build
 from harness.config.decoding import Decoding
-from harness.config.resolve import Layer, build, read_yaml
+from harness.config.resolve import Layer, read_yaml
 from harness.errors import UserError, unknown_choice
 
 PROTOCOL = Decoding(completion_length=256, block_length=32, num_steps=128)
@@ -55,14 +57,24 @@ def built_in_folder() -> Path:
     return registry.recipes_folder().parent
 
 
+def protocol_file(task: str, folder: Path) -> Path:
+    """Where a task's protocol stands, if it has one."""
+    return folder / "protocols" / "tasks" / f"{task}.yaml"
+
+
+def recipe_file(method: str, folder: Path) -> Path:
+    """Where a method's recipes stand, if it has any."""
+    return folder / "recipes" / f"{method}.yaml"
+
+
 def protocol_of(task: str, folder: Path) -> Mapping[str, Any]:
     """The sections of a task's protocol, none where it has no protocol."""
-    return _sections(folder / "protocols" / f"{task}.yaml")
+    return _sections(protocol_file(task, folder))
 
 
 def recipes_of(method: str, folder: Path) -> Mapping[str, Any]:
     """The sections of a method's recipes, none where it has no recipes."""
-    return _sections(folder / "recipes" / f"{method}.yaml")
+    return _sections(recipe_file(method, folder))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +102,12 @@ class Library:
     def _from_file(self, path: Path, above: tuple[str, ...]) -> tuple[Layer, ...]:
         recipe = _mapping(path)
         base = self.layers(str(recipe[EXTENDS]), path.parent, above) if EXTENDS in recipe else ()
-        return (*base, *_own_layers(recipe, self.task))
+        return (*base, *_own_layers(recipe, self.task, path))
 
     def _built_in(self, section: str, above: tuple[str, ...]) -> tuple[Layer, ...]:
         shared, own = protocol_of(self.task, self.folder), recipes_of(self.method, self.folder)
         if not shared:
-            known = ", ".join(sorted(path.stem for path in (self.folder / "protocols").glob("*.yaml")))
+            known = ", ".join(sorted(path.stem for path in (self.folder / "protocols" / "tasks").glob("*.yaml")))
             raise UserError(
                 f"No recipe '{section}' for task '{self.task}', which has no protocol; tasks with one: {known}. Give a "
                 "recipe of your own with --recipe FILE.yaml."
@@ -107,8 +119,9 @@ class Library:
         if EXTENDS in recipe:
             base = self.layers(recipe[EXTENDS], self.folder, above)
         else:
-            base = (Layer(source="protocol", values=shared.get(section) or {}),)
-        return (*base, *_own_layers(recipe, self.task))
+            file = protocol_file(self.task, self.folder)
+            base = (Layer(source="protocol", values=shared.get(section) or {}, file=file, section=section),)
+        return (*base, *_own_layers(recipe, self.task, recipe_file(self.method, self.folder), section))
 
 
 def _deeper(name: str, above: tuple[str, ...]) -> tuple[str, ...]:
@@ -117,13 +130,18 @@ def _deeper(name: str, above: tuple[str, ...]) -> tuple[str, ...]:
     return (*above, name)
 
 
-def _own_layers(recipe: Mapping[str, Any], task: str) -> tuple[Layer, ...]:
-    """The recipe's values for all tasks, and those for `task`."""
+def _own_layers(recipe: Mapping[str, Any], task: str, file: Path, section: str = "") -> tuple[Layer, ...]:
+    """The recipe's values for all tasks, and those for `task`. section: of the file, empty for the whole of it."""
     common = {key: value for key, value in recipe.items() if key not in (EXTENDS, TASKS)}
     by_task = _require_mapping(recipe.get(TASKS) or {}, TASKS)
-    of_task = {registry.canonical_name("task", str(name)): values for name, values in by_task.items()}.get(task) or {}
-    values = (common, _require_mapping(of_task, f"{TASKS}.{task}"))
-    return tuple(Layer(source="recipe", values=part) for part in values if part)
+    names = {registry.canonical_name("task", str(name)): name for name in by_task}
+    name = names.get(task, task)
+    of_task = _require_mapping(by_task.get(name) or {}, f"{TASKS}.{name}")
+    below = f"{section}.{TASKS}.{name}".removeprefix(".")
+    parts = {section: common, below: of_task}
+    return tuple(
+        Layer(source="recipe", values=values, file=file, section=where) for where, values in parts.items() if values
+    )
 
 
 def _require_mapping(value: Any, where: str) -> Mapping[str, Any]:

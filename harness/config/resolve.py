@@ -7,17 +7,18 @@ from is kept beside it (`Resolved.provenance`).
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import yaml
-
+from harness.config.build import build
+from harness.config.keep import parse_keep
 from harness.config.tree import BudgetConfig, Execution, MethodConfig, RunConfig
-from harness.errors import UserError, unknown_choice
+from harness.errors import UserError
 from harness.records.description import MOVED
+from harness.records.small import parse_yaml
 
 COMMAND_LINE = "command line"
 WHOLE = "budget"
@@ -26,10 +27,15 @@ WHOLE = "budget"
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """Nested values of one origin; source is what provenance says of them: protocol or recipe."""
+    """Nested values of one origin; source is what provenance says of them: protocol or recipe.
+
+    file, section: where they stand, a YAML file and the dotted key that holds them there, empty for the whole file.
+    """
 
     source: str
     values: Mapping[str, Any]
+    file: Path = field(compare=False)
+    section: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +79,10 @@ def resolve(
     config: RunConfig = build(RunConfig, {**tree, **head}, "")
     config.check()
     execution.check()
+    if parse_keep(execution.keep).best and not config.evaluation.validation_items:
+        raise UserError(
+            "execution.keep=best=validation needs validation items; set evaluation.validation_items above 0."
+        )
     keys = flatten({**config.to_dict(), "execution": dataclasses.asdict(execution)})
     return Resolved(
         config=config,
@@ -119,51 +129,6 @@ def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in values.items()
         if name in hints
     }
-
-
-def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
-    """Makes the frozen dataclass `cls` from nested mappings, checking names and types.
-
-    Raises UserError naming the dotted key, the value and what is allowed.
-    """
-    if not isinstance(values, Mapping):
-        raise UserError(f"'{where}' must be a mapping of keys to values, not {values!r}.")
-    hints = typing.get_type_hints(cls)
-    fields = {item.name for item in dataclasses.fields(cls)}
-    arguments = {}
-    for name, value in values.items():
-        key = f"{where}.{name}" if where else str(name)
-        if name not in fields:
-            raise unknown_choice("configuration key", key, [f"{where}.{item}" if where else item for item in fields])
-        arguments[name] = _coerce(hints[name], value, key)
-    return cls(**arguments)
-
-
-def _coerce(hint: Any, value: Any, key: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return value if isinstance(value, typing.cast(type, hint)) else build(typing.cast(type, hint), value, key)
-    if isinstance(hint, types.UnionType):
-        if value is None and type(None) in typing.get_args(hint):
-            return None
-        hint = next(choice for choice in typing.get_args(hint) if choice is not type(None))
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if hint is float and isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    if hint is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    expected = typing.get_origin(hint) or hint
-    if not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool):
-        raise UserError(f"{key}={value!r} is not {_describe(hint)}.")
-    return value
-
-
-def _describe(hint: Any) -> str:
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return words.get(hint, f"of type {getattr(hint, '__name__', hint)}")
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -218,6 +183,6 @@ def parse_budget(text: str) -> dict[str, Any]:
 def read_yaml(text: str, what: str) -> Any:
     """The document; `what` names it in errors. Raises UserError where it is not YAML."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return parse_yaml(text)
+    except ValueError as error:
         raise UserError(f"{what} is not valid YAML: {str(error).splitlines()[0]}.") from error

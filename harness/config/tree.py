@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.config.build import build
 from harness.config.conventions import Conventions
 from harness.config.decoding import Decoding
+from harness.config.keep import parse_keep
 from harness.errors import UserError, require_choice, require_name, require_positive
 
 SCHEDULES = ("constant", "cosine", "linear")
@@ -18,6 +20,7 @@ PROFILES = ("official", "agrpo", "espo", "correctness")
 REWARDS = ("task", "random", *PROFILES)
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 LORA_TARGETS = ("all", "official-subset", "all-and-head")
+VALIDATION = "validation"
 QUANTIZATIONS = ("", "nf4")
 
 
@@ -123,12 +126,32 @@ class BudgetConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Held-out evaluation. every: updates between evaluations, 0 for the base and the last checkpoint alone."""
+    """Held-out evaluation. every: updates between evaluations, 0 for the base and the last checkpoint alone.
+
+    decodings: what differs in each of several decodings from `decoding`, as `[{num_steps: 4}, {num_steps: 8}]`.
+    lengths: completion lengths, each with the tokens per step of the decoding. All decodings are evaluated at all
+    lengths; without either it is `decoding` alone. validation_items: how many items of the validation split each
+    checkpoint is evaluated on besides, with the first decoding, so that one can be chosen without the test items.
+    """
 
     every: int = 0
     items: int = 256
     split: str = "test"
     decoding: Decoding = Decoding()
+    decodings: tuple[Mapping[str, Any], ...] = ()
+    lengths: tuple[int, ...] = ()
+    validation_items: int = 0
+
+    @property
+    def all_decodings(self) -> tuple[Decoding, ...]:
+        """Every decoding once, in the order asked for. Raises UserError for options that are none."""
+        base = dataclasses.asdict(self.decoding)
+        chosen: list[Decoding] = [
+            build(Decoding, {**base, **changes}, "evaluation.decoding") for changes in self.decodings or [{}]
+        ]
+        if self.lengths:
+            chosen = [decoding.at_length(length) for decoding in chosen for length in self.lengths]
+        return tuple(dict.fromkeys(chosen))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +182,8 @@ class RunConfig:
     def check(self) -> None:
         """Raises UserError for values outside their range or at odds with each other."""
         self.rollout.check("rollout")
-        self.evaluation.decoding.check("evaluation.decoding")
+        for decoding in self.evaluation.all_decodings:
+            decoding.check("evaluation.decoding")
         require_positive("train", batch_size=self.train.batch_size, group_size=self.train.group_size)
         if self.train.batch_size % self.train.group_size:
             raise UserError(
@@ -181,6 +205,10 @@ class RunConfig:
         self.conventions.check(self.train.batch_size)
         require_positive("optimizer", learning_rate=self.optimizer.learning_rate)
         require_positive("evaluation", items=self.evaluation.items)
+        if self.evaluation.validation_items < 0:
+            raise UserError(f"evaluation.validation_items={self.evaluation.validation_items} is negative; 0 is none.")
+        if self.evaluation.validation_items and self.evaluation.split == VALIDATION:
+            raise UserError("evaluation.split=validation is evaluated anyway; leave evaluation.validation_items at 0.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, the method's options beside its name, as in a recipe."""
@@ -195,17 +223,20 @@ class Execution:
     floating-point sums and, with model.lora.dropout above 0, through the draws of dropout.
 
     device: auto, cpu, cuda or cuda:N. micro_batch_size: rows per forward-backward pass, 0 for all. checkpoint_every:
-    rollouts between checkpoints. evaluation_batch_size: prompts per forward pass of an evaluation.
+    rollouts between checkpoints. keep: which of them stay: last, all, a number, every=UPDATES or best=validation.
+    evaluation_batch_size: prompts per forward pass of an evaluation.
     """
 
     device: str = "auto"
     micro_batch_size: int = 0
     checkpoint_every: int = 50
+    keep: str = "last"
     evaluation_batch_size: int = 64
 
     def check(self) -> None:
         """Raises UserError for values outside their range; whether the device exists is found when a model loads."""
         sizes = {"checkpoint_every": self.checkpoint_every, "evaluation_batch_size": self.evaluation_batch_size}
         require_positive("execution", **sizes)
+        parse_keep(self.keep)
         if self.micro_batch_size < 0:
             raise UserError(f"execution.micro_batch_size={self.micro_batch_size} is negative; 0 is the whole batch.")

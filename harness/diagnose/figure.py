@@ -14,31 +14,21 @@ from harness.report.figures import frame
 INCHES = (7.4, 3.5)
 
 
+STYLES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
+"""Dashes and markers of the first, the second and further lines of a method."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """A line of the figure: one method with one choice of options, over K or M."""
+    """A line of the figure: one method with one choice of options, its measurements by rising K or M.
+
+    place: among the lines of the method. label: for the legend.
+    """
 
     name: str
-    options: str
-    dashes: str
-    marker: str
-
-    def label(self, names: Mapping[str, str]) -> str:
-        """The method and the first of its options; a method that has one line alone needs none."""
-        return names[self.name] if self.name == "d1" else f"{names[self.name]}, {self.options.partition(',')[0]}"
-
-
-SERIES = (
-    Series(name="egspo", options="entropy", dashes="-", marker="o"),
-    Series(name="egspo", options="uniform", dashes="--", marker="s"),
-    Series(name="egspo", options="random", dashes=":", marker="^"),
-    Series(name="egspo-sa", options="entropy", dashes="-", marker="o"),
-    Series(name="agrpo", options="uniform, low-discrepancy", dashes="--", marker="s"),
-    Series(name="agrpo", options="entropy, low-discrepancy", dashes="-", marker="o"),
-    Series(name="d1", options="one step", dashes="", marker="D"),
-    Series(name="espo", options="single", dashes="--", marker="s"),
-    Series(name="espo", options="coupled", dashes="-", marker="o"),
-)
+    place: int
+    label: str
+    points: tuple[Measurement, ...]
 
 
 def draw(measured: Sequence[Measurement], *, names: Mapping[str, str], colours: Mapping[str, str]) -> frame.Picture:
@@ -48,8 +38,9 @@ def draw(measured: Sequence[Measurement], *, names: Mapping[str, str], colours: 
     with frame.sheet("Gradient estimators against the exact gradient", note, width=width, height=height) as sheet:
         bias, variance = sheet.figure.subplots(1, 2)
         sheet.figure.subplots_adjust(left=0.07, right=0.74, bottom=0.13, top=0.83, wspace=0.3)
-        _panel(bias, measured, lambda item: 100 * item.bias, "Bias (% of the gradient's length)", names, colours)
-        _panel(variance, measured, lambda item: item.variance, "Variance (squared lengths)", names, colours)
+        series = all_series(measured, names)
+        _panel(bias, series, lambda item: 100 * item.bias, "Bias (% of the gradient's length)", colours)
+        _panel(variance, series, lambda item: item.variance, "Variance (squared lengths)", colours)
         variance.set_yscale("log")
         variance.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         variance.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -60,40 +51,48 @@ def draw(measured: Sequence[Measurement], *, names: Mapping[str, str], colours: 
         return sheet.picture()
 
 
-def points(measured: Sequence[Measurement], series: Series) -> list[Measurement]:
-    """The measurements on a line, by rising K or M."""
-    chosen = [
-        item
-        for item in measured
-        if (item.name, item.options) == (series.name, series.options)
-        and item.baseline not in ("none", "step")
-        and not item.ends_early
-    ]
-    return sorted(chosen, key=lambda item: item.size)
+def all_series(measured: Sequence[Measurement], names: Mapping[str, str]) -> list[Series]:
+    """The lines of all methods, in the order in which they were measured. names: titles by method."""
+    drawn = [item for item in measured if item.is_drawn]
+    found = []
+    for name in dict.fromkeys(item.name for item in drawn):
+        own = [item for item in drawn if item.name == name]
+        options = list(dict.fromkeys(item.options for item in own))
+        for place, (option, label) in enumerate(zip(options, _labels(names[name], options), strict=True)):
+            points = sorted((item for item in own if item.options == option), key=lambda item: item.size)
+            found.append(Series(name=name, place=place, label=label, points=tuple(points)))
+    return found
+
+
+def _labels(title: str, options: Sequence[str]) -> list[str]:
+    """The method, and as much of its options as tells its lines apart."""
+    if len(options) == 1:
+        return [title]
+    first = [option.partition(",")[0] for option in options]
+    return [f"{title}, {text}" for text in (first if len(set(first)) == len(first) else options)]
 
 
 def _panel(
     axes: Axes,
-    measured: Sequence[Measurement],
+    series: Sequence[Series],
     value: Callable[[Measurement], float],
     title: str,
-    names: Mapping[str, str],
     colours: Mapping[str, str],
 ) -> None:
-    for series in SERIES:
-        line = points(measured, series)
+    for line in series:
+        dashes, marker = STYLES[line.place % len(STYLES)]
         axes.plot(
-            [item.forwards for item in line],
-            [value(item) for item in line],
-            color=colours[series.name],
-            linestyle=series.dashes,
-            marker=series.marker,
+            [item.forwards for item in line.points],
+            [value(item) for item in line.points],
+            color=colours[line.name],
+            linestyle=dashes,
+            marker=marker,
             markersize=4,
             linewidth=1.3,
             markeredgecolor="white",
             markeredgewidth=0.5,
             clip_on=False,
-            label=series.label(names),
+            label=line.label,
         )
     axes.grid(axis="both")
     axes.set_xlim(left=0)

@@ -46,7 +46,8 @@ class Measurement:
 
     bias: length of (mean estimate - gradient) over that of the gradient. angle: between the two, degrees. variance:
     mean squared distance of an estimate from its mean, over the squared length of the gradient. forwards: passes per
-    completion, those for old log-probabilities included. ends_early: whether a token ends completions.
+    completion, those for old log-probabilities included. ends_early: whether a token ends completions. is_drawn:
+    whether it is a point of the figure.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Measurement:
     angle: float
     variance: float
     forwards: float
+    is_drawn: bool
 
 
 def all_groups(mdp: Mdp) -> Groups:
@@ -153,6 +155,7 @@ def measure(mdp: Mdp, groups: Groups, candidate: Candidate, seed: int, *, ends_e
         angle=math.degrees(math.acos(cosine)),
         variance=(scale**2 * found.square - float(mean.square().sum())) / float(exact.square().sum()),
         forwards=forwards_per_completion(mdp, candidate),
+        is_drawn=estimator.is_drawn and not ends_early,
     )
 
 

@@ -55,6 +55,10 @@ class Shard:
         """The picklable items of all processes."""
         return self.all_gather_items(items)
 
+    def from_main(self, item: Item) -> Item:
+        """The picklable item of the first process."""
+        return self.gather_items([item])[0]
+
     def total(self, value: float) -> float:
         """The sum of a number over the processes."""
         return self.gather_values(torch.tensor([value], dtype=torch.float64, device=self.device)).sum().item()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -29,6 +30,11 @@ class Completion:
     seconds: float
     flops: float
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Completion:
+        """Reads what `dataclasses.asdict` wrote as JSON."""
+        return cls(**{**values, "ids": tuple(values["ids"])})
+
 
 def complete(
     model: DiffusionLM,
@@ -38,17 +44,21 @@ def complete(
     *,
     batch_size: int,
     shard: Shard = ALONE,
+    seed: int = 0,
+    known: Collection[int] = (),
 ) -> Iterator[list[tuple[int, Completion]]]:
     """One completion of every prompt, batch by batch, each with the number of its example; several processes share the
-    work, and `gathered` joins it. batch_size: prompts per forward pass.
+    work, and `gathered` joins it.
 
-    batch_size: prompts per forward pass. Batches are made of prompts of similar length; the draws of an item depend on
-    its id alone, so neither the batch size, nor the order, nor the number of processes changes a completion.
+    batch_size: prompts per forward pass. known: numbers of examples that are left out. Batches are made of prompts of
+    similar length; the draws of an item depend on its id and the seed alone, so neither the batch size, nor the order,
+    nor the number of processes changes a completion.
     """
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))[shard.index :: shard.count]
+    missing = (index for index in range(len(prompts)) if index not in known)
+    order = sorted(missing, key=lambda index: len(prompts[index]))[shard.index :: shard.count]
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        seed_B = torch.tensor([item_seed(examples[index].id) for index in batch])
+        seed_B = torch.tensor([item_seed(examples[index].id, seed) for index in batch])
         rollout = generate(model, model.encode_prompts([prompts[index] for index in batch]), decoding, seed_B)
         yield list(zip(batch, completions_of(model, rollout), strict=True))
 
@@ -84,6 +94,7 @@ def completions_of(model: DiffusionLM, rollout: Rollout, limits: Sequence[int] |
     ]
 
 
-def item_seed(example_id: str) -> int:
-    """The seed of an item's draws: a 63-bit hash of its id."""
-    return int.from_bytes(hashlib.sha256(example_id.encode()).digest()[:8], "big") >> 1
+def item_seed(example_id: str, seed: int = 0) -> int:
+    """The seed of an item's draws: a 63-bit hash of its id and, where it is not 0, of the evaluation's seed."""
+    text = f"{seed}:{example_id}" if seed else example_id
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

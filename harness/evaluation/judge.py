@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.config.decoding import Decoding
 from harness.data.sources import sha256_of_text
-from harness.distributed.shard import ALONE
-from harness.evaluation.completions import Completion, complete, gathered
-from harness.models.diffusion_lm import DiffusionLM
+from harness.evaluation.completions import Completion
 from harness.records.schema import MetricTotals
 from harness.task.base import Example, Score, Task
 
@@ -28,23 +25,18 @@ class Evaluation:
     seconds: float
     tokens_per_second: float
 
-
-def evaluate(
-    model: DiffusionLM,
-    task: Task,
-    examples: Sequence[Example],
-    decoding: Decoding,
-    *,
-    batch_size: int,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Evaluation:
-    """Completes every example once and scores it. on_progress is told (items done, items in all)."""
-    prompts = [model.prompt_text(task, example) for example in examples]
-    done = []
-    for batch in complete(model, examples, prompts, decoding, batch_size=batch_size):
-        done += batch
-        on_progress(len(done), len(examples))
-    return judge(task, examples, prompts, gathered(done, ALONE))
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What an EvalRecord says about the evaluation itself."""
+        return {
+            "items_sha256": self.items_sha256,
+            "metrics": self.metrics,
+            "ceiling": self.ceiling,
+            "nfe": self.nfe,
+            "tokens_per_second": self.tokens_per_second,
+            "eval_seconds": self.seconds,
+            "eval_flops": self.flops,
+        }
 
 
 def judge(

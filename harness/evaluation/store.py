@@ -52,7 +52,7 @@ class AnswerStore:
         _cut_torn_line(self._path)
         for path in sorted(folder.glob("answers-*.jsonl")):
             try:
-                self._answers |= {line["key"]: line["answer"] for line in read_lines(path)}
+                self._answers |= {line["key"]: line["answer"] for line in read_lines(path, is_bounded=False)}
             except (RecordError, KeyError, TypeError) as error:
                 raise UserError(f"Stored answers '{path}' are damaged ({error}); move the file away.") from error
 

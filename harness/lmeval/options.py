@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import registry
+from harness.config.build import build
 from harness.config.decoding import Decoding
 from harness.config.recipes import PROTOCOL, evaluation_decoding
-from harness.config.resolve import build
 from harness.errors import UserError, require_positive, unknown_choice
 
 TASK_PREFIX = "harness_"

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import lm_eval.models  # noqa: F401  (fills the registry; an early entry of ours would keep its own types out)
+from lm_eval import evaluator_utils
 from lm_eval.api.model import LM
 from lm_eval.api.registry import model_registry
 from lm_eval.tasks import TaskManager
+
+from harness.lmeval.tasks import ratio, ratio_error
 
 MODEL_NAME = "diffusion_lm"
 TASK_FOLDER = Path(__file__).parent / "yaml"
@@ -22,6 +25,17 @@ def register(model_class: type[LM]) -> None:
         model_registry.register(MODEL_NAME, target=model_class)
     if not hasattr(TaskManager.__init__, "__wrapped__"):
         TaskManager.__init__ = _with_our_tasks(TaskManager.__init__)
+        evaluator_utils.stderr_for_metric = _with_our_errors(evaluator_utils.stderr_for_metric)
+
+
+def _with_our_errors(original: Any) -> Any:
+    """lm-eval knows the standard errors of its own aggregations alone."""
+
+    @functools.wraps(original)
+    def stderr_for_metric(metric: Any, bootstrap_iters: int) -> Any:
+        return ratio_error if metric is ratio and bootstrap_iters > 0 else original(metric, bootstrap_iters)
+
+    return stderr_for_metric
 
 
 def _with_our_tasks(original: Any) -> Any:

@@ -24,6 +24,7 @@ from harness.data.sources import default_source, parse_source
 from harness.errors import require_choice
 from harness.lmeval.options import TASK_PREFIX, default_decoding
 from harness.models.layouts import CONFIG_JSON
+from harness.records.schema import MetricTotals
 from harness.task.base import Message, Score, TaskOptions
 
 COMPACT, CHAT = "compact", "chat"
@@ -150,6 +151,11 @@ class HarnessTask(LmEvalTask):
 def ratio(items: Sequence[Sequence[float]]) -> float:
     """Sum of the parts by the sum of the wholes, of [part, whole] per item."""
     return sum(part for part, _ in items) / sum(whole for _, whole in items)
+
+
+def ratio_error(items: Sequence[Sequence[float]]) -> float:
+    """The standard error of `ratio` over the items."""
+    return MetricTotals.of((part, whole) for part, whole in items).standard_error
 
 
 def plain_text(messages: Sequence[Message]) -> str:

@@ -24,6 +24,7 @@ from harness.models.flops import HEAD, ModelShape, without_adapters
 from harness.models.meter import Meter
 from harness.rollout import Prompts
 from harness.task.base import Example, Task
+from harness.task.messages import split_prefill
 from harness.task.prompts import COMPACT_ONLY
 from harness.task.template import Prompting
 
@@ -137,6 +138,11 @@ class DiffusionLM:
         return next(self.predictor.parameters()).device
 
     @property
+    def dtype_name(self) -> str:
+        """Of the weights: `bfloat16`."""
+        return str(next(self.predictor.parameters()).dtype).removeprefix("torch.")
+
+    @property
     def shape(self) -> ModelShape:
         """Sizes for the FLOPs account, of the reference policy inside `reference_policy`."""
         shape = shape_of(self.predictor.transformer.config, self.lora_ranks)
@@ -216,7 +222,7 @@ class DiffusionLM:
 
     def prompt_text(self, task: Task, example: Example) -> str:
         """The prompt as text: the task's compact prompt for the tiny model, otherwise its chat messages in the
-        template.
+        template and, as it stands, the beginning of the answer that they may end in.
 
         Raises UserError for the user's own prompts or worked examples where the model takes compact prompts.
         """
@@ -224,7 +230,8 @@ class DiffusionLM:
             if task.prompting != Prompting():
                 raise UserError(COMPACT_ONLY)
             return task.compact_prompt(example)
-        return apply_chat_template(self.tokenizer, task.messages(example), self.name)
+        asked, prefill = split_prefill(task.messages(example))
+        return apply_chat_template(self.tokenizer, asked, self.name) + prefill
 
     def encode_prompts(self, texts: Sequence[str], *, max_length: int = 0, attended_padding: int = 0) -> Prompts:
         """Left-padded prompts on the model's device; with max_length above 0 the last max_length tokens of each are

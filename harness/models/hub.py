@@ -29,24 +29,27 @@ MODEL_FILES = ("config.json", "generation_config.json", "model*.safetensors", "m
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
-def model_folder(name: str) -> Path:
-    """The folder of a model given by path or hub id. Raises UserError where it is neither, or cannot be fetched."""
-    return _folder(name, "Model", (*MODEL_FILES, *TOKENIZER_FILES))
+def model_folder(name: str, *, cache: Path | None = None) -> Path:
+    """The folder of a model given by path or hub id. cache: where hub files are kept, by default where HF_HOME says.
+
+    Raises UserError where it is neither, or cannot be fetched.
+    """
+    return _folder(name, "Model", (*MODEL_FILES, *TOKENIZER_FILES), cache)
 
 
-def adapter_folder(name: str, subfolder: str) -> Path:
+def adapter_folder(name: str, subfolder: str, *, cache: Path | None = None) -> Path:
     """The folder of an adapter given by path or hub id, and by its place in there. Raises UserError as `model_folder`,
     and where the place is outside."""
     if ".." in Path(subfolder).parts:
         raise UserError(f"Adapter subfolder '{subfolder}' leads out of '{name}'; name a folder inside it.")
     prefix = f"{subfolder.strip('/')}/" if subfolder else ""
-    folder = _folder(name, "Adapter", [prefix + file for file in ADAPTER_FILES]) / prefix
+    folder = _folder(name, "Adapter", [prefix + file for file in ADAPTER_FILES], cache) / prefix
     if not folder.is_dir():
         raise UserError(f"Adapter '{name}' has no subfolder '{subfolder}'.")
     return folder
 
 
-def _folder(name: str, what: str, files: Sequence[str]) -> Path:
+def _folder(name: str, what: str, files: Sequence[str], cache: Path | None) -> Path:
     place = os.path.expanduser(name)
     if os.path.isdir(place):
         return Path(place)
@@ -54,4 +57,4 @@ def _folder(name: str, what: str, files: Sequence[str]) -> Path:
         raise UserError(f"{what} '{name}' is neither a folder nor a hub id such as GSAI-ML/LLaDA-8B-Instruct.")
     fix = "name a local folder, or set HF_HOME to a cache that holds it"
     with fetching(f"{what} '{name}' is not a folder, and", fix=fix):
-        return Path(snapshot_download(name, allow_patterns=list(files)))
+        return Path(snapshot_download(name, allow_patterns=list(files), cache_dir=cache))

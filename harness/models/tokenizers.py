@@ -12,10 +12,10 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 
-from harness.data.files import check_small
 from harness.errors import UserError
 from harness.models.hub import TOKENIZER_FILES
 from harness.models.untrusted import render_template, try_tokenizer
+from harness.records.small import check_small
 
 TOKENIZER_JSON = "tokenizer.json"
 LARGEST_FILE = 1 << 27

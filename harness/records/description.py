@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ import yaml
 from harness.records.jsonl import RecordError, write_atomic
 from harness.records.run_folder import CONFIG_FILE
 from harness.records.schema import SCHEMA_VERSION, RunIdentity
+from harness.records.small import parse_yaml, read_record
 
+EVALUATED_FILE = "evaluated.yaml"
 MOVED = {
     "model.device": "execution.device",
     "train.micro_batch_size": "execution.micro_batch_size",
@@ -52,24 +55,33 @@ class RunDescription:
         return cls(identity=identity, config=config, execution=execution, provenance=provenance)
 
 
-def write_description(folder: Path, description: RunDescription) -> None:
-    """Replaces the description of a run folder."""
-    write_atomic(folder / CONFIG_FILE, yaml.safe_dump(asdict(description), sort_keys=True))
+def write_description(folder: Path, description: RunDescription, name: str = CONFIG_FILE) -> None:
+    """Replaces the description of a run folder, or under EVALUATED_FILE that of a folder of evaluations."""
+    write_atomic(folder / name, yaml.safe_dump(asdict(description), sort_keys=True))
 
 
-def read_description(folder: Path) -> RunDescription | None:
+def read_description(folder: Path, name: str = CONFIG_FILE) -> RunDescription | None:
     """The description of a run folder, None where there is none yet. Raises RecordError where it is damaged."""
-    path = folder / CONFIG_FILE
-    if not path.exists():
+    tree = read_tree(folder, name)
+    return None if tree is None else RunDescription.from_record(tree)
+
+
+def read_tree(folder: Path, name: str = CONFIG_FILE) -> dict[str, Any] | None:
+    """What the description of a run folder says, None where there is none yet. Raises RecordError where it is no
+    mapping of plain values."""
+    content = read_record(folder / name)
+    if content is None:
         return None
     try:
-        # Not the faster CSafeLoader: deep nesting overflows its stack and ends the process.
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        raise RecordError(f"{CONFIG_FILE} is not YAML ({str(error).splitlines()[0]})") from error
+        tree = parse_yaml(content.decode("utf-8"))
+        json.dumps(tree, sort_keys=True, default=str)
+    except ValueError as error:
+        raise RecordError(f"{name} cannot be read ({str(error).splitlines()[0]})") from error
+    except TypeError as error:
+        raise RecordError(f"{name} has names that are not texts ({error})") from error
     if not isinstance(tree, dict):
-        raise RecordError(f"{CONFIG_FILE} is not a mapping")
-    return RunDescription.from_record(tree)
+        raise RecordError(f"{name} is not a mapping")
+    return tree
 
 
 def _mapping(tree: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import errno
 import gzip
 import itertools
 import json
+import math
 import os
 import re
 import zlib
@@ -20,6 +21,9 @@ from typing import IO, Any, cast
 
 LONGEST = 16 << 20
 """The longest line or value that is read: bytes of a line, characters of a value in a document."""
+
+MOST_BYTES, MOST_LINES = 1 << 30, 1_000_000
+"""The most that is read of one file of records or samples, unpacked."""
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -72,14 +76,22 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
         stream.write(to_line(record).encode())
 
 
+def check_regular(path: Path) -> None:
+    """Raises RecordError for what may never end, as a pipe or a device, and for a link to nothing."""
+    if path.is_symlink() and not path.exists():
+        raise RecordError(f"{path.name} is a link to a file that does not exist")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise RecordError(f"{path.name} is not a regular file")
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file, unpacked where its name ends in .gz.
 
-    Raises RecordError where it is a pipe or a device or cannot be unpacked, OSError where it cannot be read.
+    Raises RecordError where it is a pipe, a device or a link to nothing or cannot be unpacked, OSError where it cannot
+    be read.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise RecordError(f"{path.name} is not a regular file")
+    check_regular(path)
     try:
         with open(path, "rb") as packed:
             yield cast(IO[bytes], gzip.GzipFile(fileobj=packed)) if path.suffix == ".gz" else packed
@@ -87,12 +99,14 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise RecordError(f"{path.name} cannot be unpacked: {error}") from error
 
 
-def read_json_lines(path: Path, *, torn_end: bool = False) -> Iterator[tuple[int, Any]]:
+def read_json_lines(path: Path, *, torn_end: bool = False, is_bounded: bool = False) -> Iterator[tuple[int, Any]]:
     """The values of a JSONL file, plain or .gz, with their line numbers from 1; blank lines are skipped.
 
-    torn_end: whether a last line without a line break is a write that was cut short, and is left out.
+    torn_end: whether a last line without a line break is a write that was cut short, and is left out. is_bounded:
+    whether a file of more than MOST_BYTES or MOST_LINES is refused: a small compressed one can unpack to any size.
     Raises RecordError, with the line's number, for a line that is not JSON or longer than LONGEST; OSError.
     """
+    left = MOST_BYTES if is_bounded else math.inf
     with opened(path) as stream:
         for number in itertools.count(1):
             line = stream.readline(LONGEST + 1)
@@ -101,6 +115,9 @@ def read_json_lines(path: Path, *, torn_end: bool = False) -> Iterator[tuple[int
             place = f"{path.name} line {number}"
             if len(line) > LONGEST:
                 raise RecordError(f"{place} is longer than {LONGEST >> 20} MiB")
+            left -= len(line)
+            if left < 0 or (is_bounded and number > MOST_LINES):
+                raise RecordError(f"{path.name} has more than {MOST_BYTES >> 30} GiB or {MOST_LINES:,} lines")
             if line.strip():
                 yield number, _value(line, place, is_first=number == 1)
 
@@ -126,16 +143,17 @@ def refuse_surrogates(value: Any, place: str) -> None:
         raise RecordError(f"{place} holds half a surrogate pair, which is not a character") from error
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path, *, is_bounded: bool = True) -> Iterator[dict[str, Any]]:
     """The records of a JSONL file, or of the same file kept compressed with .gz at the end of its name; a torn last
     line (no newline at its end) is left out, and a missing file has none.
 
-    Raises RecordError for a damaged line before the last, and for a compressed file that cannot be unpacked.
+    Raises RecordError for a damaged line before the last, for a compressed file that cannot be unpacked and, where
+    is_bounded, for one of more than MOST_BYTES or MOST_LINES.
     """
     packed = path.with_name(f"{path.name}.gz")
-    existing = path if path.exists() or not packed.exists() else packed
-    if existing.exists():
-        yield from (record for _, record in read_json_lines(existing, torn_end=True))
+    existing = packed if os.path.lexists(packed) and not os.path.lexists(path) else path
+    if os.path.lexists(existing):
+        yield from (record for _, record in read_json_lines(existing, torn_end=True, is_bounded=is_bounded))
 
 
 def keep_lines(path: Path, keep: int) -> None:
@@ -157,6 +175,6 @@ def write_samples(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def read_samples(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a samples file. Raises RecordError where it is damaged."""
     try:
-        yield from (row for _, row in read_json_lines(path))
+        yield from (row for _, row in read_json_lines(path, is_bounded=True))
     except OSError as error:
         raise RecordError(f"{path.name} cannot be read: {error.strerror}") from error

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from harness.records.jsonl import RecordError, read_lines, to_line, write_atomic
 from harness.records.schema import SCHEMA_VERSION, RunStatus
+from harness.records.small import read_record
 
 CONFIG_FILE = "config.yaml"
 ENVIRONMENT_FILE = "environment.json"
@@ -27,17 +28,19 @@ EVAL_FILE = "eval.jsonl"
 TRACE_FILE = "traces.jsonl"
 STATUS_FILE = "status.json"
 CHECKPOINT_FOLDER = "checkpoints"
+CHECKPOINT_STATE = "state.json"
 DEFAULT_RUNS = Path("results/runs")
+DEFAULT_EVALUATIONS = Path("results/evals")
 DEFAULT_REPORT = Path("results/report")
 
 
 def read_status(folder: Path) -> RunStatus | None:
     """The status of a run folder, None where there is none yet. Raises RecordError where it is damaged."""
-    path = folder / STATUS_FILE
-    if not path.exists():
+    content = read_record(folder / STATUS_FILE)
+    if content is None:
         return None
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(content.decode("utf-8"))
         schema = data["schema"]
     except (ValueError, TypeError, KeyError) as error:
         raise RecordError(f"{STATUS_FILE} is damaged: {error}") from error
@@ -54,25 +57,33 @@ def write_status(folder: Path, status: RunStatus) -> None:
     write_atomic(folder / STATUS_FILE, json.dumps(asdict(status), indent=2, sort_keys=True) + "\n")
 
 
-def samples_name(checkpoint: str, update: int) -> str:
-    """The file of the items evaluated at `checkpoint`: base, step or last."""
-    return f"samples-{f'step{update:06d}' if checkpoint == 'step' else checkpoint}.jsonl.gz"
+def samples_name(checkpoint: str, update: int, number: int = 0) -> str:
+    """The file of the items evaluated at `checkpoint`: base, step or last. number: of the setting, from 0."""
+    name = f"step{update:06d}" if checkpoint == "step" else checkpoint
+    return f"samples-{name}{f'-{number + 1}' if number else ''}.jsonl.gz"
 
 
-def reopen(folder: Path, *, evaluations: int, update: int) -> int:
-    """Makes the evaluation `last` of a run that goes on one of its steps; returns how many evaluations to keep.
+def reopen(folder: Path, *, evaluations: int, update: int, at_once: int) -> int:
+    """Makes the evaluations `last` of a run that goes on one of its steps; returns how many evaluations to keep.
 
-    update: of the checkpoint that the run goes on from. evaluations: records made before that checkpoint; one more of
-    the same weights may follow them. A kill at any moment does no harm: the same call finishes the work.
+    update: of the checkpoint that the run goes on from. evaluations: records made before that checkpoint; those of the
+    same weights may follow them, `at_once` where all were made. A kill at any moment does no harm: the same call
+    finishes the work.
     """
-    records = list(read_lines(folder / EVAL_FILE))[: evaluations + 1]
-    if len(records) <= evaluations or records[-1]["update"] != update:
+    records = list(read_lines(folder / EVAL_FILE))[: evaluations + at_once]
+    added = records[evaluations:]
+    if len(added) < at_once or any(record["update"] != update for record in added):
         return evaluations
-    if records[-1]["checkpoint"] == "last":
-        ended, kept = folder / samples_name("last", update), samples_name("step", update)
-        if ended.exists():
-            write_atomic(folder / kept, ended.read_bytes())
-        records[-1] |= {"checkpoint": "step", "samples_file": kept}
+    ended = []
+    for number, record in enumerate(added):
+        if record["checkpoint"] == "last":
+            old, kept = folder / samples_name("last", update, number), samples_name("step", update, number)
+            if old.exists():
+                write_atomic(folder / kept, old.read_bytes())
+            record |= {"checkpoint": "step", "samples_file": kept}
+            ended.append(old)
+    if ended:
         write_atomic(folder / EVAL_FILE, "".join(to_line(record) for record in records))
-        ended.unlink(missing_ok=True)
+    for old in ended:
+        old.unlink(missing_ok=True)
     return len(records)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.records.jsonl import RecordError
+from harness.records.values import is_count, is_number
 
 SCHEMA_VERSION = 1
+NO_METHOD = "none"
+"""In the identity of a model that no run of ours trained."""
 NO_LONGER_RECORDED = ("checkpoint_choice", "extra")
 """Fields of identities that earlier versions wrote, always with the same values."""
 IDENTIFYING = (
@@ -61,7 +65,16 @@ class MetricTotals:
     @property
     def value(self) -> float:
         """The metric, a fraction of 1; NaN without items."""
-        return self.part / self.whole if self.whole else float("nan")
+        return self.part / self.whole if self.whole else math.nan
+
+    @property
+    def standard_error(self) -> float:
+        """Of the value over items like these: n/(n-1) * sum((part - value whole)^2) / sum(whole)^2 is its square
+        (W. G. Cochran, Sampling Techniques, 1977, section 6); NaN below two items."""
+        if self.n < 2 or not self.whole:
+            return math.nan
+        squares = self.part_squared - 2 * self.value * self.part_times_whole + self.value**2 * self.whole_squared
+        return math.sqrt(max(0.0, squares) * self.n / (self.n - 1)) / self.whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +87,9 @@ class EvalRecord:
     nfe: forward passes per completion in this evaluation.
 
     The rest is empty in records that are older than it. flops_forward: the forward passes of flops_total alone, as some
-    papers count; None where they were not counted apart. batch_size: prompts per forward pass. weights: fingerprint of
-    the files. origin: where the items came from. prompts: sha256 of the user's own, few_shot, train_data.
+    papers count; None where they were not counted apart. seed: of draws. batch_size: prompts per forward pass. weights:
+    fingerprint of the files. protocol: the paper's that was followed. origin: where the items came from. prompts:
+    sha256 of the user's own, few_shot, train_data, and whether they are as published.
     """
 
     checkpoint: str
@@ -95,8 +109,10 @@ class EvalRecord:
     eval_flops: float
     samples_file: str | None
     flops_forward: float | None = None
+    seed: int = 0
     batch_size: int = 0
     dtype: str = ""
+    protocol: str = ""
     weights: str = ""
     origin: Mapping[str, Any] = field(default_factory=dict)
     prompts: Mapping[str, Any] = field(default_factory=dict)
@@ -105,8 +121,7 @@ class EvalRecord:
     @property
     def identity(self) -> str:
         """Eight hex digits over what was evaluated and how: evaluations that share them repeat each other."""
-        values = [getattr(self, name) for name in IDENTIFYING]
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+        return identity_of(vars(self))
 
     def to_json(self) -> dict[str, Any]:
         """As a plain dictionary, one line of eval.jsonl."""
@@ -124,6 +139,14 @@ class EvalRecord:
             return cls(**{**data, "metrics": metrics})
         except (TypeError, KeyError, AttributeError) as error:
             raise RecordError(f"evaluation record is incomplete: {error}") from error
+
+
+def identity_of(values: Mapping[str, Any]) -> str:
+    """EvalRecord.identity, from the fields that are known before an evaluation."""
+    identifying = [values[name] for name in IDENTIFYING]
+    if values["seed"]:
+        identifying.append(values["seed"])
+    return hashlib.sha256(json.dumps(identifying, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,15 +203,19 @@ class TraceRecord:
         return trace
 
     def _fits_together(self) -> bool:
-        steps = (self.num_steps, *self.unmask_step, *self.chosen_steps, *(item.step for item in self.greedy))
+        counts = (self.iteration, self.update, self.num_steps, *self.unmask_step)
         numbers = (*self.entropy, *(item.reward for item in self.greedy), self.reward)
-        texts = (*self.tokens, *(token for item in self.greedy for token in item.tokens))
+        chosen = (*self.chosen_steps, *(item.step for item in self.greedy))
+        texts = (*self.tokens, *(token for item in self.greedy for token in (item.text, *item.tokens)))
         lengths = {len(values) for values in (self.unmask_step, self.entropy, *(item.tokens for item in self.greedy))}
         return (
-            lengths == {len(self.tokens)}
-            and all(isinstance(step, int) and 0 <= step <= self.num_steps for step in steps)
-            and all(isinstance(value, int | float) for value in numbers)
-            and all(isinstance(text, str) for text in texts)
+            self.num_steps != 0
+            and lengths == {len(self.tokens)} != {0}
+            and all(is_count(count) for count in counts)
+            and all(is_count(step) and step < self.num_steps for step in chosen)
+            and all(step <= self.num_steps for step in self.unmask_step)
+            and all(is_number(value) or (isinstance(value, float) and math.isnan(value)) for value in numbers)
+            and all(isinstance(text, str) for text in (self.example, self.prompt, self.text, *texts))
         )
 
 

@@ -13,12 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import registry
+from harness.errors import printable
+from harness.records.schema import NO_METHOD
 
 OTHER_COLOURS = ("#56B4E9", "#000000", "#F0E442")
 CONTROL_COLOUR = "#7F7F7F"
 
 DEFAULT_METRICS = ("exact_match", "accuracy", "pass@1")
 DASH = "-"
+NOT_TRAINED = "not trained here"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,7 @@ FLOP_UNITS = tuple(Unit(name=f"{prefix}FLOP", size=10.0 ** (3 * step)) for step,
 
 def method_name(method: str) -> str:
     """The title that the method's file states; the plain name of a method that is not installed here."""
-    return _title("method", method)
+    return NOT_TRAINED if method == NO_METHOD else _title("method", method)
 
 
 def task_name(task: str) -> str:
@@ -93,6 +96,11 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def one_line(text: str) -> str:
+    """The text with line ends, and what cannot be shown or written to a file, as escapes."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def file_part(text: str) -> str:
     """Letters, digits and dashes, as a part of a file's name."""
     return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")
@@ -106,11 +114,15 @@ def slug(text: str) -> str:
 def numbered(names: Iterable[str], mark: str = "-") -> list[str]:
     """The names in their order; of equal ones those from the second on get a number: `a`, `a-2`."""
     seen: Counter[str] = Counter()
-    found = []
+    found: dict[str, None] = {}
     for name in names:
         seen[name] += 1
-        found.append(name if seen[name] == 1 else f"{name}{mark}{seen[name]}")
-    return found
+        unique = name if seen[name] == 1 else f"{name}{mark}{seen[name]}"
+        while unique in found:
+            seen[name] += 1
+            unique = f"{name}{mark}{seen[name]}"
+        found[unique] = None
+    return list(found)
 
 
 def flop_unit(largest: float) -> Unit:

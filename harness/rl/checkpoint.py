@@ -21,13 +21,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from harness.config.keep import Keep
 from harness.errors import UserError
 from harness.models.files import save_tensors, sync
 from harness.records.jsonl import write_atomic
+from harness.records.run_folder import CHECKPOINT_STATE
 from harness.records.schema import SCHEMA_VERSION
 from harness.rl.ledger import Progress
 
-WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", "state.json"
+WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", CHECKPOINT_STATE
 
 
 def trainable_weights(network: nn.Module) -> dict[str, Tensor]:
@@ -36,9 +38,9 @@ def trainable_weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def save(folder: Path, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any], progress: Progress) -> Path:
-    """Writes the checkpoint of `progress.update` below `folder` and removes the earlier ones; returns its path.
+    """Writes the checkpoint of `progress.update` below `folder`; returns its path.
 
-    Raises OSError where it cannot be written; the earlier ones then stay.
+    Raises OSError where it cannot be written.
     """
     place = folder / f"update-{progress.update:06d}"
     temporary = folder / f".{place.name}.tmp"
@@ -54,10 +56,19 @@ def save(folder: Path, weights: Mapping[str, Tensor], optimizer: Mapping[str, An
         _put(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for earlier in checkpoints(folder):
-        if earlier != place:
-            shutil.rmtree(earlier)
     return place
+
+
+def prune(folder: Path, keep: Keep, *, best: int | None, updates_per_step: int) -> None:
+    """Removes the checkpoints that need not stay. best: the update of the best one, where it is known."""
+    saved = {update_of(place) // updates_per_step: place for place in checkpoints(folder)}
+    for step in saved.keys() - keep.chosen(list(saved), best=best and best // updates_per_step):
+        shutil.rmtree(saved[step])
+
+
+def update_of(place: Path) -> int:
+    """The number of updates before a checkpoint."""
+    return int(place.name.removeprefix("update-"))
 
 
 def _put(folder: Path, place: Path) -> None:

@@ -46,7 +46,8 @@ class Estimator:
     scale: the loss times this estimates minus the objective; None fits it, so that only the direction is judged.
     outcomes: every outcome of the draws, for exact expectations; None where the draws are no random ones. sampled: the
     draws of one update, for variances; None where the outcomes are those of whole groups already.
-    ends_early: whether it is also measured where one of the tokens ends the completion.
+    ends_early: whether it is also measured where one of the tokens ends the completion. is_drawn: whether it stands for
+    the method in the figure.
     """
 
     method: Any
@@ -57,3 +58,4 @@ class Estimator:
     outcomes: Callable[[ScoredRollouts, DiffusionLM], Sequence[Outcome]] | None = None
     sampled: Callable[[ScoredRollouts, DiffusionLM, torch.Generator], Any] | None = None
     ends_early: bool = False
+    is_drawn: bool = True

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness.config.tree import BudgetConfig
 from harness.distributed.shard import Shard
@@ -52,6 +53,17 @@ class Progress:
     def flops_forward(self) -> float | None:
         """FLOPs of forward passes alone; None where they were not counted apart from the start."""
         return None if math.isnan(self.flops_backward) else self.flops_total - self.flops_backward
+
+    @property
+    def spent_so_far(self) -> dict[str, Any]:
+        """What an EvalRecord says about the training before it."""
+        return {
+            "update": self.update,
+            "samples": self.samples,
+            "flops_total": self.flops_total,
+            "flops_forward": self.flops_forward,
+            "seconds": self.training_seconds,
+        }
 
     @property
     def training_seconds(self) -> float:

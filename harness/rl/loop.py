@@ -9,26 +9,25 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
+from harness.config.keep import parse_keep
 from harness.config.tree import Execution, RunConfig
 from harness.distributed.shard import shard_of
 from harness.errors import UserError
-from harness.evaluation.completions import complete, gathered
-from harness.evaluation.judge import Evaluation, judge
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import stream, stream_seed
-from harness.records.jsonl import append_line, keep_lines, write_samples
-from harness.records.run_folder import CHECKPOINT_FOLDER, EVAL_FILE, METRICS_FILE, TRACE_FILE, reopen, samples_name
-from harness.records.schema import EvalRecord
+from harness.records.jsonl import append_line, keep_lines
+from harness.records.run_folder import CHECKPOINT_FOLDER, EVAL_FILE, METRICS_FILE, TRACE_FILE, reopen
 from harness.records.update import UpdateRecord
 from harness.rl import checkpoint
 from harness.rl.collect import Collector
 from harness.rl.dropout import dropout_on
+from harness.rl.evaluator import Data, Evaluated, Evaluating, Evaluator
 from harness.rl.ledger import EVALUATION, UPDATE, Ledger, Progress
 from harness.rl.method import Method, Prepared
 from harness.rl.metrics import update_record
@@ -48,32 +47,7 @@ class Updated:
     spent: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluating:
-    """Items done of an evaluation that is going on."""
-
-    checkpoint: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluated:
-    """An evaluation is finished and recorded."""
-
-    record: EvalRecord
-
-
 Event = Updated | Evaluating | Evaluated
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """Training examples and evaluation items, with the source that these came from."""
-
-    train: Sequence[Example]
-    evaluation: Sequence[Example]
-    evaluation_label: str
 
 
 class Trainer:
@@ -91,7 +65,7 @@ class Trainer:
         folder: Path,
     ) -> None:
         self.config, self.execution, self.method, self.task, self.model = config, execution, method, task, model
-        self.data, self.folder = data, folder
+        self.data, self.folder, self.keep = data, folder, parse_keep(execution.keep)
         self.accelerator = Accelerator(cpu=model.device.type == "cpu")
         if method.needs_reference:
             model.keep_reference()
@@ -110,6 +84,9 @@ class Trainer:
                     "processes."
                 )
         self.ledger = Ledger(config.budget, model.meter, self.shard, updates_per_step=method.updates_per_step)
+        self.evaluator = Evaluator(
+            config.evaluation, execution, task=task, model=model, data=data, shard=self.shard, folder=folder
+        )
         self.collector = Collector(config, method=method, task=task, model=model, train=data.train, shard=self.shard)
         self.updater = Updater(
             config,
@@ -136,12 +113,13 @@ class Trainer:
             before = self.ledger.step
             yield from self._iterate()
             if self.ledger.spent() < 1:
-                if self._evaluation_is_due(before):
+                if self._is_due(self.config.evaluation.every, before):
                     yield from self._evaluate("step")
-                if self.progress.iteration % self.execution.checkpoint_every == 0:
+                if self._checkpoint_is_due(before):
                     self._save()
         self._save()
         yield from self._evaluate("last")
+        self._prune()
 
     def _resume(self) -> None:
         """Goes back to the last checkpoint: counters, weights, optimiser, and the record files cut to its length."""
@@ -162,14 +140,25 @@ class Trainer:
         """What a shorter budget left at its end does not stay an end: its evaluation becomes one of the steps, and the
         trace of what was its last rollout goes."""
         progress = self.progress
-        progress.evaluations = reopen(self.folder, evaluations=progress.evaluations, update=progress.update)
+        progress.evaluations = reopen(
+            self.folder,
+            evaluations=progress.evaluations,
+            update=progress.update,
+            at_once=len(self.evaluator.settings),
+        )
         progress.traces = min(progress.traces, 1)
 
     def _save(self) -> None:
         if self.shard.is_main:
             weights = checkpoint.trainable_weights(self.model.predictor)
             checkpoint.save(self.folder / CHECKPOINT_FOLDER, weights, self.optimizer.state_dict(), self.progress)
+        self._prune()
         self.accelerator.wait_for_everyone()
+
+    def _prune(self) -> None:
+        if self.shard.is_main:
+            folder, unit = self.folder / CHECKPOINT_FOLDER, self.method.updates_per_step
+            checkpoint.prune(folder, self.keep, best=self.evaluator.best, updates_per_step=unit)
 
     def _iterate(self) -> Iterator[Event]:
         """One rollout and the updates made from it; the first and the last leave a trace."""
@@ -261,56 +250,17 @@ class Trainer:
             append_line(self.folder / TRACE_FILE, trace.to_json())
         self.progress.traces += 1
 
-    def _evaluation_is_due(self, before: int) -> bool:
-        every = self.config.evaluation.every
+    def _is_due(self, every: int, before: int) -> bool:
+        """Whether a multiple of `every` steps was reached since step `before`; never where it is 0."""
         return bool(every) and self.ledger.step // every > before // every
 
-    def _evaluate(self, name: str) -> Iterator[Event]:
-        """Evaluates the present weights and records the result as checkpoint `name`."""
-        items, config = self.data.evaluation, self.config.evaluation
-        with self.ledger.phase(EVALUATION):
-            prompts = [self.model.prompt_text(self.task, example) for example in items]
-            done = []
-            for batch in complete(
-                self.model,
-                items,
-                prompts,
-                config.decoding,
-                batch_size=self.execution.evaluation_batch_size,
-                shard=self.shard,
-            ):
-                done += batch
-                yield Evaluating(checkpoint=name, done=len(done) * self.shard.count, total=len(items))
-            completions = gathered(done, self.shard)
-            result = judge(self.task, items, prompts, completions) if self.shard.is_main else None
-        if result is not None:
-            yield Evaluated(record=self._record(name, result))
-        self.progress.evaluations += 1
-        self.accelerator.wait_for_everyone()
+    def _checkpoint_is_due(self, before: int) -> bool:
+        by_rollouts = self.progress.iteration % self.execution.checkpoint_every == 0
+        is_best = self.keep.best and self.evaluator.best == self.progress.update
+        return by_rollouts or is_best or self._is_due(self.keep.every, before)
 
-    def _record(self, name: str, result: Evaluation) -> EvalRecord:
-        samples_file = samples_name(name, self.progress.update)
-        write_samples(self.folder / samples_file, result.samples)
-        record = EvalRecord(
-            checkpoint=name,
-            update=self.progress.update,
-            samples=self.progress.samples,
-            flops_total=self.progress.flops_total,
-            flops_forward=self.progress.flops_forward,
-            seconds=self.progress.training_seconds,
-            data=self.data.evaluation_label,
-            split=self.config.evaluation.split,
-            items_sha256=result.items_sha256,
-            decoding=asdict(self.config.evaluation.decoding),
-            metrics=result.metrics,
-            ceiling=result.ceiling,
-            nfe=result.nfe,
-            tokens_per_second=result.tokens_per_second,
-            eval_seconds=result.seconds,
-            eval_flops=result.flops,
-            samples_file=samples_file,
-            batch_size=self.execution.evaluation_batch_size,
-            dtype=self.config.model.dtype,
-        )
-        append_line(self.folder / EVAL_FILE, record.to_json())
-        return record
+    def _evaluate(self, name: str) -> Iterator[Event]:
+        """Evaluates the present weights and records the results as those of checkpoint `name`."""
+        with self.ledger.phase(EVALUATION):
+            yield from self.evaluator.run(name, self.progress)
+        self.accelerator.wait_for_everyone()

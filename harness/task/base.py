@@ -46,11 +46,13 @@ class TaskOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One problem. `target` holds whatever the grader needs, under names that the task documents."""
+    """One problem. `target` holds whatever the grader needs, under names that the task documents. training: whether it
+    is shown with the prompt of training, where a prompts file has one of its own."""
 
     id: str
     question: str
     target: Mapping[str, Any]
+    training: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,8 +186,9 @@ class Task(ABC):
         """The chat messages for an instruction-tuned model."""
 
     def messages(self, example: Example) -> list[Message]:
-        """What a chat model is shown: worked examples, then the user's own prompt or `prompt`."""
-        template = self.prompting.template
+        """What a chat model is shown: worked examples, then the user's own prompt or `prompt`. A message of the
+        assistant at the end is how the answer begins."""
+        template = self.prompting.training if example.training else self.prompting.template
         own = fill(template, self.placeholders(example)) if template else self.prompt(example)
         return with_shots(own, self.prompting.shots)
 

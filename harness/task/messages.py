@@ -1,8 +1,9 @@
-"""Chat messages as a file has them."""
+"""Chat messages as a file has them, and the beginning of the answer that may stand behind them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from harness.errors import UserError
@@ -23,6 +24,13 @@ def read_messages(value: Any, place: str) -> tuple[Message, ...]:
     return tuple(
         {key: read_text(message[key], f"a message's {key}", place) for key in ("role", "content")} for message in value
     )
+
+
+def split_prefill(messages: Sequence[Message]) -> tuple[list[Message], str]:
+    """What is asked, and how the answer begins: the last message where it is the assistant's, else nothing."""
+    if messages and messages[-1]["role"] == "assistant":
+        return list(messages[:-1]), messages[-1]["content"]
+    return list(messages), ""
 
 
 def read_text(value: Any, what: str, place: str) -> str:

@@ -1,12 +1,19 @@
 """Prompts of the user's own and worked examples before the question.
 
-A prompts file is YAML, task to chat messages:
+A prompts file is YAML, task to chat messages, or to those of evaluation and of training where they differ:
 
     gsm8k:
       - {role: system, content: "Answer with a number."}
       - {role: user, content: "{question}"}
+    sudoku:
+      evaluation:
+        - {role: user, content: "{puzzle}"}
+        - {role: assistant, content: "<reasoning>"}
+      training:
+        - {role: user, content: "{puzzle}"}
 
-What may stand in braces: harness/task/template.py.
+What may stand in braces: harness/task/template.py. An assistant's message at the end is a prefill: the beginning of the
+answer, put behind the rendered messages as it stands. It is no part of the completion that is scored.
 """
 
 from __future__ import annotations
@@ -18,13 +25,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.data.files import parse_yaml, read_small
 from harness.errors import UserError, unknown_choice
+from harness.records.small import parse_yaml, read_small
 from harness.task.base import Example, Message, Task
-from harness.task.messages import MOST_SHOWN, read_messages
+from harness.task.messages import MOST_SHOWN, read_messages, split_prefill
 from harness.task.template import PLACEHOLDER, Prompting, mistakes
 
 ROLES = ("system", "user", "assistant")
+EVALUATION, TRAINING = PHASES = ("evaluation", "training")
 LARGEST_FILE = 1 << 18
 DRAW = "few-shot"
 COMPACT_ONLY = (
@@ -38,14 +46,15 @@ class PromptsFile:
 
     path: Path
     sha256: str
-    templates: Mapping[str, tuple[Mapping[str, str], ...]]
+    templates: Mapping[str, Mapping[str, tuple[Message, ...]]]
 
-    def template(self, task: Task | type[Task]) -> tuple[Mapping[str, str], ...]:
-        """The messages of a task. Raises UserError where there are none, or where they name unknown fields."""
+    def template(self, task: Task | type[Task], phase: str = EVALUATION) -> tuple[Message, ...]:
+        """The messages of a task in one of PHASES. Raises UserError where there are none, or where they name unknown
+        fields."""
         if task.name not in self.templates:
             listed = ", ".join(sorted(self.templates))
             raise UserError(f"{self.path} has no prompt for '{task.name}'; it has: {listed or 'none'}.")
-        template = self.templates[task.name]
+        template = self.templates[task.name][phase]
         known = ("question", *task.prompt_fields)
         texts = [message["content"] for message in template]
         for name in (name for text in texts for name in mistakes(text, known)):
@@ -74,18 +83,28 @@ def read_prompts(path: Path, tasks: Sequence[str]) -> PromptsFile:
     for name in tree:
         if name not in tasks:
             raise unknown_choice(f"task in {path}", str(name)[:MOST_SHOWN], tasks)
-    templates = {name: _template(value, f"{path}, {name}") for name, value in tree.items()}
+    templates = {name: _templates(value, f"{path}, {name}") for name, value in tree.items()}
     return PromptsFile(path=path, sha256=hashlib.sha256(content).hexdigest(), templates=templates)
 
 
+def _templates(value: Any, place: str) -> dict[str, tuple[Message, ...]]:
+    """The messages of a task by phase: one list for both, or one for each."""
+    if not isinstance(value, dict):
+        return dict.fromkeys(PHASES, _template(value, place))
+    if set(value) != set(PHASES):
+        raise UserError(f"{place}: a task has one list of messages, or two under {' and '.join(PHASES)}.")
+    return {phase: _template(value[phase], f"{place}, {phase}") for phase in PHASES}
+
+
 def _template(value: Any, place: str) -> tuple[Message, ...]:
-    """The messages of a task, of known roles and with the user's last."""
+    """Messages of known roles; the user's is the last, or the last before a prefill."""
     messages = read_messages(value, place)
     for message in messages:
         if message["role"] not in ROLES:
             raise unknown_choice(f"role in {place}", message["role"][:MOST_SHOWN], ROLES)
-    if messages[-1]["role"] != "user":
-        raise UserError(f"{place}: the last message must be the user's.")
+    asked, _ = split_prefill(messages)
+    if not asked or asked[-1]["role"] != "user":
+        raise UserError(f"{place}: the last message must be the user's, before an assistant's that begins the answer.")
     return messages
 
 
@@ -95,12 +114,17 @@ def set_prompts(task: Task, file: PromptsFile | None, train: Sequence[Example], 
     Raises UserError where the file does not fit the task, or training examples are too few or have no worked answer.
     """
     task.prompting = Prompting(template=file.template(task) if file else ())
-    if not few_shot:
-        return list(train)
-    drawn = draw_examples(train, few_shot)
-    task.prompting = replace(task.prompting, shots=shots_of(task, drawn))
-    shown = {example.id for example in drawn}
-    return [example for example in train if example.id not in shown]
+    left = list(train)
+    if few_shot:
+        drawn = draw_examples(train, few_shot)
+        task.prompting = replace(task.prompting, shots=shots_of(task, drawn))
+        shown = {example.id for example in drawn}
+        left = [example for example in train if example.id not in shown]
+    training = file.template(task, TRAINING) if file else ()
+    if training == task.prompting.template:
+        return left
+    task.prompting = replace(task.prompting, training=training)
+    return [replace(example, training=True) for example in left]
 
 
 def draw_examples(train: Sequence[Example], count: int) -> list[Example]:
@@ -114,6 +138,7 @@ def shots_of(task: Task, drawn: Sequence[Example]) -> tuple[Mapping[str, str], .
     """The turns of worked examples: what the task would ask, and its worked answer."""
     turns: list[Mapping[str, str]] = []
     for example in drawn:
-        asked = [message for message in task.messages(example) if message["role"] != "system"]
-        turns += [*asked, {"role": "assistant", "content": task.worked_answer(example)}]
+        asked, _ = split_prefill(task.messages(example))
+        turns += [message for message in asked if message["role"] != "system"]
+        turns.append({"role": "assistant", "content": task.worked_answer(example)})
     return tuple(turns)

@@ -17,9 +17,11 @@ BRACES_OF_TEXT = re.compile(r"[\w{}]")
 
 @dataclass(frozen=True, kw_only=True)
 class Prompting:
-    """template: messages instead of the task's own. shots: turns of worked examples."""
+    """template: messages instead of the task's own. training: those of training examples, where they are others.
+    shots: turns of worked examples."""
 
     template: tuple[Mapping[str, str], ...] = ()
+    training: tuple[Mapping[str, str], ...] = ()
     shots: tuple[Mapping[str, str], ...] = ()
 
 

@@ -144,13 +144,16 @@ def test_a_damaged_file_is_not_left_out_of_the_list(tmp_path, capsys):
     ("arguments", "said"),
     [
         (["pul"], "Unknown action 'pul'. Did you mean 'pull'"),
-        (["pull"], "as --to DIR"),
-        (["pull", "here", "--to", "there"], "as --to DIR"),
+        (["pull"], "harness data pull needs --to; it takes: --to, --task, --checkpoints."),
+        (["pull", "here", "--to", "there"], "harness data pull does not take a folder; it takes: --to,"),
+        (["pull", "--to", "there", "--out", "x"], "harness data pull does not take --out;"),
+        (["pull", "--to", "there", "--task", "gsm8k", "--checkpoints", "llada-1.5"], "leave --task out"),
         (["pull", "--to", "there", "--task", "gsm8"], "Did you mean 'gsm8k'"),
         (["verify"], "Name a folder, or set HARNESS_DATA"),
         (["verify", "nowhere"], "'nowhere' is not a folder"),
         (["list", "nowhere"], "'nowhere' is not a folder"),
-        (["verify", "--task", "gsm8k"], "go with harness data pull, not with verify"),
+        (["verify", "--task", "gsm8k"], "harness data verify does not take --task; it takes: a folder."),
+        (["prompts", "--protocol", "d1", "--out", "x"], "harness data prompts needs --from; it takes: --protocol,"),
     ],
 )
 def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, said):
@@ -177,4 +180,5 @@ def test_every_file_of_the_folder_is_read_by_a_task_under_that_name():
     for file in FILES:
         assert set(file.items) <= set(get_task(file.tasks[-1]).files)
         assert {get_task(file.tasks[-1]).files[split] for split in file.items} == {file.path}
-        assert bool(file.url) == bool(file.sha256) != file.optional
+        assert bool(file.url) == bool(file.sha256 or file.git_blob)
+        assert bool(file.sha256) != file.optional

@@ -56,11 +56,13 @@ def test_another_batch_size_or_dtype_is_a_record_of_its_own_with_samples_of_its_
     assert len({record.samples_file for record in kept}) == len(list(tmp_path.rglob("samples-*.jsonl.gz"))) == 3
 
 
-def test_the_same_evaluation_done_again_replaces_its_record_alone(tmp_path: Path) -> None:
+def test_an_evaluation_that_is_there_is_returned_and_with_fresh_done_again_in_its_own_place(tmp_path: Path) -> None:
     folder = tmp_path / "sudoku" / "tiny"
     first, second = (harness.evaluate("tiny", "sudoku", items=size, out=tmp_path).record for size in (4, 6))
     (folder / "eval.jsonl").write_text((folder / "eval.jsonl").read_text().replace('"nfe": 8.0', '"nfe": 1.0'))
-    harness.evaluate("tiny", "sudoku", items=4, out=tmp_path)
+    again = harness.evaluate("tiny", "sudoku", items=4, out=tmp_path)
+    assert (again.known, again.record.nfe, len(again.samples)) == (True, 1.0, 4)
+    assert not harness.evaluate("tiny", "sudoku", items=4, out=tmp_path, fresh=True).known
     assert [(record.samples_file, record.nfe) for record in records(folder)] == [
         (second.samples_file, 1.0),
         (first.samples_file, 8.0),
@@ -129,7 +131,7 @@ def test_warnings_about_the_model_reach_the_program(monkeypatch: pytest.MonkeyPa
     [
         ({"items": -1}, "--items -1, but split 'test' of sudoku from 'builtin' has 512"),
         ({"batch_size": 0}, "evaluation.batch_size=0 must be above 0"),
-        ({"decoding": {"num_step": 8}}, "Did you mean 'decoding.num_steps'"),
+        ({"decoding": {"num_step": 8}}, "Did you mean 'evaluation.decoding.num_steps'"),
         ({"few_shot": 1}, "The tiny model reads short fixed prompts"),
         ({"dtype": "float12"}, "float12"),
     ],

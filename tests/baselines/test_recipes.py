@@ -34,7 +34,7 @@ def test_every_method_has_recipes():
 
 def test_every_task_has_a_protocol_and_every_method_recipes_and_no_file_is_of_another():
     assert sorted(ITEMS) == registry.names("task")
-    assert sorted(path.stem for path in (built_in_folder() / "protocols").iterdir()) == sorted(ITEMS)
+    assert sorted(path.stem for path in (built_in_folder() / "protocols" / "tasks").iterdir()) == sorted(ITEMS)
     assert sorted(path.stem for path in (built_in_folder() / "recipes").iterdir()) == sorted(METHODS)
 
 

@@ -24,11 +24,12 @@ def test_a_batch_size_and_a_dtype_make_lines_of_their_own_and_the_same_again_non
         assert evaluate(tmp_path, *options) == 0
     folder = tmp_path / "out" / "sudoku" / "tiny"
     kept = [EvalRecord.from_json(line) for line in read_lines(folder / "eval.jsonl")]
-    assert [(one.batch_size, one.dtype) for one in kept] == [(64, "float32"), (64, "bfloat16"), (2, "float32")]
+    assert [(one.batch_size, one.dtype) for one in kept] == [(64, "float32"), (2, "float32"), (64, "bfloat16")]
     assert all((folder / str(one.samples_file)).is_file() for one in kept)
     shown = capsys.readouterr()
     assert shown.out.splitlines()[0].split()[0] == "exact_match"
-    assert shown.out.count(f"; in {folder}\n") == 4
+    assert shown.out.count(f"; in {folder}\n") == 3
+    assert shown.out.endswith(f"; in {folder}; it was there already (--fresh does it again)\n")
     assert shown.err == ""
 
 
@@ -45,4 +46,4 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
 ) -> None:
     monkeypatch.setattr("harness.cli.feedback.PLAIN_INTERVAL", 0.0)
     assert evaluate(tmp_path, "--batch-size", "2") == 0
-    assert capsys.readouterr().err == "eval sudoku 2/4\neval sudoku 4/4\n"
+    assert capsys.readouterr().err == "eval 2/4 sudoku, 16 tokens\neval 4/4 sudoku, 16 tokens\n"

@@ -1,4 +1,4 @@
-"""harness list: methods and tasks with their recipes and protocols."""
+"""harness list: methods and tasks with their recipes, papers' protocols, published checkpoints."""
 
 from harness import registry
 from harness.cli.main import main
@@ -44,3 +44,26 @@ def test_tasks_are_listed_with_what_their_protocols_evaluate(capsys):
 def test_a_folder_of_runs_that_does_not_exist_is_refused(capsys, tmp_path):
     assert main(["list", str(tmp_path / "none")]) == 2
     assert "none" in capsys.readouterr().err
+
+
+def test_protocols_are_listed_with_their_settings_and_what_cannot_be_followed(capsys):
+    assert main(["list", "protocols"]) == 0
+    listed, _, refused = capsys.readouterr().out.partition("\n\n")
+    lines = [line.split(maxsplit=2) for line in listed.splitlines()[3:]]
+    found = {(protocol, task): rest for protocol, task, rest in lines}
+    assert found["wd1", "sudoku"].split() == ["256/32/128,", "512/32/256", "256", "0", "official", "<reasoning>"]
+    assert found["agrpo", "sudoku"].split() == ["256/32/128", "256", "3", "robust", "-"]
+    assert ("justgrpo", "mbpp") not in found
+    assert "justgrpo on mbpp: JustGRPO evaluates items 11 to 510 of the full MBPP" in refused
+
+
+def test_checkpoints_are_listed_with_their_place_and_stated_score(capsys, monkeypatch):
+    from harness.models import layouts
+
+    monkeypatch.delitem(layouts.LAYOUTS, "Dream")
+    assert main(["list", "checkpoints"]) == 0
+    text = capsys.readouterr().out
+    (line,) = [line for line in text.splitlines() if line.startswith("egspo-sa/gsm8k ")]
+    place = "fatemehdoudi97/egspo-llada-8b/gsm8k/egspo-sa"
+    assert line.split() == ["egspo-sa/gsm8k", "lora", "llada", place, "85.03", "best", "egspo"]
+    assert "Not loaded: gdsd-dream/sudoku, gdsd-dream/countdown, coupled-grpo/humaneval, coupled-grpo/mbpp: its" in text

@@ -167,5 +167,5 @@ def test_eval_refuses_more_items_than_there_are_and_decoding_keys_that_are_not(t
     assert main(["eval", "--task", "sudoku", "--items", "9999", "--out", str(tmp_path)]) == 2
     assert "has 512" in capsys.readouterr().err
     assert main(["eval", "--task", "sudoku", "--set", "num_step=8", "--out", str(tmp_path)]) == 2
-    assert "Did you mean 'decoding.num_steps'" in capsys.readouterr().err
+    assert "Did you mean 'evaluation.decoding.num_steps'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

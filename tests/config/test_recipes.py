@@ -1,5 +1,7 @@
 """Protocols, recipes and what they stand on: found by name or given as a file."""
 
+from pathlib import Path
+
 import pytest
 
 from harness.config.decoding import Decoding
@@ -16,26 +18,28 @@ tiny:
 paper: {extends: "egspo:tiny", seed: 5}
 """
 
+NOWHERE = Path()
+
 
 @pytest.fixture
 def library(tmp_path):
     """Protocols of sudoku and gsm8k, recipes of egspo."""
     for folder, name, text in (
-        ("protocols", "sudoku", PROTOCOL_FILE),
-        ("protocols", "gsm8k", PROTOCOL_FILE.replace("16", "24")),
+        ("protocols/tasks", "sudoku", PROTOCOL_FILE),
+        ("protocols/tasks", "gsm8k", PROTOCOL_FILE.replace("16", "24")),
         ("recipes", "egspo", RECIPE_FILE),
     ):
-        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / f"{name}.yaml").write_text(text)
     return tmp_path
 
 
 def protocol(batch_size, **more):
-    return Layer(source="protocol", values={"train": {"batch_size": batch_size}, **more})
+    return Layer(source="protocol", values={"train": {"batch_size": batch_size}, **more}, file=NOWHERE)
 
 
 def recipe(**values):
-    return Layer(source="recipe", values=values)
+    return Layer(source="recipe", values=values, file=NOWHERE)
 
 
 TINY_PROTOCOL = protocol(16, budget={"samples": 64})

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,8 +20,8 @@ class Options:
 def resolved(recipe=None, protocol=None, **overrides):
     keys = {key.replace("__", "."): value for key, value in overrides.items()}
     layers = (
-        Layer(source="protocol", values={"budget": {"updates": 10}} | (protocol or {})),
-        Layer(source="recipe", values=recipe or {}),
+        Layer(source="protocol", values={"budget": {"updates": 10}} | (protocol or {}), file=Path("protocol.yaml")),
+        Layer(source="recipe", values=recipe or {}, file=Path("recipe.yaml")),
     )
     return resolve(method="m", method_config=Options, task="t", recipe="tiny", layers=layers, overrides=keys)
 
@@ -161,3 +162,12 @@ def test_flattening_keeps_every_value(tree):
         return [leaf for value in node.values() for leaf in (leaves(value) if isinstance(value, dict) else [value])]
 
     assert list(flatten(tree).values()) == leaves(tree)
+
+
+LAUGHS = ", ".join(f"&a{level} [{', '.join([f'*a{level - 1}'] * 9) if level else 1}]" for level in range(9))
+
+
+@pytest.mark.parametrize("value", [f"[{LAUGHS}]", "[" * 900, "9" * 5000], ids=["aliases", "depth", "digits"])
+def test_a_value_that_unfolds_to_more_than_memory_holds_is_refused(value: str) -> None:
+    with pytest.raises(UserError, match=r"the value of 'train\.batch_size' is not valid YAML"):
+        parse_settings([f"train.batch_size={value}"])

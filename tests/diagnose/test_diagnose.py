@@ -18,7 +18,6 @@ import torch
 from harness.cli.main import main
 from harness.diagnose import left_out, measure
 from harness.diagnose.estimators import Candidate, all_candidates
-from harness.diagnose.figure import SERIES, draw, points
 from harness.diagnose.mdp import LENGTH, MASK_ID, TOKENS, contexts, log_probability, make_mdp, orders, take
 from harness.diagnose.measure import all_groups, group_moments, mean_gradient, moments
 from harness.rl.step_selection import step_entropy
@@ -314,14 +313,7 @@ def test_every_k_with_every_selection_and_baseline_is_there():
 @pytest.fixture
 def few(monkeypatch):
     """The first point of each line of the figure alone, and one that is measured with early ends too."""
-    lines = {(series.name, series.options) for series in SERIES}
-    kept = [
-        item
-        for item in all_candidates()
-        if (item.name, item.estimator.options) in lines
-        and item.estimator.baseline not in ("none", "step")
-        and item.estimator.size <= 1
-    ]
+    kept = [item for item in all_candidates() if item.estimator.is_drawn and item.estimator.size <= 1]
     monkeypatch.setattr(measure, "all_candidates", lambda: kept)
     monkeypatch.setattr("harness.cli.diagnose.LEFT_OUT_POLICIES", 2)
     return kept
@@ -354,30 +346,6 @@ def test_a_file_in_the_place_of_the_folder_is_one_sentence(tmp_path, capsys):
     (tmp_path / "taken").touch()
     assert main(["diagnose", "--out", str(tmp_path / "taken")]) == 2
     assert capsys.readouterr().err.startswith(f"harness: '{tmp_path / 'taken'}' is a file")
-
-
-def test_the_figure_holds_every_series_by_rising_size():
-    measured = [
-        measure.Measurement(
-            name=item.name,
-            options=item.estimator.options,
-            baseline=item.estimator.baseline,
-            size=item.estimator.size,
-            ends_early=False,
-            bias=0.1 * item.estimator.size,
-            angle=0.0,
-            variance=1.0 + item.estimator.size,
-            forwards=float(item.estimator.size),
-        )
-        for item in reversed(all_candidates())
-    ]
-    for series in SERIES:
-        sizes = [item.size for item in points(measured, series)]
-        assert sizes == sorted(sizes)
-        assert len(sizes) == len(set(sizes)) > 0
-    names = dict.fromkeys({series.name for series in SERIES}, "a method")
-    colours = dict.fromkeys(names, "#0072B2")
-    assert draw(measured, names=names, colours=colours) == draw(measured, names=names, colours=colours)
 
 
 @pytest.mark.slow

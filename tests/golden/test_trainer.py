@@ -110,3 +110,18 @@ def test_steps_drawn_by_agrpo_are_the_official_ones(trace, golden_model, tmp_pat
 )
 def test_our_own_convention_leads_elsewhere(trace, changes, quantity, at_least, golden_model, tmp_path):
     assert largest(trace, golden_model, tmp_path, **changes)[quantity] > at_least
+
+
+@pytest.mark.parametrize(("trace", "at_least"), [("agrpo_m4", 4e-3), ("agrpo_m24", 1.5e-2)], indirect=["trace"])
+def test_one_step_for_all_draws_of_a_rollout_leads_elsewhere_at_the_same_rates(trace, at_least, golden_model, tmp_path):
+    draws = trace.official["mc_samples"]
+    for number, (record, weights, _) in enumerate(replays.replay(trace, golden_model, tmp_path, stepping="accumulate")):
+        found = replays.deviations(trace, draws * (number + 1) - 1, record, weights)
+        assert found["learning_rate"] <= LIMITS["learning_rate"]
+    assert number == 2
+    assert found["weight"] > at_least
+
+
+@pytest.mark.parametrize(("trace", "at_least"), [("agrpo_m4", 4e-3), ("agrpo_m24", 1.5e-2)], indirect=["trace"])
+def test_without_an_adapter_of_the_output_layer_agrpo_leads_elsewhere(trace, at_least, golden_model, tmp_path):
+    assert largest(trace, golden_model, tmp_path, frozen="model.transformer.ff_out")["weight"] > at_least

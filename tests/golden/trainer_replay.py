@@ -20,7 +20,8 @@ from harness.models.adapters import PEFT_PREFIX, adapted_layers, pair
 from harness.models.layouts import LAYOUTS
 from harness.registry import get_method
 from harness.rl.collect import Collector
-from harness.rl.loop import Data, Trainer, Updated
+from harness.rl.evaluator import Data
+from harness.rl.loop import Trainer, Updated
 from harness.rollout import Prompts, Rollout
 from harness.task.base import Example, Ratio, Reward, Score, TextTask
 
@@ -276,10 +277,15 @@ def trainable(lm):
     }
 
 
-def replay(trace, golden_model, folder, **changes):
-    """Trains as the trace says; yields per optimiser step its record, the weights and the rollout's Prepared."""
+def replay(trace, golden_model, folder, *, frozen="nothing", **changes):
+    """Trains as the trace says; yields per optimiser step its record, the weights and the rollout's Prepared.
+
+    frozen: adapters of layers with this in their names stay as they are, which is as good as none.
+    """
     config = configuration(trace, **changes)
     task, lm, prepared = ToyTask(trace.official["reward_weights"]), policy(trace, golden_model), []
+    for name, weight in trainable(lm).items():
+        weight.requires_grad_(frozen not in name)
     method_class = get_method(config.method.name)
 
     class Replayed(method_class):

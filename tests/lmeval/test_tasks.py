@@ -17,7 +17,7 @@ from harness.cli.main import main
 from harness.data.sources import parse_source
 from harness.errors import UserError
 from harness.lmeval.model import DiffusionEvalLM
-from harness.lmeval.tasks import prompt_style, ratio
+from harness.lmeval.tasks import prompt_style, ratio, ratio_error
 from harness.models.tiny import tiny_tasks
 
 ITEMS = 24
@@ -49,6 +49,7 @@ def test_every_item_is_answered_and_judged_as_by_harness_eval(task, tmp_path, ma
         pairs = [[sample["metrics"][name]["part"], sample["metrics"][name]["whole"]] for sample in expected]
         assert [sample[name] for sample in samples] == pairs
         assert results["results"][f"harness_{task}"][f"{name},none"] == ratio(pairs)
+        assert results["results"][f"harness_{task}"][f"{name}_stderr,none"] == ratio_error(pairs)
     cost = results["config"]["cost"]["generate_until"]
     assert cost["nfe"] == sum(sample["forwards"] for sample in expected) / ITEMS
     assert cost["tokens"] == sum(sample["tokens"] for sample in expected)
@@ -156,3 +157,9 @@ def test_a_causal_model_of_lm_eval_s_own_type_is_graded_by_our_graders(tmp_path,
 
 def test_the_ratio_of_sums_is_not_the_mean_of_ratios():
     assert ratio([[1, 1], [0, 3]]) == 0.25
+
+
+def test_the_standard_error_of_a_ratio_is_that_of_a_mean_where_every_whole_is_one():
+    # Residuals 1 - 0.25 and 0 - 0.75: sqrt(2 * (0.5625 + 0.5625)) / 4.
+    assert ratio_error([[1, 1], [0, 3]]) == pytest.approx(0.375)
+    assert ratio_error([[1, 1], [0, 1], [1, 1], [1, 1]]) == pytest.approx(0.25)

@@ -19,7 +19,7 @@ def asked(monkeypatch, tmp_path):
     """Replaces the hub by a folder; what was asked of it."""
     calls = {}
 
-    def snapshot_download(name, *, allow_patterns):
+    def snapshot_download(name, *, allow_patterns, cache_dir):
         calls[name] = allow_patterns
         return str(tmp_path)
 
@@ -28,7 +28,7 @@ def asked(monkeypatch, tmp_path):
 
 
 def raising(error):
-    def snapshot_download(name, *, allow_patterns):
+    def snapshot_download(name, *, allow_patterns, cache_dir):
         raise error
 
     return snapshot_download

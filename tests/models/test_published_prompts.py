@@ -18,6 +18,7 @@ budget: {updates: 1}
 evaluation: {items: 2, decoding: {completion_length: 8, block_length: 8, num_steps: 2}}
 """
 PROMPTS = "sudoku: [{role: system, content: Be brief.}, {role: user, content: 'Fill {puzzle}, {{so}}.'}]"
+EVALUATION, TRAINING = ([{"role": "user", "content": f"{verb} {{puzzle}}"}] for verb in ("Fill", "Learn"))
 DECODING = ("--set", "completion_length=8", "--set", "block_length=8", "--set", "num_steps=2")
 
 
@@ -67,6 +68,23 @@ def test_an_evaluation_shows_and_records_them(published_llada, tmp_path, prompts
     digest = hashlib.sha256(PROMPTS.encode()).hexdigest()
     found = json.loads(record.read_text())["prompts"]
     assert found == {"sha256": digest, "few_shot": 2, "train_data": "builtin"}
+
+
+def test_the_beginning_of_the_answer_stands_behind_the_rendered_messages_and_is_not_scored(published_llada, tmp_path):
+    path = tmp_path / "prefill.yaml"
+    two = {"evaluation": [*EVALUATION, {"role": "assistant", "content": "<answer>"}], "training": TRAINING}
+    path.write_text(yaml.safe_dump({"sudoku": two}))
+    assert run(published_llada, tmp_path, "--prompts", path) == 0
+    (folder,) = folders(tmp_path)
+    with gzip.open(folder / "samples-last.jsonl.gz", "rt") as stream:
+        sample = json.loads(stream.readline())
+    assert sample["prompt"].count("Fill ") == 1
+    assert sample["prompt"].endswith("<answer>")
+    assert not sample["prompt"].removesuffix("<answer>").endswith("Fill ")
+    assert not sample["text"].startswith("<answer>")
+    trace = json.loads((folder / "traces.jsonl").read_text().splitlines()[0])
+    assert "Learn " in trace["prompt"]
+    assert "<answer>" not in trace["prompt"]
 
 
 @pytest.mark.parametrize("option", ["--prompts", "--few-shot"])

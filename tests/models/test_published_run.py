@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from harness.cli.main import main
+from harness.models import checkpoints
 
 RECIPE = """
 model: {lora: {rank: 4, alpha: 32.0, targets: all}}
@@ -90,6 +91,19 @@ def test_a_run_of_all_weights_exports_what_it_trained(published_dream, tmp_path,
     assert expected != evaluate(published_dream)
     harness("export", run, "--out", tmp_path / "trained")
     assert evaluate(tmp_path / "trained") == expected
+
+
+@pytest.mark.parametrize(("which", "ends"), [("turn-and-text", 2), ("text", 1)])
+def test_a_run_s_completions_end_as_its_conventions_say(published_llada, tmp_path, monkeypatch, which, ends):
+    loaded, load_model = [], checkpoints.load_model
+
+    def remembered(*arguments, **options):
+        loaded.append(load_model(*arguments, **options))
+        return loaded[-1]
+
+    monkeypatch.setattr(checkpoints, "load_model", remembered)
+    train(published_llada, tmp_path, "--set", f"conventions.end_tokens={which}")
+    assert [len(model.special.end_ids) for model in loaded] == [ends]
 
 
 def test_warnings_are_shown_and_recorded(published_llada, copy_of, tmp_path, capsys):

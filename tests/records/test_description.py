@@ -78,7 +78,7 @@ def test_an_earlier_version_s_record_is_read_under_the_present_names():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "config.yaml is not YAML"),
+        ("{", "config.yaml cannot be read"),
         ("3", "config.yaml is not a mapping"),
         ("schema: 2", "config.yaml has schema 2, this version reads 1"),
         ("config: {}", "config.yaml has schema None"),

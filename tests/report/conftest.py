@@ -15,6 +15,7 @@ from harness.records.jsonl import append_line, write_atomic, write_samples
 from harness.records.run_folder import CONFIG_FILE, EVAL_FILE, METRICS_FILE, TRACE_FILE, write_status
 from harness.records.schema import EvalRecord, GreedyTrace, MetricTotals, RunIdentity, RunStatus, TraceRecord
 from harness.report.analysis.groups import Group, make_groups
+from harness.report.analysis.rows import MetricRows, Row, all_rows
 from harness.report.formats.page import write_report
 from harness.report.read.runs import collect
 
@@ -41,12 +42,14 @@ def sudoku_metrics(solved: int, *, n: int = 256) -> dict[str, MetricTotals]:
 
 
 def evaluation(checkpoint: str, update: int, metrics: Mapping[str, MetricTotals], **changes: Any) -> EvalRecord:
-    """An evaluation after `update` updates of 64 samples, 1e10 FLOPs and half a second each."""
+    """An evaluation after `update` updates of 64 samples, 1e10 FLOPs (4e9 of them forward) and half a second
+    each."""
     values: dict[str, Any] = {
         "checkpoint": checkpoint,
         "update": update,
         "samples": 64 * update,
         "flops_total": 1e10 * update,
+        "flops_forward": 4e9 * update,
         "seconds": 0.5 * update,
         "data": "builtin",
         "split": "test",
@@ -74,13 +77,13 @@ def learning(start: int, end: int, *, updates: int = 24, every: int = 4) -> list
 
 
 def metrics_line(update: int, **changes: Any) -> dict[str, Any]:
-    """One line of metrics.jsonl."""
+    """One line of metrics.jsonl: the reward rises by a hundredth with every update, all else is the same."""
     values = {
         "update": update,
         "samples": 64 * update,
         "flops_total": 1e10 * update,
         "first_of_rollout": True,
-        "reward_mean": 0.5,
+        "reward_mean": 0.4 + update / 100,
         "kl": 0.0,
         "clip_low": 0.02,
         "clip_high": 0.01,
@@ -190,6 +193,22 @@ class Synthetic:
     def groups(self) -> list[Group]:
         """The groups of the runs written so far."""
         return make_groups(collect([self.root]).runs)
+
+    def tables(self, **options: Any) -> list[MetricRows]:
+        """The tables of the runs written so far; options as in all_rows."""
+        return all_rows(self.groups(), **options)
+
+    def rows(self, metric: str = "exact_match") -> list[Row]:
+        """The rows of the runs written so far."""
+        return [row for found in self.tables() if found.metric == metric for row in found.rows]
+
+    @staticmethod
+    def ends(base: int, last: int, **changes: Any) -> list[EvalRecord]:
+        """The first and the last evaluation of a run, with so many grids solved."""
+        return [
+            evaluation("base", 0, sudoku_metrics(base), **changes),
+            evaluation("last", 24, sudoku_metrics(last), **changes),
+        ]
 
     def demo(self) -> Path:
         """The demo's runs: two methods and a random-reward control, three seeds each. Returns the root."""

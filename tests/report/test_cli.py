@@ -29,7 +29,7 @@ def test_report_prints_the_table_the_notes_and_the_paths(synthetic: Any, capsys:
     assert "EGSPO-SA, random-reward control  random" in printed
     assert "Page:    out/report.html" in printed
     assert "Text:    out/report.md" in printed
-    assert "Figures: 8 in out/figures" in printed
+    assert "Figures: 9 in out/figures" in printed
     assert "Left out: 1; the reasons" in printed
     assert max(len(line) for line in printed.splitlines()) > 100
 
@@ -99,7 +99,7 @@ def test_list_shows_every_state_with_the_latest_headline_metric(
     # 38 + (1 - exp(-1)) / (1 - exp(-3)) * 120 = 117.8: 118 of 256.
     assert cells[1] == "sudoku/egspo-sa/tiny/0a1b2c3d-seed1 running 9 exact match 46.1 update 8"
     assert cells[2] == "sudoku/egspo-sa/tiny/0a1b2c3d-seed2 failed: loss became NaN 3 - - -"
-    assert cells[3].startswith("sudoku/egspo-sa/tiny/0a1b2c3d-seed3 corrupt: config.yaml is not YAML")
+    assert cells[3].startswith("sudoku/egspo-sa/tiny/0a1b2c3d-seed3 corrupt: config.yaml cannot be read")
 
 
 def test_the_functions_fit_typer(synthetic: Any) -> None:

@@ -236,6 +236,37 @@ def test_dropout_in_rollouts_changes_what_is_generated_reproducibly_and_no_evalu
     assert base[0]["metrics"] == trained(tmp_path / "base", "egspo", **lora)[1][0]["metrics"]
 
 
+@pytest.mark.parametrize(("method", "old"), [("d1", "old_logprob_BC"), ("espo", "old_elbo_B")])
+@pytest.mark.parametrize("on", [False, True])
+def test_dropout_in_rollouts_is_in_old_log_probabilities_too(tmp_path, monkeypatch, method, old, on):
+    cls, same = get_method(method), []
+    prepare = cls.prepare
+
+    def prepared_twice(self, *arguments):
+        first, again = prepare(self, *arguments), prepare(self, *arguments)
+        same.append(torch.equal(*(getattr(prepared.updates[0].parts[0], old) for prepared in (first, again))))
+        return first
+
+    monkeypatch.setattr(cls, "prepare", prepared_twice)
+    lora = {"model.lora.rank": 4, "model.lora.dropout": 0.5, "optimizer.learning_rate": 0.05}
+    overrides = {"method.inner_updates": 1, "budget": {"updates": 2}, "conventions.dropout_in_rollouts": on}
+    trained(tmp_path, method, **lora, **overrides)
+    # A fresh adapter adds nothing, whatever dropout does to its input.
+    assert same == [True, not on]
+
+
+@pytest.mark.parametrize(("rows", "masked"), [(0, True), (8, False)])
+def test_rollouts_mask_pads_or_attend_to_them_as_configured(tmp_path, random_model, rows, masked):
+    train = [Example(id=str(index), question="1" * (index + 1), target={}) for index in range(4)]
+    overrides = SMALL | {"conventions.attended_padding": rows}
+    planned = plan(RunRequest(method="egspo", task="gsm8k", runs=tmp_path, overrides=overrides))
+    collector = Collector(
+        planned.resolved.config, method=planned.method, task=planned.task, model=random_model, train=train, shard=ALONE
+    )
+    prompts = collector.rollout(collector.examples(0), 0).prompts
+    assert (prompts.mask_BP is not None) == masked
+
+
 def test_of_every_n_batches_of_prompts_the_first_is_used(tmp_path):
     train = [Example(id=str(index), question="", target={}) for index in range(40)]
     seen = {}

@@ -18,6 +18,7 @@ from harness.task.template import Prompting, fill, mistakes, with_shots
 
 KNOWN = ("question", "numbers")
 SYSTEM = {"role": "system", "content": "Be brief."}
+PREFILL = {"role": "assistant", "content": "<reasoning>"}
 EXAMPLES = {
     "gsm8k": ["12"],
     "math500": ["\\frac{1}{2}"],
@@ -105,6 +106,10 @@ def test_a_file_gives_each_task_its_messages_and_the_hash_of_its_bytes(tmp_path)
         ({"gsm8k": [{"role": "usr", "content": "x"}]}, "Did you mean 'user'"),
         ({"gsm8k": [{"role": "user", "content": 3}]}, "a message's content is 3; it must be a text"),
         ({"gsm8k": [user("{question}"), SYSTEM]}, "last message must be the user's"),
+        ({"gsm8k": [PREFILL]}, "last message must be the user's, before an assistant's that begins the answer"),
+        ({"gsm8k": [user("{question}"), PREFILL, PREFILL]}, "last message must be the user's"),
+        ({"gsm8k": {"training": [user("{question}")]}}, "one list of messages, or two under evaluation and training"),
+        ({"gsm8k": {"training": [], "evaluation": []}}, "gsm8k, evaluation: the list of chat messages is empty"),
     ],
 )
 def test_a_file_of_another_form_is_refused(tmp_path, tree, said):
@@ -124,7 +129,7 @@ def bomb(first: str, link: str) -> str:
         (bomb("[x]", "[{}]"), "is not YAML: its aliases unfold to more than 100,000 values"),
         (bomb("{k: v}", "{{<<: [{}]}}"), "is not YAML: its aliases unfold to more than 100,000 values"),
         ("gsm8k: &a [*a]", "is not YAML: its aliases unfold to more than 100,000 values"),
-        ("gsm8k: " + "9" * 5000, "is not YAML: Exceeds the limit"),
+        ("gsm8k: " + "9" * 5000, "it holds a number of 5,000 characters"),
         ("gsm8k: 2001-99-99", "is not YAML: month must be in 1"),
         ("gsm8k: !!int ''", "is not YAML: string index out of range"),
         ("gsm8k: !!bool x", "is not YAML: 'x'"),
@@ -205,6 +210,46 @@ def test_the_user_s_prompt_takes_the_place_of_the_task_s(tmp_path):
     set_prompts(chosen, file, [], 0)
     assert chosen.messages(example) == [SYSTEM, user("[3, 4, 5] to 17")]
     assert task("countdown").messages(example) == task("countdown").prompt(example)
+
+
+def test_training_examples_are_shown_the_prompt_of_training_where_it_is_another(tmp_path):
+    chosen = task("countdown")
+    example = chosen.example_for("", [[3, 4, 5], 17])
+    two = {"evaluation": [user("{numbers}"), PREFILL], "training": [user("{target}")]}
+    (training,) = set_prompts(chosen, read(tmp_path, {"countdown": two}), [example], 0)
+    assert chosen.messages(training) == [user("17")]
+    assert chosen.messages(example) == [user("[3, 4, 5]"), PREFILL]
+    (same,) = set_prompts(chosen, read(tmp_path, {"countdown": [user("{numbers}")]}), [example], 0)
+    assert same == example
+    assert chosen.messages(same) == [user("[3, 4, 5]")]
+
+
+def test_a_training_prompt_has_to_show_the_item_too(tmp_path):
+    two = {"evaluation": [user("{numbers}")], "training": [user("Solve it.")]}
+    file = read(tmp_path, {"countdown": two})
+    with pytest.raises(UserError, match="shows nothing of the item"):
+        set_prompts(task("countdown"), file, [], 0)
+
+
+def test_a_worked_example_shows_its_answer_in_the_place_of_the_prefill(tmp_path):
+    chosen = task("countdown")
+    examples = [chosen.example_for(str(target), [[3, 4, 5], target]) for target in (17, 12)]
+    (left,) = set_prompts(chosen, read(tmp_path, {"countdown": [user("{target}"), PREFILL]}), examples, 1)
+    asked = chosen.messages(left)
+    assert [message["role"] for message in asked] == ["user", "assistant", "user", "assistant"]
+    assert asked[1]["content"].startswith("<reasoning>\n")
+    assert asked[3] == PREFILL
+
+
+def test_humaneval_can_show_its_docstring_alone():
+    chosen = task("humaneval")
+    prompt = 'import re\n\ndef f(a):\n    """ Adds\n      one.\n    """\n'
+    row = {"task_id": "x", "prompt": prompt, "entry_point": "f", "test": ""}
+    shown = chosen.placeholders(chosen.read_row(row))
+    assert shown == {"question": prompt, "entry_point": "f", "prompt": prompt.rstrip(), "docstring": "Adds\none."}
+    one_line = chosen.read_row({**row, "prompt": "def f(a):\n    '''Adds one.'''\n"})
+    assert chosen.placeholders(one_line)["docstring"] == "Adds one."
+    assert chosen.placeholders(chosen.read_row({**row, "prompt": "def f(a):"}))["docstring"] == ""
 
 
 def test_worked_examples_stand_between_the_system_message_and_the_question():

@@ -125,8 +125,8 @@ def test_a_file_of_another_length_keeps_its_order(tmp_path):
     source = source_with(tmp_path, f"\ufeffPuzzle,Solution\r\n{PUZZLE},{SOLUTION}\r\n{TWO_WAYS},{SECOND_WAY}\r\n")
     examples = SUDOKU.examples("test", source)
     assert [(one.id, one.target["solution"]) for one in examples] == [
-        ("d1-test-000", SOLUTION),
-        ("d1-test-001", SECOND_WAY),
+        ("sudoku-test-000", SOLUTION),
+        ("sudoku-test-001", SECOND_WAY),
     ]
 
 
@@ -178,8 +178,25 @@ def test_a_folder_without_the_file_is_refused(tmp_path):
         SUDOKU.examples("test", DataSource(kind="dir", folder=tmp_path))
 
 
+def test_a_folder_s_training_file_is_read_in_its_order_and_puzzles_of_the_test_list_are_left_out(tmp_path):
+    source = source_with(tmp_path, f"Puzzle,Solution\n{TWO_WAYS},{FIRST_WAY}\n")
+    rows = f"Puzzle,Solution\n{PUZZLE},{SOLUTION}\n{TWO_WAYS},{SECOND_WAY}\n"
+    (tmp_path / "sudoku" / "4x4_sudoku_unique_puzzles.csv").write_text(rows)
+    train = SUDOKU.examples("train", source)
+    assert [(one.id, one.question) for one in train] == [("sudoku-train-000", PUZZLE), ("sudoku-train-001", TWO_WAYS)]
+    assert SUDOKU.without_test_items(train, SUDOKU.examples("test", source)) == train[:1]
+    assert SUDOKU.origin("train", source)["file"] == "sudoku/4x4_sudoku_unique_puzzles.csv"
+
+
+def test_a_training_file_of_500_rows_is_not_put_in_the_order_of_the_test_file(tmp_path):
+    rows = [f"{one.target['puzzle']},{one.target['solution']}" for one in SUDOKU.examples("train", BUILTIN)[:500]]
+    source = source_with(tmp_path, "")
+    (tmp_path / "sudoku" / "4x4_sudoku_unique_puzzles.csv").write_text("\n".join(["Puzzle,Solution", *rows]))
+    assert [one.id for one in SUDOKU.examples("train", source)[:2]] == ["sudoku-train-000", "sudoku-train-001"]
+
+
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_a_folder_has_no_split_to_train_on_and_the_error_names_the_way_out(tmp_path, split):
+def test_a_folder_without_the_split_names_the_way_out(tmp_path, split):
     with pytest.raises(UserError, match="--train-data builtin"):
         SUDOKU.examples(split, DataSource(kind="dir", folder=tmp_path))
 

@@ -65,11 +65,12 @@ class Budget(Quantity):
 class Ratio(Quantity):
     """Budget of a group over the reference's, paired by seed.
 
-    None where a seed of either never reaches the level, reaches it untrained, or none is shared.
+    None where a seed of either never reaches the level, reaches it untrained, or none is shared; `reason` says which.
     """
 
     level: float
     reference: Group
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,19 +199,34 @@ def _ratios(budgets: Sequence[Budget]) -> list[Ratio]:
 
 def _ratio(budget: Budget, reference: Budget) -> Ratio:
     shared = tuple(seed for seed in budget.seeds if seed in reference.seeds)
-    over = []
+    pairs = []
     for own, other in zip(budget.per_seed, reference.per_seed, strict=True):
         ours = [own[budget.seeds.index(seed)] for seed in shared]
         theirs = [other[reference.seeds.index(seed)] for seed in shared]
-        over.append(_paired(ours, theirs))
-    return Ratio(group=budget.group, reference=reference.group, level=budget.level, seeds=shared, over=tuple(over))
+        pairs.append((ours, theirs))
+    return Ratio(
+        group=budget.group,
+        reference=reference.group,
+        level=budget.level,
+        seeds=shared,
+        over=tuple(_paired(ours, theirs) for ours, theirs in pairs),
+        reason=_no_ratio(*pairs[0]),
+    )
+
+
+def _no_ratio(ours: Sequence[float | None], theirs: Sequence[float | None]) -> str:
+    """Why costs have no ratio; empty where they have one."""
+    if not ours:
+        return "no shared seed"
+    if None in (*ours, *theirs):
+        return "a seed on either side never reaches the level"
+    return "" if all((*ours, *theirs)) else "a seed on either side reaches the level before training"
 
 
 def _paired(ours: Sequence[float | None], theirs: Sequence[float | None]) -> Estimate | None:
-    first = [cost for cost in ours if cost is not None and cost > 0]
-    second = [cost for cost in theirs if cost is not None and cost > 0]
-    if not ours or len(first) != len(ours) or len(second) != len(theirs):
+    if _no_ratio(ours, theirs):
         return None
+    first, second = ([cost for cost in costs if cost] for costs in (ours, theirs))
     return ratio_of_pairs(first, second, np.random.default_rng(BOOTSTRAP_SEED))
 
 

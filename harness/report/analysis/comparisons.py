@@ -8,6 +8,7 @@ in the same way. A difference is called one only where both say so.
 
 from __future__ import annotations
 
+import enum
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,17 @@ LEVEL = 0.05
 ALL_PAIRS_UP_TO = 8
 
 _Read = Callable[[Path, str | None, str], Verdicts]
+
+
+class Outcome(enum.Enum):
+    """What the tests of a pair say. Every table and every sentence about a pair takes it from here."""
+
+    CLEAR = "items and seeds tell the groups apart, each adjusted for the number of pairs"
+    ALONE = "the items do, adjusted, and the seeds would if this were the only pair"
+    ONE_SEED = "the items do, adjusted; there is one seed"
+    SEEDS_DISAGREE = "the items do, adjusted, and the seeds do not"
+    WITHIN_NOISE = "the items do not"
+    NOT_TESTED = "the verdicts cannot be compared"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +73,37 @@ class Comparison:
         return self.second if self.difference > 0 else self.first
 
     @property
-    def is_clear(self) -> bool:
-        """Whether items and seeds both tell the groups apart, each adjusted for the number of pairs."""
-        return _is_small(self.adjusted) and _is_small(self.seed_adjusted)
+    def outcome(self) -> Outcome:
+        """What the two tests say together."""
+        if self.adjusted is None:
+            return Outcome.NOT_TESTED
+        if self.adjusted >= LEVEL:
+            return Outcome.WITHIN_NOISE
+        if self.seed_p is None or self.seed_adjusted is None:
+            return Outcome.ONE_SEED
+        if self.seed_adjusted < LEVEL:
+            return Outcome.CLEAR
+        return Outcome.ALONE if self.seed_p < LEVEL else Outcome.SEEDS_DISAGREE
 
     @property
-    def is_clear_alone(self) -> bool:
-        """Whether the items do, adjusted, and the seeds would if this were the only pair."""
-        return _is_small(self.adjusted) and _is_small(self.seed_p)
+    def tells_apart(self) -> bool:
+        """Whether one group is called above the other, in whatever strength."""
+        return self.outcome in (Outcome.CLEAR, Outcome.ALONE, Outcome.ONE_SEED)
 
-
-def _is_small(chance: float | None) -> bool:
-    return chance is not None and chance < LEVEL
+    def seen_from(self, group: Group) -> Comparison:
+        """The same comparison with `group`, one of the two, as the first."""
+        if self.first.key == group.key:
+            return self
+        turned = Interval(low=-self.interval.high, high=-self.interval.low) if self.interval else None
+        return replace(
+            self,
+            first=self.second,
+            second=self.first,
+            difference=-self.difference,
+            interval=turned,
+            only_first=self.only_second,
+            only_second=self.only_first,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from harness.report.labels import file_part, headline_metric, numbered
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """What a checkpoint has cost. column: in every record, base units. name: of files; the others are for a reader."""
+    """What a checkpoint has cost. column: of a record, base units. name: of files; the others are for a reader."""
 
     column: str
     name: str
@@ -28,20 +28,35 @@ class Axis:
 FLOPS = Axis(
     column="flops_total", name="flops", short="FLOPs", title="training FLOPs", label="Training compute ({unit})"
 )
+FORWARD_FLOPS = Axis(
+    column="flops_forward",
+    name="forward-flops",
+    short="forward FLOPs",
+    title="training FLOPs of forward passes alone, as papers count them",
+    label="Training compute, forward passes alone ({unit})",
+)
 SAMPLES = Axis(
     column="samples", name="samples", short="samples", title="training samples", label="Training samples (completions)"
 )
 UPDATES = Axis(column="update", name="updates", short="updates", title="optimiser updates", label="Optimiser updates")
 SECONDS = Axis(column="seconds", name="seconds", short="seconds", title="training time", label="Training time (s)")
 AXES = (FLOPS, SAMPLES, UPDATES, SECONDS)
+"""What every record has."""
+CURVE_AXES = (FLOPS, FORWARD_FLOPS, SAMPLES, UPDATES, SECONDS)
+STRETCH = 1.8
+"""A line that is this many times as long as those of the majority stretches the axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One evaluated checkpoint of all seeds: means over seeds; interval: over seeds, None with a single one."""
+    """One evaluated checkpoint of all seeds: means over seeds; interval: over seeds, None with a single one.
+
+    flops_forward: None where a seed was recorded before forward passes were counted apart.
+    """
 
     checkpoint: str
     flops_total: float
+    flops_forward: float | None
     samples: float
     update: float
     seconds: float
@@ -123,7 +138,36 @@ def _point(records: Sequence[EvalRecord], metric: str) -> Point:
     values = [record.metrics[metric].value for record in records]
     costs = {axis.column: mean([getattr(record, axis.column) for record in records]) for axis in AXES}
     interval = seed_interval(values, lowest=0.0, highest=1.0)
-    return Point(checkpoint=records[0].checkpoint, value=mean(values), interval=interval, **costs)
+    return Point(
+        checkpoint=records[0].checkpoint,
+        value=mean(values),
+        interval=interval,
+        flops_forward=mean_forward(records),
+        **costs,
+    )
+
+
+def mean_forward(records: Sequence[EvalRecord]) -> float | None:
+    """The mean FLOPs of the forward passes alone; None where one record does not have them apart."""
+    counted = [record.flops_forward for record in records if record.flops_forward is not None]
+    return mean(counted) if len(counted) == len(records) else None
+
+
+def along(panel: Panel, axis: Axis) -> Panel:
+    """The panel with the lines that have a place on `axis` for every point."""
+    lines = [line for line in panel.lines if all(getattr(point, axis.column) is not None for point in line.points)]
+    return replace(panel, lines=tuple(lines))
+
+
+def axis_end(ends: Sequence[float]) -> float:
+    """Where an axis ends on which lines end at `ends`: at the largest, or just behind those of a majority where the
+    others are more than STRETCH times as long: else a few long lines would press all others together."""
+    ordered = sorted(ends)
+    for count in range(len(ordered) // 2 + 1, len(ordered)):
+        last, following = ordered[count - 1], ordered[count]
+        if 0 < STRETCH * last < following:
+            return 1.05 * last
+    return ordered[-1]
 
 
 def _stem(panel: Panel, *, alone: bool) -> str:
@@ -133,7 +177,8 @@ def _stem(panel: Panel, *, alone: bool) -> str:
 
 def curve_points(panel: Panel, axis: Axis) -> Points:
     """What is plotted against `axis`; values as fractions of 1."""
-    columns = f"label method reward model recipe data metric seeds checkpoint {axis.column} mean low high"
+    cost = "flops_total flops_forward" if axis in (FLOPS, FORWARD_FLOPS) else axis.column
+    columns = f"label method reward model recipe data metric seeds checkpoint {cost} mean low high"
     return make_points(columns, (_record(panel, line, point) for line in panel.lines for point in line.points))
 
 

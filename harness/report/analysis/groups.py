@@ -20,6 +20,7 @@ from harness.report.read.runs import CHECKPOINTS, Run
 HEAD = ("task", "method", "reward", "model", "recipe", "config_hash")
 NOT_PROTOCOL = ("seed", "batch_size", "device", "hardware")
 OUTSIDE_HASH = ("seed", "model.device")
+DECODING, VALIDATION = "evaluation.decoding.", "validation"
 NAMED_BY_FLAGS = ("method.name", "task", "seed", "reward", "model.name", "data.test", "data.train")
 
 _Item = TypeVar("_Item")
@@ -59,7 +60,8 @@ class Member:
 class Group:
     """Runs that differ in the seed alone, in the order of their seeds.
 
-    variant: the settings in which it differs from groups of the same name; empty where there are none.
+    variant: the settings in which it differs from groups of the same name; decoded: the options of its decoding in
+    which it differs from other groups of the same runs; empty where there are none.
     """
 
     task: str
@@ -71,6 +73,7 @@ class Group:
     protocol: Protocol
     members: tuple[Member, ...]
     variant: str = ""
+    decoded: str = ""
 
     @property
     def is_control(self) -> bool:
@@ -84,8 +87,15 @@ class Group:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The configuration, dotted key to value."""
-        return self.members[0].run.settings
+        """The configuration, dotted key to value, with the decoding of the group's own evaluations."""
+        decoding = {f"{DECODING}{name}": value for name, value in json.loads(self.protocol.decoding).items()}
+        return {**self.members[0].run.settings, **decoding}
+
+    @property
+    def is_decoded_as_configured(self) -> bool:
+        """Whether the evaluations' decoding is the one that the run's configuration names first."""
+        configured = self.members[0].run.settings
+        return all(configured.get(key, value) == value for key, value in self.settings.items())
 
     @property
     def lasts(self) -> list[EvalRecord]:
@@ -94,9 +104,14 @@ class Group:
 
     @property
     def label(self) -> str:
-        """Method, control and variant: how the group is called in tables and figures."""
+        """Method, control, variant and decoding: how the group is called in tables and figures."""
+        return self.called(self.variant, self.decoded)
+
+    def called(self, *differences: str) -> str:
+        """Method, control, and in parentheses what else tells it from others."""
         control = ", random-reward control" if self.is_control else ""
-        return f"{method_name(self.method)}{control}{f' ({self.variant})' if self.variant else ''}"
+        told = ", ".join(filter(None, differences))
+        return f"{method_name(self.method)}{control}{f' ({told})' if told else ''}"
 
     @property
     def toy_reasons(self) -> list[str]:
@@ -108,6 +123,11 @@ class Group:
     def name(self) -> tuple[str, ...]:
         """What is the same in groups that only a variant can distinguish."""
         return tuple(getattr(self, name) for name in HEAD[:-1])
+
+    @property
+    def made_by(self) -> tuple[str, str]:
+        """What tells it from groups of the same name: the configuration and the decoding."""
+        return (self.config_hash, self.protocol.decoding)
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -141,6 +161,8 @@ def metrics_of(groups: Iterable[Group]) -> set[str]:
 def protocol_of(record: EvalRecord) -> Protocol:
     """The protocol of an evaluation."""
     decoding = {name: value for name, value in record.decoding.items() if name not in NOT_PROTOCOL}
+    if record.seed:
+        decoding["seed_of_draws"] = record.seed
     return Protocol(
         data=record.data,
         split=record.split,
@@ -165,12 +187,18 @@ def overrides(run: Run) -> dict[str, Any]:
 
 
 def make_groups(runs: Sequence[Run]) -> list[Group]:
-    """The groups of `runs` under every protocol that occurs, controls after the others, in a fixed order."""
+    """The groups of `runs` under every protocol that occurs, controls after the others, in a fixed order.
+
+    Evaluations on validation items choose checkpoints: where a run has others, those alone are results.
+    """
     configurations = _configurations(runs)
     found: dict[tuple[tuple[str, ...], Protocol], list[Member]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.identity.seed):
         head = (*(getattr(run.identity, name) for name in HEAD[:-1]), configurations[run.folder])
-        for protocol, records in group_by(latest(run), protocol_of).items():
+        evaluated = group_by(latest(run), protocol_of)
+        for protocol, records in evaluated.items():
+            if protocol.split == VALIDATION and any(other.split != VALIDATION for other in evaluated):
+                records = [record for record in records if record.checkpoint == "step"]
             found[head, protocol].append(Member(run=run, records=tuple(records)))
     groups = [
         Group(**dict(zip(HEAD, head, strict=True)), protocol=protocol, members=tuple(members))
@@ -201,21 +229,29 @@ def _order(group: Group) -> tuple[Any, ...]:
 
 
 def _with_variants(groups: Sequence[Group]) -> list[Group]:
-    alike = {
-        name: {group.config_hash: group.settings for group in own}
-        for name, own in group_by(groups, lambda group: group.name).items()
+    """Groups of one name are told apart by the settings of their runs, those of the same runs by their decoding."""
+    named = group_by(groups, lambda group: group.name)
+    configured = {
+        name: {group.config_hash: group.members[0].run.settings for group in own} for name, own in named.items()
     }
-    return [replace(group, variant=_variant(group.config_hash, alike[group.name])) for group in groups]
-
-
-def _variant(config_hash: str, configs: Mapping[str, Mapping[str, Any]]) -> str:
-    if len(configs) < 2:
-        return ""
-    keys = sorted({key for config in configs.values() for key in config} - set(OUTSIDE_HASH))
-    own = configs[config_hash]
-    texts = [
-        f"{key.removeprefix('method.')}={own.get(key)}"
-        for key in keys
-        if len({json.dumps(config.get(key), default=str) for config in configs.values()}) > 1
+    decoded = {
+        made: [json.loads(group.protocol.decoding) for group in own]
+        for made, own in group_by(groups, lambda group: (*group.name, group.config_hash)).items()
+    }
+    return [
+        replace(
+            group,
+            variant=differences(configured[group.name][group.config_hash], configured[group.name].values())
+            or (f"configuration {group.config_hash}" if len(configured[group.name]) > 1 else ""),
+            decoded=differences(json.loads(group.protocol.decoding), decoded[*group.name, group.config_hash]),
+        )
+        for group in groups
     ]
-    return ", ".join(texts) or f"configuration {config_hash}"
+
+
+def differences(own: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> str:
+    """`key=value, key=value` for the settings that are not the same in all of `others`."""
+    every = list(others)
+    keys = sorted({key for settings in every for key in settings} - set(OUTSIDE_HASH))
+    differing = (key for key in keys if len({json.dumps(one.get(key), default=str) for one in every}) > 1)
+    return ", ".join(f"{key.removeprefix('method.')}={own.get(key)}" for key in differing)

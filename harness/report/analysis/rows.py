@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.records.schema import EvalRecord, MetricTotals
+from harness.report.analysis.curves import mean_forward
 from harness.report.analysis.groups import Group, Member, latest, metrics_of, overrides
 from harness.report.analysis.points import Points, bounds, identity, listing, make_points
 from harness.report.analysis.statistics import (
@@ -29,11 +30,11 @@ BOOTSTRAP_SEED = 0
 COLUMNS = (
     "task metric method reward model recipe data split items_sha256 decoding variant overrides labels checkpoint "
     "value low high interval bootstrap_low bootstrap_high base gain gain_low gain_high ceiling n seeds "
-    "updates samples flops_total seconds"
+    "updates samples flops_total flops_forward seconds"
 )
 SUMMARY_COLUMNS = (
     "run task method model data recipe reward seed update checkpoint metric value low high n "
-    + "flops_total samples seconds"
+    + "flops_total flops_forward samples seconds"
 )
 
 
@@ -43,7 +44,7 @@ class Row:
 
     interval: over seeds, or over items with a single seed (`over` says which). base and gain are None where
     the base was not evaluated under the same protocol with every seed. ceiling: what a perfect solver is
-    expected to get, None where 1.
+    expected to get, None where 1. flops_forward: None where a seed has none.
     """
 
     group: Group
@@ -60,6 +61,7 @@ class Row:
     updates: float
     samples: float
     flops_total: float
+    flops_forward: float | None
     seconds: float
     ceiling: float | None
 
@@ -142,6 +144,7 @@ def make_row(group: Group, metric: str) -> Row | None:
         updates=mean([record.update for record in records]),
         samples=mean([record.samples for record in records]),
         flops_total=mean([record.flops_total for record in records]),
+        flops_forward=mean_forward(records),
         seconds=mean([record.seconds for record in records]),
         ceiling=records[0].ceiling.get(metric),
     )
@@ -188,4 +191,4 @@ def _run_records(run: Run, record: EvalRecord) -> Iterator[dict[str, Any]]:
     for metric in sorted(record.metrics):
         totals = record.metrics[metric]
         value = {"run": run.name, "metric": metric, "value": totals.value, "n": totals.n}
-        yield {**vars(run.identity), **vars(record), **bounds(items_interval(totals)), **value}
+        yield {**vars(record), **vars(run.identity), **bounds(items_interval(totals)), **value}

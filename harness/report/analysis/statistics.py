@@ -53,10 +53,9 @@ def wilson_interval(successes: float, n: float) -> Interval:
 def ratio_interval(totals: MetricTotals) -> Interval:
     """Delta-method interval of sum(part) / sum(whole), items being the clusters; clipped to 0..1.
 
-    The variance is n/(n-1) * sum((part - R whole)^2) / sum(whole)^2, the quantile Student's t with n-1
-    degrees of freedom. The variance is 0 where every item stands at the same bound (R is 0 or 1): there
-    Wilson's interval with one trial per item is taken. A single item says nothing: 0..1. Raises ValueError
-    where sum(whole) is 0.
+    The error is MetricTotals.standard_error, the quantile Student's t with n-1 degrees of freedom. It is 0 where every
+    item stands at the same bound (R is 0 or 1): there Wilson's interval with one trial per item is taken. A single item
+    says nothing: 0..1. Raises ValueError where sum(whole) is 0.
     """
     if totals.whole <= 0:
         raise ValueError("a ratio needs sum(whole) > 0")
@@ -65,9 +64,7 @@ def ratio_interval(totals: MetricTotals) -> Interval:
     value = totals.value
     if value in (0.0, 1.0):
         return wilson_interval(value * totals.n, totals.n)
-    squares = totals.part_squared - 2 * value * totals.part_times_whole + value * value * totals.whole_squared
-    error = math.sqrt(max(0.0, squares) * totals.n / (totals.n - 1)) / totals.whole
-    half = _student(totals.n - 1) * error
+    half = _student(totals.n - 1) * totals.standard_error
     return Interval(low=value - half, high=value + half).clipped(0.0, 1.0)
 
 

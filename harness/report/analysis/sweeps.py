@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.report.analysis.groups import OUTSIDE_HASH, Group, group_by, overrides
+from harness.report.analysis.groups import DECODING, OUTSIDE_HASH, Group, group_by, overrides
 from harness.report.analysis.points import Points, make_points
 from harness.report.analysis.rows import MetricRows, Row, make_row
 from harness.report.analysis.statistics import mean
 from harness.report.labels import ablation_keys, method_name
 
-NUM_STEPS = "evaluation.decoding.num_steps"
+NUM_STEPS = f"{DECODING}num_steps"
 COLUMNS = "task method reward model metric key value x mean low high interval n"
 
 
@@ -95,7 +95,18 @@ def without_variants(groups: Sequence[Group], sweeps: Sequence[Sweep]) -> list[G
     hashes = {
         name: {group.config_hash for group in own} for name, own in group_by(standing, lambda group: group.name).items()
     }
-    return [replace(group, variant="") if len(hashes[group.name]) == 1 else group for group in standing]
+    decodings = {
+        runs: {group.protocol.decoding for group in own}
+        for runs, own in group_by(standing, lambda group: (*group.name, group.config_hash)).items()
+    }
+    return [
+        replace(
+            group,
+            variant=group.variant if len(hashes[group.name]) > 1 else "",
+            decoded=group.decoded if len(decodings[*group.name, group.config_hash]) > 1 else "",
+        )
+        for group in standing
+    ]
 
 
 def briefly_named(groups: Sequence[Group], standing: Sequence[Group], sweeps: Sequence[Sweep]) -> list[Group]:
@@ -106,9 +117,7 @@ def briefly_named(groups: Sequence[Group], standing: Sequence[Group], sweeps: Se
     ordered = [*standing, *(group for group in groups if group.key not in first)]
     renamed = [brief.get(group.key, group) for group in ordered]
     called = group_by(renamed, lambda group: (group.task, group.model, group.label))
-    unique = [
-        len({other.config_hash for other in called[group.task, group.model, group.label]}) == 1 for group in renamed
-    ]
+    unique = [len({other.made_by for other in called[group.task, group.model, group.label]}) == 1 for group in renamed]
     return [new if alone else old for new, old, alone in zip(renamed, ordered, unique, strict=True)]
 
 
@@ -138,7 +147,7 @@ def _text(value: Any) -> str:
 def _line(groups: Sequence[Group], key: str, metric: str) -> SweepLine | None:
     """A line whose groups are named by the key alone; None below two points."""
     ordered = sorted(groups, key=lambda group: _text(group.settings[key]))
-    named = [replace(group, variant=f"{key.rpartition('.')[2]}={group.settings[key]}") for group in ordered]
+    named = [replace(group, variant=f"{key.rpartition('.')[2]}={group.settings[key]}", decoded="") for group in ordered]
     points = [
         SweepPoint(group=group, setting=group.settings[key], x=_x(group, key, place), row=row)
         for place, group in enumerate(named)
@@ -146,7 +155,10 @@ def _line(groups: Sequence[Group], key: str, metric: str) -> SweepLine | None:
     ]
     if len(points) < 2:
         return None
-    reference = min((point.group for point in points), key=lambda group: len(overrides(group.members[0].run)))
+    reference = min(
+        (point.group for point in points),
+        key=lambda group: (len(overrides(group.members[0].run)), not group.is_decoded_as_configured),
+    )
     return SweepLine(points=tuple(sorted(points, key=lambda point: point.x)), reference=reference)
 
 

@@ -13,6 +13,8 @@ from harness.report.analysis.statistics import mean
 from harness.report.read.records import Update, read_updates
 
 MOST_POINTS = 120
+SMOOTH_SHARE = 0.08
+"""Half the width of the smoothing, as a share of a curve's points."""
 MOST_COLUMNS = 48
 MOST_STEPS = 64
 
@@ -40,12 +42,16 @@ class Channel:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPoint:
-    """Mean over the seeds at an update (or over a few updates next to each other), and the seeds' range."""
+    """Mean over the seeds at an update (or over a few updates next to each other), and the seeds' range.
+
+    smooth: the mean of `value` over the points around this one.
+    """
 
     update: float
     value: float
     low: float
     high: float
+    smooth: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +79,9 @@ class StepCounts:
     steps_per_cell: int
 
 
+REWARD = Channel(name="reward", label="Reward")
 CHANNELS = (
-    Channel(name="reward", label="Reward"),
+    REWARD,
     Channel(name="kl", label="KL to reference (nats)"),
     Channel(name="clip_fraction", label="Clipped ratios (%)", scale=100.0),
     Channel(name="entropy", label="Step entropy (nats)"),
@@ -89,14 +96,18 @@ def read_history(group: Group) -> History:
 
 
 def training_curves(histories: Sequence[History]) -> list[TrainingCurve]:
-    """Every channel of every group; a channel that is missing or zero throughout in all groups is left out."""
+    """Every channel of every group; a channel that has one value throughout, or none, is left out.
+
+    A control has no reward: its are random numbers.
+    """
     curves = []
     for channel in CHANNELS:
+        shown = [history for history in histories if channel is not REWARD or not history.group.is_control]
         own = [
             TrainingCurve(group=history.group, channel=channel, points=_points(history.seeds, channel))
-            for history in histories
+            for history in shown
         ]
-        if any(point.value or point.high for curve in own for point in curve.points):
+        if len({value for curve in own for point in curve.points for value in (point.low, point.high)}) > 1:
             curves += [curve for curve in own if curve.points]
     return curves
 
@@ -109,23 +120,30 @@ def _points(seeds: Sequence[Sequence[Update]], channel: Channel) -> tuple[Traini
             values[update.update].append(value)
     shared = [(update, found) for update, found in sorted(values.items()) if len(found) == len(seeds)]
     size = max(1, math.ceil(len(shared) / MOST_POINTS))
-    return tuple(_merged(shared[start : start + size]) for start in range(0, len(shared), size))
-
-
-def _merged(stretch: Sequence[tuple[float, Sequence[float]]]) -> TrainingPoint:
-    per_seed = [mean(values) for values in zip(*(found for _, found in stretch), strict=True)]
-    return TrainingPoint(
-        update=mean([update for update, _ in stretch]),
-        value=mean(per_seed),
-        low=min(per_seed),
-        high=max(per_seed),
+    merged = [_merged(shared[start : start + size]) for start in range(0, len(shared), size)]
+    smooth = smoothed([value for _, value, _, _ in merged])
+    return tuple(
+        TrainingPoint(update=update, value=value, low=low, high=high, smooth=near)
+        for (update, value, low, high), near in zip(merged, smooth, strict=True)
     )
+
+
+def _merged(stretch: Sequence[tuple[float, Sequence[float]]]) -> tuple[float, float, float, float]:
+    """Update, mean over the seeds, smallest and largest seed."""
+    per_seed = [mean(values) for values in zip(*(found for _, found in stretch), strict=True)]
+    return mean([update for update, _ in stretch]), mean(per_seed), min(per_seed), max(per_seed)
+
+
+def smoothed(values: Sequence[float]) -> list[float]:
+    """Means over the values up to SMOOTH_SHARE of the curve before and after each; fewer at the ends."""
+    reach = math.ceil(SMOOTH_SHARE * len(values))
+    return [mean(values[max(0, place - reach) : place + reach + 1]) for place in range(len(values))]
 
 
 def training_points(curves: Sequence[TrainingCurve]) -> Points:
     """What is plotted. low and high: the smallest and the largest seed."""
     return make_points(
-        "label method reward channel seeds update mean low high",
+        "label method reward channel seeds update mean smooth low high",
         (
             {**identity(curve.group), **vars(point), "channel": curve.channel.name, "mean": point.value}
             for curve in curves

@@ -20,6 +20,10 @@ BOOTSTRAP_NOTE = (
     "the seeds. With few seeds that range is too narrow; a ratio counts as different from 1 only if Student's t "
     "interval of its logarithm excludes 1 too (both are in the CSV file)."
 )
+RATIOS = ("FLOPs", "Samples", "Updates", "Train time")
+NO_INTERVAL = "Other seeds unknown, for one of the two has no interval:"
+NOT_SEPARATED = "Not separated from it by the intervals over seeds:"
+SEPARATED = "Its interval lies above that of"
 NOT_REACHED_NOTE = "Not reached: at least one seed never reaches the level, so there is no mean and no ratio."
 
 
@@ -69,18 +73,17 @@ def _area_supports(areas: Sequence[Quantity]) -> list[str]:
         return []
     best_label, best = max(known, key=lambda item: item[1].value)
     others = [(label, estimate) for label, estimate in known if estimate is not best]
-    apart = [label for label, estimate in others if _apart(best, estimate)]
-    near = [label for label, estimate in others if not _apart(best, estimate)]
-    texts = [f"Over FLOPs {best_label} has the highest mean."]
-    if near:
-        texts.append(f"Not separated from it by the intervals over seeds: {', '.join(near)}.")
-    if apart:
-        texts.append(f"Its interval lies above that of {', '.join(apart)}.")
-    return texts
+    found: dict[str, list[str]] = {NO_INTERVAL: [], NOT_SEPARATED: [], SEPARATED: []}
+    for label, estimate in others:
+        found[_separation(best, estimate)].append(label)
+    told = [f"{start} {', '.join(labels)}." for start, labels in found.items() if labels]
+    return [f"Over FLOPs {best_label} has the highest mean.", *told]
 
 
-def _apart(best: Estimate, other: Estimate) -> bool:
-    return best.interval is not None and other.interval is not None and best.interval.low > other.interval.high
+def _separation(best: Estimate, other: Estimate) -> str:
+    if best.interval is None or other.interval is None:
+        return NO_INTERVAL
+    return SEPARATED if best.interval.low > other.interval.high else NOT_SEPARATED
 
 
 def _budgets(costs: Costs) -> Table:
@@ -118,42 +121,46 @@ def _cell(estimate: Estimate | None, show: Callable[[float], str]) -> str:
 
 def _ratio_table(costs: Costs) -> Table:
     name = method_name(REFERENCE)
-    titles = ("Level, %", "Seeds", "FLOPs", "Samples", "Updates", "Train time")
+    titles = ("Level, %", "Seeds", *RATIOS)
     return Table(
         title=_title(costs, f"cost of a level over that of {name}"),
-        columns=(*text_columns("Method"), *number_columns(*titles)),
+        columns=(*text_columns("Method"), *number_columns(*titles), *text_columns("Verdict on FLOPs")),
         cells=tuple(
             (
                 ratio.group.label,
                 f"{100 * ratio.level:.0f}",
                 str(len(ratio.seeds)),
-                *(_ratio_cell(found) for found in ratio.over),
+                *(with_interval(one.value, one.bootstrap, digits) if one else DASH for one in ratio.over),
+                _ratio_verdict(ratio),
             )
             for ratio in costs.ratios
         ),
-        notes=(f"Below 1: cheaper than {name}.", BOOTSTRAP_NOTE, NOT_REACHED_NOTE),
+        notes=(f"Below 1: cheaper than {name}.", BOOTSTRAP_NOTE),
         supports=tuple(_ratio_texts(costs.ratios)),
     )
 
 
-def _ratio_cell(found: Estimate | None) -> str:
-    return with_interval(found.value, found.bootstrap, digits) if found else "not reached"
+def _ratio_verdict(ratio: Ratio) -> str:
+    """Whether the FLOPs differ from the reference's, or why that is not said."""
+    found = ratio.over[0]
+    if found is None:
+        return f"no ratio: {ratio.reason}"
+    if found.interval is None:
+        return "other seeds unknown"
+    return "different from 1" if found.differs_from_1 else "not shown to differ from 1"
 
 
 def _ratio_texts(ratios: Sequence[Ratio]) -> list[str]:
+    """A sentence per level."""
     texts = []
     for level in dict.fromkeys(ratio.level for ratio in ratios):
         own = [ratio for ratio in ratios if ratio.level == level]
-        known = [f"{ratio.group.label} {_compared(found)}" for ratio in own if (found := ratio.over[0]) is not None]
-        missing = [ratio.group.label for ratio in own if ratio.over[0] is None]
-        start = f"To {100 * level:.0f} %, FLOPs over those of {own[0].reference.label}"
-        if known:
-            texts.append(f"{start}: {'; '.join(known)}.")
-        if missing:
-            texts.append(f"{start}: no ratio for {', '.join(missing)}: a seed on either side never reaches the level.")
+        found = "; ".join(_ratio_text(ratio) for ratio in own)
+        texts.append(f"To {100 * level:.0f} %, FLOPs over those of {own[0].reference.label}: {found}.")
     return texts
 
 
-def _compared(found: Estimate) -> str:
-    sure = "different from 1" if found.differs_from_1 else "not shown to differ from 1"
-    return f"{_ratio_cell(found)}, {sure if found.interval else 'other seeds unknown'}"
+def _ratio_text(ratio: Ratio) -> str:
+    found = ratio.over[0]
+    value = f" {with_interval(found.value, found.bootstrap, digits)}" if found else ""
+    return f"{ratio.group.label}{value}, {_ratio_verdict(ratio)}"

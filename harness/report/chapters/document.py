@@ -9,7 +9,7 @@ from harness import __version__
 from harness.errors import unknown_choice
 from harness.report.analysis.budget import Costs, all_costs, budget_points
 from harness.report.analysis.comparisons import Comparisons, compare
-from harness.report.analysis.curves import AXES, Panel, make_panels
+from harness.report.analysis.curves import CURVE_AXES, Panel, along, make_panels
 from harness.report.analysis.groups import Group, group_by, make_groups
 from harness.report.analysis.points import Points
 from harness.report.analysis.rows import MetricRows, all_rows, headline_rows, row_points, summary_points
@@ -40,11 +40,13 @@ from harness.report.read.runs import Collection, Skipped
 SUMMARY_FILE = "summary.csv"
 ROWS_FILE = "table.csv"
 TABLE_FOLDER = "tables"
+LONGEST_STEM = 120
 BUDGET_FILE = f"{TABLE_FOLDER}/budget.csv"
 
 PAIRS_TEXT = (
     "A difference counts only where the items and the seeds both show it, adjusted for the number of pairs; a ratio of "
-    "costs only where every seed reaches the level. Everything else is within noise."
+    "costs only where every seed reaches the level. What holds as a single pair, or with one seed, is called so; "
+    "everything else is within noise."
 )
 MEASURED_TEXT = "Our own numbers in the layout of the papers' tables, which contain no published numbers."
 PUBLISHED_TEXT = (
@@ -157,8 +159,8 @@ def _of(groups: Sequence[Group], found: MetricRows) -> MetricRows:
 
 
 def _with_unique_stems(sections: Sequence[Section]) -> list[Section]:
-    """Figures that would have the same file names are numbered from the second on."""
-    stems = iter(numbered(figure.stem for section in sections for figure in section.figures))
+    """Figures that would have the same file names are numbered from the second on; long names are cut."""
+    stems = iter(numbered(figure.stem[:LONGEST_STEM] for section in sections for figure in section.figures))
     return [
         replace(section, figures=tuple(replace(figure, stem=next(stems)) for figure in section.figures))
         for section in sections
@@ -177,7 +179,9 @@ def _task_sections(task: str, material: Material) -> list[Section]:
     """Tables and curves, what happened in training, ablations and completions of one task."""
     colours = material.colours
     panels = [panel for panel in material.panels if panel.task == task]
-    curves = tuple(curve_figure(panel, axis, colours) for panel in panels for axis in AXES)
+    curves = tuple(
+        curve_figure(panel, axis, colours) for panel in panels for axis in CURVE_AXES if along(panel, axis).lines
+    )
     sections = [Section(title=task_name(task))]
     for number, found in enumerate(found for found in material.tables if found.task == task):
         title, figures = capitalized(metric_name(found.metric)), curves if number == 0 else ()

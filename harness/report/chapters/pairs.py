@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.analysis.comparisons import LEVEL, Comparison, Comparisons
+from harness.report.analysis.comparisons import Comparison, Comparisons, Outcome
 from harness.report.chapters.table import Table, number_columns, text_columns, with_interval
 from harness.report.labels import DASH, data_name, metric_name, points, task_name
 
@@ -18,6 +18,14 @@ NOTE_SEEDS = (
     "is that of the pair alone. A difference counts if both adjusted p-values are below 0.05, and as a single pair if "
     "the one over items is and the interval excludes 0; otherwise it is within noise."
 )
+SUPPORTS = {
+    Outcome.CLEAR: "Different both on the items and over seeds, adjusted for the number of pairs",
+    Outcome.ALONE: "Different over seeds only as a single pair",
+    Outcome.ONE_SEED: "Different on the items with this seed alone, other seeds unknown",
+    Outcome.SEEDS_DISAGREE: "Not shown to differ",
+    Outcome.WITHIN_NOISE: "Not shown to differ",
+    Outcome.NOT_TESTED: "Not tested",
+}
 NOTE_BEST = "Many groups: each is compared only with the highest, which was chosen on the same items."
 
 
@@ -42,15 +50,15 @@ def comparison_table(found: Comparisons) -> Table:
 
 def verdict(pair: Comparison) -> str:
     """Which group is above, or why that is not said."""
-    if pair.adjusted is None:
-        return pair.reason
-    if pair.adjusted >= LEVEL:
-        return WITHIN
-    if pair.interval is None:
-        return f"{pair.above.label} above with this seed; other seeds unknown"
-    if pair.is_clear:
-        return f"{pair.above.label} above"
-    return f"{pair.above.label} above as a single pair" if pair.is_clear_alone else f"{WITHIN} between seeds"
+    above = f"{pair.above.label} above"
+    return {
+        Outcome.CLEAR: above,
+        Outcome.ALONE: f"{above} as a single pair",
+        Outcome.ONE_SEED: f"{above} with this seed; other seeds unknown",
+        Outcome.SEEDS_DISAGREE: f"{WITHIN} between seeds",
+        Outcome.WITHIN_NOISE: WITHIN,
+        Outcome.NOT_TESTED: pair.reason,
+    }[pair.outcome]
 
 
 def _cells(pair: Comparison) -> tuple[str, ...]:
@@ -75,15 +83,16 @@ def _chance(p: float | None) -> str:
 
 def _supports(pairs: Sequence[Comparison]) -> list[str]:
     """One sentence for each strength of evidence that occurs."""
-    clear = [_sentence(pair) for pair in pairs if pair.is_clear]
-    alone = [_sentence(pair) for pair in pairs if pair.is_clear_alone and not pair.is_clear]
-    other = [f"{pair.first.label} and {pair.second.label}" for pair in pairs if not pair.is_clear_alone]
-    found = {
-        "Different both on the items and over seeds, adjusted for the number of pairs": clear,
-        "Different over seeds only as a single pair": alone,
-        "Not shown to differ": other,
-    }
+    found: dict[str, list[str]] = {start: [] for start in SUPPORTS.values()}
+    for pair in pairs:
+        found[SUPPORTS[pair.outcome]].append(_sentence(pair) if pair.tells_apart else _both(pair))
     return [f"{start}: {'; '.join(texts)}." for start, texts in found.items() if texts]
+
+
+def _both(pair: Comparison) -> str:
+    """`EGSPO and ESPO`, with the reason where they were not tested."""
+    names = f"{pair.first.label} and {pair.second.label}"
+    return f"{names} ({pair.reason})" if pair.outcome is Outcome.NOT_TESTED else names
 
 
 def _sentence(pair: Comparison) -> str:

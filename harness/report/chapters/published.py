@@ -30,9 +30,9 @@ RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 WITHIN_NOTE = (
     f"{WITHIN_MARK} Not distinguishable from the highest value of the same protocol in the column: the difference is "
-    "below 1.96 standard errors for two samples of that many items. Bold: the highest of its protocol, above all "
-    "others by more than that. Values without a mark have no other value of the same stated protocol to compare with, "
-    "or are clearly below one."
+    "below 1.96 standard errors for two samples of that many items, or both solve the task. Bold: the highest of its "
+    "protocol, above all others by more than that. Values without a mark have no other value of the same stated "
+    "protocol to compare with, or are clearly below one."
 )
 SOLVED_NOTE = (
     f"{SOLVED_MARK} At or above the range of a perfect solver on these items: the task is solved, and the order of "
@@ -234,7 +234,8 @@ def _ranked_text(place: tuple[str, str], group: Ranked, labels: Mapping[int, str
     elif all(solved(value, published) for value in near):
         text = f"{top} all solve the task: no order"
     else:
-        text = f"{top} are not distinguishable"
+        within = [labels[id(value)] for value in group.within]
+        text = f"{labels[id(group.best)]} is the highest and not distinguishable from {listed(within)}"
     return f"{where}: {text}{f'; {listed(below)} below' if below else ''}."
 
 

@@ -72,7 +72,7 @@ def command(group: Group) -> str:
             words += [flag, str(settings[key])]
     if settings.get("data.prompts"):
         # The record has the file's hash, not the file.
-        words += ["--prompts", f"FILE-WITH-SHA256-{settings['data.prompts'][:12]}"]
+        words += ["--prompts", f"FILE-WITH-SHA256-{str(settings['data.prompts'])[:12]}"]
     changed = overrides(run)
     if any(key.startswith("budget.") for key in changed):
         limits = {key.removeprefix("budget."): value for key, value in settings.items() if key.startswith("budget.")}
@@ -86,4 +86,5 @@ def command(group: Group) -> str:
 def _scalar(value: Any) -> str:
     """YAML that reads back as `value`, on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
-    return text.removesuffix("\n").removesuffix("\n...")
+    line = text.removesuffix("\n").removesuffix("\n...")
+    return json.dumps(value, default=str) if "\n" in line else line

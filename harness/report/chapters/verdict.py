@@ -4,18 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.analysis.comparisons import Comparison, Comparisons
+from harness.report.analysis.comparisons import Comparison, Comparisons, Outcome
 from harness.report.analysis.groups import group_by
 from harness.report.analysis.rows import MetricRows, Row
-from harness.report.analysis.statistics import Interval
 from harness.report.chapters.pairs import verdict
 from harness.report.chapters.sections import Section
 from harness.report.chapters.table import interval_text
 from harness.report.labels import data_name, digits, flop_unit, method_name, metric_name, percent, points, task_name
 
+ALONE = "as a single pair, but not after adjusting for the number of pairs"
 ALIKE = "Not distinguishable from it"
-ALONE = "Behind it as a single pair, but not after adjusting for the number of pairs"
-BEHIND = "Behind it, both on the items and over the seeds"
+NOT_COMPARED = "Not compared with it"
+AHEAD = "Ahead of it on the seeds that both have"
+RANKS = {
+    Outcome.CLEAR: "Behind it, both on the items and over the seeds",
+    Outcome.ALONE: f"Behind it {ALONE}",
+    Outcome.ONE_SEED: "Behind it with this seed, other seeds unknown",
+    Outcome.SEEDS_DISAGREE: ALIKE,
+    Outcome.WITHIN_NOISE: ALIKE,
+    Outcome.NOT_TESTED: NOT_COMPARED,
+}
+"""What is said of a method below the highest."""
+SOURCES = {
+    Outcome.CLEAR: "its gain comes from the reward",
+    Outcome.ALONE: f"that its gain comes from the reward is shown {ALONE}",
+    Outcome.ONE_SEED: "that its gain comes from the reward is shown for this seed; other seeds are unknown",
+}
+"""What is said of a method that is above its control."""
 HOW_TO_READ = (
     "One method counts as better than another only where the shared items and the seeds both show it, adjusted for "
     "the number of pairs. Every number is that of the last checkpoint, never of the one that is best on the test items."
@@ -46,36 +61,42 @@ def _ranking(trained: Sequence[Row], pairs: Sequence[Comparison]) -> list[str]:
     first = f"{_shown(best)} reached {_value(best)} {metric}{gain}"
     if len(trained) == 1:
         return [f"{first}. No other method was run."]
-    sentences = [f"{first}, the highest of {len(trained)}."]
-    found: dict[str, list[str]] = {ALIKE: [], ALONE: [], BEHIND: []}
+    found: dict[str, list[str]] = {rank: [] for rank in (*RANKS.values(), AHEAD)}
     for row in trained[1:]:
-        found[_strength(_pair(best, row, pairs))].append(_gap(row, best, pairs))
-    return sentences + [f"{start}: {'; '.join(gaps)}." for start, gaps in found.items() if gaps]
-
-
-def _strength(pair: Comparison | None) -> str:
-    """How sure it is that one row of the pair lies behind the other."""
-    if pair is None or not pair.is_clear_alone:
-        return ALIKE
-    return BEHIND if pair.is_clear else ALONE
+        pair = _pair(best, row, pairs)
+        found[_rank(pair)].append(_gap(row, pair))
+    told = [f"{start}: {'; '.join(gaps)}." for start, gaps in found.items() if gaps]
+    return [f"{first}, the highest of {len(trained)}.", *told]
 
 
 def _pair(first: Row, second: Row, pairs: Sequence[Comparison]) -> Comparison | None:
-    """The comparison of two rows, whichever of them comes first in it."""
+    """The comparison of two rows, seen from the first of them."""
     wanted = {first.group.key, second.group.key}
-    return next((pair for pair in pairs if {pair.first.key, pair.second.key} == wanted), None)
+    found = next((pair for pair in pairs if {pair.first.key, pair.second.key} == wanted), None)
+    return found.seen_from(first.group) if found else None
 
 
-def _gap(row: Row, best: Row, pairs: Sequence[Comparison]) -> str:
-    """`ESPO at 53.4 % (-29.0 points [-41.0, -17.1])`, with a reason where the two are not distinguishable."""
-    pair = _pair(best, row, pairs)
-    text = f"{_shown(row)} at {percent(row.value)} % ({points(row.value - best.value)} points"
+def _rank(pair: Comparison | None) -> str:
+    """Where the second of the pair stands; the first has the higher mean, which may be one over other seeds."""
     if pair is None:
-        return f"{text}, not compared)"
-    if pair.interval is not None:
-        turned = Interval(low=-pair.interval.high, high=-pair.interval.low)
-        text = f"{text} {interval_text(pair.interval if pair.first.key == row.group.key else turned, points)}"
-    return f"{text})" if pair.is_clear_alone else f"{text}, {verdict(pair)})"
+        return NOT_COMPARED
+    return AHEAD if pair.tells_apart and not _is_above(pair) else RANKS[pair.outcome]
+
+
+def _is_above(pair: Comparison | None) -> bool:
+    """Whether the tests tell the first from the second, and it is the higher one on the seeds that both have."""
+    return pair is not None and pair.tells_apart and pair.above is pair.first
+
+
+def _gap(row: Row, pair: Comparison | None) -> str:
+    """`ESPO at 53.4 % (-29.0 points [-41.0, -17.1])`, with a reason where the two are not distinguishable."""
+    text = f"{_shown(row)} at {percent(row.value)} %"
+    if pair is None or not pair.seeds:
+        return f"{text} ({verdict(pair)})" if pair else text
+    own = pair.seen_from(row.group)
+    interval = f" {interval_text(own.interval, points)}" if own.interval else ""
+    reason = "" if _is_above(pair) else f", {verdict(pair)}"
+    return f"{text} ({points(own.difference)} points{interval}{reason})"
 
 
 def _control(trained: Sequence[Row], controls: Sequence[Row], pairs: Sequence[Comparison]) -> list[str]:
@@ -83,14 +104,20 @@ def _control(trained: Sequence[Row], controls: Sequence[Row], pairs: Sequence[Co
     sentences = []
     for control in controls:
         twin = next((row for row in trained if row.group.method == control.group.method), None)
-        text = f"With random rewards {_shown(control)} reached {_value(control)}"
-        if twin is None:
-            sentences.append(f"{text}.")
-            continue
-        pair = _pair(twin, control, pairs)
-        above = pair is not None and pair.is_clear_alone and twin.value > control.value
-        sentences.append(f"{text}: its gain {'comes' if above else 'is not shown to come'} from the reward.")
+        source = f": {_source(twin, _pair(twin, control, pairs))}" if twin else ""
+        sentences.append(f"With random rewards {_shown(control)} reached {_value(control)}{source}.")
     return sentences
+
+
+def _source(twin: Row, pair: Comparison | None) -> str:
+    """Where the gain of `twin` comes from. pair: of it and its control."""
+    if twin.gain is not None and twin.gain <= 0:
+        return "with the task's reward it gained nothing either"
+    if pair is None:
+        return "not compared with the task's reward"
+    if _is_above(pair):
+        return SOURCES[pair.outcome]
+    return f"its gain is not shown to come from the reward ({verdict(pair)})"
 
 
 def _cost(trained: Sequence[Row]) -> list[str]:

@@ -1,45 +1,48 @@
-"""The last checkpoints side by side, per task: what Figure 1 of arXiv 2603.12554 shows, for one's own runs.
+"""The last checkpoints side by side, a panel per task: what Figure 1 of arXiv 2603.12554 shows, for one's own runs.
 
-Bars with their intervals; a dashed line where training began.
+Bars with their intervals; a dashed line where training began. A method has the same place in every panel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 
 from matplotlib.axes import Axes
 
-from harness.report.analysis.groups import group_by
+from harness.report.analysis.groups import Group, group_by
 from harness.report.analysis.points import Points, make_points
 from harness.report.analysis.rows import Row
 from harness.report.figures import frame
-from harness.report.figures.looks import Colours, colour_of, short_name
-from harness.report.labels import cut, data_name, metric_name, percent, slug, task_name
+from harness.report.figures.looks import Colours, colour_of, names_of
+from harness.report.labels import data_name, metric_name, percent, slug, task_name
 
-LEFT_INCHES = 1.6
-RIGHT_INCHES = 0.45
+MOST_COLUMNS = 3
+LEFT_INCHES = 1.5
+BETWEEN_INCHES = 0.34
 TOP_INCHES = 0.42
-HEAD_INCHES = 0.28
-BAR_INCHES = 0.235
-GAP_INCHES = 0.12
-BOTTOM_INCHES = 0.46
-NAME_CHARACTERS = 24
+HEAD_INCHES = 0.36
+BAR_INCHES = 0.19
+GAP_INCHES = 0.24
+BOTTOM_INCHES = 0.28
+NAME_CHARACTERS = 25
+CAPTION = "Bars: mean over seeds; whiskers: 95 % intervals; dashed: before training; dotted: a perfect solver."
 
 
 Block = Sequence[Row]
-"""The bars of one task: rows that were evaluated in the same way."""
+"""The bars of one panel: rows of one task that were evaluated in the same way."""
 
 
 def bar_figures(rows: Sequence[Row], colours: Colours) -> list[frame.Figure]:
     """The last checkpoints of all tasks, one figure per model."""
-    caption = "Bars: mean over seeds; whiskers: 95 % intervals; dashed: before training; dotted: a perfect solver."
     return [
         frame.Figure(
+            kind=frame.BARS,
             stem=f"bars-{slug(model)}",
             title=f"Last checkpoints, {model} model",
-            caption=caption,
+            caption=f"{CAPTION} {_evaluated(blocks)}",
             points=bar_points(blocks),
             draw=partial(draw, blocks, model, colours),
         )
@@ -60,61 +63,86 @@ def bar_points(blocks: Sequence[Block]) -> Points:
     return make_points(columns, (row.record for block in blocks for row in block))
 
 
+def _evaluated(blocks: Sequence[Block]) -> str:
+    texts = [f"{task_name(block[0].group.task)}: {_where(block)}" for block in blocks]
+    return f"{'; '.join(texts)}."
+
+
+def _where(block: Block) -> str:
+    protocol = block[0].group.protocol
+    return f"{block[0].n:,} {protocol.split} items of {data_name(protocol.data)}"
+
+
 def draw(blocks: Sequence[Block], model: str, colours: Colours) -> frame.Picture:
-    """One block of bars per task, under each other on the same axis of 0 to 100 %."""
-    heights = [HEAD_INCHES + BAR_INCHES * len(block) for block in blocks]
-    height = TOP_INCHES + sum(heights) + GAP_INCHES * (len(blocks) - 1) + BOTTOM_INCHES
+    """A grid of panels with one axis of 0 to 100 %; each row of panels has the names of the methods at its left."""
+    groups = list({_place(row.group): row.group for block in blocks for row in block}.values())
+    places = {_place(group): number for number, group in enumerate(sorted(groups, key=lambda group: group.is_control))}
+    names = names_of(sorted(groups, key=lambda group: group.is_control), NAME_CHARACTERS)
+    columns = 2 if len(blocks) == 4 else min(MOST_COLUMNS, len(blocks))
+    width = (frame.WIDTH_INCHES - LEFT_INCHES) / columns - BETWEEN_INCHES
+    tall = BAR_INCHES * len(places)
+    lines = math.ceil(len(blocks) / columns)
+    height = TOP_INCHES + lines * (HEAD_INCHES + tall + GAP_INCHES) + BOTTOM_INCHES
     with frame.sheet(f"Last checkpoints, {model} model", _note(blocks), height=height) as sheet:
-        top = TOP_INCHES
-        for block, own in zip(blocks, heights, strict=True):
-            _draw_block(sheet, block, top, colours, last=block is blocks[-1])
-            top += own + GAP_INCHES
+        for number, block in enumerate(blocks):
+            line, column = divmod(number, columns)
+            left = LEFT_INCHES + column * (width + BETWEEN_INCHES)
+            top = TOP_INCHES + line * (HEAD_INCHES + tall + GAP_INCHES) + HEAD_INCHES
+            axes = sheet.axes(frame.Box(left=left, top=top, width=width, height=tall))
+            _prepare_axes(axes, block, names if column == 0 else [""] * len(names))
+            _draw_block(axes, block, places, colours)
         return sheet.picture()
+
+
+def _place(group: Group) -> Hashable:
+    """The same for a configuration on every task: its settings differ between tasks, its name does not."""
+    return (*group.name[1:], group.variant)
 
 
 def _note(blocks: Sequence[Block]) -> str:
     kinds = sorted({row.over for block in blocks for row in block})
-    return f"bar: mean over seeds; whisker: 95 % interval over {' or '.join(kinds)}; dashed: before training"
+    return f"per cent; bar: mean over seeds; whisker: 95 % interval over {' or '.join(kinds)}; dashed: before training"
 
 
-def _draw_block(sheet: frame.Sheet, block: Block, top: float, colours: Colours, *, last: bool) -> None:
-    width = frame.WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES
-    axes = sheet.axes(frame.Box(left=LEFT_INCHES, top=top + HEAD_INCHES, width=width, height=BAR_INCHES * len(block)))
+def _prepare_axes(axes: Axes, block: Block, names: Sequence[str]) -> None:
     frame.prepare_horizontal_bars(axes)
     axes.set_xlim(0, 100)
-    axes.set_ylim(len(block) - 0.5, -0.5)
-    axes.set_yticks(range(len(block)), [_name(row) for row in block])
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelbottom=last)
-    if last:
-        axes.set_xlabel("Right answers, or what the metric counts (%)")
-    task, protocol = task_name(block[0].group.task), block[0].group.protocol
-    title = f"{task}, {metric_name(block[0].metric)}"
-    note = f"   {data_name(protocol.data)}, {block[0].n:,} {protocol.split} items"
-    head = axes.text(0, -0.62, title, verticalalignment="bottom", **frame.HEAD)
-    axes.annotate(note, (1, 0), xycoords=head, verticalalignment="bottom", **frame.NOTE)
-    for place, row in enumerate(block):
-        _draw_bar(axes, place, row, colour_of(row.group, colours))
+    axes.set_xticks([0, 50, 100])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", length=0, labelsize=frame.TEXT_POINTS - 0.5)
+    head = axes.annotate(
+        metric_name(block[0].metric).capitalize(),
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(0, 3),
+        textcoords="offset points",
+        **frame.NOTE,
+    )
+    axes.annotate(task_name(block[0].group.task), (0, 1.4), xycoords=head, **frame.HEAD)
+
+
+def _draw_block(axes: Axes, block: Block, places: Mapping[Hashable, int], colours: Colours) -> None:
+    for row in block:
+        _draw_bar(axes, places[_place(row.group)], row, colour_of(row.group, colours))
     _draw_lines(axes, block)
 
 
-def _name(row: Row) -> str:
-    shown, variant = short_name(row.group), row.group.variant
-    fits = variant and len(shown) + len(variant) + 2 <= NAME_CHARACTERS
-    return cut(f"{shown}, {variant}" if fits else shown, NAME_CHARACTERS)
-
-
 def _draw_bar(axes: Axes, y: int, row: Row, colour: str) -> None:
-    value = 100 * row.value
-    axes.barh(y, value, height=0.68, color=colour, zorder=2)
-    end = value
+    end = _inside(row.value)
+    axes.barh(y, end, height=0.72, color=colour, zorder=2)
     if row.interval is not None:
-        low, high = 100 * row.interval.low, 100 * row.interval.high
+        low, high = _inside(row.interval.low), _inside(row.interval.high)
         axes.plot([low, high], [y, y], color=frame.INK, linewidth=0.9, zorder=3, solid_capstyle="butt", clip_on=False)
         for x in (low, high):
             axes.plot([x, x], [y - 0.15, y + 0.15], color=frame.INK, linewidth=0.9, zorder=3, clip_on=False)
         end = max(end, high)
-    frame.write_beside(axes, percent(row.value), (end, y), 4, fontweight="bold")
+    frame.write_beside(axes, percent(row.value), (end, y), 3, fontsize=frame.SMALL_POINTS, fontweight="bold")
+
+
+def _inside(value: float) -> float:
+    """Per cent, at most as far as the axis goes: a metric of a user's own may go further."""
+    return min(max(100 * value, 0.0), 100.0)
 
 
 def _draw_lines(axes: Axes, block: Block) -> None:

@@ -1,13 +1,14 @@
 """What every figure shares: look, title, places in inches, and its bytes.
 
-The same points and the same matplotlib give the same files.
+The same points, style and matplotlib give the same files.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,6 +22,17 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from harness.report.analysis.points import Points
 
 FIGURE_FOLDER = "figures"
+BARS, CURVES, TRAINING, STEPS, ABLATIONS, COMPLETIONS = (
+    "bars",
+    "curves",
+    "training",
+    "steps",
+    "ablations",
+    "completions",
+)
+KINDS = (BARS, CURVES, TRAINING, STEPS, ABLATIONS, COMPLETIONS)
+"""The kinds of figures, in the order of a report."""
+BARS, CURVES, TRAINING, STEPS, ABLATIONS, COMPLETIONS = KINDS
 WIDTH_INCHES = 5.6
 DOTS_PER_INCH = 200
 INK = "#222222"
@@ -36,8 +48,6 @@ TICKS = {"color": FAINT, "labelcolor": INK, "major.size": 2.5, "major.width": 0.
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": TEXT_POINTS,
-    "svg.hashsalt": "harness",
-    "svg.fonttype": "path",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": FAINT,
@@ -51,17 +61,33 @@ STYLE: dict[str, Any] = {
     "grid.linewidth": 0.6,
     **{f"{axis}tick.{key}": value for axis in "xy" for key, value in TICKS.items()},
     "text.color": INK,
-    # Text from outside is never read as a formula.
-    "text.parse_math": False,
 }
+FIXED: dict[str, Any] = {
+    # Text from outside is never read as a formula, nor given to TeX.
+    "text.parse_math": False,
+    "text.usetex": False,
+    # The same bytes every time.
+    "svg.hashsalt": "harness",
+    # The page shares the shapes of letters among its figures.
+    "svg.fonttype": "path",
+    # Places are in inches.
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
+    "savefig.bbox": None,
+    "savefig.dpi": DOTS_PER_INCH,
+}
+"""What no style changes."""
+
+_own_style: ContextVar[Mapping[str, Any] | None] = ContextVar("own_style", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One figure in both formats."""
+    """One figure in all formats."""
 
     png: bytes
     svg: bytes
+    pdf: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +102,13 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A figure that is drawn when asked for. stem: of its file names. points: what is plotted.
+    """A figure that is drawn when asked for. kind: one of KINDS. stem: of its file names. points: what is plotted.
 
     family, tab: figures that follow each other in one family show the same under several names (tab), one at a time
-    where a format can switch.
+    where a format can switch. command: what makes figures of this kind from these runs.
     """
 
+    kind: str
     stem: str
     title: str
     caption: str
@@ -89,10 +116,11 @@ class Figure:
     draw: Callable[[], Picture]
     family: str = ""
     tab: str = ""
+    command: str = ""
 
-    def file(self, kind: str) -> str:
-        """The path below the report's folder; kind: png, svg or csv."""
-        return f"{FIGURE_FOLDER}/{self.stem}.{kind}"
+    def file(self, ending: str) -> str:
+        """The path below the report's folder; ending: png, svg, pdf or csv."""
+        return f"{FIGURE_FOLDER}/{self.stem}.{ending}"
 
 
 class Sheet:
@@ -119,8 +147,11 @@ class Sheet:
 
     def picture(self) -> Picture:
         """The bytes: no date, no name of a program."""
-        svg = self._bytes("svg", {"Date": None, "Creator": None})
-        return Picture(png=self._bytes("png", {"Software": None}), svg=svg)
+        return Picture(
+            png=self._bytes("png", {"Software": None}),
+            svg=self._bytes("svg", {"Date": None, "Creator": None}),
+            pdf=self._bytes("pdf", {"CreationDate": None, "Creator": None, "Producer": None}),
+        )
 
     def _bytes(self, kind: str, metadata: dict[str, Any]) -> bytes:
         stream = io.BytesIO()
@@ -129,14 +160,25 @@ class Sheet:
 
 
 @contextmanager
-def sheet(title: str, note: str, *, height: float, width: float = WIDTH_INCHES) -> Iterator[Sheet]:
-    """An empty figure, to be drawn and turned into its bytes inside: there the harness's style holds, not the user's.
+def styled(own: Mapping[str, Any]) -> Iterator[None]:
+    """Figures drawn inside have these settings of matplotlib's over the harness's own."""
+    token = _own_style.set(own)
+    try:
+        yield
+    finally:
+        _own_style.reset(token)
 
+
+@contextmanager
+def sheet(title: str, note: str, *, height: float, width: float = WIDTH_INCHES) -> Iterator[Sheet]:
+    """An empty figure, to be drawn and turned into its bytes inside.
+
+    There the harness's style holds, with what `styled` adds, and not the user's matplotlibrc.
     A note of two lines has a line feed in it.
     """
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(cast(Any, STYLE))
+        mpl.rcParams.update(cast(Any, {**STYLE, **(_own_style.get() or {}), **FIXED}))
         yield Sheet(title, note, width=width, height=height)
 
 

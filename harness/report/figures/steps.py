@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.report.analysis.training import History, StepCounts, step_counts, step_points
 from harness.report.figures import frame
-from harness.report.figures.looks import Colours, colour_of
+from harness.report.figures.looks import Colours, colour_of, names_of
 from harness.report.labels import percent
 
 LEFT_INCHES = 0.5
@@ -26,6 +26,7 @@ HEAD_INCHES = 0.42
 LEAST_INCHES, MOST_INCHES, CELL_INCHES = 0.8, 2.2, 0.16
 BOTTOM_INCHES = 0.42
 FEW_STEPS = 12
+NAME_CHARACTERS = 60
 
 
 def step_figures(histories: Sequence[History], where: str, stem: str, colours: Colours) -> list[frame.Figure]:
@@ -36,6 +37,7 @@ def step_figures(histories: Sequence[History], where: str, stem: str, colours: C
     caption = "Which denoising steps were chosen for the update: over training, and in all. Step 1 is the first reveal."
     return [
         frame.Figure(
+            kind=frame.STEPS,
             stem=f"{stem}-steps",
             title=f"{where}, chosen steps",
             caption=f"{caption} Steps count from 0 in the data.",
@@ -54,10 +56,12 @@ def draw(counted: Sequence[StepCounts], title: str, colours: Colours) -> frame.P
     height = TOP_INCHES + sum(heights) + HEAD_INCHES * len(counted) + BOTTOM_INCHES
     with frame.sheet(title, note, height=height) as sheet:
         top = TOP_INCHES
-        for counts, own in zip(counted, heights, strict=True):
+        names = names_of([counts.group for counts in counted], NAME_CHARACTERS)
+        for counts, own, name in zip(counted, heights, names, strict=True):
             colour = colour_of(counts.group, colours)
             box = frame.Box(left=LEFT_INCHES, top=top + HEAD_INCHES, width=MAP_INCHES, height=own)
             chosen = _draw_map(sheet, box, counts, colour, largest_cell)
+            chosen.set_title(name, **frame.HEAD, loc="left", pad=4)
             shares = _draw_shares(sheet, box, counts, colour, largest)
             top += HEAD_INCHES + own
         chosen.set_xlabel("Optimiser updates")
@@ -68,7 +72,6 @@ def draw(counted: Sequence[StepCounts], title: str, colours: Colours) -> frame.P
 def _draw_map(sheet: frame.Sheet, box: frame.Box, counts: StepCounts, colour: str, largest: float) -> Axes:
     """The heat map over training. largest: the share that has the full colour."""
     axes = sheet.axes(box)
-    axes.set_title(counts.group.label, **frame.HEAD, loc="left", pad=4)
     axes.grid(visible=False)
     rows = [[share_T[place] for share_T in counts.share_XT] for place in range(len(counts.total_T))]
     style: dict[str, Any] = {

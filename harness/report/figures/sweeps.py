@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,16 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from harness.report.analysis.curves import UPDATES, make_panels
+from harness.report.analysis.groups import Group
 from harness.report.analysis.rows import Row
 from harness.report.analysis.sweeps import NUM_STEPS, Sweep, SweepLine, sweep_points
 from harness.report.figures import frame
 from harness.report.figures.curves import curve_figure
-from harness.report.figures.looks import Colours, Look, looks_of, short_name
+from harness.report.figures.looks import Colours, Look, looks_of, names_of, short_name
 from harness.report.labels import metric_name, slug, task_name
 
 HEIGHT_INCHES = 2.8
 LEFT_INCHES, RIGHT_INCHES, TOP_INCHES, BOTTOM_INCHES = 0.53, 0.2, 0.68, 0.46
 STEPS_LABEL = "Forward passes per completion in the evaluation (NFE)"
+NAME_CHARACTERS = 40
 SHIFT = 0.012
 """Neighbouring lines are shifted by this part of the axis, so that their whiskers do not overlap."""
 
@@ -31,8 +34,9 @@ def sweep_figure(sweep: Sweep, metric: str | None, colours: Colours) -> frame.Fi
     panels = make_panels([point.group for point in sweep.points], headline=metric) if sweep.is_choice else []
     if panels:
         figure = curve_figure(panels[0], UPDATES, colours, title=title)
-        return replace(figure, stem=stem, title=title, family="", tab="")
+        return replace(figure, kind=frame.ABLATIONS, stem=stem, title=title, family="", tab="")
     return frame.Figure(
+        kind=frame.ABLATIONS,
         stem=stem,
         title=title,
         caption=f"Last checkpoints of the {sweep.model} model; all settings but this one are the same along a line.",
@@ -43,7 +47,8 @@ def sweep_figure(sweep: Sweep, metric: str | None, colours: Colours) -> frame.Fi
 
 def draw(sweep: Sweep, title: str, colours: Colours) -> frame.Picture:
     """One line per method, whiskers are 95 % intervals."""
-    looks = looks_of([line.reference for line in sweep.lines], colours)
+    groups = _named(sweep)
+    looks, names = looks_of(groups, colours), names_of(groups, NAME_CHARACTERS)
     note = f"{sweep.model} model, last checkpoint, 95 % intervals; all other settings as in the method's own line"
     box = frame.Box(
         left=LEFT_INCHES,
@@ -55,9 +60,9 @@ def draw(sweep: Sweep, title: str, colours: Colours) -> frame.Picture:
         axes = sheet.axes(box)
         xs = [point.x for point in sweep.points]
         width = (max(xs) - min(xs)) or 1.0
-        for index, (line, look) in enumerate(zip(sweep.lines, looks, strict=True)):
+        for index, (line, look, name) in enumerate(zip(sweep.lines, looks, names, strict=True)):
             shift = SHIFT * width * (index - (len(sweep.lines) - 1) / 2)
-            _draw_line(axes, line, look, _label(line, sweep), shift=shift)
+            _draw_line(axes, line, look, name, shift=shift)
         _prepare_axes(axes, sweep, min(xs) - 0.08 * width, max(xs) + 0.08 * width)
         style: dict[str, Any] = {"frameon": False, "handlelength": 2.4, "borderaxespad": 0.1}
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, fontsize=frame.TEXT_POINTS, **style)
@@ -85,11 +90,11 @@ def _span(row: Row) -> tuple[float, float]:
     return 100 * row.interval.low, 100 * row.interval.high
 
 
-def _label(line: SweepLine, sweep: Sweep) -> str:
-    """The method; where it has several lines, also the settings of its own."""
-    own = short_name(line.reference)
-    several = [other for other in sweep.lines if other.reference.method == line.reference.method]
-    return f"{own}, {line.reference.variant}" if len(several) > 1 else own
+def _named(sweep: Sweep) -> list[Group]:
+    """What stands for every line: its reference, without the variant where the method has no other line."""
+    references = [line.reference for line in sweep.lines]
+    lines = Counter(short_name(group) for group in references)
+    return [group if lines[short_name(group)] > 1 else replace(group, variant="") for group in references]
 
 
 def _draw_line(axes: Axes, line: SweepLine, look: Look, label: str, *, shift: float) -> None:

@@ -120,6 +120,7 @@ def _trace_figure(item: GroupTraces, colour: str) -> frame.Figure:
     prompts = "; ".join(f"rollout {trace.iteration:,}: {' '.join(trace.prompt.split())[:160]}" for trace in item.traces)
     single = "" if is_short else f", rollout {item.traces[0].iteration:,}"
     return frame.Figure(
+        kind=frame.COMPLETIONS,
         stem=f"{slug(group.task)}-{slug(group.model)}-{slug(group.method)}-completion",
         title=f"{where}: how one completion came about{single}",
         caption=f"The first completion of the first and of the last rollout, seed {group.seeds[0]}. Prompts: {prompts}",

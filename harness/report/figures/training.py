@@ -1,9 +1,9 @@
-"""Training curves: one small panel per channel, one line per group, the seeds' range as a band."""
+"""Training curves: one small panel per channel, one line per group: smoothed, with the mean of every update behind."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 
 from matplotlib.axes import Axes
@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from harness.report.analysis.groups import Group
 from harness.report.analysis.training import Channel, TrainingCurve, read_history, training_curves, training_points
 from harness.report.figures import frame
-from harness.report.figures.looks import Colours, Look, looks_of, short_name
+from harness.report.figures.looks import Colours, Look, looks_of, names_of
 from harness.report.figures.steps import step_figures
-from harness.report.labels import cut, slug, task_name
+from harness.report.labels import slug, task_name
 
 COLUMNS = 2
 PANEL_INCHES = 1.3
@@ -27,6 +27,11 @@ LEGEND_INCHES = 0.16
 LEGEND_COLUMNS = 3
 NAME_CHARACTERS = 34
 BOTTOM_INCHES = 0.42
+CAPTION = (
+    "Mean over seeds; strong lines are running means over a sixth of training, thin lines single updates. Quantities "
+    "that never change are left out. The range of the seeds is in the points."
+)
+CONTROL_NOTE = "The control is left out of the reward, for its rewards are random numbers."
 
 
 def training_figures(groups: Sequence[Group], colours: Colours) -> list[frame.Figure]:
@@ -36,9 +41,10 @@ def training_figures(groups: Sequence[Group], colours: Colours) -> list[frame.Fi
     histories = [read_history(group) for group in groups]
     curves = training_curves(histories)
     figure = frame.Figure(
+        kind=frame.TRAINING,
         stem=f"{stem}-training",
         title=f"{where}, training curves",
-        caption="Mean over seeds, with the range of the seeds. Channels that are zero throughout are left out.",
+        caption=f"{CAPTION} {CONTROL_NOTE if any(group.is_control for group in groups) else ''}".strip(),
         points=training_points(curves),
         draw=partial(draw, curves, f"{where}: training", colours),
     )
@@ -48,12 +54,12 @@ def training_figures(groups: Sequence[Group], colours: Colours) -> list[frame.Fi
 def draw(curves: Sequence[TrainingCurve], title: str, colours: Colours) -> frame.Picture:
     """The curves over optimiser updates."""
     channels = list({curve.channel.name: curve.channel for curve in curves}.values())
-    groups = list({curve.group.label: curve.group for curve in curves}.values())
-    looks = dict(zip((group.label for group in groups), looks_of(groups, colours), strict=True))
+    groups = list({_runs(curve.group): curve.group for curve in curves}.values())
+    looks = dict(zip(map(_runs, groups), looks_of(groups, colours), strict=True))
     rows, legend = math.ceil(len(channels) / COLUMNS), math.ceil(len(groups) / LEGEND_COLUMNS) * LEGEND_INCHES
     above = TOP_INCHES + legend - 0.12
     width = (frame.WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES - BETWEEN_INCHES) / COLUMNS
-    note = "mean over seeds, band: smallest and largest seed"
+    note = "mean over seeds; strong: running mean, thin: single updates"
     with frame.sheet(title, note, height=above + rows * (HEAD_INCHES + PANEL_INCHES) + BOTTOM_INCHES) as sheet:
         for index, channel in enumerate(channels):
             row, column = divmod(index, COLUMNS)
@@ -66,20 +72,23 @@ def draw(curves: Sequence[TrainingCurve], title: str, colours: Colours) -> frame
         return sheet.picture()
 
 
+def _runs(group: Group) -> Hashable:
+    """The same for groups of the same runs, which were evaluated in several ways."""
+    return (group.name, group.config_hash)
+
+
 def _draw_panel(
-    axes: Axes, channel: Channel, curves: Sequence[TrainingCurve], looks: Mapping[str, Look], *, is_lowest: bool
+    axes: Axes, channel: Channel, curves: Sequence[TrainingCurve], looks: Mapping[Hashable, Look], *, is_lowest: bool
 ) -> None:
     axes.set_title(channel.label, **frame.HEAD, loc="left", pad=4)
     for curve in curves:
-        look = looks[curve.group.label]
+        look = looks[_runs(curve.group)]
         xs = [point.update for point in curve.points]
         depth = 2.5 if curve.group.is_control else 3
-        values = [point.value for point in curve.points]
-        axes.plot(xs, values, color=look.colour, linestyle=look.dashes, linewidth=1.1, zorder=depth)
-        if any(point.low != point.high for point in curve.points):
-            lows, highs = [point.low for point in curve.points], [point.high for point in curve.points]
-            axes.fill_between(xs, lows, highs, color=look.colour, alpha=0.12, linewidth=0, zorder=depth - 1)
-    values = [value for curve in curves for point in curve.points for value in (point.low, point.high)]
+        axes.plot(xs, [point.value for point in curve.points], color=look.colour, alpha=0.3, linewidth=0.5, zorder=2)
+        smooth = [point.smooth for point in curve.points]
+        axes.plot(xs, smooth, color=look.colour, linestyle=look.dashes, linewidth=1.3, zorder=depth)
+    values = [point.value for curve in curves for point in curve.points]
     low, high = min(values), max(values)
     margin = 0.06 * (high - low) or 0.5 * abs(high) or 1.0
     axes.set_ylim(0 if 0 <= low < 0.4 * high else low - margin, high + margin)
@@ -92,15 +101,11 @@ def _draw_panel(
         axes.set_xlabel("Optimiser updates")
 
 
-def _draw_legend(sheet: frame.Sheet, groups: Sequence[Group], looks: Mapping[str, Look]) -> None:
-    for index, group in enumerate(groups):
+def _draw_legend(sheet: frame.Sheet, groups: Sequence[Group], looks: Mapping[Hashable, Look]) -> None:
+    for index, (group, name) in enumerate(zip(groups, names_of(groups, NAME_CHARACTERS), strict=True)):
         row, column = divmod(index, LEGEND_COLUMNS)
         x, y = 0.02 + column * 0.98 / LEGEND_COLUMNS, 1 - (TOP_INCHES + (row + 0.5) * LEGEND_INCHES) / sheet.height
-        look = looks[group.label]
+        look = looks[_runs(group)]
         line = Line2D([x, x + 0.045], [y, y], color=look.colour, linestyle=look.dashes, linewidth=1.6)
         sheet.figure.add_artist(line)
-        sheet.figure.text(x + 0.055, y, _name(group), fontsize=frame.SMALL_POINTS, verticalalignment="center")
-
-
-def _name(group: Group) -> str:
-    return cut(f"{short_name(group)}{f', {group.variant}' if group.variant else ''}", NAME_CHARACTERS)
+        sheet.figure.text(x + 0.055, y, name, fontsize=frame.SMALL_POINTS, verticalalignment="center")

@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from harness.report.analysis.points import Points
 from harness.report.chapters.table import Table
 
 Cell = str | float | None
+
+FORMULA_STARTS = tuple("=+-@\t\r")
+NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( \[[-+\d.,e ]+\])?")
+"""A number, with its interval or without."""
 
 
 def points_csv(points: Points) -> str:
@@ -24,12 +29,22 @@ def table_csv(table: Table) -> str:
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    """A file with `columns` as its first line; numbers as `exact` writes them."""
+    """A file with `columns` as its first line; numbers as `exact` writes them.
+
+    A text that a spreadsheet would take for a formula begins with an apostrophe, as spreadsheets themselves mark texts.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([cell if isinstance(cell, str) else exact(cell) for cell in row] for row in rows)
+    writer.writerow([harmless(column) for column in columns])
+    writer.writerows([harmless(cell) if isinstance(cell, str) else exact(cell) for cell in row] for row in rows)
     return stream.getvalue()
+
+
+def harmless(text: str) -> str:
+    """The text as no spreadsheet runs it; a number and a single character, as a dash or a token, stay as they are."""
+    is_formula = len(text) > 1 and text.startswith(FORMULA_STARTS) and not NUMBER.fullmatch(text)
+    # The writer quotes line feeds, but not the carriage returns that readers take for line ends too.
+    return f"{chr(39) * is_formula}{text}".replace("\r", "\\r")
 
 
 def exact(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
@@ -32,6 +33,7 @@ def document_html(document: Document, svgs: Mapping[str, str]) -> str:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"data_uri": data_uri, "slug": slug, "condense": lambda table: condense(table, numbers=True)}
+    script = (HERE / SCRIPT).read_text(encoding="utf-8")
     return environment.get_template(TEMPLATE).render(
         document=document,
         anchors=_anchors(document.sections),
@@ -41,7 +43,8 @@ def document_html(document: Document, svgs: Mapping[str, str]) -> str:
         letters=Markup(letters_of(inlined.values())),
         downloads={name: document.points[name] for name in (SUMMARY_FILE, ROWS_FILE)},
         style=Markup((HERE / STYLE).read_text(encoding="utf-8")),
-        script=Markup((HERE / SCRIPT).read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,11 @@ from typing import Any
 from harness.records.jsonl import RecordError, read_lines, read_samples
 from harness.records.run_folder import METRICS_FILE, TRACE_FILE
 from harness.records.schema import TraceRecord
+from harness.records.values import is_number
 from harness.report.labels import metric_name
 from harness.report.read.runs import Run, Skipped
+
+MOST_ROWS, MOST_TOKENS = 128, 8192
 
 Verdicts = Mapping[str, bool] | str
 """Item id to right or wrong; a sentence where there are none."""
@@ -60,7 +63,7 @@ def _update(line: Mapping[str, Any]) -> Update:
 
 def _number(line: Mapping[str, Any], key: str) -> float:
     value = line.get(key)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    return float(value) if is_number(value) else math.nan
 
 
 def _numbers(line: Mapping[str, Any], key: str) -> tuple[float, ...]:
@@ -68,7 +71,7 @@ def _numbers(line: Mapping[str, Any], key: str) -> tuple[float, ...]:
     values = line.get(key)
     if not isinstance(values, list):
         return ()
-    found = tuple(float(value) for value in values if isinstance(value, int | float) and math.isfinite(value))
+    found = tuple(float(value) for value in values if is_number(value))
     return found if len(found) == len(values) else ()
 
 
@@ -78,15 +81,27 @@ def read_traces(run: Run) -> tuple[TraceRecord, ...] | Skipped:
     A damaged file does not leave out its run: only the picture is skipped.
     """
     try:
-        lines = list(read_lines(run.folder / TRACE_FILE))
-        if not all(isinstance(line, dict) for line in lines):
-            raise RecordError("a line is not a record")
-        return tuple(TraceRecord.from_json(line) for line in lines)
+        traces: list[TraceRecord] = []
+        for line in read_lines(run.folder / TRACE_FILE):
+            if not isinstance(line, dict):
+                raise RecordError("a line is not a record")
+            traces.append(TraceRecord.from_json(line))
+            _check_size(traces)
+        return tuple(traces)
     except RecordError as error:
         reason = str(error)
     except OSError as error:
         reason = str(error.strerror)
     return Skipped(path=f"{run.name}/{TRACE_FILE}", reason=f"no picture of a completion: {reason}")
+
+
+def _check_size(traces: Sequence[TraceRecord]) -> None:
+    """Raises RecordError for more than a picture can hold."""
+    rows = sum(1 + len(trace.greedy) for trace in traces)
+    if rows > MOST_ROWS:
+        raise RecordError(f"it has more than {MOST_ROWS} completions")
+    if max(len(traces[-1].tokens), traces[-1].num_steps) > MOST_TOKENS:
+        raise RecordError(f"it has a completion of more than {MOST_TOKENS:,} tokens or steps")
 
 
 def read_verdicts(folder: Path, name: str | None, metric: str) -> Verdicts:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from harness.config.resolve import flatten
-from harness.records.description import RunDescription
+from harness.records.description import EVALUATED_FILE, RunDescription, read_tree
 from harness.records.jsonl import RecordError, read_lines
 from harness.records.run_folder import CHECKPOINT_FOLDER, CONFIG_FILE, EVAL_FILE, METRICS_FILE, STATUS_FILE, read_status
 from harness.records.schema import SCHEMA_VERSION, EvalRecord, MetricTotals, RunIdentity, RunStatus
+from harness.records.values import is_cost, is_count, is_name, is_number, is_shallow
+from harness.report.labels import cut, one_line
 
 MARKERS = frozenset((CONFIG_FILE, STATUS_FILE, EVAL_FILE, METRICS_FILE))
 STATES = ("running", "finished", "failed")
 CHECKPOINTS = ("base", "step", "last")
-LARGEST = 1e300
+AS_GIVEN = ("base", "given")
+"""How `harness eval` calls the weights of a model that no run here trained."""
+MOST_EVALUATIONS, MOST_METRICS = 10_000, 64
+LONGEST_DECODING = 10_000
+"""Characters of JSON; a reader sees the decoding below every table."""
+LARGEST_VALUE = 1e6
+LONGEST_REASON = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +34,8 @@ class Run:
     """A readable run folder.
 
     name: the folder relative to the runs root. settings: the configuration, dotted key to value.
-    provenance: dotted key to default, recipe or command line.
+    provenance: dotted key to default, recipe or command line. evaluated_only: a folder of `harness eval`, with the
+    identity of the run that the model comes from, or of a model that no run here trained.
     """
 
     folder: Path
@@ -37,14 +45,19 @@ class Run:
     provenance: Mapping[str, str]
     status: RunStatus
     evals: tuple[EvalRecord, ...]
+    evaluated_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """A folder that stays out of tables and curves, and why."""
+    """A folder that stays out of tables and curves, and why: texts of one line."""
 
     path: str
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", one_line(self.path))
+        object.__setattr__(self, "reason", cut(one_line(self.reason), LONGEST_REASON))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +73,36 @@ class ForeignError(RecordError):
 
 
 def collect(paths: Sequence[Path]) -> Collection:
-    """The finished runs at or below `paths`, each cell of the grid once."""
+    """The finished runs at or below `paths`, each cell of the grid once, with the evaluations of `harness eval`."""
     runs: dict[Path, Run] = {}
     skipped = []
-    for found in scan(paths):
+    everything = scan(paths)
+    for found in everything:
+        if isinstance(found, Run) and found.evaluated_only:
+            continue
         if isinstance(found, Skipped):
             skipped.append(found)
         elif reason := _reason_to_leave_out(found, runs.get(found.identity.folder)):
             skipped.append(Skipped(path=found.name, reason=reason))
         else:
             runs[found.identity.folder] = found
+    for found in everything:
+        if isinstance(found, Run) and found.evaluated_only:
+            home = found.identity.folder
+            runs[home] = _with_further(runs[home], found) if home in runs else found
     return Collection(runs=tuple(runs.values()), skipped=tuple(skipped))
+
+
+def _with_further(run: Run, further: Run) -> Run:
+    """The run with evaluations that it did not make itself; one that repeats its own, at another batch size or in
+    another dtype, stays out."""
+    known = {_setting_of(record) for record in run.evals}
+    return replace(run, evals=(*run.evals, *(one for one in further.evals if _setting_of(one) not in known)))
+
+
+def _setting_of(record: EvalRecord) -> tuple[object, ...]:
+    decoding = json.dumps(record.decoding, sort_keys=True)
+    return (record.update, record.data, record.split, record.items_sha256, record.seed, decoding)
 
 
 def scan(paths: Sequence[Path]) -> list[Run | Skipped]:
@@ -139,89 +171,132 @@ def load_run(folder: Path, name: str) -> Run:
 
     Raises RecordError for corrupt, foreign and future-version files, OSError for unreadable ones.
     """
+    if (folder / EVALUATED_FILE).exists():
+        return _load_evaluations(folder, name)
     description = RunDescription.from_record(_read_config(folder))
     identity = _checked(description.identity)
-    status = read_status(folder) or RunStatus(state="running", updates=0, samples=0)
-    if status.state not in STATES or not _is_count(status.updates):
-        raise RecordError(f"{STATUS_FILE} has state {status.state!r} and updates {status.updates!r}")
-    for line in read_lines(folder / METRICS_FILE):
-        if not isinstance(line, dict):
-            raise RecordError(f"{METRICS_FILE} has a line that is not a record")
+    status = _checked_status(read_status(folder) or RunStatus(state="running", updates=0, samples=0))
+    for _ in _records(folder, METRICS_FILE):
+        pass
     home = identity.folder
     return Run(
         folder=folder,
-        name=home.as_posix() if folder.parts[-len(home.parts) :] == home.parts else name,
+        name=home.as_posix() if folder.parts[-len(home.parts) :] == home.parts else one_line(name),
         identity=identity,
-        settings=flatten(description.config),
-        provenance=description.provenance,
+        settings={one_line(key): _setting(value) for key, value in flatten(description.config).items()},
+        provenance={one_line(key): source for key, source in description.provenance.items()},
         status=status,
-        evals=tuple(_eval_record(line) for line in read_lines(folder / EVAL_FILE)),
+        evals=_evaluations(folder),
     )
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG_FILE
-    if not path.exists():
-        raise ForeignError(f"foreign: no {CONFIG_FILE}")
-    try:
-        # Not the faster CSafeLoader: deep nesting overflows its stack and ends the process.
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        raise RecordError(f"{CONFIG_FILE} is not YAML ({str(error).splitlines()[0]})") from error
-    if not isinstance(tree, dict) or "schema" not in tree:
-        raise ForeignError(f"foreign: {CONFIG_FILE} has no schema number")
-    _check_schema(tree["schema"], CONFIG_FILE)
+def _load_evaluations(folder: Path, name: str) -> Run:
+    """A folder of `harness eval`. The weights of a model that no run here trained are its last."""
+    description = RunDescription.from_record(_read_config(folder, EVALUATED_FILE))
+    records = [
+        replace(record, checkpoint="last") if record.checkpoint in AS_GIVEN else record
+        for record in _evaluations(folder)
+    ]
+    return Run(
+        folder=folder,
+        name=one_line(name),
+        identity=_checked(description.identity),
+        settings={one_line(key): _setting(value) for key, value in flatten(description.config).items()},
+        provenance={one_line(key): source for key, source in description.provenance.items()},
+        status=RunStatus(state="finished", updates=max((one.update for one in records), default=0), samples=0),
+        evals=tuple(records),
+        evaluated_only=True,
+    )
+
+
+def _setting(value: Any) -> Any:
+    return one_line(value) if isinstance(value, str) else value
+
+
+def _records(folder: Path, name: str) -> Iterator[dict[str, Any]]:
+    for line in read_lines(folder / name):
+        if not isinstance(line, dict):
+            raise RecordError(f"{name} has a line that is not a record")
+        if not is_shallow(line):
+            raise RecordError(f"{name} has a line that is nested too deeply")
+        yield line
+
+
+def _evaluations(folder: Path) -> tuple[EvalRecord, ...]:
+    found: list[EvalRecord] = []
+    for line in _records(folder, EVAL_FILE):
+        if len(found) == MOST_EVALUATIONS:
+            raise RecordError(f"{EVAL_FILE} has more than {MOST_EVALUATIONS:,} records")
+        found.append(_eval_record(line))
+    return tuple(found)
+
+
+def _checked_status(status: RunStatus) -> RunStatus:
+    if status.state not in STATES or not is_count(status.updates) or not isinstance(status.reason, str):
+        raise RecordError(f"{STATUS_FILE} has state {status.state!r} and updates {status.updates!r}")
+    return replace(status, reason=cut(one_line(status.reason), LONGEST_REASON))
+
+
+def _read_config(folder: Path, name: str = CONFIG_FILE) -> dict[str, Any]:
+    tree = read_tree(folder, name)
+    if tree is None:
+        raise ForeignError(f"foreign: no {name}")
+    if "schema" not in tree:
+        raise ForeignError(f"foreign: {name} has no schema number")
+    _check_schema(tree["schema"], name)
     return tree
 
 
 def _check_schema(schema: Any, where: str) -> None:
     if schema != SCHEMA_VERSION:
-        kind = "from a newer version" if _is_count(schema) and schema > SCHEMA_VERSION else "foreign"
+        kind = "from a newer version" if is_count(schema) and schema > SCHEMA_VERSION else "foreign"
         raise ForeignError(f"{kind}: {where} has schema {schema!r}, this version reads {SCHEMA_VERSION}")
 
 
 def _checked(identity: RunIdentity) -> RunIdentity:
     for item in fields(identity):
         value = getattr(identity, item.name)
-        if not (_is_count(value) if item.name == "seed" else isinstance(value, str) and bool(value)):
-            raise RecordError(f"{CONFIG_FILE} has identity.{item.name}={value!r}")
+        if not (is_count(value) if item.name == "seed" else is_name(value) and bool(value)):
+            length = f", of {len(value):,} characters" if isinstance(value, str) else ""
+            raise RecordError(f"{CONFIG_FILE} has identity.{item.name}={cut(repr(value), 80)}{length}")
     return identity
 
 
-def _eval_record(line: Any) -> EvalRecord:
-    if not isinstance(line, dict):
-        raise RecordError(f"{EVAL_FILE} has a line that is not a record")
+def _eval_record(line: Mapping[str, Any]) -> EvalRecord:
     _check_schema(line.get("schema"), EVAL_FILE)
     record = EvalRecord.from_json(line)
-    fits = (
-        record.checkpoint in CHECKPOINTS
-        and _is_count(record.update)
-        and _is_count(record.samples)
-        and all(_is_number(value) and value >= 0 for value in (record.flops_total, record.seconds))
-        and all(isinstance(text, str) for text in (record.data, record.split, record.items_sha256))
-        and isinstance(record.decoding, dict)
-        and isinstance(record.ceiling, dict)
-        and all(_is_number(value) for value in record.ceiling.values())
-    )
-    if not fits:
+    if not _fits(record):
         raise RecordError(f"{EVAL_FILE} has a record with values of a wrong kind")
     for name, totals in record.metrics.items():
-        if not _totals_fit(totals):
-            raise RecordError(f"{EVAL_FILE} has impossible totals for '{name}'")
+        if not is_name(name) or not _totals_fit(totals):
+            raise RecordError(f"{EVAL_FILE} has impossible totals for '{cut(name, 80)}'")
     return record
 
 
+def _fits(record: EvalRecord) -> bool:
+    return (
+        record.checkpoint in (*CHECKPOINTS, *AS_GIVEN)
+        and is_count(record.update)
+        and is_count(record.samples)
+        and all(is_cost(value) for value in (record.flops_total, record.seconds, record.nfe))
+        and (record.flops_forward is None or is_cost(record.flops_forward))
+        and all(is_name(text) for text in (record.data, record.split, record.items_sha256))
+        and (record.samples_file is None or is_name(record.samples_file))
+        and isinstance(record.decoding, dict)
+        and len(json.dumps(record.decoding)) <= LONGEST_DECODING
+        and isinstance(record.ceiling, dict)
+        and all(is_cost(value) and value <= 1 for value in record.ceiling.values())
+        and len(record.metrics) <= MOST_METRICS
+    )
+
+
 def _totals_fit(totals: MetricTotals) -> bool:
+    """Whether the sums can be those of items, and give a value that can be shown."""
     values = [getattr(totals, item.name) for item in fields(totals) if item.name != "is_proportion"]
-    if not all(_is_number(value) for value in values) or not isinstance(totals.is_proportion, bool):
+    if not all(is_number(value) for value in values) or not isinstance(totals.is_proportion, bool):
         return False
-    counted = _is_count(totals.n) and (totals.n > 0 or totals.whole == 0)
-    return counted and (not totals.is_proportion or (totals.whole == totals.n and 0 <= totals.part <= totals.n))
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
+    counted = is_count(totals.n) and totals.whole >= 0 and (totals.n > 0 or totals.whole == 0)
+    shown = totals.whole == 0 or abs(totals.part) <= LARGEST_VALUE * totals.whole
+    return (
+        counted and shown and (not totals.is_proportion or (totals.whole == totals.n and 0 <= totals.part <= totals.n))
+    )

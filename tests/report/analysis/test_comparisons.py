@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.records.jsonl import write_samples
-from harness.report.analysis.comparisons import Comparisons, compare
+from harness.report.analysis.comparisons import Comparisons, Outcome, compare
 from harness.report.chapters.pairs import verdict
 
 
@@ -30,7 +30,7 @@ def test_one_seed_is_mcnemars_test_and_other_seeds_stay_unknown(synthetic: Any) 
     assert (pair.only_first, pair.only_second, pair.items) == (1, 7, 12)
     assert pair.p == pair.adjusted == pytest.approx(0.0703125)
     assert pair.difference == pytest.approx(-0.5)
-    assert (pair.interval, verdict(pair), pair.is_clear) == (None, "within noise", False)
+    assert (pair.interval, verdict(pair), pair.outcome) == (None, "within noise", Outcome.WITHIN_NOISE)
 
 
 def test_a_clear_difference_of_one_seed_is_not_called_one_of_methods(synthetic: Any) -> None:
@@ -39,7 +39,7 @@ def test_a_clear_difference_of_one_seed_is_not_called_one_of_methods(synthetic: 
     ((pair,),) = [one.pairs for one in found(synthetic)]
     assert pair.p == pytest.approx(2 / 2**12)
     assert verdict(pair) == "EGSPO-SA above with this seed; other seeds unknown"
-    assert not pair.is_clear
+    assert pair.outcome is Outcome.ONE_SEED
 
 
 def test_seeds_that_disagree_are_noise_however_sure_the_items_are(synthetic: Any) -> None:
@@ -127,7 +127,7 @@ def test_items_and_seeds_must_both_tell_the_groups_apart(synthetic: Any) -> None
         synthetic.judged([False] * wrong + [True] * (12 - wrong), seed=seed)
         synthetic.judged(NONE, **other(seed=seed))
     ((pair,),) = [one.pairs for one in found(synthetic)]
-    assert pair.is_clear
+    assert pair.outcome is Outcome.CLEAR
     assert (pair.above.method, pair.below.method) == ("egspo-sa", "egspo")
 
 
@@ -141,7 +141,22 @@ def test_a_pair_that_holds_alone_is_not_called_clear_among_three(synthetic: Any)
     pair = next(pair for pair in one.pairs if (pair.first.method, pair.second.method) == ("egspo", "egspo-sa"))
     assert (pair.seed_p, pair.seed_adjusted) == (pytest.approx(0.0202, abs=1e-4), pytest.approx(0.0606, abs=1e-4))
     assert verdict(pair) == "EGSPO-SA above as a single pair"
-    assert (pair.is_clear, pair.is_clear_alone) == (False, True)
+    assert pair.outcome is Outcome.ALONE
+
+
+def test_a_pair_is_the_same_from_either_side(synthetic: Any) -> None:
+    for seed, right in enumerate((10, 8, 6)):
+        synthetic.judged([True] * right + [False] * (12 - right), seed=seed)
+        synthetic.judged(NONE, **other(seed=seed))
+    ((pair,),) = [one.pairs for one in found(synthetic)]
+    turned = pair.seen_from(pair.second)
+    assert (pair.first.method, turned.first.method) == ("egspo", "egspo-sa")
+    assert (turned.difference, turned.only_first) == (-pair.difference, pair.only_second)
+    assert pair.interval is not None
+    assert turned.interval is not None
+    assert (turned.interval.low, turned.interval.high) == (-pair.interval.high, -pair.interval.low)
+    assert (verdict(turned), turned.outcome) == (verdict(pair), pair.outcome)
+    assert turned.seen_from(pair.first) == pair
 
 
 def test_many_groups_are_compared_with_the_highest_alone(synthetic: Any) -> None:

@@ -8,30 +8,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.report.analysis.rows import MetricRows, Row, all_rows, overlapping, row_points
+from harness.report.analysis.rows import overlapping, row_points
 from harness.report.analysis.statistics import Interval
 from harness.report.formats.csv import points_csv
 
 
-def tables(synthetic: Any, **options: Any) -> list[MetricRows]:
-    return all_rows(synthetic.groups(), **options)
-
-
-def rows(synthetic: Any, metric: str = "exact_match") -> list[Row]:
-    return [row for found in tables(synthetic) if found.metric == metric for row in found.rows]
-
-
-def ends(synthetic: Any, base: int, last: int, **changes: Any) -> list[Any]:
-    return [
-        synthetic.evaluation("base", 0, synthetic.metrics(base), **changes),
-        synthetic.evaluation("last", 24, synthetic.metrics(last), **changes),
-    ]
-
-
 def test_a_row_is_the_mean_over_seeds_with_students_interval(synthetic: Any) -> None:
     for seed, solved in enumerate((128, 144, 160)):
-        synthetic.run(seed=seed, records=ends(synthetic, 32, solved))
-    (row,) = rows(synthetic)
+        synthetic.run(seed=seed, records=synthetic.ends(32, solved))
+    (row,) = synthetic.rows()
     assert row.seeds == (0, 1, 2)
     assert (row.value, row.base, row.gain) == (0.5625, 0.125, 0.4375)
     # s = 0.0625, t(2) = 4.3026527: half 0.1552586.
@@ -47,22 +32,22 @@ def test_costs_are_means_over_seeds(synthetic: Any) -> None:
     for seed, seconds in enumerate((3.0, 5.0)):
         last = synthetic.evaluation("last", 24, synthetic.metrics(9), seconds=seconds, flops_total=1e9 * (seed + 1))
         synthetic.run(seed=seed, records=[last])
-    (row,) = rows(synthetic)
+    (row,) = synthetic.rows()
     assert (row.seconds, row.flops_total) == (4.0, 1.5e9)
 
 
 def test_the_seed_interval_is_cut_at_1(synthetic: Any) -> None:
     for seed, solved in enumerate((200, 256)):
-        synthetic.run(seed=seed, records=ends(synthetic, 32, solved))
-    (row,) = rows(synthetic)
+        synthetic.run(seed=seed, records=synthetic.ends(32, solved))
+    (row,) = synthetic.rows()
     assert row.interval is not None
     assert row.interval.high == 1.0
 
 
 def test_the_headline_metric_comes_first_and_can_be_chosen(synthetic: Any) -> None:
     synthetic.run()
-    assert [found.metric for found in tables(synthetic)] == ["exact_match", "cell_accuracy", "validity"]
-    chosen = tables(synthetic, headline="validity")
+    assert [found.metric for found in synthetic.tables()] == ["exact_match", "cell_accuracy", "validity"]
+    chosen = synthetic.tables(headline="validity")
     assert [found.metric for found in chosen] == ["validity", "cell_accuracy", "exact_match"]
 
 
@@ -70,7 +55,7 @@ def test_the_seed_and_the_device_do_not_make_a_variant(synthetic: Any) -> None:
     gpu = {**synthetic.settings, "seed": 1, "model": {"name": "tiny", "device": "cuda"}}
     synthetic.run(seed=0)
     synthetic.run(seed=1, settings=gpu)
-    (row,) = rows(synthetic)
+    (row,) = synthetic.rows()
     assert row.seeds == (0, 1)
     assert row.group.variant == ""
 
@@ -79,7 +64,7 @@ def test_a_variant_names_what_matters_and_not_the_device(synthetic: Any) -> None
     changes = {"model": {"name": "tiny", "device": "cuda"}, "optimizer": {"learning_rate": 0.001}}
     synthetic.run(seed=0)
     synthetic.run(seed=1, config_hash="ffffffff", settings={**synthetic.settings, **changes})
-    assert [row.group.variant for row in rows(synthetic)] == [
+    assert [row.group.variant for row in synthetic.rows()] == [
         "optimizer.learning_rate=0.0003",
         "optimizer.learning_rate=0.001",
     ]
@@ -96,20 +81,20 @@ def test_a_variant_names_what_matters_and_not_the_device(synthetic: Any) -> None
     ],
 )
 def test_seeds_join_only_under_one_protocol(synthetic: Any, change: dict[str, Any], together: bool) -> None:
-    synthetic.run(seed=0, records=ends(synthetic, 32, 158))
-    synthetic.run(seed=1, records=ends(synthetic, 32, 158, **change))
-    assert len(rows(synthetic)) == (1 if together else 2)
+    synthetic.run(seed=0, records=synthetic.ends(32, 158))
+    synthetic.run(seed=1, records=synthetic.ends(32, 158, **change))
+    assert len(synthetic.rows()) == (1 if together else 2)
 
 
 def test_step_evaluations_under_another_protocol_make_no_row(synthetic: Any) -> None:
     step = synthetic.evaluation("step", 12, synthetic.metrics(90), split="validation")
-    synthetic.run(records=[*ends(synthetic, 32, 158), step])
-    assert len(rows(synthetic)) == 1
+    synthetic.run(records=[*synthetic.ends(32, 158), step])
+    assert len(synthetic.rows()) == 1
 
 
 def test_the_csv_holds_fractions_and_survives_pandas(synthetic: Any) -> None:
     synthetic.demo()
-    text = points_csv(row_points(tables(synthetic)))
+    text = points_csv(row_points(synthetic.tables()))
     frame = pd.read_csv(io.StringIO(text))
     assert len(frame) == 9
     row = next(csv.DictReader(io.StringIO(text)))
@@ -130,7 +115,7 @@ def test_the_csv_holds_fractions_and_survives_pandas(synthetic: Any) -> None:
 
 def test_touching_intervals_overlap_and_a_missing_one_tells_nothing(synthetic: Any) -> None:
     synthetic.run(method="egspo")
-    (row,) = rows(synthetic)
+    (row,) = synthetic.rows()
     best = replace(row, value=0.75, interval=Interval(low=0.625, high=0.875))
     assert overlapping(best, replace(row, value=0.5, interval=Interval(low=0.375, high=0.625)))
     assert not overlapping(best, replace(row, value=0.5, interval=Interval(low=0.4375, high=0.5625)))

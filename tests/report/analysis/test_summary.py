@@ -2,19 +2,20 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from harness.records.schema import MetricTotals
-from harness.report.analysis.rows import summary_points
+from harness.report.analysis.rows import all_rows, summary_points
 from harness.report.formats.csv import points_csv
 from harness.report.read.runs import collect
 
 HEADER = (
     "run,task,method,model,data,recipe,reward,seed,update,checkpoint,metric,value,low,high,n,"
-    "flops_total,samples,seconds"
+    "flops_total,flops_forward,samples,seconds"
 )
 
 
@@ -52,6 +53,7 @@ def test_a_row_holds_the_numbers_of_its_checkpoint(synthetic: Any) -> None:
         "value": "0.6171875",
         "n": "256",
         "flops_total": "240000000000",
+        "flops_forward": "96000000000",
         "samples": "1536",
         "seconds": "3.25",
     }
@@ -100,3 +102,17 @@ def test_values_lie_inside_their_intervals_and_survive_pandas(synthetic: Any) ->
 def test_a_comma_in_a_name_stays_in_its_cell(synthetic: Any) -> None:
     synthetic.run(recipe="my, own.yaml")
     assert {row["recipe"] for row in rows(synthetic)} == {"my, own.yaml"}
+
+
+def test_forward_passes_alone_stand_beside_all_and_are_blank_where_they_were_not_counted(synthetic: Any) -> None:
+    synthetic.run(seed=0)
+    synthetic.run(seed=1, records=[replace(record, flops_forward=None) for record in synthetic.learning(40, 160)])
+    found = {
+        (row["seed"], row["checkpoint"], row["update"]): (row["flops_total"], row["flops_forward"])
+        for row in rows(synthetic)
+    }
+    assert found["0", "last", "24"] == ("240000000000", "96000000000")
+    assert found["0", "base", "0"] == ("0", "0")
+    assert found["1", "last", "24"] == ("240000000000", "")
+    (table,) = [found for found in all_rows(synthetic.groups()) if found.metric == "exact_match"]
+    assert table.rows[0].flops_forward is None

@@ -12,6 +12,7 @@ from harness.report.analysis.training import (
     History,
     TrainingCurve,
     read_history,
+    smoothed,
     step_counts,
     step_points,
     training_curves,
@@ -47,18 +48,50 @@ def test_an_update_that_a_seed_lacks_is_left_out(synthetic: Any) -> None:
 def test_the_clipped_share_is_the_sum_of_both_sides_in_per_cent_and_the_entropy_the_mean_of_the_steps(
     synthetic: Any,
 ) -> None:
-    synthetic.run(lines=[synthetic.line(1, clip_low=0.02, clip_high=0.01, step_entropy=[0.1, 0.2, 0.6])])
+    lines = [synthetic.line(1, clip_low=0.02, clip_high=0.01, step_entropy=[0.1, 0.2, 0.6]), synthetic.line(2)]
+    synthetic.run(lines=[*lines, synthetic.line(3, clip_low=0.0)])
     curves = training_curves(histories_of(synthetic))
     assert channel(curves, "clip_fraction").points[0].value == pytest.approx(3.0)
     assert channel(curves, "entropy").points[0].value == pytest.approx(0.3)
 
 
-def test_a_channel_that_is_zero_in_all_groups_is_left_out_and_kept_where_one_group_has_it(synthetic: Any) -> None:
-    synthetic.run(lines=[synthetic.line(1)])
-    assert "kl" not in {curve.channel.name for curve in training_curves(histories_of(synthetic))}
+def names(synthetic: Any) -> set[str]:
+    return {curve.channel.name for curve in training_curves(histories_of(synthetic))}
+
+
+@pytest.mark.parametrize("kl", [0.0, 0.25])
+def test_a_channel_with_one_value_throughout_is_left_out_and_kept_where_one_group_differs(
+    synthetic: Any, kl: float
+) -> None:
+    synthetic.run(lines=[synthetic.line(1, kl=kl), synthetic.line(2, kl=kl)])
+    assert names(synthetic) == {"reward"}
     synthetic.run(method="d1", lines=[synthetic.line(1, kl=0.04)])
-    kl = [curve for curve in training_curves(histories_of(synthetic)) if curve.channel.name == "kl"]
-    assert [(curve.group.method, curve.points[0].value) for curve in kl] == [("d1", 0.04), ("egspo-sa", 0.0)]
+    assert names(synthetic) == {"reward", "kl"}
+    own = [curve for curve in training_curves(histories_of(synthetic)) if curve.channel.name == "kl"]
+    assert [(curve.group.method, curve.points[0].value) for curve in own] == [("d1", 0.04), ("egspo-sa", kl)]
+
+
+def test_a_constant_mean_of_seeds_that_differ_is_no_constant_channel(synthetic: Any) -> None:
+    for seed, reward in enumerate((0.25, 0.75)):
+        synthetic.run(seed=seed, lines=[synthetic.line(update, reward_mean=reward) for update in (1, 2)])
+    assert names(synthetic) == {"reward"}
+
+
+def test_the_rewards_of_a_control_are_no_curve_but_its_other_channels_are(synthetic: Any) -> None:
+    lines = [synthetic.line(update, kl=update / 10) for update in (1, 2)]
+    synthetic.run(lines=lines)
+    synthetic.run(lines=lines, reward="random", config_hash="2c3d4e5f")
+    curves = training_curves(histories_of(synthetic))
+    shown = [(curve.channel.name, curve.group.reward) for curve in curves]
+    assert shown == [("reward", "task"), ("kl", "task"), ("kl", "random")]
+
+
+def test_smoothing_is_the_mean_of_the_neighbours_and_of_fewer_at_the_ends() -> None:
+    # ceil(0.08 * 5) = 1 neighbour on either side.
+    assert smoothed([1.0, 2.0, 6.0, 4.0, 8.0]) == pytest.approx([1.5, 3.0, 4.0, 6.0, 6.0])
+    assert smoothed([3.0]) == [3.0]
+    # ceil(0.08 * 13) = 2.
+    assert smoothed([float(place == 6) for place in range(13)]) == pytest.approx([0] * 4 + [0.2] * 5 + [0] * 4)
 
 
 def test_long_runs_are_averaged_over_neighbouring_updates(synthetic: Any) -> None:
@@ -70,13 +103,14 @@ def test_long_runs_are_averaged_over_neighbouring_updates(synthetic: Any) -> Non
 
 @pytest.mark.parametrize("value", ["much", None, [0.5], True, float("nan")])
 def test_a_value_that_is_no_number_leaves_its_update_out(synthetic: Any, value: Any) -> None:
-    synthetic.run(lines=[synthetic.line(1, reward_mean=value), synthetic.line(2, reward_mean=0.5)])
+    lines = [synthetic.line(2, reward_mean=0.5), synthetic.line(3, reward_mean=0.75)]
+    synthetic.run(lines=[synthetic.line(1, reward_mean=value), *lines])
     points = channel(training_curves(histories_of(synthetic)), "reward").points
-    assert [point.update for point in points] == [2]
+    assert [point.update for point in points] == [2, 3]
 
 
 def test_training_points_as_csv(synthetic: Any) -> None:
-    synthetic.run(lines=[synthetic.line(1, reward_mean=1 / 3)])
+    synthetic.run(lines=[synthetic.line(1, reward_mean=1 / 3), synthetic.line(2, reward_mean=1)])
     rows = list(csv.DictReader(io.StringIO(points_csv(training_points(training_curves(histories_of(synthetic)))))))
     assert rows[0] == {
         "label": "EGSPO-SA",
@@ -86,6 +120,7 @@ def test_training_points_as_csv(synthetic: Any) -> None:
         "seeds": "0",
         "update": "1",
         "mean": "0.3333333333",
+        "smooth": "0.6666666667",
         "low": "0.3333333333",
         "high": "0.3333333333",
     }

@@ -36,7 +36,43 @@ def test_a_seed_that_never_gets_there_is_said_in_the_cell_and_below_the_ratios(s
         rising(synthetic, last, seed=seed, method="d1", config_hash="1b2c3d4e")
     _, levels, ratios = tables(synthetic)
     assert "not reached (2 of 3 seeds)" in {cell for cells in levels.cells for cell in cells}
-    assert ratios.supports[0].endswith("no ratio for EGSPO-SA: a seed on either side never reaches the level.")
+    assert ratios.cells[0][-1] == "no ratio: a seed on either side never reaches the level"
+    assert ratios.supports[0].endswith("EGSPO-SA, no ratio: a seed on either side never reaches the level.")
+
+
+def test_a_ratio_that_is_missing_for_another_reason_is_not_called_out_of_reach(synthetic: Any) -> None:
+    rising(synthetic, 80)
+    rising(synthetic, 80, method="d1", config_hash="1b2c3d4e", seed=1)
+    assert tables(synthetic)[2].cells[0][-1] == "no ratio: no shared seed"
+    flat = [
+        synthetic.evaluation(name, update, synthetic.metrics(60, n=100)) for name, update in (("base", 0), ("last", 24))
+    ]
+    synthetic.run(records=flat, method="egspo", config_hash="2c3d4e5f", seed=1)
+    supports = tables(synthetic)[2].supports
+    assert any("EGSPO, no ratio: a seed on either side reaches the level before training" in text for text in supports)
+
+
+def test_the_sentence_about_a_ratio_is_the_verdict_of_its_row(synthetic: Any) -> None:
+    for seed, speed in enumerate((2.0, 2.02, 1.98)):
+        rising(synthetic, 80, speed=speed, seed=seed)
+        rising(synthetic, 80, speed=1.5 + seed, seed=seed, method="egspo", config_hash="2c3d4e5f")
+        rising(synthetic, 80, method="d1", config_hash="1b2c3d4e", seed=seed)
+    ratios = tables(synthetic)[2]
+    verdicts = {cells[0]: cells[-1] for cells in ratios.cells}
+    assert verdicts == {"EGSPO-SA": "different from 1", "EGSPO": "not shown to differ from 1"}
+    for label, verdict in verdicts.items():
+        assert all(f"{label} 0." in text and f"], {verdict}" in text for text in ratios.supports)
+
+
+def test_a_curve_of_one_seed_is_not_said_to_lie_within_anothers_interval(synthetic: Any) -> None:
+    for seed in range(2):
+        rising(synthetic, 80, seed=seed)
+    rising(synthetic, 20, method="d1", config_hash="1b2c3d4e")
+    supports = tables(synthetic)[0].supports
+    assert supports == (
+        "Over FLOPs EGSPO-SA has the highest mean.",
+        "Other seeds unknown, for one of the two has no interval: diffu-GRPO (d1).",
+    )
 
 
 def test_no_rise_asks_for_no_level_and_says_so(synthetic: Any) -> None:
@@ -51,4 +87,5 @@ def test_one_seed_has_no_interval_and_says_so(synthetic: Any) -> None:
     ratios = tables(synthetic)[2]
     assert ratios.title.startswith("Sudoku, exact match: cost of a level over that of diffu-GRPO (d1)")
     assert ratios.cells[0][3] == "0.500"
+    assert ratios.cells[0][-1] == "other seeds unknown"
     assert "EGSPO-SA 0.500, other seeds unknown" in ratios.supports[0]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from harness.report.analysis.budget import all_costs
@@ -67,3 +68,13 @@ def test_one_run_with_one_evaluation_has_no_chapter_of_statistics(synthetic: Any
         "The papers' tables, measured here",
         "The papers' tables, as published",
     ]
+
+
+def test_without_a_count_of_forward_passes_there_is_no_figure_of_them_and_the_flops_say_so(synthetic: Any) -> None:
+    synthetic.run()
+    assert "sudoku-exact_match-forward-flops" in {figure.stem for figure in document_of(synthetic).figures}
+    old = [replace(record, flops_forward=None) for record in synthetic.learning(40, 160)]
+    synthetic.run(task="countdown", records=old)
+    figures = {figure.stem: figure for figure in document_of(synthetic).figures}
+    assert "countdown-exact_match-forward-flops" not in figures
+    assert "not drawn against them alone: EGSPO-SA." in figures["countdown-exact_match-flops"].caption

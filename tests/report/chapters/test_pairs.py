@@ -38,6 +38,22 @@ def test_a_pair_that_holds_alone_is_told_from_those_that_do_not(synthetic: Any) 
     assert supports[1] == "Not shown to differ: EGSPO and ESPO."
 
 
+def test_one_seed_is_a_strength_of_its_own_below_the_table_too(synthetic: Any) -> None:
+    synthetic.judged(ALL)
+    synthetic.judged(NONE, **other())
+    table = comparison_table(found(synthetic))
+    assert table.cells[0][-1] == "EGSPO-SA above with this seed; other seeds unknown"
+    assert table.supports == (
+        "Different on the items with this seed alone, other seeds unknown: EGSPO-SA above EGSPO by 100.0 points.",
+    )
+
+
+def test_a_pair_that_was_not_tested_is_not_called_alike(synthetic: Any) -> None:
+    (synthetic.judged(ALL) / "samples-last.jsonl.gz").unlink()
+    synthetic.judged(NONE, **other())
+    assert comparison_table(found(synthetic)).supports == ("Not tested: EGSPO and EGSPO-SA (no samples kept).",)
+
+
 def test_no_shared_seed_is_said(synthetic: Any) -> None:
     synthetic.judged(ALL, seed=0)
     synthetic.judged(NONE, **other(seed=1))

@@ -5,53 +5,38 @@ from typing import Any
 
 import pytest
 
-from harness.report.analysis.rows import MetricRows, Row, all_rows
+from harness.report.analysis.rows import Row, all_rows
 from harness.report.analysis.statistics import Interval
 from harness.report.chapters.results import interval_supports, make_table
 from harness.report.formats.markdown import table_markdown
 
 
-def tables(synthetic: Any, **options: Any) -> list[MetricRows]:
-    return all_rows(synthetic.groups(), **options)
-
-
-def rows(synthetic: Any, metric: str = "exact_match") -> list[Row]:
-    return [row for found in tables(synthetic) if found.metric == metric for row in found.rows]
-
-
-def ends(synthetic: Any, base: int, last: int, **changes: Any) -> list[Any]:
-    return [
-        synthetic.evaluation("base", 0, synthetic.metrics(base), **changes),
-        synthetic.evaluation("last", 24, synthetic.metrics(last), **changes),
-    ]
-
-
 def test_one_seed_gets_the_interval_over_items_and_is_marked(synthetic: Any) -> None:
-    synthetic.run(records=ends(synthetic, 32, 158))
-    (row,) = rows(synthetic)
+    synthetic.run(records=synthetic.ends(32, 158))
+    (row,) = synthetic.rows()
     assert row.over == "items"
     assert row.interval is not None
     assert (row.interval.low, row.interval.high) == pytest.approx((0.556328, 0.674581), abs=1e-6)
     assert (row.gain_interval, row.bootstrap) == (None, None)
-    text = table_markdown(make_table(tables(synthetic)[0]))
+    text = table_markdown(make_table(synthetic.tables()[0]))
     assert "61.7 [55.6, 67.5]‡" in text
     assert "‡ One seed" in text
     assert "mean over seeds" not in text
 
 
 def test_without_a_base_there_is_no_gain(synthetic: Any) -> None:
-    synthetic.run(seed=0, records=ends(synthetic, 32, 158))
-    synthetic.run(seed=1, records=ends(synthetic, 32, 158)[1:])
-    (row,) = rows(synthetic)
+    synthetic.run(seed=0, records=synthetic.ends(32, 158))
+    synthetic.run(seed=1, records=synthetic.ends(32, 158)[1:])
+    (row,) = synthetic.rows()
     assert (row.base, row.gain, row.gain_interval) == (None, None, None)
-    cells = make_table(tables(synthetic)[0]).cells[0]
+    cells = make_table(synthetic.tables()[0]).cells[0]
     assert cells[5] == "-"
     assert cells[7] == "-"
 
 
 def test_controls_are_rows_of_their_own_named_so_and_last(synthetic: Any) -> None:
     synthetic.demo()
-    table = make_table(tables(synthetic)[0])
+    table = make_table(synthetic.tables()[0])
     assert [cells[:2] for cells in table.cells] == [
         ("EGSPO", "task"),
         ("EGSPO-SA", "task"),
@@ -63,12 +48,12 @@ def test_runs_that_differ_in_a_setting_are_never_averaged(synthetic: Any) -> Non
     other = {**synthetic.settings, "method": {**synthetic.settings["method"], "num_selected": 4}}
     synthetic.run(seed=0)
     synthetic.run(seed=1, config_hash="ffffffff", settings=other, provenance={"method.num_selected": "command line"})
-    plain, changed = rows(synthetic)
+    plain, changed = synthetic.rows()
     assert (plain.seeds, changed.seeds) == ((0,), (1,))
     assert plain.group.label == "EGSPO-SA (num_selected=2)"
     assert changed.group.label == "EGSPO-SA (num_selected=4)"
     assert (plain.overrides, changed.overrides) == ("", "method.num_selected=4")
-    table = make_table(tables(synthetic)[0])
+    table = make_table(synthetic.tables()[0])
     assert [cells[3] for cells in table.cells] == ["tiny", "tiny*"]
     assert any(note.startswith("* Recipe changed") for note in table.notes)
 
@@ -78,14 +63,14 @@ def test_runs_of_one_configuration_with_different_budgets_are_never_averaged(syn
     synthetic.run(seed=0)
     synthetic.run(seed=1, settings=longer)
     synthetic.run(seed=2, settings=longer)
-    assert [row.seeds for row in rows(synthetic)] == [(0,), (1, 2)]
-    assert [row.group.variant for row in rows(synthetic)] == ["budget.updates=24", "budget.updates=48"]
+    assert [row.seeds for row in synthetic.rows()] == [(0,), (1, 2)]
+    assert [row.group.variant for row in synthetic.rows()] == ["budget.updates=24", "budget.updates=48"]
 
 
 def test_two_protocols_are_two_numbered_rows_with_a_warning(synthetic: Any) -> None:
     papers = {"data": "dir:papers", "items_sha256": "feedbeef00", "ceiling": {"exact_match": 0.872}}
-    synthetic.run(records=ends(synthetic, 32, 158) + ends(synthetic, 30, 120, **papers))
-    table = make_table(tables(synthetic)[0])
+    synthetic.run(records=synthetic.ends(32, 158) + synthetic.ends(30, 120, **papers))
+    table = make_table(synthetic.tables()[0])
     assert [cells[4] for cells in table.cells] == ["builtin† (1)", "dir:papers (2)"]
     assert table.notes[0].startswith("Evaluated on (1): builtin data, test split (items 01234567)")
     assert table.notes[1].startswith("Evaluated on (2): data folder papers, test split (items feedbeef)")
@@ -103,17 +88,17 @@ def test_two_protocols_are_two_numbered_rows_with_a_warning(synthetic: Any) -> N
     ],
 )
 def test_toy_settings_are_labelled(synthetic: Any, model: str, data: str, labels: list[str]) -> None:
-    synthetic.run(model=model, records=ends(synthetic, 32, 158, data=data))
-    (row,) = rows(synthetic)
+    synthetic.run(model=model, records=synthetic.ends(32, 158, data=data))
+    (row,) = synthetic.rows()
     assert row.group.toy_reasons == labels
-    cells = make_table(tables(synthetic)[0]).cells[0]
+    cells = make_table(synthetic.tables()[0]).cells[0]
     assert cells[2] == f"{model}†" if model == "tiny" else model
     assert cells[4] == ("builtin†" if data == "builtin" else "hub")
 
 
 def test_the_cells_of_the_demo(synthetic: Any) -> None:
     synthetic.demo()
-    table = make_table(tables(synthetic)[0])
+    table = make_table(synthetic.tables()[0])
     assert [column.title for column in table.columns][-4:] == ["Updates", "Samples", "GFLOP", "Train time, s"]
     assert table.cells[1] == (
         "EGSPO-SA",
@@ -134,24 +119,24 @@ def test_the_cells_of_the_demo(synthetic: Any) -> None:
 
 
 def test_a_ceiling_of_another_metric_is_not_told(synthetic: Any) -> None:
-    records = [replace(record, ceiling={"exact_match": 0.872}) for record in ends(synthetic, 32, 158)]
+    records = [replace(record, ceiling={"exact_match": 0.872}) for record in synthetic.ends(32, 158)]
     synthetic.run(records=records)
-    by_metric = {found.metric: make_table(found).notes for found in tables(synthetic)}
+    by_metric = {found.metric: make_table(found).notes for found in synthetic.tables()}
     assert any("87.20 %" in note for note in by_metric["exact_match"])
     assert not any("perfect solver" in note for note in by_metric["cell_accuracy"])
 
 
 def test_the_ceiling_of_the_published_sudoku_items_is_told_to_the_hundredth(synthetic: Any) -> None:
-    records = [replace(record, ceiling={"cell_accuracy": 0.93437}) for record in ends(synthetic, 32, 158)]
+    records = [replace(record, ceiling={"cell_accuracy": 0.93437}) for record in synthetic.ends(32, 158)]
     synthetic.run(records=records)
-    by_metric = {found.metric: make_table(found).notes for found in tables(synthetic)}
+    by_metric = {found.metric: make_table(found).notes for found in synthetic.tables()}
     said = "A perfect solver is expected to reach 93.44 %: some items have several answers."
     assert said in by_metric["cell_accuracy"]
 
 
 def demo_rows(synthetic: Any) -> list[Row]:
     synthetic.demo()
-    return rows(synthetic)
+    return synthetic.rows()
 
 
 def with_value(row: Row, value: float, half: float, **changes: Any) -> Row:

@@ -4,6 +4,7 @@ import io
 import itertools
 import struct
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -12,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness.report.analysis.curves import AXES, FLOPS, Axis, Panel, make_panels
-from harness.report.figures.curves import draw, spread_out
+from harness.report.analysis.curves import CURVE_AXES, FLOPS, FORWARD_FLOPS, Axis, Panel, make_panels
+from harness.report.figures.curves import curve_figure, draw, spread_out
 from harness.report.figures.frame import Picture
 from harness.report.labels import CONTROL_COLOUR, method_colours
 
@@ -35,7 +36,7 @@ def png_chunks(png: bytes) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("axis", CURVE_AXES)
 def test_two_drawings_are_the_same_bytes_and_whole_pictures(synthetic: Any, axis: Axis) -> None:
     synthetic.demo()
     first, second = picture(panel_of(synthetic), axis), picture(panel_of(synthetic), axis)
@@ -78,7 +79,7 @@ def test_all_zero_and_no_compute_can_be_drawn(synthetic: Any) -> None:
     zero = synthetic.metrics(0)
     records = [synthetic.evaluation(name, 0, zero, flops_total=0.0) for name in ("base", "last")]
     synthetic.run(records=[*records, synthetic.evaluation("step", 4, zero, flops_total=0.0)])
-    for axis in AXES:
+    for axis in CURVE_AXES:
         assert picture(panel_of(synthetic), axis).png
 
 
@@ -113,3 +114,25 @@ def test_labels_never_overlap_nor_change_their_order(labels: list[tuple[float, f
         assert middles[above] - middles[below] >= (sizes[above] + sizes[below]) / 2 - 1e-9
     assert all(middle - size / 2 >= -1e-9 for middle, size in zip(middles, sizes, strict=True))
     assert all(middle + size / 2 <= 1 + 1e-9 for middle, size in zip(middles, sizes, strict=True))
+
+
+def test_runs_from_before_forward_passes_were_counted_apart_are_named_and_not_guessed(synthetic: Any) -> None:
+    synthetic.demo()
+    old = [replace(record, flops_forward=None) for record in synthetic.learning(38, 90)]
+    synthetic.run(method="espo", config_hash="3d4e5f60", records=old)
+    panel = panel_of(synthetic)
+    colours = method_colours(line.group.method for line in panel.lines)
+    note = "Recorded before forward passes were counted apart, so not drawn against them alone: ESPO."
+    for axis in CURVE_AXES:
+        figure = curve_figure(panel, axis, colours)
+        assert (note in figure.caption) is (axis in (FLOPS, FORWARD_FLOPS))
+        labels = {record["label"] for record in figure.points.records}
+        assert ("ESPO" in labels) is (axis is not FORWARD_FLOPS)
+        assert figure.draw().png.startswith(b"\x89PNG")
+    ends = [record for record in curve_figure(panel, FLOPS, colours).points.records if record["checkpoint"] == "last"]
+    assert {record["label"]: record["flops_forward"] for record in ends} == {
+        "EGSPO": 9.6e10,
+        "EGSPO-SA": 9.6e10,
+        "EGSPO-SA, random-reward control": 9.6e10,
+        "ESPO": None,
+    }

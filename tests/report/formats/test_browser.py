@@ -5,6 +5,8 @@ HARNESS_SCREENSHOT_RUNS=FOLDER makes the pictures of docs/images from the runs b
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -36,20 +38,36 @@ def browse(page: Path, profile: Path, *options: str) -> subprocess.CompletedProc
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
 
 
+def with_script(source: str, script: str) -> str:
+    """The page with one more script at its end."""
+    assert source.endswith("</body>\n</html>")
+    return f"{source.removesuffix('</body>' + chr(10) + '</html>')}<script>{script}</script></body>\n</html>"
+
+
 def ask(page: Path, tmp_path: Path, script: str, *options: str) -> Mapping[str, Any]:
     """What `script` leaves in its object `result` at the end of the page. Fails on any message to the console."""
     body = f"const result = {{}};\n{script}\n"
     write = 'const out = document.createElement("pre"); out.id = "result"; out.textContent = JSON.stringify(result);'
     probe = tmp_path / "probe.html"
     source = page.read_text(encoding="utf-8")
-    assert source.endswith("</body>\n</html>")
-    tail = f"<script>{body}{write} document.body.append(out);</script></body>\n</html>"
-    probe.write_text(source.removesuffix("</body>\n</html>") + tail, encoding="utf-8")
+    asking = f"{body}{write} document.body.append(out);"
+    digest = base64.b64encode(hashlib.sha256(asking.encode()).digest()).decode()
+    allowed = source.replace("script-src '", f"script-src 'sha256-{digest}' '", 1)
+    probe.write_text(with_script(allowed, asking), encoding="utf-8")
     done = browse(probe, tmp_path / "profile", "--virtual-time-budget=2000", "--dump-dom", *options)
     assert "CONSOLE" not in done.stderr
     found = RESULT.search(done.stdout)
     assert found, done.stdout[-500:]
     return json.loads(unescape(found.group(1)))
+
+
+def test_a_script_that_is_not_the_page_s_own_does_not_run(demo_page: Path, tmp_path: Path) -> None:
+    injected = tmp_path / "injected.html"
+    script = 'document.body.id = "taken";'
+    injected.write_text(with_script(demo_page.read_text(encoding="utf-8"), script), encoding="utf-8")
+    done = browse(injected, tmp_path / "profile", "--virtual-time-budget=2000", "--dump-dom")
+    assert 'id="taken"' not in done.stdout
+    assert "Content Security Policy" in done.stderr
 
 
 TABLE = """

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -100,6 +101,17 @@ def test_nothing_on_the_page_is_fetched_from_anywhere(demo: tuple[Page, str]) ->
     assert policy.startswith("default-src 'none';")
 
 
+def test_the_policy_lets_the_page_s_own_script_run_and_no_other(demo: tuple[Page, str]) -> None:
+    page, _ = demo
+    (policy,) = [item.attributes["content"] for item in page.all("meta") if "http-equiv" in item.attributes]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    (script,) = page.all("script")
+    digest = base64.b64encode(hashlib.sha256(script.text.encode()).digest()).decode()
+    assert rules["script-src"] == f"'sha256-{digest}'"
+    assert (rules["base-uri"], rules["form-action"]) == ("'none'", "'none'")
+    assert not [name for item in page.elements for name in item.attributes if name.startswith("on")]
+
+
 def test_every_figure_stands_inline_with_its_points_to_download(demo: tuple[Page, str], demo_page: Path) -> None:
     page, _ = demo
     links = {
@@ -129,10 +141,10 @@ def test_tables_summary_commands_and_what_was_left_out_stand_on_the_page(demo: t
     assert sum(caption.startswith("Table 1, published") for caption in captions) == 2
 
 
-def test_curves_against_four_axes_are_one_family_and_completions_another(demo: tuple[Page, str]) -> None:
+def test_curves_against_five_axes_are_one_family_and_completions_another(demo: tuple[Page, str]) -> None:
     page, _ = demo
     tabs = [item.attributes["data-tab"] for item in page.elements if "data-tab" in item.attributes]
-    assert tabs == ["FLOPs", "Samples", "Updates", "Seconds", "EGSPO-SA", "ESPO"]
+    assert tabs == ["FLOPs", "Forward FLOPs", "Samples", "Updates", "Seconds", "EGSPO-SA", "ESPO"]
 
 
 @pytest.mark.parametrize("place", ["method", "reason", "setting", "token"])

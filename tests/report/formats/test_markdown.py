@@ -13,11 +13,12 @@ from harness.report.formats.markdown import document_markdown, escape_markdown, 
 from harness.report.read.runs import collect
 
 FIGURE = Figure(
+    kind="bars",
     stem="sudoku-bars",
     title="Bars",
     caption="All of them.",
     points=make_points("a", [{"a": 1}]),
-    draw=lambda: Picture(png=b"", svg=b""),
+    draw=lambda: Picture(png=b"", svg=b"", pdf=b""),
 )
 
 

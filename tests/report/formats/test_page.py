@@ -23,7 +23,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 FIGURES = {
     "bars-tiny",
-    *(f"sudoku-exact_match-{axis}" for axis in ("flops", "samples", "updates", "seconds")),
+    *(f"sudoku-exact_match-{axis}" for axis in ("flops", "forward-flops", "samples", "updates", "seconds")),
     "sudoku-tiny-training",
     "sudoku-tiny-steps",
     "sudoku-tiny-egspo-sa-completion",

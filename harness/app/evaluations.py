@@ -1,0 +1,193 @@
+"""The folder of a model's evaluations on a task, apart from any run.
+
+<out>/<task>/<model>/
+    evaluated.yaml              RunDescription: of the run that the model comes from, or what is known of the model
+    eval.jsonl                  an EvalRecord per evaluation
+    samples-<identity>.jsonl.gz one line per item
+    .partial-<identity>/        completions of an evaluation that was cut off; it goes on from there
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from harness.config.prompt_hashes import check_prompts
+from harness.data.sources import sha256_of_text
+from harness.records.description import EVALUATED_FILE, write_description
+from harness.records.jsonl import read_lines, read_samples, to_line, write_atomic, write_samples
+from harness.records.run_folder import EVAL_FILE
+from harness.records.schema import EvalRecord, identity_of
+from harness.task.base import Example, Task
+
+if TYPE_CHECKING:
+    from harness.app.models import LoadedModel
+    from harness.config.decoding import Decoding
+    from harness.distributed.shard import Shard
+    from harness.evaluation.completions import Completion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """An evaluation. samples: one mapping per item. folder: where both were written, None where nothing was. known:
+    whether it was there already."""
+
+    record: EvalRecord
+    samples: Sequence[Mapping[str, Any]] = field(repr=False)
+    folder: Path | None
+    known: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationFolder:
+    """Where a loaded model's evaluations go. folder: None where nothing is written. fresh: do again what is there."""
+
+    folder: Path | None
+    loaded: LoadedModel
+    shard: Shard
+    fresh: bool
+
+    @classmethod
+    def of(cls, out: Path | None, task: str, loaded: LoadedModel, *, shard: Shard, fresh: bool) -> Self:
+        """The folder below `out`; it is made when there is something to write."""
+        folder = None if out is None else out / task / loaded.label
+        return cls(folder=folder, loaded=loaded, shard=shard, fresh=fresh)
+
+    def evaluated(
+        self,
+        task: Task,
+        examples: Sequence[Example],
+        decoding: Decoding,
+        *,
+        seed: int,
+        batch_size: int,
+        about: Mapping[str, Any],
+        on_progress: Callable[[int, int, str], None],
+    ) -> Evaluated:
+        """The evaluation of the model under `decoding`: recorded earlier, or done now and recorded.
+
+        about: what the record says of data, split, origin and prompts.
+        """
+        loaded, model = self.loaded, self.loaded.model
+        prompts = [model.prompt_text(task, example) for example in examples]
+        values = {
+            "checkpoint": loaded.checkpoint,
+            **loaded.progress.spent_so_far,
+            "items_sha256": sha256_of_text(prompts),
+            "decoding": asdict(decoding),
+            "seed": seed,
+            "batch_size": batch_size,
+            "dtype": model.dtype_name,
+            "weights": loaded.weights,
+            **about,
+            "prompts": {**about["prompts"], **self._published(task, examples, str(about["protocol"]))},
+        }
+        identity = identity_of(values)
+        found = self.shard.from_main(None if self.fresh else self._found(identity, task))
+        if found is not None:
+            return found
+        note = f"{task.name}, {decoding.completion_length} tokens"
+        completions = self._completed(
+            examples, prompts, decoding, seed, batch_size, identity, lambda done: on_progress(done, len(examples), note)
+        )
+        done = self._judged(task, examples, prompts, completions, values) if self.shard.is_main else None
+        result = self.shard.from_main(done)
+        assert result is not None, "the first process judged"
+        return result
+
+    def _published(self, task: Task, examples: Sequence[Example], protocol: str) -> dict[str, str]:
+        """Whether the prompts are those of the protocol's paper, where one is followed."""
+        if not protocol:
+            return {}
+        check = check_prompts(protocol, task, examples, self.loaded.model.prompt_text)
+        return {"published": check.state, "because": check.reason}
+
+    def _found(self, identity: str, task: Task) -> Evaluated | None:
+        """What the folder holds of an evaluation, where that is its record and all its samples."""
+        if self.folder is None or not self.shard.is_main:
+            return None
+        samples = self.folder / _samples_file(identity)
+        for line in read_lines(self.folder / EVAL_FILE):
+            if line.get("samples_file") == samples.name and samples.is_file():
+                record = EvalRecord.from_json(line)
+                record = replace(record, metrics={name: record.metrics[name] for name in task.metrics})
+                return Evaluated(record=record, samples=list(read_samples(samples)), folder=self.folder, known=True)
+        return None
+
+    def _completed(
+        self,
+        examples: Sequence[Example],
+        prompts: Sequence[str],
+        decoding: Decoding,
+        seed: int,
+        batch_size: int,
+        identity: str,
+        on_done: Callable[[int], None],
+    ) -> list[Completion]:
+        """The completions of all processes in the order of the examples; those that an evaluation made before it was
+        cut off are not made again."""
+        from harness.evaluation.completions import Completion, complete, gathered
+        from harness.evaluation.store import AnswerStore
+
+        partial = None if self.folder is None else self.folder / f".partial-{identity}"
+        if partial and self.fresh and self.shard.is_main:
+            shutil.rmtree(partial, ignore_errors=True)
+        self.shard.wait()
+        store = AnswerStore(partial, process=self.shard.index)
+        known = {index: Completion.from_json(store[str(index)]) for index in range(len(prompts)) if str(index) in store}
+        self.shard.wait()  # no process adds to the store before all have read it
+        mine = []
+        for batch in complete(
+            self.loaded.model,
+            examples,
+            prompts,
+            decoding,
+            batch_size=batch_size,
+            shard=self.shard,
+            seed=seed,
+            known=known.keys(),
+        ):
+            for index, completion in batch:
+                store.add(str(index), asdict(completion))
+            mine += batch
+            on_done(len(known) + len(mine) * self.shard.count)
+        store.close()
+        return gathered([*(known.items() if self.shard.is_main else ()), *mine], self.shard)
+
+    def _judged(
+        self,
+        task: Task,
+        examples: Sequence[Example],
+        prompts: Sequence[str],
+        completions: Sequence[Completion],
+        values: Mapping[str, Any],
+    ) -> Evaluated:
+        from harness.evaluation.judge import judge
+
+        result = judge(task, examples, prompts, completions)
+        record = EvalRecord(**{**values, **result.measured}, samples_file=None)
+        done = Evaluated(record=record, samples=result.samples, folder=None)
+        return done if self.folder is None else self._written(done, self.folder)
+
+    def _written(self, done: Evaluated, folder: Path) -> Evaluated:
+        """Writes the samples, then the record in the place of an earlier one of the same evaluation."""
+        record = replace(done.record, samples_file=_samples_file(done.record.identity))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_samples(folder / str(record.samples_file), done.samples)
+        with open(folder / ".lock", "w") as lock:  # evaluations that end at one time add a record each
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / EVALUATED_FILE).exists():
+                write_description(folder, self.loaded.described(folder.parent.name, done.record.data), EVALUATED_FILE)
+            lines = read_lines(folder / EVAL_FILE)
+            others = [line for line in lines if line.get("samples_file") != record.samples_file]
+            write_atomic(folder / EVAL_FILE, "".join(map(to_line, [*others, record.to_json()])))
+        shutil.rmtree(folder / f".partial-{record.identity}", ignore_errors=True)
+        return replace(done, record=record, folder=folder)
+
+
+def _samples_file(identity: str) -> str:
+    return f"samples-{identity}.jsonl.gz"

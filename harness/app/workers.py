@@ -1,0 +1,72 @@
+"""Several cells of a grid at a time, in processes that each take many: starting one costs seconds."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import registry
+from harness.app.plan import RunRequest, plan
+from harness.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a cell. error: empty where it finished. seconds: 0 where it was finished already."""
+
+    request: RunRequest
+    folder: Path
+    seconds: float
+    error: str = ""
+
+
+def run_cells(requests: Sequence[RunRequest], *, jobs: int) -> Iterator[Outcome]:
+    """Runs the cells, `jobs` at a time, and yields each as it ends; a cell that fails does not stop the others.
+
+    Every process takes its part of the processor's cores. Raises UserError where the system ends a process; the same
+    call goes on with what is left.
+    """
+    start = multiprocessing.get_context("spawn")
+    share = max(1, (os.cpu_count() or 1) // jobs)
+    pool = ProcessPoolExecutor(jobs, mp_context=start, initializer=_prepare, initargs=(registry.include_paths(), share))
+    with pool:
+        waiting: list[Future[Outcome]] = [pool.submit(_one, request) for request in requests]
+        try:
+            for done in as_completed(waiting):
+                yield done.result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"The system ended one of the {jobs} processes, perhaps for want of memory; give fewer with "
+                "--jobs, and the same command goes on with the cells that are left."
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _prepare(include_paths: Sequence[Path], threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    for folder in include_paths:
+        registry.add_include_path(folder)
+
+
+def _one(request: RunRequest) -> Outcome:
+    from harness.app.run import execute
+
+    started = time.monotonic()
+    planned = plan(request)
+    if planned.finished:
+        return Outcome(request=request, folder=planned.folder, seconds=0.0)
+    error = ""
+    try:
+        execute(planned, lambda event: None)
+    except UserError as refused:
+        error = str(refused)
+    return Outcome(request=request, folder=planned.folder, seconds=time.monotonic() - started, error=error)

@@ -1,0 +1,115 @@
+"""Published checkpoints and prompts on a random model in LLaDA's layout, as the hub's cache would hold it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+
+from harness import registry
+from harness.app.checkpoints import published_checkpoint
+from harness.app.models import load_model
+from harness.cli.main import main
+from harness.config.prompt_hashes import check_prompts
+from harness.data.sources import DataSource
+from harness.records.description import EVALUATED_FILE, read_description
+from harness.records.jsonl import read_lines
+from harness.records.schema import EvalRecord
+from harness.task.base import TaskOptions
+from harness.task.prompts import read_prompts, set_prompts
+
+TOKENS = torch.tensor([[5, 80, 13, 201, 7, 44]])
+
+
+def snapshot(cache: Path, hub: str) -> Path:
+    """The folder of a repository's files in a cache, made with its reference."""
+    revision = "0" * 40
+    repository = cache / f"models--{hub.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(revision)
+    (repository / "snapshots").mkdir()
+    return repository / "snapshots" / revision
+
+
+def logits(model):
+    with torch.no_grad():
+        return model.logits(TOKENS, None, torch.arange(6).expand(1, -1))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch, published_llada, copy_of, write_adapter, every_layer):
+    """A cache that holds the base and one adapter of EGSPO's repository, and no network; the adapter's own folder."""
+    cache = tmp_path / "home" / "hub"
+    copy_of(published_llada).rename(snapshot(cache, "GSAI-ML/LLaDA-8B-Instruct"))
+    adapter = write_adapter(every_layer)
+    place = snapshot(cache, "fatemehdoudi97/egspo-llada-8b") / "math" / "egspo-sa"
+    place.mkdir(parents=True)
+    for file in adapter.iterdir():
+        (place / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return adapter
+
+
+def test_a_registered_adapter_is_loaded_from_its_subfolder_onto_its_base(hub, published_llada):
+    found = published_checkpoint("egspo-sa", "math500")
+    model = load_model(found.model, device="cpu", adapter=found.adapter, adapter_subfolder=found.subfolder)
+    assert torch.equal(logits(model), logits(load_model(published_llada, device="cpu", adapter=str(hub))))
+    assert not torch.allclose(logits(model), logits(load_model(found.model, device="cpu")), atol=0.1)
+
+
+@pytest.mark.parametrize(("phase", "task"), [("evaluation", "gsm8k"), ("evaluation", "sudoku"), ("training", "gsm8k")])
+def test_the_prompts_of_a_real_clone_reach_the_model_as_published(published_llada, data_folder, tmp_path, phase, task):
+    clone = Path(os.environ.get("HARNESS_CLONES", "")) / "d1"
+    if not os.environ.get("HARNESS_CLONES") or not clone.is_dir():
+        pytest.skip("no clone of dllm-reasoning/d1; set HARNESS_CLONES to a folder of clones")
+    out = tmp_path / "prompts.yaml"
+    assert main(["data", "prompts", "--protocol", "d1", "--from", str(clone), "--out", str(out)]) == 0
+    chosen, source = registry.get_task(task)(TaskOptions()), DataSource(kind="dir", folder=data_folder)
+    train = chosen.examples("train", source) if phase == "training" else []
+    left = set_prompts(chosen, read_prompts(out, registry.names("task")), train, 0)
+    examples = left or chosen.examples("test", source)
+    model = load_model(published_llada, device="cpu")
+    found = check_prompts("d1", chosen, examples, model.prompt_text, phase=phase)
+    assert found.state == "as published", found.reason
+    assert (
+        check_prompts("d1", registry.get_task(task)(TaskOptions()), examples, model.prompt_text).state != "as published"
+    )
+
+
+def test_a_registered_checkpoint_is_evaluated_under_a_paper_s_protocol(hub, tmp_path, capsys):
+    options = ["--data", "builtin", "--device", "cpu", "--items", "2", "--out", str(tmp_path / "evals")]
+    command = ["eval", "--checkpoint", "egspo-sa", "--task", "math500", "--protocol", "egspo", "--length", "128"]
+    assert main([*command, *options]) == 0
+    assert "Protocol egspo; prompts: unverified" in capsys.readouterr().out
+    folder = tmp_path / "evals" / "math500" / "egspo-sa--math500"
+    (line,) = read_lines(folder / "eval.jsonl")
+    record = EvalRecord.from_json(line)
+    assert record.protocol == "egspo"
+    sizes = [record.decoding[name] for name in ("completion_length", "block_length", "num_steps", "eos_policy")]
+    assert sizes == [128, 32, 64, "run"]
+    identity = read_description(folder, EVALUATED_FILE).identity
+    assert (identity.method, identity.model, identity.recipe) == ("egspo-sa", "GSAI-ML/LLaDA-8B-Instruct", "published")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--checkpoint", "egspo-sa", "--protocol", "egspo", "--length", "64"], "at length 128, 256, 512, not at 64"),
+        (["--checkpoint", "egspo-sa", "--protocol", "egspo", "--set", "num_steps=64"], "leave out --set"),
+        (["--checkpoint", "egspo-sa", "--adapter", "a/b"], "has an adapter of its own"),
+        (["--checkpoint", "egspo-sb"], "Did you mean 'egspo-sa"),
+        (["--checkpoint", "trado-4b-instruct"], "its layout is sdar"),
+        (["--protocol", "d2"], "Unknown protocol 'd2'. Choices: agrpo, d1"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(hub, tmp_path, capsys, options, words):
+    command = ["eval", "--task", "math500", "--data", "builtin", "--out", str(tmp_path / "evals"), *options]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "evals").exists()
