@@ -51,7 +51,7 @@ def request(out: Path, **options: object) -> ReproductionRequest:
 
 
 def rows(out: Path) -> list[dict[str, str]]:
-    with open(out / "tables" / "table-1-ours-beside-the-paper-s.csv", newline="") as stream:
+    with open(out / "tables" / "table-1.csv", newline="") as stream:
         return list(csv.DictReader(stream))
 
 

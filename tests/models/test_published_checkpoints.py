@@ -157,7 +157,7 @@ def test_a_paper_is_reproduced_from_published_weights_item_by_item_as_harness_ev
     )
     assert same.metrics == expected.metrics
     assert list(read_samples(made / str(same.samples_file))) == list(read_samples(folder / str(expected.samples_file)))
-    with open(tmp_path / "paper" / "tables" / "table-2-code-ours-beside-the-paper-s.csv", newline="") as stream:
+    with open(tmp_path / "paper" / "tables" / "table-2.csv", newline="") as stream:
         rows = {(row["Task"], row["Method"], row["Model of the paper"]): row for row in csv.DictReader(stream)}
     row = rows["MBPP", "EGSPO-SA", "LLaDA-8B-Instruct"]
     assert row["256"].split()[0] == f"{100 * expected.metrics['official_pass@1'].value:.1f}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.config.recipes import evaluation_decoding
 from harness.config.reproductions import TABLE, Artefact, Reproduction
@@ -60,17 +60,16 @@ def reproduction_document(
     sections = []
     for name, artefact in artefacts.items():
         if artefact.kind == TABLE:
-            table = _table(paper, artefact, groups, mode)
+            table = replace(_table(paper, artefact, groups, mode), stem=name)
             sections.append(Section(title=artefact.title, tables=(table,)))
         else:
-            sections.append(_figures(name, artefact, report, mode))
+            sections.append(_figures(artefact, report, mode))
     return Document(
         title=f"{paper.title}: tables and figures, {mode}",
         intro=HOW[mode],
         verdicts=(),
         sections=tuple(sections),
         headlines=(),
-        tables=tuple(table for section in sections for table in section.tables),
         points=report.points,
     )
 
@@ -79,7 +78,7 @@ def _is_ablation(group: Group) -> bool:
     return any(key.startswith("method.") for key in overrides(group.members[0].run))
 
 
-def _figures(name: str, artefact: Artefact, report: Document, mode: str) -> Section:
+def _figures(artefact: Artefact, report: Document, mode: str) -> Section:
     figures = tuple(
         figure
         for figure in report.figures
