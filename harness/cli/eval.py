@@ -102,6 +102,10 @@ def evaluate(
         out=out,
         fresh=fresh,
     )
+    _run(request)
+
+
+def _run(request: EvaluationRequest) -> None:
     with progress_bar("eval") as on_progress:
         _show(list(evaluate_all(request, on_progress=on_progress, on_warning=warn)))
 
