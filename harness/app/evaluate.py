@@ -45,8 +45,9 @@ class EvaluationRequest:
 
     decodings: options over the recipe's, as `{"num_steps": 8}`, one mapping for each of several decodings. lengths:
     completion lengths in tokens, each with the tokens per step of the decoding. seeds: of draws; nothing is drawn at
-    temperature 0. checkpoints: of a run, `last`, or `all` that it kept. unsafe_local_exec: run model-written code
-    without a sandbox, for tasks by name. out: folder to write to, None for none. fresh: do again what is there.
+    temperature 0. checkpoints: of a run, `last`, or `all` that it kept. For tasks by name, unsafe_local_exec: run
+    model-written code without a sandbox, and allow_packages: what it may import beside the standard library. out:
+    folder to write to, None for none. fresh: do again what is there.
     """
 
     model: str | Path | DiffusionLM
@@ -69,6 +70,7 @@ class EvaluationRequest:
     adapter: str = ""
     adapter_subfolder: str = ""
     unsafe_local_exec: bool = False
+    allow_packages: Sequence[str] = ()
     out: Path | None = None
     fresh: bool = False
 
@@ -92,6 +94,7 @@ def evaluate(
     adapter: str = "",
     adapter_subfolder: str = "",
     unsafe_local_exec: bool = False,
+    allow_packages: Sequence[str] = (),
     out: str | Path | None = None,
     fresh: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -122,6 +125,7 @@ def evaluate(
         adapter=adapter,
         adapter_subfolder=adapter_subfolder,
         unsafe_local_exec=unsafe_local_exec,
+        allow_packages=allow_packages,
         out=None if out is None else Path(out),
         fresh=fresh,
     )
@@ -165,7 +169,11 @@ def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
     name = task.name if isinstance(task, Task) else registry.canonical_name("task", task)
     named = model_of(request, name)
     if isinstance(task, str):
-        options = TaskOptions(bare_answers=named.is_tiny, unsafe_local_exec=request.unsafe_local_exec)
+        options = TaskOptions(
+            bare_answers=named.is_tiny,
+            unsafe_local_exec=request.unsafe_local_exec,
+            allow_packages=request.allow_packages,
+        )
         task = registry.get_task(name)(options)
     require_positive("evaluation", batch_size=request.batch_size)
     require_choice("--checkpoints", request.checkpoints, CHECKPOINTS)

@@ -15,6 +15,7 @@ from harness.cli.lists import names, whole_numbers
 from harness.cli.options import (
     Adapter,
     AdapterSubfolder,
+    AllowPackages,
     BatchSize,
     Data,
     Device,
@@ -67,15 +68,15 @@ def evaluate(
     adapter_subfolder: AdapterSubfolder = "",
     include_path: IncludePath = None,
     unsafe_local_exec: UnsafeLocalExec = False,
+    allow_packages: AllowPackages = None,
     out: Annotated[Path, typer.Option(help="Folder for eval.jsonl and the samples.")] = DEFAULT_EVALUATIONS,
     fresh: Fresh = False,
 ) -> None:
     """Evaluate a model on tasks: harness eval RUN_FOLDER --task sudoku. Lists make a grid.
 
-    Every evaluation is a line of eval.jsonl, which harness report reads; one that is there already is skipped.
+    Every evaluation is a line of eval.jsonl, for harness report; one that is there already is skipped.
     """
-    for folder in include_path or []:
-        registry.add_include_path(folder)
+    registry.add_include_paths(include_path or [])
     request = EvaluationRequest(
         model=named or model,
         tasks=names(task),
@@ -97,19 +98,18 @@ def evaluate(
         adapter=adapter,
         adapter_subfolder=adapter_subfolder,
         unsafe_local_exec=unsafe_local_exec,
+        allow_packages=allow_packages or (),
         out=out,
         fresh=fresh,
     )
     with progress_bar("eval") as on_progress:
-        results = list(evaluate_all(request, on_progress=on_progress, on_warning=warn))
-    if is_main():
-        _show(results)
+        _show(list(evaluate_all(request, on_progress=on_progress, on_warning=warn)))
 
 
 def _show(results: Sequence[Evaluated]) -> None:
     from harness.report.analysis.statistics import items_interval
 
-    for done in results:
+    for done in results if is_main() else ():
         record = done.record
         if len(results) > 1:
             drawn = f", seed {record.seed}" if record.seed else ""

@@ -16,6 +16,10 @@ Adapter = Annotated[str, typer.Option(help="Adapter to put on the model: a folde
 AdapterSubfolder = Annotated[str, typer.Option(help="Where in it the adapter lies.")]
 IncludePath = Annotated[list[Path] | None, typer.Option(help="Folder with methods or tasks of your own; repeatable.")]
 UnsafeLocalExec = Annotated[bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")]
+AllowPackages = Annotated[
+    list[str] | None,
+    typer.Option("--allow-packages", help="Installed package that model-written code may import; repeatable."),
+]
 Lengths = Annotated[
     str, typer.Option(help="Completion length in tokens, or several: 128,256,512; tokens per step stay the same.")
 ]

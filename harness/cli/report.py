@@ -36,8 +36,7 @@ def report(
     from harness.report.formats.page import PAGE_FILE, REPORT_FILE, write_report
     from harness.report.read.runs import collect
 
-    for folder in include_path or []:
-        registry.add_include_path(folder)
+    registry.add_include_paths(include_path or [])
     paths = existing(runs)
     found = collect(paths)
     if not found.runs:

@@ -21,8 +21,9 @@ from harness.report.formats.markdown import document_markdown, table_markdown
 from harness.report.labels import numbered
 from harness.report.read.runs import Collection
 
-REPORT_FILE = "report.md"
-PAGE_FILE = "report.html"
+REPORT = "report"
+REPORT_FILE = f"{REPORT}.md"
+PAGE_FILE = f"{REPORT}.html"
 LONGEST_STEM = 90
 ROWS_OF_A_PAGE = 60
 
@@ -33,25 +34,33 @@ def write_report(collection: Collection, folder: Path, *, metric: str | None = N
     Raises UserError where no run has `metric` or where `folder` cannot be written to.
     """
     document = make_document(collection, metric=metric)
+    write_document(document, folder)
+    return document
+
+
+def write_document(document: Document, folder: Path, *, stem: str = REPORT) -> None:
+    """Writes a document as a page and as a text called `stem`, with its tables, points and figures.
+
+    Raises UserError where `folder` cannot be written to.
+    """
     try:
-        _write(document, folder)
+        _write(document, folder, stem)
     except OSError as error:
         raise UserError(
             f"The report cannot be written to '{folder}' ({error.strerror}); choose another with --out DIR."
         ) from error
-    return document
 
 
-def _write(document: Document, folder: Path) -> None:
+def _write(document: Document, folder: Path, stem: str) -> None:
     (folder / FIGURE_FOLDER).mkdir(parents=True, exist_ok=True)
     (folder / TABLE_FOLDER).mkdir(exist_ok=True)
     for name, points in document.points.items():
         write_atomic(folder / name, points_csv(points))
     write_tables(document.tables, folder / TABLE_FOLDER)
     pictures = {figure.stem: _write_figure(figure, folder) for figure in document.figures}
-    write_atomic(folder / REPORT_FILE, document_markdown(document))
+    write_atomic(folder / f"{stem}.md", document_markdown(document))
     svgs = {stem: picture.svg.decode() for stem, picture in pictures.items()}
-    write_atomic(folder / PAGE_FILE, document_html(document, svgs))
+    write_atomic(folder / f"{stem}.html", document_html(document, svgs))
 
 
 def _write_figure(figure: Figure, folder: Path) -> Picture:
