@@ -25,8 +25,6 @@ from harness.records.jsonl import write_atomic
 from harness.report.analysis.paired import Measured, Outcomes, Pair, pairs_of
 from harness.report.chapters.paired import evaluations_table, pair_points, pairs_table
 from harness.report.chapters.table import Table
-from harness.report.formats.csv import points_csv
-from harness.report.formats.markdown import table_markdown
 from harness.report.labels import numbered
 from harness.task.base import Task
 
@@ -107,6 +105,9 @@ class Comparison:
 
     def write(self, out: Path) -> None:
         """Writes comparison.md, both tables, and comparison.csv, a line per pair."""
+        from harness.report.formats.csv import points_csv
+        from harness.report.formats.markdown import table_markdown
+
         out.mkdir(parents=True, exist_ok=True)
         sections = [f"## {table.title}\n\n{table_markdown(table)}" for table in self.tables]
         write_atomic(out / TEXT_FILE, "\n".join(["# Comparison of checkpoints\n", *sections]))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from harness import registry
+from harness.app.compare import POINTS_FILE, TEXT_FILE, Comparison, ComparisonRequest, NoiseSettings
+from harness.app.compare import compare as compare_checkpoints
+from harness.app.evaluate import EvaluationRequest
 from harness.cli.feedback import progress_bar, warn
 from harness.cli.lists import names, whole_numbers
 from harness.cli.options import (
@@ -31,9 +34,6 @@ from harness.cli.tables import show_report_table
 from harness.config.resolve import parse_settings
 from harness.distributed.processes import is_main
 from harness.records.run_folder import DEFAULT_COMPARISON, DEFAULT_EVALUATIONS
-
-if TYPE_CHECKING:
-    from harness.app.compare import NoiseSettings
 
 AGAINST = "Published checkpoints (egspo-sa, espo/sudoku), models, folders or runs, separated by commas."
 MINE = "Your run or model; each of the others is compared with it, and without it all with each other."
@@ -66,20 +66,13 @@ def compare(
     include_path: IncludePath = None,
     unsafe_local_exec: UnsafeLocalExec = False,
     evaluations: Annotated[Path, typer.Option(help="Folder of evaluations, as of harness eval.")] = DEFAULT_EVALUATIONS,
-    out: Annotated[
-        Path, typer.Option(help="Folder for the tables, and for what --noise evaluates.")
-    ] = DEFAULT_COMPARISON,
+    out: Annotated[Path, typer.Option(help="Folder for the tables and what --noise evaluates.")] = DEFAULT_COMPARISON,
     fresh: Fresh = False,
 ) -> None:
     """Compare checkpoints item by item: harness compare --task sudoku --against tiny --mine RUN_FOLDER.
 
-    All are evaluated under one protocol, by paired exact tests adjusted for their number. With --noise every difference
-    stands beside what batch size and dtype change on this machine. What harness eval did already is not done again.
+    All are evaluated under one protocol. What harness eval did already is not done again.
     """
-    from harness.app.compare import POINTS_FILE, TEXT_FILE, ComparisonRequest
-    from harness.app.compare import compare as compare_checkpoints
-    from harness.app.evaluate import EvaluationRequest
-
     for folder in include_path or []:
         registry.add_include_path(folder)
     first, *others = [*([mine] if mine else []), *names(against)]
@@ -109,14 +102,16 @@ def compare(
         found = compare_checkpoints(request, on_progress=on_progress, on_warning=warn)
     if is_main():
         found.write(out)
-        for table in found.tables:
-            show_report_table(table)
-        typer.echo(f"In {out}: {TEXT_FILE}, {POINTS_FILE}; the evaluations in {evaluations}")
+        _show(found, f"In {out}: {TEXT_FILE}, {POINTS_FILE}; the evaluations in {evaluations}")
+
+
+def _show(found: Comparison, places: str) -> None:
+    for table in found.tables:
+        show_report_table(table)
+    typer.echo(places)
 
 
 def _noise(wanted: bool, batch_sizes: str, dtypes: str, out: Path) -> NoiseSettings | None:
-    from harness.app.compare import NoiseSettings
-
     chosen: dict[str, Any] = {}
     if batch_sizes:
         chosen["batch_sizes"] = whole_numbers("--noise-batch-sizes", batch_sizes)
