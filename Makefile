@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 DEMO_ARGS ?=
+PAPER_ARGS ?=
 PYTEST_ARGS ?=
 
 BIN := .venv/bin
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One torch thread for each of the two test processes: more of them only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: install demo reference test test-slow lint format clean
+.PHONY: install demo paper reference test test-slow lint format clean
 .DELETE_ON_ERROR:
 
 install: $(STAMP)
@@ -27,6 +28,10 @@ demo: $(STAMP)
 	$(BIN)/harness run --method egspo-sa,egspo,d1,agrpo,espo --task sudoku --seed 0,1,2 $(DEMO_ARGS)
 	$(BIN)/harness run --method egspo-sa --task sudoku --seed 0,1,2 --reward random $(DEMO_ARGS)
 	$(BIN)/harness report
+
+# Every table and figure of EGSPO's paper with the tiny model: hours on two cores; what is there is not made again.
+paper: $(STAMP)
+	$(BIN)/harness reproduce 2603.12554 --with tiny --jobs 2 $(PAPER_ARGS)
 
 # The runs in results/reference, without weights, and the report made from them.
 reference: $(STAMP)

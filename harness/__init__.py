@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.app.api import load_method, load_task, run
-    from harness.app.evaluate import evaluate
+    from harness.app.compare import ComparisonRequest, NoiseSettings, compare
+    from harness.app.evaluate import EvaluationRequest, evaluate
     from harness.app.export import export
     from harness.app.frames import read_runs
     from harness.app.grade import grade
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ComparisonRequest",
+    "EvaluationRequest",
+    "NoiseSettings",
     "UserError",
+    "compare",
     "evaluate",
     "export",
     "grade",
@@ -35,7 +40,11 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ComparisonRequest": "harness.app.compare",
+    "EvaluationRequest": "harness.app.evaluate",
+    "NoiseSettings": "harness.app.compare",
     "UserError": "harness.errors",
+    "compare": "harness.app.compare",
     "evaluate": "harness.app.evaluate",
     "export": "harness.app.export",
     "grade": "harness.app.grade",

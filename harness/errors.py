@@ -1,4 +1,4 @@
-"""The one exception that means "the user can fix this": shown as one sentence, exit code 2, no traceback."""
+"""The exceptions that a command shows as one sentence, with exit code 2 and no traceback."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ class UserError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
+
+
+class SandboxError(RuntimeError):
+    """The sandbox for model-written code has failed, which says nothing about any program. fault: how."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"The sandbox has failed, so there is no verdict: {fault}.")
+        self.fault = fault
 
 
 def printable(text: str) -> str:

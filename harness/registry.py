@@ -17,7 +17,7 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -153,6 +153,12 @@ def get_method(name: str) -> type[Any]:
 def include_paths() -> tuple[Path, ...]:
     """The folders that were added."""
     return tuple(_included)
+
+
+def add_include_paths(folders: Iterable[Path]) -> None:
+    """Adds folders with methods or tasks of the user's own. Raises UserError as `add_include_path` does."""
+    for folder in folders:
+        add_include_path(folder)
 
 
 def add_include_path(folder: Path) -> None:

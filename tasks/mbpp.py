@@ -18,7 +18,7 @@ from harness.generators.problem import demonstrate
 from harness.generators.programs import CARELESS_SHARE, draw_mbpp, mbpp_rows
 from harness.registry import task
 from harness.scoring import kodcode
-from harness.scoring.code import CodeTask, functions_in, imports_of, modules_in
+from harness.scoring.code import CodeTask, functions_in, imports_of, limits_for, modules_in
 from harness.scoring.sandbox.job import Program
 from harness.task.base import Demonstration, Example, Message, require_split, required
 from harness.task.rows import source_rows
@@ -132,4 +132,10 @@ class Mbpp(CodeTask):
         """The code as it stands; the tests call functions by the names they know."""
         target = example.target
         functions = {name: name for name in target["functions"]}
-        return Program(source=code, tests=target["test_list"], setup=target["setup"], functions=functions)
+        return Program(
+            source=code,
+            tests=target["test_list"],
+            setup=target["setup"],
+            functions=functions,
+            limits=limits_for(functions),
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +57,7 @@ def run(
     runs: str | Path = DEFAULT_RUNS,
     fresh: bool = False,
     unsafe_local_exec: bool = False,
+    allow_packages: Sequence[str] = (),
     on_event: Callable[[Event], None] = lambda event: None,
     on_warning: Callable[[str], None] = warnings.warn,
 ) -> RunResult:
@@ -84,6 +85,7 @@ def run(
         runs=Path(runs),
         fresh=fresh,
         unsafe_local_exec=unsafe_local_exec,
+        allow_packages=allow_packages,
         prompts=read_prompts(Path(prompts), registry.names("task")) if prompts else None,
         few_shot=few_shot,
     )
@@ -104,13 +106,23 @@ def _result(planned: PlannedRun) -> RunResult:
 
 
 def load_task(
-    name: str, *, profile: str = "official", bare_answers: bool = True, unsafe_local_exec: bool = False
+    name: str,
+    *,
+    profile: str = "official",
+    bare_answers: bool = True,
+    unsafe_local_exec: bool = False,
+    allow_packages: Sequence[str] = (),
 ) -> Task:
     """A task by name, with its examples, prompts, rewards and graders; the options are those of TaskOptions.
 
     Raises UserError for an unknown name, or a reward profile that the task does not have.
     """
-    options = TaskOptions(profile=profile, bare_answers=bare_answers, unsafe_local_exec=unsafe_local_exec)
+    options = TaskOptions(
+        profile=profile,
+        bare_answers=bare_answers,
+        unsafe_local_exec=unsafe_local_exec,
+        allow_packages=allow_packages,
+    )
     return registry.get_task(name)(options)
 
 

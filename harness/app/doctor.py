@@ -69,9 +69,23 @@ def _sandbox() -> Iterator[Finding]:
     except UserError as error:
         yield Finding(name="sandbox", state="does not start", fix=str(error))
         return
-    sized = bubblewrap.version(bwrap or "") >= bubblewrap.SIZED_TMPFS
-    state = "works" if sized else "works, but programs cannot write files (that takes bubblewrap 0.7 or newer)"
-    yield Finding(name="sandbox", state=state)
+    yield Finding(name="sandbox", state=f"works; {_files_bound(bwrap or '')}")
+
+
+def _files_bound(bwrap: str) -> str:
+    """What bounds the files that a program makes."""
+    from harness.scoring.sandbox import bubblewrap
+    from harness.scoring.sandbox.job import Limits
+
+    limits = Limits()
+    if bubblewrap.nests(bwrap):
+        return f"a program has a tmpfs of {limits.tmp_mb} MB and {limits.tmp_files:,} files for itself"
+    if bubblewrap.version(bwrap) >= bubblewrap.SIZED_TMPFS:
+        return (
+            f"a program's files are bounded to {limits.tmp_mb} MB but not in number, since bubblewrap may not start "
+            "another inside with a /proc of its own"
+        )
+    return "programs cannot write files (that takes bubblewrap 0.7 or newer)"
 
 
 def _data() -> Finding:

@@ -45,8 +45,9 @@ class EvaluationRequest:
 
     decodings: options over the recipe's, as `{"num_steps": 8}`, one mapping for each of several decodings. lengths:
     completion lengths in tokens, each with the tokens per step of the decoding. seeds: of draws; nothing is drawn at
-    temperature 0. checkpoints: of a run, `last`, or `all` that it kept. unsafe_local_exec: run model-written code
-    without a sandbox, for tasks by name. out: folder to write to, None for none. fresh: do again what is there.
+    temperature 0. checkpoints: of a run, `last`, or `all` that it kept. For tasks by name, unsafe_local_exec: run
+    model-written code without a sandbox, and allow_packages: what it may import beside the standard library. out:
+    folder to write to, None for none. fresh: do again what is there.
     """
 
     model: str | Path | DiffusionLM
@@ -69,6 +70,7 @@ class EvaluationRequest:
     adapter: str = ""
     adapter_subfolder: str = ""
     unsafe_local_exec: bool = False
+    allow_packages: Sequence[str] = ()
     out: Path | None = None
     fresh: bool = False
 
@@ -92,6 +94,7 @@ def evaluate(
     adapter: str = "",
     adapter_subfolder: str = "",
     unsafe_local_exec: bool = False,
+    allow_packages: Sequence[str] = (),
     out: str | Path | None = None,
     fresh: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -122,6 +125,7 @@ def evaluate(
         adapter=adapter,
         adapter_subfolder=adapter_subfolder,
         unsafe_local_exec=unsafe_local_exec,
+        allow_packages=allow_packages,
         out=None if out is None else Path(out),
         fresh=fresh,
     )
@@ -134,16 +138,19 @@ def evaluate(
 def evaluate_all(
     request: EvaluationRequest,
     *,
+    before: Callable[[str, Mapping[str, Any]], None] = lambda task, values: None,
     on_progress: Callable[[int, int, str], None] = lambda done, total, note: None,
     on_warning: Callable[[str], None] = warnings.warn,
 ) -> Iterator[Evaluated]:
     """Every task, checkpoint, decoding, length and seed of the request, one after the other; several processes that a
     launcher started share the items of each, and all of them get the results.
 
-    on_progress is told (items done, items in all, what is being evaluated). Raises UserError as `evaluate` does.
+    before: is told of each evaluation, before it is done, the task and the values of its record that are known; what it
+    raises ends them. on_progress is told (items done, items in all, what is being evaluated). Raises UserError as
+    `evaluate` does.
     """
     prepared = [_prepare(request, task) for task in request.tasks]
-    return _evaluations(request, prepared, on_progress, on_warning)
+    return _evaluations(request, prepared, before, on_progress, on_warning)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,9 +167,13 @@ class Prepared:
 def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
     """Raises UserError for everything about a task that can be known before the model is loaded."""
     name = task.name if isinstance(task, Task) else registry.canonical_name("task", task)
-    named = _named(request, name)
+    named = model_of(request, name)
     if isinstance(task, str):
-        options = TaskOptions(bare_answers=named.is_tiny, unsafe_local_exec=request.unsafe_local_exec)
+        options = TaskOptions(
+            bare_answers=named.is_tiny,
+            unsafe_local_exec=request.unsafe_local_exec,
+            allow_packages=request.allow_packages,
+        )
         task = registry.get_task(name)(options)
     require_positive("evaluation", batch_size=request.batch_size)
     require_choice("--checkpoints", request.checkpoints, CHECKPOINTS)
@@ -183,7 +194,8 @@ def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
     return Prepared(task=task, named=named, examples=examples, decodings=decodings, about=about)
 
 
-def _named(request: EvaluationRequest, task: str) -> NamedModel | LoadedModel:
+def model_of(request: EvaluationRequest, task: str) -> NamedModel | LoadedModel:
+    """The model of the request for a task. Raises UserError for options that do not go with it."""
     options = {
         "dtype": request.dtype,
         "device": request.device,
@@ -256,6 +268,7 @@ def _set_prompts(
 def _evaluations(
     request: EvaluationRequest,
     prepared: Sequence[Prepared],
+    before: Callable[[str, Mapping[str, Any]], None],
     on_progress: Callable[[int, int, str], None],
     on_warning: Callable[[str], None],
 ) -> Iterator[Evaluated]:
@@ -276,6 +289,7 @@ def _evaluations(
                         seed=seed,
                         batch_size=request.batch_size,
                         about=one.about,
+                        before=before,
                         on_progress=on_progress,
                     )
 

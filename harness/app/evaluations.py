@@ -36,6 +36,7 @@ class Evaluated:
     """An evaluation. samples: one mapping per item. folder: where both were written, None where nothing was. known:
     whether it was there already."""
 
+    task: str
     record: EvalRecord
     samples: Sequence[Mapping[str, Any]] = field(repr=False)
     folder: Path | None
@@ -66,11 +67,12 @@ class EvaluationFolder:
         seed: int,
         batch_size: int,
         about: Mapping[str, Any],
+        before: Callable[[str, Mapping[str, Any]], None],
         on_progress: Callable[[int, int, str], None],
     ) -> Evaluated:
         """The evaluation of the model under `decoding`: recorded earlier, or done now and recorded.
 
-        about: what the record says of data, split, origin and prompts.
+        about: what the record says of data, split, origin and prompts. before: as in `evaluate_all`.
         """
         loaded, model = self.loaded, self.loaded.model
         prompts = [model.prompt_text(task, example) for example in examples]
@@ -86,6 +88,7 @@ class EvaluationFolder:
             **about,
             "prompts": {**about["prompts"], **self._published(task, examples, str(about["protocol"]))},
         }
+        before(task.name, values)
         identity = identity_of(values)
         found = self.shard.from_main(None if self.fresh else self._found(identity, task))
         if found is not None:
@@ -115,7 +118,9 @@ class EvaluationFolder:
             if line.get("samples_file") == samples.name and samples.is_file():
                 record = EvalRecord.from_json(line)
                 record = replace(record, metrics={name: record.metrics[name] for name in task.metrics})
-                return Evaluated(record=record, samples=list(read_samples(samples)), folder=self.folder, known=True)
+                return Evaluated(
+                    task=task.name, record=record, samples=list(read_samples(samples)), folder=self.folder, known=True
+                )
         return None
 
     def _completed(
@@ -170,7 +175,7 @@ class EvaluationFolder:
 
         result = judge(task, examples, prompts, completions)
         record = EvalRecord(**{**values, **result.measured}, samples_file=None)
-        done = Evaluated(record=record, samples=result.samples, folder=None)
+        done = Evaluated(task=task.name, record=record, samples=result.samples, folder=None)
         return done if self.folder is None else self._written(done, self.folder)
 
     def _written(self, done: Evaluated, folder: Path) -> Evaluated:

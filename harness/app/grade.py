@@ -94,13 +94,14 @@ def grade(
     bare_answers: bool | None = None,
     out: Path | str | None = None,
     unsafe_local_exec: bool = False,
+    allow_packages: Sequence[str] = (),
 ) -> GradeSummary:
     """Grades every completion of a file by both graders; the form of the file is recognised by its first row.
 
     grader: whose verdicts go to `out` and count for pass@k. profile: of the training reward. data, split: where rows
     without an answer of their own have their examples. k: the k of pass@k; none takes 1, 10 and 100 as far as they go.
     bare_answers: whether answers without tags or fences count; None does what the form of the file calls for. out: a
-    file for one verdict per completion, JSON lines.
+    file for one verdict per completion, JSON lines. unsafe_local_exec, allow_packages: as in TaskOptions.
 
     Raises UserError and RecordError, one sentence each, for anything wrong with the request or the file.
     """
@@ -116,7 +117,12 @@ def grade(
     file = CompletionFile(Path(path))
     bare = file.form.plain if bare_answers is None else bare_answers
     chosen = registry.get_task(task)(
-        TaskOptions(profile=profile, bare_answers=bare, unsafe_local_exec=unsafe_local_exec)
+        TaskOptions(
+            profile=profile,
+            bare_answers=bare,
+            unsafe_local_exec=unsafe_local_exec,
+            allow_packages=allow_packages,
+        )
     )
     lookup = Lookup(chosen, split, parse_source(data or default_source(tiny=True)), file.count)
     with _verdicts_file(file.path, None if out is None else Path(out)) as stream:

@@ -158,6 +158,19 @@ class NamedModel:
         """Whether adapters are on the model once it is loaded."""
         return bool(self.config.lora.rank or self.config.adapter)
 
+    def require(self) -> None:
+        """Raises UserError where the model, its adapter or the run's checkpoint does not exist; what is on the hub is
+        fetched."""
+        from harness.models.checkpoints import locate
+        from harness.models.hub import adapter_folder
+        from harness.models.layouts import read_config
+
+        read_config(locate(self.config.name, self.task))
+        if self.config.adapter:
+            adapter_folder(self.config.adapter, self.config.adapter_subfolder)
+        if self.run is not None:
+            _saved(self.run)
+
     def load(self, *, stored_dtype: bool = False) -> LoadedModel:
         """Loads the model. Raises UserError where it cannot be loaded.
 
@@ -183,9 +196,7 @@ class NamedModel:
         from harness.models.files import fingerprint
         from harness.rl import checkpoint
 
-        saved = checkpoint.checkpoints(run / CHECKPOINT_FOLDER)
-        if not saved:
-            raise UserError(f"Run '{run}' has no checkpoint yet; finish it with the same harness run command.")
+        saved = _saved(run)
         place = self.place or saved[-1]
         progress = checkpoint.load_progress(place)
         model = load_model(self.config, task=self.task, device=self.device, stored_dtype=stored_dtype)
@@ -271,6 +282,16 @@ def _has_characters(folder: Path) -> bool:
         return bool(json.loads((folder / "config.json").read_bytes())["tokenizer"] == "characters")
     except (OSError, ValueError, LookupError, TypeError):  # what is wrong with it is said when it is loaded
         return False
+
+
+def _saved(run: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first. Raises UserError where there is none yet."""
+    from harness.rl.checkpoint import checkpoints
+
+    saved = checkpoints(run / CHECKPOINT_FOLDER)
+    if not saved:
+        raise UserError(f"Run '{run}' has no checkpoint yet; finish it with the same harness run command.")
+    return saved
 
 
 def _run_config(run: Path) -> RunConfig:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ class RunRequest:
     runs: Path
     fresh: bool = False
     unsafe_local_exec: bool = False
+    allow_packages: Sequence[str] = ()
     prompts: PromptsFile | None = None
     few_shot: int = 0
 
@@ -112,6 +113,7 @@ def plan(request: RunRequest) -> PlannedRun:
                 profile=config.reward if config.reward in PROFILES else PROFILES[0],
                 bare_answers=config.model.name == TINY,
                 unsafe_local_exec=request.unsafe_local_exec,
+                allow_packages=request.allow_packages,
             )
         ),
         test_source=test_source,

@@ -15,7 +15,7 @@ from harness.app.plan import PlannedRun
 from harness.config.tree import VALIDATION, Execution
 from harness.data.sources import DataSource
 from harness.distributed.processes import is_main
-from harness.errors import UserError
+from harness.errors import SandboxError, UserError
 from harness.records.description import RunDescription, write_description
 from harness.records.jsonl import write_atomic
 from harness.records.run_folder import ENVIRONMENT_FILE, write_status
@@ -72,7 +72,7 @@ def execute(
         try:
             for event in trainer.run():
                 on_event(event)
-        except UserError as error:
+        except (UserError, SandboxError) as error:
             _write_outcome(planned, trainer.progress, state="failed", reason=str(error))
             raise
         except torch.OutOfMemoryError as error:

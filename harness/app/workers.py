@@ -53,8 +53,7 @@ def _prepare(include_paths: Sequence[Path], threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    for folder in include_paths:
-        registry.add_include_path(folder)
+    registry.add_include_paths(include_paths)
 
 
 def _one(request: RunRequest) -> Outcome:

@@ -59,8 +59,7 @@ def diagnose(
 
     from harness.diagnose import left_out, measure
 
-    for folder in include_path or []:
-        registry.add_include_path(folder)
+    registry.add_include_paths(include_path or [])
     if out.exists() and not out.is_dir():
         raise UserError(f"'{out}' is a file; name a folder with --out DIR.")
     out.mkdir(parents=True, exist_ok=True)

@@ -15,11 +15,20 @@ from harness.cli.lists import names, whole_numbers
 from harness.cli.options import (
     Adapter,
     AdapterSubfolder,
+    AllowPackages,
+    BatchSize,
     Data,
     Device,
+    Dtype,
     FewShot,
+    Fresh,
     IncludePath,
+    Items,
+    Lengths,
     Prompts,
+    Protocol,
+    Settings,
+    Split,
     TrainData,
     UnsafeLocalExec,
 )
@@ -34,19 +43,6 @@ Model = Annotated[
     str,
     typer.Option(help="tiny, a folder, a hub id, a run (its last checkpoint), or one of its checkpoints."),
 ]
-Lengths = Annotated[
-    str, typer.Option(help="Completion length in tokens, or several: 128,256,512; tokens per step stay the same.")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Decoding over the recipe's: num_steps=8, temperature=0 ..."),
-]
-Dtype = Annotated[
-    str,
-    typer.Option(
-        help="float32, bfloat16, float16 or float64; by default a run's own; else float32, the files' on a GPU."
-    ),
-]
 
 
 def evaluate(
@@ -54,7 +50,7 @@ def evaluate(
     named: Annotated[str, typer.Argument(metavar="MODEL", show_default=False, help="Instead of --model.")] = "",
     model: Model = "tiny",
     checkpoint: Annotated[str, typer.Option(help="A published one instead: egspo-sa/sudoku, or egspo-sa.")] = "",
-    protocol: Annotated[str, typer.Option(help="A paper's decodings and items: d1, egspo, espo ...")] = "",
+    protocol: Protocol = "",
     length: Lengths = "",
     seed: Annotated[str, typer.Option(help="Seed of draws, or several: 0,1,2.")] = "0",
     checkpoints: Annotated[str, typer.Option(help="Of a run: last, or all that it kept.")] = "last",
@@ -62,9 +58,9 @@ def evaluate(
     train_data: TrainData = "",
     prompts: Prompts = None,
     few_shot: FewShot = 0,
-    items: Annotated[int, typer.Option(min=0, help="Only the first so many items of the split; 0 is all.")] = 0,
-    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
-    batch_size: Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")] = 64,
+    items: Items = 0,
+    split: Split = "test",
+    batch_size: BatchSize = 64,
     settings: Settings = None,
     dtype: Dtype = "",
     device: Device = "auto",
@@ -72,15 +68,15 @@ def evaluate(
     adapter_subfolder: AdapterSubfolder = "",
     include_path: IncludePath = None,
     unsafe_local_exec: UnsafeLocalExec = False,
+    allow_packages: AllowPackages = None,
     out: Annotated[Path, typer.Option(help="Folder for eval.jsonl and the samples.")] = DEFAULT_EVALUATIONS,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Do again what is there already.")] = False,
+    fresh: Fresh = False,
 ) -> None:
     """Evaluate a model on tasks: harness eval RUN_FOLDER --task sudoku. Lists make a grid.
 
-    Every evaluation is a line of eval.jsonl, which harness report reads; one that is there already is skipped.
+    Every evaluation is a line of eval.jsonl, for harness report; one that is there already is skipped.
     """
-    for folder in include_path or []:
-        registry.add_include_path(folder)
+    registry.add_include_paths(include_path or [])
     request = EvaluationRequest(
         model=named or model,
         tasks=names(task),
@@ -102,19 +98,18 @@ def evaluate(
         adapter=adapter,
         adapter_subfolder=adapter_subfolder,
         unsafe_local_exec=unsafe_local_exec,
+        allow_packages=allow_packages or (),
         out=out,
         fresh=fresh,
     )
     with progress_bar("eval") as on_progress:
-        results = list(evaluate_all(request, on_progress=on_progress, on_warning=warn))
-    if is_main():
-        _show(results)
+        _show(list(evaluate_all(request, on_progress=on_progress, on_warning=warn)))
 
 
 def _show(results: Sequence[Evaluated]) -> None:
     from harness.report.analysis.statistics import items_interval
 
-    for done in results:
+    for done in results if is_main() else ():
         record = done.record
         if len(results) > 1:
             drawn = f", seed {record.seed}" if record.seed else ""

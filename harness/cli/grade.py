@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
-from harness.cli.options import IncludePath, UnsafeLocalExec
+from harness.cli.options import AllowPackages, IncludePath, UnsafeLocalExec
 from harness.errors import UserError
 from harness.task.base import GRADERS, OFFICIAL, ROBUST
 
@@ -39,6 +39,7 @@ def grade(
         ),
     ] = None,
     unsafe_local_exec: UnsafeLocalExec = False,
+    allow_packages: AllowPackages = None,
     include_path: IncludePath = None,
 ) -> None:
     """Grade a file of completions: samples.jsonl --task gsm8k --grader official.
@@ -48,8 +49,7 @@ def grade(
     """
     from harness.app.grade import grade as grade_file
 
-    for folder in include_path or []:
-        registry.add_include_path(folder)
+    registry.add_include_paths(include_path or [])
     summary = grade_file(
         file,
         task=task,
@@ -61,6 +61,7 @@ def grade(
         bare_answers=bare_answers,
         out=out,
         unsafe_local_exec=unsafe_local_exec,
+        allow_packages=allow_packages or (),
     )
     typer.echo(_read(summary), err=True)
     if as_json:

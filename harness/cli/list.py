@@ -49,8 +49,7 @@ def _list_methods(own: list[Path]) -> None:
     from harness.config import recipes
     from harness.report.labels import method_name
 
-    for folder in own:
-        registry.add_include_path(folder)
+    registry.add_include_paths(own)
     names = registry.names("method")
     sections = [", ".join(recipes.recipes_of(name, recipes.built_in_folder())) or NO_RECIPE for name in names]
     rows = list(zip(names, map(method_name, names), sections, strict=True))
@@ -60,8 +59,7 @@ def _list_methods(own: list[Path]) -> None:
 def _list_tasks(own: list[Path]) -> None:
     from harness import registry
 
-    for folder in own:
-        registry.add_include_path(folder)
+    registry.add_include_paths(own)
     rows = [row for name in registry.names("task") for row in _task_rows(name)]
     columns = ("Task", "Protocol", "Tokens", "Block", "Steps", "Items")
     show_table("Tasks, and how their protocols evaluate", columns, rows, numeric=(False, False, True, True, True, True))

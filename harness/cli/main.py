@@ -1,6 +1,6 @@
 """The `harness` command. Each subcommand is one function in a file of this folder, imported when asked for.
 
-Exit codes: 0 done, 2 bad input or a place that cannot be written to (one sentence on stderr), 130
+Exit codes: 0 done, 2 bad input, a place that cannot be written to or a sandbox that fails (one sentence on stderr), 130
 interrupted. Any other exception is a fault of the harness and shows its traceback.
 """
 
@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import __version__
-from harness.errors import UserError, printable, unknown_choice
+from harness.errors import SandboxError, UserError, printable, unknown_choice
 from harness.records.jsonl import RecordError
 
 BAD_INPUT = 2
@@ -64,7 +64,9 @@ class Subcommand:
 SUBCOMMANDS = (
     Subcommand(name="run", module="harness.cli.run", function="run"),
     Subcommand(name="eval", module="harness.cli.eval", function="evaluate"),
+    Subcommand(name="compare", module="harness.cli.compare", function="compare"),
     Subcommand(name="grade", module="harness.cli.grade", function="grade"),
+    Subcommand(name="reproduce", module="harness.cli.reproduce", function="reproduce"),
     Subcommand(name="report", module="harness.cli.report", function="report"),
     Subcommand(name="list", module="harness.cli.list", function="list_runs"),
     Subcommand(name="data", module="harness.cli.data", function="data"),
@@ -81,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         code = _execute(given)
-    except (UserError, RecordError) as error:
+    except (UserError, SandboxError, RecordError) as error:
         return _refuse(str(error))
     except typer.TyperException as error:
         return _refuse(error.format_message())

@@ -10,12 +10,11 @@ import typer
 
 from harness import registry
 from harness.cli.options import IncludePath
-from harness.cli.tables import show_table
+from harness.cli.tables import show_report_table
 from harness.errors import UserError
 from harness.records.run_folder import DEFAULT_EVALUATIONS, DEFAULT_REPORT, DEFAULT_RUNS
 
 if TYPE_CHECKING:
-    from harness.report.chapters.table import Table
     from harness.report.read.runs import Collection
 
 FIRST_RUN = "harness run --method egspo-sa --task sudoku"
@@ -48,8 +47,7 @@ def report(
     from harness.report.formats.page import PAGE_FILE, REPORT_FILE, write_report
     from harness.report.read.runs import collect
 
-    for folder in include_path or []:
-        registry.add_include_path(folder)
+    registry.add_include_paths(include_path or [])
     paths = existing(runs)
     found = collect(paths)
     if not found.runs:
@@ -64,7 +62,7 @@ def report(
     )
     written = write_report(found, out, choice)
     for table in written.headlines:
-        _show(table)
+        show_report_table(table)
     typer.echo(f"Page:    {out / PAGE_FILE}")
     typer.echo(f"Text:    {out / REPORT_FILE}")
     typer.echo(f"Figures: {len(written.figures)} in {out / FIGURE_FOLDER}")
@@ -101,20 +99,3 @@ def _nothing_finished(found: Collection, paths: Sequence[Path]) -> UserError:
 
 def _quoted(paths: Sequence[Path]) -> str:
     return ", ".join(f"'{path}'" for path in paths)
-
-
-def _show(table: Table) -> None:
-    """Columns with the same value in every row move into the title."""
-    from harness.report.chapters.table import condense
-
-    condensed = condense(table, numbers=False)
-    shown = condensed.table
-    show_table(
-        ", ".join([table.title, *condensed.shared]),
-        [column.title for column in shown.columns],
-        [list(row) for row in shown.cells],
-        numeric=[column.numeric for column in shown.columns],
-    )
-    for note in table.notes:
-        typer.echo(f"  {note}")
-    typer.echo("")

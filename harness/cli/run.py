@@ -16,7 +16,7 @@ from harness.app.grid import grid
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.app.run import execute
 from harness.cli.lists import names, whole_numbers
-from harness.cli.options import Data, FewShot, IncludePath, Prompts, TrainData, UnsafeLocalExec
+from harness.cli.options import AllowPackages, Data, FewShot, IncludePath, Prompts, TrainData, UnsafeLocalExec
 from harness.cli.progress import Display
 from harness.config.resolve import parse_budget
 from harness.distributed.processes import is_main
@@ -63,6 +63,7 @@ def run(
     include_path: IncludePath = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
     unsafe_local_exec: UnsafeLocalExec = False,
+    allow_packages: AllowPackages = None,
     jobs: Annotated[int, typer.Option(min=1, help="Cells at a time, in processes of their own.")] = 1,
 ) -> int:
     """Train and evaluate: --method egspo-sa --task sudoku. Lists make a grid.
@@ -70,8 +71,7 @@ def run(
     The same command again resumes an unfinished run and skips a finished one; with a longer --budget, where the
     learning rate does not follow it, a finished run goes on.
     """
-    for folder in include_path or []:
-        registry.add_include_path(folder)
+    registry.add_include_paths(include_path or [])
     common: dict[str, Any] = {"budget": parse_budget(budget)} if budget else {}
     if keep:
         common["execution.keep"] = keep
@@ -86,6 +86,7 @@ def run(
         runs=runs,
         fresh=fresh,
         unsafe_local_exec=unsafe_local_exec,
+        allow_packages=allow_packages or (),
         prompts=read_prompts(prompts, registry.names("task")) if prompts else None,
         few_shot=few_shot,
     )

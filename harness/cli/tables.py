@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from harness.report.chapters.table import Table
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[bool]) -> None:
@@ -23,6 +27,23 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
+
+
+def show_report_table(table: Table) -> None:
+    """Prints a table of the report and its notes; columns with the same value in every row move into the title."""
+    from harness.report.chapters.table import condense
+
+    condensed = condense(table, numbers=False)
+    shown = condensed.table
+    show_table(
+        ", ".join([table.title, *condensed.shared]),
+        [column.title for column in shown.columns],
+        [list(row) for row in shown.cells],
+        numeric=[column.numeric for column in shown.columns],
+    )
+    for note in table.notes:
+        typer.echo(f"  {note}")
+    typer.echo("")
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[bool]) -> str:

@@ -40,8 +40,14 @@ class HarnessMetric(evaluate.Metric):
         profile: str = "official",
         bare_answers: bool = False,
         unsafe_local_exec: bool = False,
+        allow_packages: Sequence[str] = (),
     ) -> dict[str, float]:
-        options = TaskOptions(profile=profile, bare_answers=bare_answers, unsafe_local_exec=unsafe_local_exec)
+        options = TaskOptions(
+            profile=profile,
+            bare_answers=bare_answers,
+            unsafe_local_exec=unsafe_local_exec,
+            allow_packages=allow_packages,
+        )
         task = get_task(self.config_name)(options)
         scores = task.score([read_reference(task, text) for text in references], predictions)
         ratios = {name: [score.metrics[name] for score in scores] for name in task.metrics}

@@ -1,8 +1,9 @@
 """Our tasks inside lm-eval, for every model type: the same examples, prompts and graders as in `harness eval`.
 
 `--metadata` chooses: data=builtin or a folder (otherwise HARNESS_DATA, or the model's default), split=test,
-prompts=compact or chat (otherwise by `pretrained`), unsafe_local_exec=true. Prompts are chat messages, in the model's
-template with `--apply_chat_template` and as plain text without; the tiny model gets its compact prompts either way.
+prompts=compact or chat (otherwise by `pretrained`), unsafe_local_exec=true, allow_packages=numpy (a list in JSON for
+more). Prompts are chat messages, in the model's template with `--apply_chat_template` and as plain text without; the
+tiny model gets its compact prompts either way.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class HarnessTask(LmEvalTask):
         self._prompts = prompt_style(self._metadata)
         self.DATASET_NAME = name.removeprefix(TASK_PREFIX)
         options = TaskOptions(
-            bare_answers=self._prompts == COMPACT, unsafe_local_exec=bool(self._metadata.get("unsafe_local_exec"))
+            bare_answers=self._prompts == COMPACT,
+            unsafe_local_exec=bool(self._metadata.get("unsafe_local_exec")),
+            allow_packages=_names(self._metadata.get("allow_packages")),
         )
         self.task = registry.get_task(self.DATASET_NAME)(options)
         self.task.prepare()
@@ -158,6 +161,10 @@ def ratio_error(items: Sequence[Sequence[float]]) -> float:
 def plain_text(messages: Sequence[Message]) -> str:
     """Messages without a chat template."""
     return "".join(f"{message['content'].strip()}\n\n" for message in messages)
+
+
+def _names(value: object) -> Sequence[str]:
+    return [str(name) for name in value] if isinstance(value, list) else [str(value)] if value else []
 
 
 def prompt_style(metadata: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ CHECKPOINT_STATE = "state.json"
 DEFAULT_RUNS = Path("results/runs")
 DEFAULT_EVALUATIONS = Path("results/evals")
 DEFAULT_REPORT = Path("results/report")
+DEFAULT_COMPARISON = Path("results/comparison")
 
 
 def read_status(folder: Path) -> RunStatus | None:

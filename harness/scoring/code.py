@@ -23,7 +23,8 @@ import re
 import sys
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from harness.errors import UserError
@@ -32,7 +33,7 @@ from harness.scoring.answers import official_first_answer
 from harness.scoring.official_format import tag_counts
 from harness.scoring.programs import Reading, defined_names, names_bound, read_program
 from harness.scoring.sandbox.client import Sandbox, open_sandbox
-from harness.scoring.sandbox.job import Program, ProgramVerdict
+from harness.scoring.sandbox.job import Limits, Program, ProgramVerdict
 from harness.task.base import GRADERS, OFFICIAL, ROBUST, Example, Reward, Score, Task, Verdict, outcome, worked
 
 FENCE = "```"
@@ -43,6 +44,8 @@ ASSERTED = re.compile(r"assert\s+(\w+)\s*\(")
 TEST_FUNCTION = re.compile(r"def (\w+)\(\):")
 IN_ANSWER = 0.5
 IMPORTS = (ast.Import, ast.ImportFrom)
+SLOW = {"amicable_numbers_sum": Limits(cpu_seconds=8)}
+"""Functions whose reference programs compute for seconds: that of MBPP's task 123 for three."""
 SYNTAX_CHECK = "import ast\ndef check(text):\n    ast.parse(text)\n    return True\n"
 
 
@@ -107,6 +110,11 @@ def _attributes(trees: Sequence[ast.Module]) -> Iterator[ast.Attribute]:
     return (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute))
 
 
+def limits_for(functions: Iterable[str]) -> Limits:
+    """The limits of a program that has to define these functions."""
+    return next((SLOW[name] for name in functions if name in SLOW), Limits())
+
+
 def official_program(code: str | None, tests: str) -> Program | None:
     """EGSPO's training run of a block: a program with one test each; None where its code does not come to run any."""
     imported = IMPORTED.search(tests)
@@ -119,11 +127,12 @@ def official_program(code: str | None, tests: str) -> Program | None:
     wanted = named.group(1)
     own = re.search(rf"\bdef {wanted}\b", code) is not None
     functions = {wanted: wanted if own else defined.group(1)}
+    program = Program(source=code, tests=(), functions=functions, limits=limits_for(functions))
     names = TEST_FUNCTION.findall(tests)
     if len(names) > 1:
-        return Program(source=code, tests=[f"{name}()" for name in names], setup=tests, functions=functions)
+        return replace(program, tests=[f"{name}()" for name in names], setup=tests)
     asserts = [line.strip() for line in tests.strip().splitlines() if line.strip().startswith("assert")]
-    return Program(source=code, tests=asserts, functions=functions)
+    return replace(program, tests=asserts)
 
 
 class CodeTask(Task):
@@ -145,7 +154,9 @@ class CodeTask(Task):
 
     def sandbox(self) -> Sandbox:
         """Raises UserError where the machine has none and the options insist on one."""
-        return open_sandbox(unsafe_local_exec=self.options.unsafe_local_exec)
+        return open_sandbox(
+            unsafe_local_exec=self.options.unsafe_local_exec, allowed=tuple(self.options.allow_packages)
+        )
 
     def prepare(self) -> None:
         """Starts the sandbox, so that a large process never has to."""
@@ -193,7 +204,10 @@ class CodeTask(Task):
         ]
 
     def _program(self, example: Example, code: str, grader: str) -> Program | None:
-        return kodcode.program(example, code) if kodcode.is_kodcode(example) else self.program(example, code, grader)
+        kod = kodcode.is_kodcode(example)
+        program = kodcode.program(example, code) if kod else self.program(example, code, grader)
+        # A verdict is right or wrong: one test that fails decides it.
+        return None if program is None else replace(program, every_test=False)
 
     def read(self, example: Example, text: str, grader: str) -> Reading:
         """The program that a grader finds in a completion."""
@@ -234,7 +248,8 @@ def run_each(sandbox: Sandbox, programs: Sequence[Program | None]) -> list[Progr
 
 
 def _key(program: Program) -> tuple[object, ...]:
-    return program.source, tuple(program.tests), program.setup, tuple(program.functions.items()), program.limits
+    functions = tuple(program.functions.items())
+    return program.source, tuple(program.tests), program.setup, functions, program.limits, program.every_test
 
 
 def _syntax_check(code: str) -> Program:

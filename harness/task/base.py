@@ -35,11 +35,13 @@ class TaskOptions:
     bare_answers: whether a completion that is nothing but an answer counts without tags (the tiny model writes
     so); off, the official rewards are those of the published code without exception.
     unsafe_local_exec: run model-written code without a sandbox.
+    allow_packages: installed packages that model-written code may import beside the standard library.
     """
 
     profile: str = "official"
     bare_answers: bool = True
     unsafe_local_exec: bool = False
+    allow_packages: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

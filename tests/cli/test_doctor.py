@@ -7,7 +7,7 @@ import pytest
 from harness.app import doctor
 from harness.cli.main import main
 from harness.scoring.sandbox import bubblewrap
-from harness.scoring.sandbox.client import missing
+from harness.scoring.sandbox.client import missing, open_sandbox
 
 
 def test_bubblewrap_that_is_not_installed_is_named_with_the_command(monkeypatch, capsys):
@@ -25,6 +25,24 @@ def test_a_whole_machine_has_nothing_to_do(monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert "Nothing is missing." in shown
     assert "sandbox" in shown
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "-")
+@pytest.mark.parametrize(
+    ("nests", "numbers", "said"),
+    [
+        (True, (0, 8, 0), "works; a program has a tmpfs of 32 MB and 1,000 files for itself"),
+        (False, (0, 8, 0), "works; a program's files are bounded to 32 MB but not in number"),
+        (False, (0, 5, 1), "works; programs cannot write files (that takes bubblewrap 0.7 or newer)"),
+    ],
+)
+def test_what_bounds_a_program_s_files_is_said(monkeypatch, capsys, nests, numbers, said):
+    monkeypatch.setattr(doctor, "PACKAGES", ())
+    open_sandbox()
+    monkeypatch.setattr(bubblewrap, "nests", lambda bwrap: nests)
+    monkeypatch.setattr(bubblewrap, "version", lambda bwrap: numbers)
+    main(["doctor"])
+    assert said in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_data_folder_that_is_gone_and_a_missing_package_are_named(monkeypatch, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from harness import registry
 from harness.app.checkpoints import published_checkpoint
 from harness.app.models import load_model
 from harness.cli.main import main
+from harness.config.checkpoints import published_checkpoints
 from harness.config.prompt_hashes import check_prompts
 from harness.data.sources import DataSource
 from harness.records.description import EVALUATED_FILE, read_description
-from harness.records.jsonl import read_lines
+from harness.records.jsonl import read_lines, read_samples
 from harness.records.schema import EvalRecord
 from harness.task.base import TaskOptions
 from harness.task.prompts import read_prompts, set_prompts
@@ -95,6 +97,19 @@ def test_a_registered_checkpoint_is_evaluated_under_a_paper_s_protocol(hub, tmp_
     assert (identity.method, identity.model, identity.recipe) == ("egspo-sa", "GSAI-ML/LLaDA-8B-Instruct", "published")
 
 
+def test_a_registered_checkpoint_is_compared_with_its_base_under_a_paper_s_protocol(hub, tmp_path):
+    places = ["--evaluations", str(tmp_path / "evals"), "--out", str(tmp_path / "out")]
+    options = ["--data", "builtin", "--device", "cpu", "--items", "2", "--protocol", "egspo", "--length", "128"]
+    command = ["compare", "--task", "math500", "--against", "egspo-sa,GSAI-ML/LLaDA-8B-Instruct"]
+    assert main([*command, *options, *places]) == 0
+    evaluated = sorted(str(place.relative_to(tmp_path)) for place in tmp_path.rglob("eval.jsonl"))
+    assert evaluated == [
+        f"evals/math500/{name}/eval.jsonl" for name in ("GSAI-ML--LLaDA-8B-Instruct", "egspo-sa--math500")
+    ]
+    line = (tmp_path / "out" / "comparison.csv").read_text().splitlines()[1]
+    assert line.startswith("math500,128,accuracy,2,egspo-sa,GSAI-ML/LLaDA-8B-Instruct,0,0,0,0,0,1,1,,,")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -113,3 +128,37 @@ def test_what_does_not_go_together_is_one_sentence(hub, tmp_path, capsys, option
     assert words in said
     assert said.count("\n") == 1
     assert not (tmp_path / "evals").exists()
+
+
+@pytest.mark.slow
+def test_a_paper_is_reproduced_from_published_weights_item_by_item_as_harness_eval_has_them(hub, tmp_path):
+    for found in published_checkpoints():
+        place = tmp_path / "home" / "hub" / "models--fatemehdoudi97--egspo-llada-8b" / "snapshots" / ("0" * 40)
+        if found.hub == "fatemehdoudi97/egspo-llada-8b" and not (place / found.subfolder).exists():
+            (place / found.subfolder).mkdir(parents=True)
+            for file in hub.iterdir():
+                (place / found.subfolder / file.name).write_bytes(file.read_bytes())
+    options = ["--data", "builtin", "--device", "cpu", "--items", "2"]
+    command = ["reproduce", "2603.12554", "--with", "published", "--only", "table-2,figure-4"]
+    assert main([*command, *options, "--out", str(tmp_path / "paper")]) == 0
+    text = (tmp_path / "paper" / "reproduction.md").read_text()
+    assert "it needs training curves, which evaluations of published weights do not have" in text
+    names = ["GSAI-ML--LLaDA-8B-Instruct", "egspo--mbpp", "egspo-sa--mbpp"]
+    assert sorted(path.name for path in (tmp_path / "paper" / "evals" / "mbpp").iterdir()) == names
+    single = ["eval", "--checkpoint", "egspo-sa/mbpp", "--task", "mbpp", "--protocol", "egspo", "--length", "256"]
+    assert main([*single, *options, "--out", str(tmp_path / "single")]) == 0
+    folder = tmp_path / "single" / "mbpp" / "egspo-sa--mbpp"
+    (expected,) = (EvalRecord.from_json(line) for line in read_lines(folder / "eval.jsonl"))
+    made = tmp_path / "paper" / "evals" / "mbpp" / "egspo-sa--mbpp"
+    (same,) = (
+        record
+        for record in (EvalRecord.from_json(line) for line in read_lines(made / "eval.jsonl"))
+        if record.identity == expected.identity
+    )
+    assert same.metrics == expected.metrics
+    assert list(read_samples(made / str(same.samples_file))) == list(read_samples(folder / str(expected.samples_file)))
+    with open(tmp_path / "paper" / "tables" / "table-2.csv", newline="") as stream:
+        rows = {(row["Task"], row["Method"], row["Model of the paper"]): row for row in csv.DictReader(stream)}
+    row = rows["MBPP", "EGSPO-SA", "LLaDA-8B-Instruct"]
+    assert row["256"].split()[0] == f"{100 * expected.metrics['official_pass@1'].value:.1f}"
+    assert (row["Printed"], row["Verdict"]) == ("51.1", "not comparable: builtin data")

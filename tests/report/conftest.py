@@ -15,6 +15,7 @@ from harness.records.jsonl import append_line, write_atomic, write_samples
 from harness.records.run_folder import CONFIG_FILE, EVAL_FILE, METRICS_FILE, TRACE_FILE, write_status
 from harness.records.schema import EvalRecord, GreedyTrace, MetricTotals, RunIdentity, RunStatus, TraceRecord
 from harness.report.analysis.groups import Group, make_groups
+from harness.report.analysis.paired import Measured, Outcomes
 from harness.report.analysis.rows import MetricRows, Row, all_rows
 from harness.report.formats.page import write_report
 from harness.report.read.runs import collect
@@ -223,6 +224,29 @@ class Synthetic:
 def synthetic(tmp_path: Path) -> Synthetic:
     """Run folders below `tmp_path / "runs"`."""
     return Synthetic(root=tmp_path / "runs")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Evaluations of a metric with a given part and whole per item."""
+
+    @staticmethod
+    def outcomes(parts: Sequence[float], wholes: Sequence[float] | None = None) -> Outcomes:
+        ratios = list(zip(parts, wholes or [1.0] * len(parts), strict=True))
+        decoding = {"num_steps": 8, "completion_length": 16}
+        samples = [{"metrics": {"score": {"part": part, "whole": whole}}} for part, whole in ratios]
+        record = evaluation("last", 8, {"score": MetricTotals.of(ratios)}, decoding=decoding)
+        return Outcomes.of(record, samples)
+
+    def checkpoint(self, label: str, *settings: Sequence[float], task: str = "sudoku") -> Measured:
+        """The parts of its items at the setting that counts, and at others."""
+        return Measured(label=label, task=task, evaluations=tuple(map(self.outcomes, settings)))
+
+
+@pytest.fixture
+def scored() -> Scored:
+    """Makes evaluations and checkpoints from the parts of their items."""
+    return Scored()
 
 
 @pytest.fixture(scope="module")

@@ -130,8 +130,8 @@ def _compare(groups: Sequence[Group], headline: str | None, read: _Read) -> Comp
     measured = [group for group in groups if _lasts(group, metric)]
     best_only = len(measured) > ALL_PAIRS_UP_TO
     pairs = [_pair(first, second, metric, read) for first, second in _pairs(measured, metric, best_only=best_only)]
-    adjusted = _adjusted([pair.p for pair in pairs])
-    seed_adjusted = _adjusted([pair.seed_p for pair in pairs])
+    adjusted = holm([pair.p for pair in pairs])
+    seed_adjusted = holm([pair.seed_p for pair in pairs])
     task, model, protocol = groups[0].conditions
     return Comparisons(
         task=task,
@@ -144,12 +144,6 @@ def _compare(groups: Sequence[Group], headline: str | None, read: _Read) -> Comp
         ),
         best_only=best_only,
     )
-
-
-def _adjusted(chances: Sequence[float | None]) -> list[float | None]:
-    """Adjusted after Holm; pairs without a p-value count for none."""
-    found = iter(holm([chance for chance in chances if chance is not None]))
-    return [None if chance is None else next(found) for chance in chances]
 
 
 def _pairs(groups: Sequence[Group], metric: str, *, best_only: bool) -> Iterable[tuple[Group, Group]]:

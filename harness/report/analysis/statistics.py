@@ -165,13 +165,13 @@ def sign_flip_test(differences: Sequence[int]) -> float:
     return min(1.0, float(chances[sums >= observed].sum()))
 
 
-def holm(chances: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values of a family of tests, in the order given."""
-    order = sorted(range(len(chances)), key=lambda index: chances[index])
-    adjusted = [0.0] * len(chances)
+def holm(chances: Sequence[float | None]) -> list[float | None]:
+    """Holm's adjusted p-values of a family of tests, in the order given; None, no test, counts for none."""
+    found = {index: chance for index, chance in enumerate(chances) if chance is not None}
+    adjusted: list[float | None] = [None] * len(chances)
     highest = 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(chances) - rank) * chances[index]))
+    for rank, index in enumerate(sorted(found, key=found.__getitem__)):
+        highest = max(highest, min(1.0, (len(found) - rank) * found[index]))
         adjusted[index] = highest
     return adjusted
 

@@ -64,7 +64,7 @@ def measured_tables(groups: Sequence[Group]) -> list[Table]:
 
 
 def _table(title: str, groups: Sequence[Group], tasks: Sequence[str]) -> Table:
-    metrics = {task: _metric([group for group in groups if group.task == task]) for task in tasks}
+    metrics = {task: paper_metric([group for group in groups if group.task == task]) for task in tasks}
     lines = _lines(groups, metrics)
     places = sorted(
         {place for line in lines for place in line.cells}, key=lambda place: (tasks.index(place.task), place.length)
@@ -95,7 +95,7 @@ def _table(title: str, groups: Sequence[Group], tasks: Sequence[str]) -> Table:
     )
 
 
-def _metric(groups: Sequence[Group]) -> str:
+def paper_metric(groups: Sequence[Group]) -> str:
     """The metric that papers print where every group has it, else the task's headline."""
     names = [set(record.metrics) for group in groups for record in group.lasts]
     shared = (metric for metric in PAPER_METRICS if names and all(metric in own for own in names))

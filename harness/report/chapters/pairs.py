@@ -70,12 +70,13 @@ def _cells(pair: Comparison) -> tuple[str, ...]:
         str(len(pair.seeds)),
         f"{pair.items:,}" if pair.items else DASH,
         *counts,
-        *(_chance(p) for p in (pair.p, pair.adjusted, pair.seed_adjusted)),
+        *(chance(p) for p in (pair.p, pair.adjusted, pair.seed_adjusted)),
         verdict(pair),
     )
 
 
-def _chance(p: float | None) -> str:
+def chance(p: float | None) -> str:
+    """A p-value: `0.042`, `<0.001`."""
     if p is None:
         return DASH
     return "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -5,8 +5,9 @@ The same runs give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError
 from harness.records.jsonl import write_atomic
@@ -21,8 +22,9 @@ from harness.report.formats.latex import latex
 from harness.report.formats.markdown import document_markdown, table_markdown
 from harness.report.read.runs import Collection
 
-REPORT_FILE = "report.md"
-PAGE_FILE = "report.html"
+REPORT = "report"
+REPORT_FILE = f"{REPORT}.md"
+PAGE_FILE = f"{REPORT}.html"
 ROWS_OF_A_PAGE = 60
 
 
@@ -32,27 +34,36 @@ def write_report(collection: Collection, folder: Path, choice: Choice = ALL) -> 
     Raises UserError where no run has what is chosen, for an unusable style and where `folder` cannot be written to.
     """
     document = make_document(collection, choice)
-    style = read_style(choice.style) if choice.style else {}
+    write_document(document, folder, style=read_style(choice.style) if choice.style else {})
+    return document
+
+
+def write_document(
+    document: Document, folder: Path, *, stem: str = REPORT, style: Mapping[str, Any] | None = None
+) -> None:
+    """Writes a document as a page and as a text called `stem`, with its tables, points and figures.
+
+    style: matplotlib settings of the figures. Raises UserError where `folder` cannot be written to.
+    """
     try:
-        with styled(style):
-            _write(document, folder)
+        with styled(style or {}):
+            _write(document, folder, stem)
     except OSError as error:
         raise UserError(
             f"The report cannot be written to '{folder}' ({error.strerror}); choose another with --out DIR."
         ) from error
-    return document
 
 
-def _write(document: Document, folder: Path) -> None:
+def _write(document: Document, folder: Path, stem: str) -> None:
     (folder / FIGURE_FOLDER).mkdir(parents=True, exist_ok=True)
     (folder / TABLE_FOLDER).mkdir(exist_ok=True)
     for name, points in document.points.items():
         write_atomic(folder / name, points_csv(points))
     write_tables(document.tables, folder / TABLE_FOLDER)
     pictures = {figure.stem: _write_figure(figure, folder) for figure in document.figures}
-    write_atomic(folder / REPORT_FILE, document_markdown(document))
+    write_atomic(folder / f"{stem}.md", document_markdown(document))
     svgs = {stem: picture.svg.decode() for stem, picture in pictures.items()}
-    write_atomic(folder / PAGE_FILE, document_html(document, svgs))
+    write_atomic(folder / f"{stem}.html", document_html(document, svgs))
 
 
 def _write_figure(figure: Figure, folder: Path) -> Picture:

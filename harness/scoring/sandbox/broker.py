@@ -1,198 +1,184 @@
-"""The broker: a small process of its own that starts sandboxes, hands jobs to the judge and keeps the clocks.
+"""The broker: a small process of its own that runs jobs in sandboxes, several at a time.
 
-It is started before torch and CUDA are loaded, so that no large process ever forks. Requests come as JSON lines
-on standard input, verdicts leave as JSON lines on standard output, in the order in which they are ready; the
-end of standard input ends it and everything it started.
+It is started before torch and CUDA are loaded, so that no large process ever forks. Requests come as frames of JSON
+over the socket on standard input; each is answered by one frame, in the order in which they are ready: with outcomes,
+or with a fault, which is never the program's. The end of the socket or of the harness ends the broker and everything
+that it started.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
+import select
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from harness.scoring.sandbox import frames, values
-from harness.scoring.sandbox.bubblewrap import build_image, filter_bytes
-from harness.scoring.sandbox.job import Limits, Outcome, Program
+from harness.errors import UserError
+from harness.scoring.sandbox import frames
+from harness.scoring.sandbox.attempt import OUT_OF_TIME, USED_UP, Attempt, FaultError
+from harness.scoring.sandbox.job import KNOWN_GOOD, Limits, Outcome, Program
+from harness.scoring.sandbox.stage import Stage
 
-OUT_OF_TIME = "out of time"
-JUDGE_EXTRA_SECONDS = 1.0
-LARGEST_OUTCOME = 1 << 16
-KILLED, SIGNAL_BASE = 137, 128
-EXIT_SECONDS = 0.5
+NOT_RUN = "not run: an earlier test failed"
+LARGEST_REQUEST = 1 << 30
+# A program that runs out of time in so many tests is not started again for the others.
+PATIENCE = 2
+# Jobs at a time for each turn: those that linger leave their turn to others.
+JOBS_PER_TURN = 3
 
 
 class Broker:
-    """Runs jobs from several threads at once. Use as a context manager."""
+    """Runs jobs from several threads. workers: jobs at a time that do not linger."""
 
-    def __init__(self, bwrap: str | None) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="harness-sandbox-")
-        self._image = build_image(Path(self._folder.name), bwrap)
-        self._filters = {judge: self._memory_file(judge=judge) if bwrap else -1 for judge in (False, True)}
-        self._lock = threading.Lock()
-        self._start_judge()
-
-    def __enter__(self) -> Broker:
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._control.close()
-        self._judge.kill()
-        self._judge.wait()
-        self._folder.cleanup()
+    def __init__(self, stage: Stage, workers: int) -> None:
+        self._stage = stage
+        self._turns = threading.Semaphore(workers)
 
     def run(self, job: Program) -> list[Outcome]:
-        """One outcome per test. A program that ends in the middle is started again for the tests left."""
+        """One outcome per test. A program that ends in the middle is started again for the tests left.
+
+        Raises FaultError where the sandbox fails, OSError where it cannot be started, ValueError for a job too large.
+        """
+        outcomes: list[Outcome] = []
+        turn = _Turn(self._turns)
         deadline = time.monotonic() + job.limits.wall_seconds
-        outcomes: list[Outcome] = []
-        while len(outcomes) < len(job.tests):
-            if time.monotonic() >= deadline:
-                return [*outcomes, *[Outcome(passed=False, reason=OUT_OF_TIME)] * (len(job.tests) - len(outcomes))]
-            outcomes += self._attempt(job, len(outcomes), deadline)
-        return outcomes
-
-    def _attempt(self, job: Program, first: int, deadline: float) -> list[Outcome]:
-        """Outcomes of the tests from number `first` up to the one in which the program ended, at least one."""
-        calls_out, calls_in = os.pipe()
-        replies_out, replies_in = os.pipe()
-        program = self._start("candidate", calls_out, replies_in, limits=job.limits, judge=False)
-        os.close(calls_out)
-        os.close(replies_in)
-        ours, theirs = socket.socketpair()
-        with ours:
-            self._hand_over(theirs, calls_in, replies_out)
-            try:
-                return self._outcomes(job, first, ours, program, deadline)
-            finally:
-                program.kill()
-                program.wait()
-
-    def _outcomes(
-        self, job: Program, first: int, judge: socket.socket, program: subprocess.Popen[bytes], deadline: float
-    ) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        clock = threading.Timer(max(0.0, deadline - time.monotonic()), judge.shutdown, [socket.SHUT_RDWR])
-        clock.daemon = True
-        clock.start()
         try:
-            frames.send(judge.fileno(), _frame(job, first, deadline - time.monotonic() + JUDGE_EXTRA_SECONDS))
-            while first + len(outcomes) < len(job.tests):
-                passed, reason, present = _parse_outcome(frames.receive(judge.fileno(), LARGEST_OUTCOME))
-                outcomes.append(Outcome(passed=passed, reason=reason if present else f"{reason} {_ending(program)}"))
-                if not present:
-                    break
-        except frames.ClosedError:
-            late = time.monotonic() >= deadline
-            outcomes.append(
-                Outcome(passed=False, reason=OUT_OF_TIME if late else "the judge ran out of time or memory")
-            )
+            while len(outcomes) < len(job.tests):
+                if not job.every_test and not all(outcome.passed for outcome in outcomes):
+                    return _filled(outcomes, job, NOT_RUN)
+                seconds = deadline - time.monotonic() if outcomes else job.limits.wall_seconds
+                if seconds <= 0 or sum(map(_late, outcomes)) >= PATIENCE:
+                    return _filled(outcomes, job, OUT_OF_TIME)
+                outcomes += self._attempt(job, len(outcomes), seconds, turn.leave)
         finally:
-            clock.cancel()
+            turn.leave()
         return outcomes
 
-    def _hand_over(self, job: socket.socket, calls: int, replies: int) -> None:
-        """Sends the job's descriptors to the judge and closes them here."""
+    def _attempt(self, job: Program, first: int, seconds: float, give_way: Callable[[], None]) -> list[Outcome]:
+        """Tries twice, and trusts a failure only where the image of the sandbox is whole."""
+
+        def run() -> list[Outcome]:
+            return Attempt(self._stage, job, first, seconds, give_way).run()
+
+        try:
+            outcomes = run()
+        except (FaultError, OSError):
+            outcomes = self._again(run)
+        damage = "" if all(outcome.passed for outcome in outcomes) else self._damage()
+        if damage:
+            raise FaultError(damage)
+        return outcomes
+
+    def _again(self, run: Callable[[], list[Outcome]]) -> list[Outcome]:
+        """The second try. What the system does twice to a greedy program is a verdict, where the sandbox is proven."""
+        try:
+            return run()
+        except (FaultError, OSError) as error:
+            problem = self._problem()
+            if isinstance(error, FaultError) and error.verdict and not problem:
+                return [Outcome(passed=False, reason=error.verdict)]
+            raise FaultError(f"{error}, twice; {problem or 'a known-good program passes'}") from error
+
+    def _problem(self) -> str:
+        """What is wrong with the sandbox itself, by its image and a known-good program; empty where nothing is."""
+        try:
+            outcomes = Attempt(self._stage, KNOWN_GOOD, 0, KNOWN_GOOD.limits.wall_seconds).run()
+        except (FaultError, OSError) as error:
+            return self._damage() or f"a known-good program fails too: {error}"
+        return "" if outcomes[0].passed else f"a known-good program fails: {outcomes[0].reason}"
+
+    def _damage(self) -> str:
+        changed = self._stage.image.damage()
+        return f"{changed} was changed or removed while the sandbox ran" if changed else ""
+
+
+class _Turn:
+    """One of the turns; left early by a job that lingers."""
+
+    def __init__(self, turns: threading.Semaphore) -> None:
+        self._turns = turns
+        self._held = turns.acquire()
+
+    def leave(self) -> None:
+        """Lets the next job begin."""
+        if self._held:
+            self._held = False
+            self._turns.release()
+
+
+def _late(outcome: Outcome) -> bool:
+    return outcome.reason == OUT_OF_TIME or USED_UP in outcome.reason
+
+
+def _filled(outcomes: Sequence[Outcome], job: Program, reason: str) -> list[Outcome]:
+    left = len(job.tests) - len(outcomes)
+    return [*outcomes, *[Outcome(passed=False, reason=reason)] * left]
+
+
+class Service:
+    """Answers what comes over the socket on standard input."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(fileno=0)
+        self._lock = threading.Lock()
+
+    def serve(self, broker: Broker, pool: ThreadPoolExecutor) -> None:
+        """Returns when the socket ends."""
+        while True:
+            try:
+                request = json.loads(frames.receive(self._socket.fileno(), LARGEST_REQUEST))
+            except frames.ClosedError:
+                return
+            pool.submit(self._answer, broker, request)
+
+    def say(self, number: int | None, **reply: Any) -> None:
+        """Sends an answer, if anybody still wants it. number: of the request; None for a fault before any."""
         try:
             with self._lock:
-                if self._judge.poll() is not None:
-                    self._control.close()
-                    self._start_judge()
-                socket.send_fds(self._control, [b"j"], [job.fileno(), calls, replies])
-        finally:
-            job.close()
-            os.close(calls)
-            os.close(replies)
+                frames.send(self._socket.fileno(), json.dumps({"id": number, **reply}).encode())
+        except frames.ClosedError:
+            return
 
-    def _start_judge(self) -> None:
-        self._control, theirs = socket.socketpair()
-        with theirs:
-            self._judge = self._start("judge", theirs.fileno(), limits=Limits(), judge=True)
+    def end_with(self, harness: int) -> None:
+        """Ends the socket with the harness, whose forked children may keep theirs open. harness: its pid descriptor."""
+        poll = select.poll()
+        poll.register(harness, select.POLLIN)
+        poll.poll()
+        self._socket.shutdown(socket.SHUT_RDWR)
 
-    def _start(self, script: str, *descriptors: int, limits: Limits, judge: bool) -> subprocess.Popen[bytes]:
-        bounds = () if judge else (limits.cpu_seconds, limits.memory_mb << 20, limits.file_mb << 20)
-        # bwrap reads the filter to the end of its file, so each sandbox gets an opening of its own.
-        memory_file = self._filters[judge]
-        extra = os.open(f"/proc/self/fd/{memory_file}", os.O_RDONLY) if memory_file >= 0 else None
+    def _answer(self, broker: Broker, request: dict[str, Any]) -> None:
+        number, limits = request.pop("id"), Limits(**request.pop("limits"))
         try:
-            return subprocess.Popen(
-                self._image.command(
-                    self._image.script(script, *descriptors, *bounds), limits=limits, filter_descriptor=extra or -1
-                ),
-                pass_fds=(*descriptors, *([] if extra is None else [extra])),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd=self._image.folder / "tmp",
-                env={},
-                start_new_session=True,
-            )
-        finally:
-            if extra is not None:
-                os.close(extra)
-
-    def _memory_file(self, *, judge: bool) -> int:
-        descriptor = os.memfd_create("seccomp")
-        os.write(descriptor, filter_bytes(judge=judge))
-        return descriptor
-
-
-def _frame(job: Program, first: int, wall_seconds: float) -> bytes:
-    """The judge's frame for the tests from number `first` on."""
-    limits = job.limits
-    return values.encode(
-        {
-            "program": job.source,
-            "setup": job.setup,
-            "tests": list(job.tests[first:]),
-            "functions": dict(job.functions),
-            "reply_bytes": limits.reply_mb << 20,
-            "memory_bytes": limits.memory_mb << 20,
-            "cpu_seconds": limits.cpu_seconds,
-            "wall_seconds": wall_seconds,
-        }
-    )
-
-
-def _parse_outcome(frame: bytes) -> tuple[bool, str, bool]:
-    outcome = values.decode(frame)
-    assert isinstance(outcome, tuple)
-    passed, reason, present = outcome
-    return bool(passed), str(reason), bool(present)
-
-
-def _ending(program: subprocess.Popen[bytes]) -> str:
-    """How the process of a program that answers no more came to its end."""
-    try:
-        status = program.wait(EXIT_SECONDS)
-    except subprocess.TimeoutExpired:
-        return "(its pipe is closed, its process goes on)"
-    if status in (KILLED, KILLED - SIGNAL_BASE, -9):
-        return "(killed: processor time or memory used up)"
-    if status > SIGNAL_BASE or status < 0:
-        return f"(by signal {status - SIGNAL_BASE if status > 0 else -status})"
-    return f"(with status {status})"
-
-
-def main(bwrap: str | None, workers: int) -> None:
-    """Serves requests until standard input ends."""
-    lock = threading.Lock()
-    with Broker(bwrap) as broker, ThreadPoolExecutor(workers) as pool:
-
-        def answer(request: dict[str, Any]) -> None:
-            number, limits = request.pop("id"), Limits(**request.pop("limits"))
             outcomes = broker.run(Program(**request, limits=limits))
-            line = json.dumps({"id": number, "outcomes": [[one.passed, one.reason] for one in outcomes]}) + "\n"
-            with lock:
-                sys.stdout.write(line)
-                sys.stdout.flush()
+        except Exception as error:  # whatever it is, somebody waits for an answer
+            self.say(number, fault=_describe(error))
+        else:
+            self.say(number, outcomes=[[outcome.passed, outcome.reason] for outcome in outcomes])
 
-        for line in sys.stdin:
-            pool.submit(answer, json.loads(line))
+
+def _describe(error: Exception) -> str:
+    return str(error) if isinstance(error, FaultError | OSError | UserError) else f"{type(error).__name__}: {error}"
+
+
+def main(bwrap: str | None, workers: int, packages: Sequence[str], folder: str, harness: int) -> None:
+    """Serves requests until the socket or the harness ends. harness: its pid descriptor."""
+    service = Service()
+    threading.Thread(target=service.end_with, args=(harness,), daemon=True).start()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    try:
+        with Stage(bwrap, packages, Path(folder)) as stage:
+            service.serve(Broker(stage, workers), ThreadPoolExecutor(JOBS_PER_TURN * workers))
+    except OSError as error:
+        service.say(None, fault=f"{error}; set TMPDIR to a folder with more room than {Path(folder).parent}")
+    except Exception as error:  # the harness says it in a sentence
+        service.say(None, fault=_describe(error))
+    # Not by the usual way, which waits for what is queued.
+    os._exit(0)

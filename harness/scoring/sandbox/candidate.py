@@ -1,13 +1,16 @@
 """Inside a fresh sandbox: runs one program and answers calls of its functions.
 
-    python candidate.pyc CALLS REPLIES CPU_SECONDS MEMORY_BYTES FILE_BYTES
+    python candidate.pyc GREETING CALLS REPLIES CPU_SECONDS MEMORY_BYTES FILE_BYTES [PACKAGES]
 
-CALLS and REPLIES are pipes to the judge. The first frame is the program; each later one is a call, encoded as
-(name, arguments, keyword arguments). Every frame is answered by one:
+A byte to GREETING, a socket, says that the sandbox has started: whatever fails before it is no fault of the program's,
+which has not arrived yet. CALLS and REPLIES are pipes to the judge. The first frame is the program; each later one is
+a call, encoded as (name, arguments, keyword arguments). Every frame is answered by one:
 
     V<value>   the program is loaded, or the call returned that value
     E<name, message>   it raised
     U<reason>   the call returned something that is not a plain value
+
+PACKAGES is a folder of packages that the program may import beside the standard library.
 
 The program shares this interpreter and may do as it likes with it, also answer in our place: an answer is
 nothing but a value, which the judge compares outside.
@@ -30,6 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import types
 
+NO_PACKAGE = "; programs import the standard library and what --allow-packages names"
 MESSAGE_LENGTH = 200
 LARGEST_CALL = 1 << 30
 OPEN_FILES = 64
@@ -37,11 +41,14 @@ OPEN_FILES = 64
 
 def main() -> None:
     """Serves until the judge closes its end or the program ends the process."""
-    calls, replies, cpu_seconds, memory, file_size = (int(argument) for argument in sys.argv[1:6])
+    greeting, calls, replies, cpu_seconds, memory, file_size = (int(argument) for argument in sys.argv[1:7])
+    sys.path += sys.argv[7:]
     sys.argv = ["program"]
     _limit(cpu_seconds, memory, file_size)
     module = type(sys)("program")
     sys.modules["program"] = module
+    os.write(greeting, b"R")
+    os.close(greeting)
     source = frames.receive(calls, LARGEST_CALL).decode("utf-8", "surrogatepass")
     frames.send(replies, _load(source, module))
     while True:
@@ -87,6 +94,8 @@ def _call(frame: bytes, module: types.ModuleType) -> bytes:
 def _failure(error: BaseException) -> bytes:
     try:
         message = str(error)[:MESSAGE_LENGTH]
+        if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] not in sys.stdlib_module_names:
+            message += NO_PACKAGE
     except BaseException:  # the program's own __str__
         message = ""
     return b"E" + values.encode((type(error).__name__, message))

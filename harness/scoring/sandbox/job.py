@@ -11,16 +11,22 @@ class Limits:
     """Bounds on one program and on the judge of its tests.
 
     cpu_seconds: processor time of the program, over all of its tests until it has to be started again.
-    wall_seconds: time by the clock for everything together; it ends programs that sleep or wait.
-    memory_mb: address space. file_mb: largest file. tmp_mb: everything under /tmp together.
+    idle_seconds: for how long a program that is called may compute nothing and not answer: it sleeps, or waits for
+        what never comes. A program that gets no processor on a busy machine is not idle.
+    wall_seconds: time by the clock for everything together, the last resort.
+    judge_cpu_seconds: processor time of the tests themselves.
+    memory_mb: address space. file_mb: largest file. tmp_mb, tmp_files: everything under /tmp together.
     reply_mb: largest value that a call may return, as bytes on the pipe.
     """
 
-    cpu_seconds: int = 4
-    wall_seconds: float = 10.0
+    cpu_seconds: int = 1
+    idle_seconds: float = 1.0
+    wall_seconds: float = 30.0
+    judge_cpu_seconds: int = 4
     memory_mb: int = 512
     file_mb: int = 8
     tmp_mb: int = 32
+    tmp_files: int = 1000
     reply_mb: int = 8
 
 
@@ -32,7 +38,8 @@ class Program:
     tests: each is judged on its own: it passes where it runs to its end. Trusted, as the data set is.
     setup: trusted source that runs before each test, in the tests' process: imports, helper functions.
     functions: the functions that tests call, by their name in the tests, to their name in the program. They are
-    called with plain values alone (see values.py), and changes to arguments don't come back.
+        called with plain values alone (see values.py), and changes to arguments don't come back.
+    every_test: whether tests run after one has failed. Off where only `ProgramVerdict.passed` counts.
     """
 
     source: str
@@ -40,6 +47,11 @@ class Program:
     setup: str = ""
     functions: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = Limits()
+    every_test: bool = True
+
+
+KNOWN_GOOD = Program(source="def f(x): return x + 1", tests=("assert f(1) == 2",), functions={"f": "f"})
+"""Passes wherever the sandbox works."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +75,7 @@ class ProgramVerdict:
 
     @property
     def fraction(self) -> float:
-        """Share of the tests passed; 0 without tests."""
+        """Share of the tests passed; 0 without tests. A lower bound where not every test ran."""
         return sum(outcome.passed for outcome in self.outcomes) / len(self.outcomes) if self.outcomes else 0.0
 
     @property

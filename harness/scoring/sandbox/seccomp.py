@@ -4,7 +4,8 @@ Everything off the list fails with ENOSYS, as in a kernel that lacks the call, s
 portable way. Off the list on purpose: starting processes (a fork bomb has nothing to start with; root has no
 RLIMIT_NPROC), signals to others, sockets beyond a pair, memory files and System V memory (which address-space
 limits do not see), mounts, namespaces, tracing, keys, io_uring, bpf. `clone` is allowed for threads alone,
-whose number the address-space limit bounds.
+whose number the address-space limit bounds. A program may end with a status below 128 alone: bwrap passes a death by
+signal on as 128 and its number, and only the system may seem to have killed a program.
 
 Numbers: Linux 6, arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
 """
@@ -81,7 +82,6 @@ SYSCALLS: dict[str, tuple[int, int]] = {
     "socketpair": (53, 199),
     "getsockopt": (55, 209),
     "execve": (59, 221),
-    "exit": (60, 93),
     "wait4": (61, 260),
     "uname": (63, 160),
     "fcntl": (72, 25),
@@ -131,7 +131,6 @@ SYSCALLS: dict[str, tuple[int, int]] = {
     "restart_syscall": (219, 128),
     "clock_getres": (229, 114),
     "clock_nanosleep": (230, 115),
-    "exit_group": (231, 94),
     "epoll_wait": (232, ABSENT),
     "epoll_ctl": (233, 21),
     "tgkill": (234, 131),
@@ -165,14 +164,17 @@ SYSCALLS: dict[str, tuple[int, int]] = {
 }
 
 CLONE = (56, 220)
-# The judge forks a child per program and receives the ends of its pipes.
+EXITS = ((60, 93), (231, 94))
+# The judge forks a child per program, receives the ends of its pipes, and waits for its end.
 JUDGE_SYSCALLS: dict[str, tuple[int, int]] = {
     "clone": CLONE,
     "fork": (57, ABSENT),
     "recvmsg": (47, 212),
+    "pidfd_open": (434, 434),
 }
 
 CLONE_THREAD = 0x00010000
+LIKE_A_SIGNAL = 0x80
 X32_BIT = 0x40000000
 ENOSYS, EPERM = 38, 1
 
@@ -205,9 +207,10 @@ def filter_program(machine: str, *, judge: bool = False) -> bytes:
         _step(JUMP_GREATER_EQUAL, X32_BIT, on_false=1),
         _step(RETURN, KILL),
     ]
-    return b"".join(
-        [*head, *_allow(allowed), *_threads_alone(CLONE[architecture.column]), _step(RETURN, FAIL | ENOSYS)]
-    )
+    by_argument = _by_bit(CLONE[architecture.column], CLONE_THREAD, on_set=ALLOW, on_clear=FAIL | EPERM)
+    for row in EXITS:
+        by_argument += _by_bit(row[architecture.column], LIKE_A_SIGNAL, on_set=FAIL | EPERM, on_clear=ALLOW)
+    return b"".join([*head, *_allow(allowed), *by_argument, _step(RETURN, FAIL | ENOSYS)])
 
 
 def _allow(numbers: Sequence[int]) -> list[bytes]:
@@ -215,13 +218,14 @@ def _allow(numbers: Sequence[int]) -> list[bytes]:
     return [step for number in numbers for step in (_step(JUMP_EQUAL, number, on_false=1), _step(RETURN, ALLOW))]
 
 
-def _threads_alone(clone: int) -> list[bytes]:
+def _by_bit(number: int, bit: int, *, on_set: int, on_clear: int) -> list[bytes]:
+    """Decides on a call by one bit of its first argument."""
     return [
-        _step(JUMP_EQUAL, clone, on_false=4),
+        _step(JUMP_EQUAL, number, on_false=4),
         _step(LOAD_WORD, FIRST_ARGUMENT_OFFSET),
-        _step(JUMP_SET, CLONE_THREAD, on_false=1),
-        _step(RETURN, ALLOW),
-        _step(RETURN, FAIL | EPERM),
+        _step(JUMP_SET, bit, on_false=1),
+        _step(RETURN, on_set),
+        _step(RETURN, on_clear),
     ]
 
 

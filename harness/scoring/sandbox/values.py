@@ -2,8 +2,8 @@
 
 The closed set: None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range, and
 iterators, which are run to their end and arrive as iterators over a list. A subclass (Counter, namedtuple,
-IntEnum) arrives as the plain type it extends, a match of a regular expression as True, which is what tests ask
-of it. Everything else is refused by name.
+IntEnum) arrives as the plain type it extends, a scalar of numpy as the plain number, a match of a regular
+expression as True, which is what tests ask of it. Everything else is refused by name.
 
     None N   True T   False F   int i<hex>;   float f<hex float>;   complex c<float><float>
     str s<bytes>:<utf-8>   bytes b<bytes>:<raw>   list l<n>:   tuple t<n>:   set S<n>:   frozenset Z<n>:
@@ -70,15 +70,13 @@ def _write(value: object, pieces: list[bytes], depth: int) -> None:
     raise NotPlainError(f"a value of type '{type(value).__name__}'")
 
 
-def _scalar(value: object) -> bytes | None:
+def _scalar(value: Any) -> bytes | None:
     if value is None:
         return b"N"
     if value is True or value is False:
         return b"T" if value else b"F"
-    if type(value).__module__ == "re" and type(value).__name__ == "Match":
-        return b"T"
     if isinstance(value, int):
-        return b"i%s;" % format(int(value), "x").encode()
+        return b"i%x;" % int(value)
     if isinstance(value, float):
         return b"f%s;" % float.hex(value).encode()
     if isinstance(value, complex):
@@ -88,6 +86,10 @@ def _scalar(value: object) -> bytes | None:
         return b"s%d:%s" % (len(text), text)
     if isinstance(value, bytes | bytearray):
         return b"b%d:%s" % (len(value), bytes(value))
+    if type(value).__module__ == "re" and type(value).__name__ == "Match":
+        return b"T"
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return _scalar(value.item())
     return None
 
 
@@ -125,10 +127,10 @@ class _Reader:
         if depth > MAX_DEPTH + 1:
             raise ValueError("nested too deep")
         mark = self._take(1).decode("latin-1")
-        if mark in "NTF":
-            return {"N": None, "T": True, "F": False}[mark]
         if mark == "i":
             return int(self._until(b";"), 16)
+        if mark in "NTF":
+            return {"N": None, "T": True, "F": False}[mark]
         if mark == "f":
             return self._float()
         if mark == "c":

@@ -24,7 +24,7 @@ attacks = importlib.util.module_from_spec(specification)
 sys.modules["sandbox_attacks"] = attacks
 specification.loader.exec_module(attacks)
 
-LIMITS = Limits(cpu_seconds=1, wall_seconds=2.5, memory_mb=256, tmp_mb=16)
+LIMITS = Limits(cpu_seconds=1, memory_mb=256, tmp_mb=16)
 HONEST = Program(source="def f(x): return x + 7", tests=("assert f(3) == 10",), functions={"f": "f"})
 
 pytestmark = [

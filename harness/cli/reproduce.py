@@ -1,0 +1,77 @@
+"""harness reproduce: a paper's tables and figures by one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.feedback import progress_bar
+from harness.cli.lists import names
+from harness.cli.options import Data, Device, Prompts
+from harness.config.resolve import parse_budget
+
+if TYPE_CHECKING:
+    from harness.app.reproduce import ReproductionPlan
+
+DEFAULT_OUT = Path("results/reproductions")
+
+
+def reproduce(
+    paper: Annotated[str, typer.Argument(help="arXiv number: 2603.12554.", show_default=False)],
+    mode: Annotated[
+        str,
+        typer.Option("--with", help="tiny: the embedded model; published: the authors' weights; training."),
+    ] = "tiny",
+    only: Annotated[str, typer.Option(help="Tables and figures: table-1,figure-3a; all by default.")] = "",
+    items: Annotated[int, typer.Option(min=0, help="Of each evaluation of published weights; 0 for all.")] = 0,
+    data: Data = "",
+    prompts: Prompts = None,
+    device: Device = "auto",
+    budget: Annotated[str, typer.Option(help="Of every run, in the place of the recipe's: updates=4.")] = "",
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, in processes of their own.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder for all of it.", show_default=str(DEFAULT_OUT))] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is to do, and do nothing.")] = False,
+) -> None:
+    """Make every table and figure of a paper: harness reproduce 2603.12554 --with tiny.
+
+    What is there is not done again. The result is reproduction.html and reproduction.md.
+    """
+    from harness.app.reproduce import REPRODUCTION, ReproductionRequest, plan_reproduction
+    from harness.app.reproduce import reproduce as make
+
+    request = ReproductionRequest(
+        paper=paper,
+        mode=mode,
+        out=out or DEFAULT_OUT / f"{paper}-{mode}",
+        only=tuple(names(only)) if only else (),
+        items=items,
+        data=data,
+        prompts=prompts,
+        device=device,
+        budget=parse_budget(budget) if budget else {},
+        jobs=jobs,
+    )
+    planned = plan_reproduction(request)
+    _show(planned)
+    if dry_run:
+        return
+    with progress_bar("evaluating") as on_progress:
+        folder = make(planned, on_line=typer.echo, on_progress=on_progress)
+    typer.echo(f"Page: {folder / f'{REPRODUCTION}.html'}")
+    typer.echo(f"Text: {folder / f'{REPRODUCTION}.md'}")
+
+
+def _show(planned: ReproductionPlan) -> None:
+    from harness.report.labels import digits, flop_unit
+
+    done = len(planned.runs) - len(planned.waiting)
+    typer.echo(f"{planned.paper.title}, with {planned.request.mode}: {', '.join(planned.artefacts)}")
+    typer.echo(f"Runs: {len(planned.runs)}, {done} of them finished; further evaluations: {len(planned.evaluations)}")
+    if planned.waiting and planned.seconds is not None and planned.flops is not None:
+        unit = flop_unit(planned.flops)
+        cost = f"{digits(planned.flops / unit.size)} {unit.name} and {planned.seconds / 60:.0f} min of training"
+        typer.echo(f"By what finished runs of the same methods and tasks took: {cost}, one run at a time.")
+    elif planned.waiting:
+        typer.echo("Their time is not known: some methods and tasks have no finished run yet.")
