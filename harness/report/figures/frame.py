@@ -148,14 +148,14 @@ class Sheet:
     def picture(self) -> Picture:
         """The bytes: no date, no name of a program."""
         return Picture(
-            png=self._bytes("png", {"Software": None}),
+            png=self._bytes("png", {"Software": None}, pil_kwargs={"compress_level": 3}),
             svg=self._bytes("svg", {"Date": None, "Creator": None}),
             pdf=self._bytes("pdf", {"CreationDate": None, "Creator": None, "Producer": None}),
         )
 
-    def _bytes(self, kind: str, metadata: dict[str, Any]) -> bytes:
+    def _bytes(self, kind: str, metadata: dict[str, Any], **options: Any) -> bytes:
         stream = io.BytesIO()
-        self.figure.savefig(stream, format=kind, metadata=metadata)
+        self.figure.savefig(stream, format=kind, metadata=metadata, **options)
         return stream.getvalue()
 
 

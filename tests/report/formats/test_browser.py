@@ -127,7 +127,8 @@ def test_a_table_is_filtered_by_words_in_any_order(demo_page: Path, tmp_path: Pa
 
 def test_one_figure_of_a_family_is_shown_at_a_time(demo_page: Path, tmp_path: Path) -> None:
     script = """
-    const shown = () => [...document.querySelectorAll(".family")[0].children].filter((tab) => !tab.hidden)
+    const shown = () => [...document.querySelector(".family").querySelectorAll(":scope > .tab")]
+      .filter((tab) => !tab.hidden)
       .map((tab) => tab.dataset.tab);
     result.before = shown();
     [...document.querySelectorAll(".tabs")[0].children].find((button) => button.textContent === "Samples").click();
@@ -176,6 +177,33 @@ def test_nothing_is_requested_and_nothing_is_wider_than_a_phone(demo_page: Path,
     found = ask(demo_page, tmp_path, script, "--window-size=500,900")
     assert found["width"] <= 500
     assert (found["requests"], found["wide"], found["scrolls"]) == ([], [], False)
+
+
+def test_on_a_phone_nothing_scrolls_sideways_but_the_chapters_and_no_word_is_broken(
+    demo_page: Path, tmp_path: Path
+) -> None:
+    script = """
+    document.body.style.width = "375px";
+    const boxes = [...document.querySelectorAll("main, main .scroll, main .canvas, main pre")];
+    const wide = boxes.filter((box) => box.scrollWidth > box.clientWidth + 1);
+    result.scrolls = wide.map((box) => box.outerHTML.slice(0, 90));
+    const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+    result.broken = [];
+    while (walker.nextNode()) {
+      const node = walker.currentNode;
+      if (node.parentElement.closest("svg, code, details, caption")) continue;
+      for (const found of node.data.matchAll(/[\\p{L}\\d.,]+/gu)) {
+        const range = document.createRange();
+        range.setStart(node, found.index);
+        range.setEnd(node, found.index + found[0].length);
+        const parts = [...range.getClientRects()].filter((box) => box.width > 0);
+        const tops = new Set(parts.map((box) => Math.round(box.top)));
+        if (tops.size > 1) result.broken.push(found[0]);
+      }
+    }
+    """
+    found = ask(demo_page, tmp_path, script, "--window-size=500,900")
+    assert found == {"scrolls": [], "broken": []}
 
 
 def test_an_error_in_a_script_would_be_seen(demo_page: Path, tmp_path: Path) -> None:

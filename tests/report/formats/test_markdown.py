@@ -18,6 +18,7 @@ FIGURE = Figure(
     title="Bars",
     caption="All of them.",
     points=make_points("a", [{"a": 1}]),
+    command="harness report --figures bars",
     draw=lambda: Picture(png=b"", svg=b"", pdf=b""),
 )
 
@@ -44,7 +45,8 @@ def test_a_section_is_written_in_its_order() -> None:
         "",
         "![Bars](figures/sudoku-bars.png)",
         "",
-        "Bars. All of them. [SVG](figures/sudoku-bars.svg), [points](figures/sudoku-bars.csv).",
+        "Bars. All of them. [PDF](figures/sudoku-bars.pdf), [SVG](figures/sudoku-bars.svg), "
+        "[points](figures/sudoku-bars.csv). Made by `harness report --figures bars`.",
         "",
         "Again:",
         "",
@@ -54,12 +56,16 @@ def test_a_section_is_written_in_its_order() -> None:
     ]
 
 
-def test_what_is_too_long_to_read_is_left_out_of_the_text(synthetic: Any) -> None:
+def test_what_is_too_long_to_read_is_linked_and_short_evidence_keeps_its_sentences(synthetic: Any) -> None:
     synthetic.demo()
     document = make_document(collect([synthetic.root]))
     text = document_markdown(document)
     assert "## How certain, and at what cost" in text
-    assert "Every published value" not in text
+    assert "- GSM8K, every published value: [table](tables/gsm8k-every-published-value.md), [CSV](" in text
+    (pairs,) = [line for line in text.splitlines() if line.startswith("- Sudoku, exact match: pairs of methods")]
+    assert ".csv). " in pairs
+    assert "| First | Second |" not in text
+    assert len(text.split()) < 4000
     assert any(section.folded and section.tables for section in document.sections)
 
 
