@@ -76,10 +76,11 @@ def _evaluations(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _conditions(record: EvalRecord) -> dict[str, Any]:
-    """A record without its metrics, nested values under dotted keys."""
-    return {
+    """A record without its metrics, nested values under dotted keys; its seed is not that of the run."""
+    values = {
         key: value for key, value in flatten(record.to_json()).items() if not key.startswith(("metrics.", "schema"))
     }
+    return {"seed_of_draws" if key == "seed" else key: value for key, value in values.items()}
 
 
 def _metrics(run: Run) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from harness.report.analysis.curves import CURVE_AXES, FLOPS, FORWARD_FLOPS, Axis, Panel, make_panels
-from harness.report.figures.curves import curve_figure, draw, spread_out
+from harness.report.figures.curves import curve_figure, draw
+from harness.report.figures.ends import spread_out
 from harness.report.figures.frame import Picture
 from harness.report.labels import CONTROL_COLOUR, method_colours
 

@@ -326,7 +326,7 @@ def test_runs_that_are_odd_in_every_way_are_reported(
     assert "\x1b" not in printed
     assert "<script>alert" not in Path("out/report.html").read_text()
     for path in Path("out").rglob("*"):
-        assert path.is_dir() or not path.read_bytes() or path.suffix == ".png" or path.read_text()
+        assert path.is_dir() or not path.read_bytes() or path.suffix in (".png", ".pdf") or path.read_text()
 
 
 @pytest.mark.parametrize(

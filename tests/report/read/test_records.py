@@ -18,7 +18,9 @@ def traces_of(synthetic: Any) -> tuple[TraceRecord, ...] | Skipped:
 
 
 def test_an_update_is_read_with_its_rates_and_means(synthetic: Any) -> None:
-    synthetic.run(lines=[synthetic.line(3, clip_low=0.02, clip_high=0.01, step_entropy=[0.1, 0.2, 0.6])])
+    synthetic.run(
+        lines=[synthetic.line(3, reward_mean=0.5, clip_low=0.02, clip_high=0.01, step_entropy=[0.1, 0.2, 0.6])]
+    )
     (update,) = read_updates(collect([synthetic.root]).runs[0])
     assert (update.update, update.reward, update.chosen_steps) == (3, 0.5, (1.0, 2.0))
     assert (update.clip_fraction, update.entropy) == (pytest.approx(0.03), pytest.approx(0.3))

@@ -109,7 +109,7 @@ def test_too_few_descriptors_are_an_error_in_the_client(most):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
     first, second = done.stdout.splitlines()
-    assert first == "True" or "Too many open files" in first
+    assert first == "True" or first.startswith("The sandbox has failed, so there is no verdict: ")
     assert second == "True", done.stderr
 
 
@@ -190,7 +190,9 @@ def test_a_command_ends_in_one_sentence_and_exit_code_2(monkeypatch, tmp_path, c
         raise SandboxError("it is broken")
 
     file = tmp_path / "one.jsonl"
-    file.write_text('{"prompt": "Q", "completion": "def f(x): return 2", "target": ["assert f(1) == 2"]}\n')
+    file.write_text(
+        '{"prompt": "Q", "completion": "```python\\ndef f(x): return 2\\n```", "target": ["assert f(1) == 2"]}\n'
+    )
     client.open_sandbox(unsafe_local_exec=False, allowed=())
     monkeypatch.setattr(Sandbox, "run", fail)
     assert main(["grade", str(file), "--task", "mbpp"]) == 2

@@ -169,7 +169,7 @@ def test_programs_that_end_at_once_leave_nothing(sandbox, processes, source):
 def test_a_closed_sandbox_has_no_processes(sandbox, processes):
     assert sandbox.run([KNOWN_GOOD])[0].passed
     family = processes(sandbox._broker.process.pid)
-    assert len(family.pids) > 1
+    assert family.pids
     sandbox.close()
     assert until(lambda: not family.alive(), INTERRUPTED_SECONDS)
     assert sandbox.run([KNOWN_GOOD])[0].passed
