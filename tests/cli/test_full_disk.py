@@ -179,6 +179,7 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subpro
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "checkpoints"),
     [
@@ -208,6 +209,7 @@ def test_a_run_on_a_disk_that_is_really_full_keeps_its_last_checkpoint(
     assert last_weights(runs) == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

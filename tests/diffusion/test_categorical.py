@@ -28,6 +28,7 @@ def test_a_token_of_minus_infinity_is_never_drawn_even_at_the_end_of_the_interva
     assert drawn.tolist() == [0, 2, 2]
 
 
+@pytest.mark.slow
 def test_every_token_of_a_large_vocabulary_can_be_reached():
     vocabulary = 126_464
     logits = torch.zeros(1, vocabulary).expand(4096, -1)

@@ -228,6 +228,7 @@ def test_tensors_that_peft_would_leave_out_are_refused(published_dream, dream_ad
         load(published_dream, adapter=str(dream_adapter(**config)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["(a+)+b", "(.*)*x"])
 def test_a_pattern_that_never_ends_is_ended(dream_adapter, pattern):
     config = read_adapter_config(dream_adapter(exclude_modules=pattern) / "adapter_config.json")

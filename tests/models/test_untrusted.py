@@ -93,6 +93,7 @@ LOOP = "{% for a in range(99999) %}"
 ENDLESS = LOOP * 3 + "{% endfor %}" * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("template", "said"),
     [

@@ -40,6 +40,7 @@ def test_the_folder_holds_the_pages_the_tables_and_the_figures_in_three_formats(
     assert {figure.stem for figure in document.figures} == FIGURES
 
 
+@pytest.mark.slow
 def test_two_reports_in_two_processes_are_the_same_bytes(synthetic: Any, tmp_path: Path) -> None:
     synthetic.demo()
     synthetic.run(method="espo", state="failed", reason="loss became NaN")

@@ -243,6 +243,7 @@ def damaged(synthetic: Any) -> dict[str, str]:
     return expected
 
 
+@pytest.mark.slow
 def test_every_damaged_folder_is_named_once_and_the_sound_run_is_reported(
     synthetic: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -311,6 +312,7 @@ def odd_runs(synthetic: Any) -> None:
     (synthetic.root / "not UTF-8 \udcff \x1b[31m\n" / CONFIG_FILE).write_text("{")
 
 
+@pytest.mark.slow
 def test_runs_that_are_odd_in_every_way_are_reported(
     synthetic: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,9 @@ from harness.scoring.sandbox.broker import NOT_RUN, Broker
 from harness.scoring.sandbox.client import Sandbox
 from harness.scoring.sandbox.job import KNOWN_GOOD, Limits, Outcome, Program
 
+pytestmark = pytest.mark.slow
+
+
 FILES = 1000
 MAKERS = {
     "files": "open(name, 'w').close()",

@@ -21,6 +21,9 @@ from harness.scoring.sandbox import client
 from harness.scoring.sandbox.client import Sandbox, missing
 from harness.scoring.sandbox.job import KNOWN_GOOD, Limits, Program
 
+pytestmark = pytest.mark.slow
+
+
 needs_bwrap = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 IMPORTING = replace(KNOWN_GOOD, source="import zlib, bz2, lzma, ctypes, hashlib\ndef f(x): return x + 1")
 

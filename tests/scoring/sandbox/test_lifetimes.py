@@ -33,6 +33,9 @@ private = sys.argv[1] == "private"
 bubblewrap.nests = lambda bwrap: private
 from harness.scoring.sandbox.job import Limits
 from harness.scoring import code
+
+pytestmark = pytest.mark.slow
+
 code.limits_for = lambda functions: Limits(idle_seconds=90, wall_seconds=95)
 sys.exit(main.main(sys.argv[2:]))
 """
