@@ -20,6 +20,8 @@ from harness.scoring.sandbox.client import missing
 from harness.scoring.sandbox.job import KNOWN_GOOD, Limits
 from harness.scoring.sandbox.stage import Stage
 
+pytestmark = pytest.mark.slow
+
 needs_bwrap = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 # The stated bounds are 2 seconds after an interruption and 5 after a kill.
 INTERRUPTED_SECONDS, KILLED_SECONDS = 20, 50
@@ -33,9 +35,6 @@ private = sys.argv[1] == "private"
 bubblewrap.nests = lambda bwrap: private
 from harness.scoring.sandbox.job import Limits
 from harness.scoring import code
-
-pytestmark = pytest.mark.slow
-
 code.limits_for = lambda functions: Limits(idle_seconds=90, wall_seconds=95)
 sys.exit(main.main(sys.argv[2:]))
 """
@@ -66,7 +65,7 @@ def harness(request: pytest.FixtureRequest, tmp_path, processes) -> Iterator[sub
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
     ) as run:
-        assert until(lambda: len(processes(run.pid).running("candidate.pyc")) > 3, 60)
+        assert until(lambda: len(processes(run.pid).running("candidate.pyc")) > 0, 60)
         yield run
         run.kill()
 
