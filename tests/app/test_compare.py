@@ -79,6 +79,7 @@ def test_a_checkpoint_of_mine_is_compared_with_each_other_on_every_task_and_leng
     assert [(pair.first.label, pair.second.label) for pair in found.pairs[:2]] == [(own, "tiny"), (own, "tiny-2")]
 
 
+@pytest.mark.slow
 def test_the_tiny_model_in_float32_is_the_same_at_every_batch_size(tmp_path: Path) -> None:
     harness.export("tiny", tmp_path / "mine")
     found = compared("tiny", tmp_path / "mine", items=64, noise=FLOAT32)
@@ -89,6 +90,7 @@ def test_the_tiny_model_in_float32_is_the_same_at_every_batch_size(tmp_path: Pat
         assert (one.noise.flipped, one.noise.moved) == (0, 0.0)
 
 
+@pytest.mark.slow
 def test_a_model_whose_completions_depend_on_the_batch_size_is_found_and_its_differences_are_called_noise(
     trained: RunResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -335,6 +335,7 @@ def test_the_command_shows_tables_and_writes_numbers_and_a_figure(few, tmp_path,
     assert (tmp_path / "made" / "estimators.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_same_command_writes_the_same_bytes(few, tmp_path):
     for name in ("first", "second"):
         assert main(["diagnose", "--policies", "1", "--out", str(tmp_path / name)]) == 0

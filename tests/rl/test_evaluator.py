@@ -10,6 +10,8 @@ from harness.records.jsonl import read_lines, read_samples
 from harness.records.run_folder import EVAL_FILE
 from harness.rl.evaluator import Evaluated
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "train.batch_size": 8,
     "train.group_size": 4,
