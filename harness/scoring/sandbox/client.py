@@ -104,7 +104,7 @@ class Sandbox:
         """Sends the programs without a verdict and adds their verdicts as they come. Raises ClosedError."""
         broker = self._running()
         waiting = {number: program for number, program in enumerate(programs) if number not in verdicts}
-        threading.Thread(target=_send, args=(broker.socket, waiting), daemon=True).start()
+        threading.Thread(target=_send, args=(broker.socket.dup(), waiting), daemon=True).start()
         for _ in waiting:
             reply = json.loads(frames.receive(broker.socket.fileno(), LARGEST_REPLY))
             if "fault" in reply:
@@ -148,9 +148,11 @@ def _start_broker(bwrap: str | None, workers: int, allowed: Sequence[str]) -> _B
 
 
 def _send(connection: socket.socket, programs: Mapping[int, Program]) -> None:
+    """Through a connection of its own: the number of a closed one may by then be that of the next broker's."""
     try:
-        for number, program in programs.items():
-            frames.send(connection.fileno(), json.dumps({"id": number, **asdict(program)}).encode())
+        with connection:
+            for number, program in programs.items():
+                frames.send(connection.fileno(), json.dumps({"id": number, **asdict(program)}).encode())
     except frames.ClosedError:  # whoever reads the answers sees it too
         return
 
