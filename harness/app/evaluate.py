@@ -189,8 +189,7 @@ def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
         "origin": task.origin(request.split, source),
         "prompts": _set_prompts(task, request, source, tested),
     }
-    published = evaluation_protocol(request.protocol, name).items if request.protocol else 0
-    examples = tested[: request.items or published or None]
+    examples = tested[: request.items or _published_items(request, name, tested, source) or None]
     return Prepared(task=task, named=named, examples=examples, decodings=decodings, about=about)
 
 
@@ -235,6 +234,17 @@ def _published_decodings(request: EvaluationRequest, task: str) -> tuple[Decodin
         raise UserError("--protocol says how completions are decoded and prompted; leave out --set and --few-shot.")
     found = evaluation_protocol(request.protocol, task)
     return tuple(found.decoding(length) for length in request.lengths) or found.decodings
+
+
+def _published_items(request: EvaluationRequest, task: str, tested: Sequence[Example], source: DataSource) -> int:
+    """How many items the protocol evaluates, 0 for all. Raises UserError where the split has fewer."""
+    items = evaluation_protocol(request.protocol, task).items if request.protocol else 0
+    if items > len(tested):
+        raise UserError(
+            f"Protocol '{request.protocol}' evaluates {items} items of {task}, but '{source.label}' has {len(tested)}; "
+            f"name the published data with --data, or ask for fewer with --items {len(tested)}."
+        )
+    return items
 
 
 def _tested(task: Task, source: DataSource, request: EvaluationRequest) -> list[Example]:
