@@ -188,6 +188,7 @@ def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
         "split": request.split,
         "origin": task.origin(request.split, source),
         "prompts": _set_prompts(task, request, source, tested),
+        "packages": task.importable(),
     }
     examples = tested[: request.items or _published_items(request, name, tested, source) or None]
     return Prepared(task=task, named=named, examples=examples, decodings=decodings, about=about)

@@ -15,7 +15,7 @@ from harness.data.sources import default_source, parse_source
 from harness.errors import UserError, unknown_choice
 from harness.records.jsonl import replacing
 from harness.records.schema import MetricTotals
-from harness.task.base import GRADERS, OFFICIAL, ROBUST, TaskOptions
+from harness.task.base import GRADERS, OFFICIAL, ROBUST, Task, TaskOptions
 
 if TYPE_CHECKING:
     from harness.evaluation.forms import CompletionFile
@@ -30,6 +30,7 @@ class GradeSummary:
     unknown: completions left out, of problems that the data do not have. n: completions graded. bare_answers: whether
     answers without tags or fences counted. The mappings are by grader: totals, which give the headline number and its
     interval; how many are correct; in how many an answer was found. pass_at: k to pass@k by the chosen grader.
+    packages: what programs could import beside the standard library, with versions.
     """
 
     file: str
@@ -42,6 +43,7 @@ class GradeSummary:
     unknown: int
     n: int
     bare_answers: bool
+    packages: Mapping[str, str]
     totals: Mapping[str, MetricTotals]
     correct: Mapping[str, int]
     answered: Mapping[str, int]
@@ -73,6 +75,7 @@ class GradeSummary:
             "unknown": self.unknown,
             "n": self.n,
             "bare_answers": self.bare_answers,
+            "packages": dict(self.packages),
             "accuracy": self.accuracy,
             "correct": dict(self.correct),
             "answered": dict(self.answered),
@@ -132,7 +135,7 @@ def grade(
             if stream is not None:
                 stream.write(_line(graded, grader))
         pass_at = tally.pass_at()
-    return _summary(file, tally, pass_at, task=chosen.name, grader=grader, profile=profile, bare_answers=bare)
+    return _summary(file, tally, pass_at, chosen, grader)
 
 
 @contextmanager
@@ -152,21 +155,25 @@ def _line(graded: Graded, grader: str) -> bytes:
     return (json.dumps(graded.to_json(grader), ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
-def _summary(file: CompletionFile, tally: Tally, pass_at: Mapping[int, float], **request: Any) -> GradeSummary:
+def _summary(file: CompletionFile, tally: Tally, pass_at: Mapping[int, float], task: Task, grader: str) -> GradeSummary:
     if not tally.n:
         raise UserError(f"{file.path.name} has no completions of problems in this split; choose --data and --split.")
     return GradeSummary(
         file=file.path.name,
+        task=task.name,
+        grader=grader,
+        profile=task.options.profile,
         form=file.form.title,
         rows=file.rows,
         repeats=file.repeats,
         unknown=file.unknown,
         n=tally.n,
+        bare_answers=task.options.bare_answers,
+        packages=task.importable(),
         totals={name: tally.totals(name) for name in GRADERS},
         correct={name: tally.correct[name] for name in GRADERS},
         answered={name: tally.answered[name] for name in GRADERS},
         pass_at=pass_at,
         mean_reward=tally.reward / tally.n,
         disagreements=dict(tally.disagreements.most_common()),
-        **request,
     )

@@ -113,7 +113,7 @@ def plan(request: RunRequest) -> PlannedRun:
                 profile=config.reward if config.reward in PROFILES else PROFILES[0],
                 bare_answers=config.model.name == TINY,
                 unsafe_local_exec=request.unsafe_local_exec,
-                allow_packages=request.allow_packages,
+                allow_packages=config.data.allow_packages,
             )
         ),
         test_source=test_source,
@@ -129,6 +129,8 @@ def _resolve(request: RunRequest, method: str, method_config: type, task: str) -
     given: dict[str, Any] = {"model.name": request.model, "data.test": request.data, "data.train": request.train_data}
     given |= {"reward": request.reward, "data.few_shot": request.few_shot}
     given |= {"data.prompts": request.prompts.sha256 if request.prompts else ""}
+    options = TaskOptions(allow_packages=request.allow_packages)
+    given |= {"data.allow_packages": tuple(registry.get_task(task)(options).importable())}
     overrides = {key: value for key, value in given.items() if value} | {"seed": request.seed} | dict(request.overrides)
     resolved = resolve(
         method=method,

@@ -24,6 +24,7 @@ VALUES: Mapping[str, Any] = {
     "data.train": "",
     "data.few_shot": 0,
     "data.prompts": "",
+    "data.allow_packages": (),
     "rollout.completion_length": 16,
     "rollout.block_length": 16,
     "rollout.num_steps": 4,

@@ -16,6 +16,7 @@ RENAMED = {"method.guidance_scale": "method.cfg_scale"}
 YOUNGER = (
     "data.few_shot",
     "data.prompts",
+    "data.allow_packages",
     "conventions.",
     "evaluation.decodings",
     "evaluation.lengths",

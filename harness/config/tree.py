@@ -72,12 +72,14 @@ class DataConfig:
     """Sources of examples: builtin, hub, or a folder. Empty means the default of the model.
 
     few_shot: worked training examples before each question. prompts: sha256 of the file of the user's own prompts.
+    allow_packages: what model-written code may import beside the standard library.
     """
 
     test: str = ""
     train: str = ""
     few_shot: int = 0
     prompts: str = ""
+    allow_packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,7 +89,8 @@ class EvalRecord:
     The rest is empty in records that are older than it. flops_forward: the forward passes of flops_total alone, as some
     papers count; None where they were not counted apart. seed: of draws. batch_size: prompts per forward pass. weights:
     fingerprint of the files. protocol: the paper's that was followed. origin: where the items came from. prompts:
-    sha256 of the user's own, few_shot, train_data, and whether they are as published.
+    sha256 of the user's own, few_shot, train_data, and whether they are as published. packages: what model-written code
+    could import beside the standard library, with versions.
     """
 
     checkpoint: str
@@ -116,6 +117,7 @@ class EvalRecord:
     weights: str = ""
     origin: Mapping[str, Any] = field(default_factory=dict)
     prompts: Mapping[str, Any] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
 
     @property
@@ -144,8 +146,7 @@ class EvalRecord:
 def identity_of(values: Mapping[str, Any]) -> str:
     """EvalRecord.identity, from the fields that are known before an evaluation."""
     identifying = [values[name] for name in IDENTIFYING]
-    if values["seed"]:
-        identifying.append(values["seed"])
+    identifying += [values[name] for name in ("seed", "packages") if values[name]]
     return hashlib.sha256(json.dumps(identifying, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -115,6 +115,7 @@ class Evaluator:
             samples_file=samples_file,
             batch_size=self._batch_size,
             dtype=self._model.dtype_name,
+            packages=self._task.importable(),
         )
         append_line(self._folder / EVAL_FILE, record.to_json())
         yield Evaluated(record=record)

@@ -34,6 +34,7 @@ from harness.scoring.official_format import tag_counts
 from harness.scoring.programs import Reading, defined_names, names_bound, read_program
 from harness.scoring.sandbox.client import Sandbox, open_sandbox
 from harness.scoring.sandbox.job import Limits, Program, ProgramVerdict
+from harness.scoring.sandbox.packages import versions
 from harness.task.base import GRADERS, OFFICIAL, ROBUST, Example, Reward, Score, Task, Verdict, outcome, worked
 
 FENCE = "```"
@@ -157,6 +158,10 @@ class CodeTask(Task):
         return open_sandbox(
             unsafe_local_exec=self.options.unsafe_local_exec, allowed=tuple(self.options.allow_packages)
         )
+
+    def importable(self) -> dict[str, str]:
+        """The allowed packages by their own names. Raises UserError for one that is not installed."""
+        return versions(self.options.allow_packages)
 
     def prepare(self) -> None:
         """Starts the sandbox, so that a large process never has to."""

@@ -170,6 +170,11 @@ class Task(ABC):
         Raises UserError where the machine lacks something.
         """
 
+    def importable(self) -> dict[str, str]:
+        """The packages, with their versions, that model-written code may import beside the standard library: those of
+        the options, where the task runs such code. Raises UserError for a name that is not an installed package."""
+        return {}
+
     @abstractmethod
     def examples(self, split: str, source: DataSource) -> list[Example]:
         """The fixed list of examples of `split` (one of SPLITS), in a fixed order.

@@ -39,6 +39,7 @@ RUN = RunConfig(method=MethodConfig(name="mine", options={"weight": 1.0}), task=
         ({"task": "gsm8k"}, "710581b3"),
         ({"method": MethodConfig(name="mine", options={"weight": 2.0})}, "bc928c25"),
         ({"data": DataConfig(few_shot=1)}, "068383ba"),
+        ({"data": DataConfig(allow_packages=("numpy",))}, "3439cd11"),
         ({"model": ModelConfig(dtype="bfloat16")}, "e868c180"),
         ({"optimizer": OptimizerConfig(schedule="cosine")}, "63b5bd3d"),
         ({"optimizer": OptimizerConfig(schedule="cosine"), "budget": BudgetConfig(updates=8)}, "af22f774"),

@@ -49,11 +49,18 @@ RECORD = EvalRecord(
         {"dtype": "bfloat16"},
         {"weights": "bc"},
         {"prompts": {"sha256": None, "few_shot": 1, "train_data": None}},
+        {"seed": 1},
+        {"packages": {"numpy": "2.0.0"}},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_what_was_evaluated_and_how_tells_records_apart(change: dict[str, Any]) -> None:
     assert replace(RECORD, **change).identity != RECORD.identity
+
+
+def test_other_versions_of_what_programs_may_import_tell_records_apart() -> None:
+    older, newer = (replace(RECORD, packages={"numpy": version}) for version in ("2.0.0", "2.1.0"))
+    assert older.identity != newer.identity
 
 
 def test_what_was_measured_does_not() -> None:

@@ -73,6 +73,9 @@ def command(group: Group) -> str:
     if settings.get("data.prompts"):
         # The record has the file's hash, not the file.
         words += ["--prompts", f"FILE-WITH-SHA256-{str(settings['data.prompts'])[:12]}"]
+    packages = settings.get("data.allow_packages")
+    for name in packages if isinstance(packages, list) else ():
+        words += ["--allow-packages", str(name)]
     changed = overrides(run)
     if any(key.startswith("budget.") for key in changed):
         limits = {key.removeprefix("budget."): value for key, value in settings.items() if key.startswith("budget.")}

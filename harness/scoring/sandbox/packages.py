@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 from harness.errors import UserError
@@ -27,11 +27,20 @@ def locate(names: Sequence[str]) -> list[Path]:
     return sorted({entry for name in names for entry in _entries(name)})
 
 
-def _entries(name: str) -> list[Path]:
+def versions(names: Sequence[str]) -> dict[str, str]:
+    """The versions of the named packages by their own names, in order. Raises UserError as `locate` does."""
+    return dict(sorted((found.metadata["Name"], found.version) for found in map(_installed, names)))
+
+
+def _installed(name: str) -> Distribution:
     try:
-        found = distribution(name)
+        return distribution(name)
     except (PackageNotFoundError, ValueError) as error:
         raise UserError(f"--allow-packages: '{name}' is not an installed package; pip install it.") from error
+
+
+def _entries(name: str) -> list[Path]:
+    found = _installed(name)
     site = Path(str(found.locate_file("")))
     tops = {file.parts[0] for file in found.files or ()} - {"..", "/", "__pycache__"}
     if not tops:

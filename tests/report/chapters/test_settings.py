@@ -125,6 +125,14 @@ def test_the_text_is_one_line(synthetic: Any) -> None:
     assert yaml.safe_load(shlex.split(text)[-1].partition("=")[2]) == "word " * 60
 
 
+def test_packages_are_allowed_again(synthetic: Any) -> None:
+    data = {"test": "builtin", "train": "builtin", "allow_packages": ["numpy", "scipy"]}
+    sources = {"data.allow_packages": "command line"}
+    synthetic.run(settings=settings_with(synthetic, data=data), provenance=sources)
+    assert words(synthetic)[-4:] == ["--allow-packages", "numpy", "--allow-packages", "scipy"]
+    assert "--set" not in words(synthetic)
+
+
 def test_prompts_and_worked_examples_are_asked_for_again(synthetic: Any) -> None:
     data = {"test": "builtin", "train": "builtin", "few_shot": 3, "prompts": "ab" * 32}
     sources = {"data.few_shot": "command line", "data.prompts": "command line"}

@@ -9,6 +9,8 @@ from dataclasses import replace
 
 import pytest
 
+from harness.app.evaluate import evaluate
+from harness.app.plan import RunRequest, plan
 from harness.cli.main import main
 from harness.errors import UserError
 from harness.registry import get_task
@@ -105,8 +107,31 @@ def test_the_task_s_option_and_the_command_s_let_it_in(cases_folder, capsys, mon
     file = str(cases_folder / "grading/mbpp_numpy.jsonl")
     for flags, right in ([], 0), (["--allow-packages", "numpy"], 1):
         assert main(["grade", file, "--task", "mbpp", "--json", *flags]) == 0
-        assert json.loads(capsys.readouterr().out)["correct"]["robust"] == right
+        summary = json.loads(capsys.readouterr().out)
+        assert (summary["correct"]["robust"], list(summary["packages"])) == (right, flags[1:])
     assert main(["grade", file, "--task", "mbpp", "--allow-packages", "nonsense"]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
         "harness: --allow-packages: 'nonsense' is not an installed package; pip install it."
     )
+
+
+def test_what_programs_may_import_is_part_of_the_name_of_a_run_that_has_programs(tmp_path):
+    def planned(task: str, *names: str):
+        return plan(RunRequest(method="egspo", task=task, data="builtin", runs=tmp_path, allow_packages=names))
+
+    without, allowed = planned("mbpp"), planned("mbpp", "numpy", "pytest")
+    assert allowed.identity.config_hash != without.identity.config_hash
+    assert allowed.resolved.config.data.allow_packages == allowed.task.options.allow_packages == ("numpy", "pytest")
+    assert planned("mbpp", "pytest", "NumPy", "numpy").identity == allowed.identity
+    assert planned("sudoku", "numpy").identity == planned("sudoku").identity
+    with pytest.raises(UserError, match="is not an installed package"):
+        planned("mbpp", "no-such-package-here")
+
+
+@needs_bwrap
+def test_an_evaluation_records_what_programs_could_import_with_its_version():
+    records = [
+        evaluate("tiny", "mbpp", data="builtin", items=1, allow_packages=names).record for names in ((), ("numpy",))
+    ]
+    assert [record.packages for record in records] == [{}, {"numpy": importlib.metadata.version("numpy")}]
+    assert records[0].identity != records[1].identity
