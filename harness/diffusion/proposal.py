@@ -9,6 +9,7 @@ Axes: N positions, V vocabulary, k kept tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,12 +63,8 @@ def propose(
         )
         for rows in (slice(start, start + group) for start in range(0, logits_NV.shape[0], group))
     ]
-    return Proposal(
-        token_N=torch.cat([piece.token_N for piece in pieces]),
-        logprob_N=torch.cat([piece.logprob_N for piece in pieces]),
-        confidence_N=torch.cat([piece.confidence_N for piece in pieces]),
-        behaviour=_join([piece.behaviour for piece in pieces if piece.behaviour is not None]),
-    )
+    joined: Proposal = _join(pieces)
+    return joined
 
 
 @dataclass
@@ -173,12 +170,11 @@ def _part(values_N: Tensor | None, rows: slice) -> Tensor | None:
     return None if values_N is None else values_N[rows]
 
 
-def _join(pieces: list[Behaviour]) -> Behaviour | None:
-    if not pieces:
+def _join(pieces: list[Any]) -> Any:
+    """The values of all groups as one: tensors end to end, records field by field."""
+    first = pieces[0]
+    if first is None:
         return None
-    supports = [piece.ids_Nk for piece in pieces if piece.ids_Nk is not None]
-    return Behaviour(
-        logprob_N=torch.cat([piece.logprob_N for piece in pieces]),
-        entropy_N=torch.cat([piece.entropy_N for piece in pieces]),
-        ids_Nk=torch.cat(supports) if supports else None,
-    )
+    if isinstance(first, Tensor):
+        return torch.cat(pieces)
+    return type(first)(**{name: _join([getattr(piece, name) for piece in pieces]) for name in vars(first)})

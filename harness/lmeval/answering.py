@@ -5,8 +5,9 @@ The answers' costs are noted as they are given, on the first process for all.
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -71,38 +72,17 @@ class Answering:
 
     def completions(self, requests: Sequence[CompletionRequest], kind: str, *, quiet: bool) -> list[Answer]:
         """The fields of a Completion for each request. Raises UserError where one leaves no room for its prompt."""
-        orders = [self._order(request) for request in requests]
-        missing = {
-            order.key: (request.loaded, order)
-            for request, order in zip(requests, orders, strict=True)
-            if order.key not in self._store
-        }
-        with self._progress(kind, len(missing), quiet) as bar:
-            for loaded in self._models.loaded.values():
-                mine = [order for its_model, order in missing.values() if its_model is loaded]
-                for order, completion in complete(loaded.model, mine, self.batch_size):
-                    self._store.add(order.key, asdict(completion))
-                    bar.update()
-        return self._given(kind, [order.key for order in orders], missing)
+        orders = [(request.loaded, self._order(request)) for request in requests]
+        return self._answers(kind, orders, functools.partial(complete, batch_size=self.batch_size), quiet=quiet)
 
     def likelihoods(self, requests: Sequence[LikelihoodRequest], *, quiet: bool) -> list[Answer]:
         """The fields of a Likelihood for each request, whose answers have at least one token.
 
         Raises UserError for an answer longer than the model.
         """
-        questions = [self._question(request) for request in requests]
-        missing = {
-            question.key: (request.loaded, question)
-            for request, question in zip(requests, questions, strict=True)
-            if question.key not in self._store
-        }
-        with self._progress("loglikelihood", len(missing), quiet) as bar:
-            for loaded in self._models.loaded.values():
-                mine = [question for its_model, question in missing.values() if its_model is loaded]
-                for question, likelihood in log_likelihoods(loaded.model, mine, self.likelihood):
-                    self._store.add(question.key, asdict(likelihood))
-                    bar.update()
-        return self._given("loglikelihood", [question.key for question in questions], missing)
+        questions = [(request.loaded, self._question(request)) for request in requests]
+        compute = functools.partial(log_likelihoods, options=self.likelihood)
+        return self._answers("loglikelihood", questions, compute, quiet=quiet)
 
     def are_greedy(self, requests: Sequence[LikelihoodRequest], *, quiet: bool) -> list[bool]:
         """Whether decoding one token per step, the surest first, gives each request's answer."""
@@ -167,17 +147,31 @@ class Answering:
             seed=stream_seed(self.seed, "likelihood", repr(context)),
         )
 
-    def _progress(self, kind: str, total: int, quiet: bool) -> tqdm:
-        return tqdm(total=total, desc=f"{kind} requests", disable=quiet or not self._shard.is_main or total == 0)
-
-    def _given(self, kind: str, keys: Sequence[str], missing: Mapping[str, Any]) -> list[Answer]:
-        """The stored answers, after noting what each cost; called by all processes together."""
-        for key in keys:
-            costs = {name: self._store[key][name] for name in COSTS if name in self._store[key]}
+    def _answers(
+        self,
+        kind: str,
+        asked: Sequence[tuple[LoadedModel, Order | Question]],
+        compute: Callable[..., Any],
+        *,
+        quiet: bool,
+    ) -> list[Answer]:
+        """The stored answers, after computing those that were missing and noting what each cost; called by all
+        processes together. compute: pairs of what was asked and its answer, of a model and all that is asked of it."""
+        missing = {one.key: (loaded, one) for loaded, one in asked if one.key not in self._store}
+        hidden = quiet or not self._shard.is_main or not missing
+        with tqdm(total=len(missing), desc=f"{kind} requests", disable=hidden) as bar:
+            for loaded in self._models.loaded.values():
+                mine = [one for its_model, one in missing.values() if its_model is loaded]
+                for one, answer in compute(loaded.model, mine):
+                    self._store.add(one.key, asdict(answer))
+                    bar.update()
+        answers = {one.key: self._store[one.key] for _, one in asked}
+        for key, answer in answers.items():
+            costs = {name: answer[name] for name in COSTS if name in answer}
             self._answered[f"{kind} {key}"] = Answered(kind=kind, computed=key in missing, **costs)
         for one in self._shard.gather_items([self._answered]):
             self._answered = merged(self._answered, one)
-        return [self._store[key] for key in keys]
+        return [answers[one.key] for _, one in asked]
 
 
 def _greedy(request: LikelihoodRequest) -> CompletionRequest:
