@@ -234,7 +234,7 @@ def _published_decodings(request: EvaluationRequest, task: str) -> tuple[Decodin
     if any(request.decodings) or request.few_shot:
         raise UserError("--protocol says how completions are decoded and prompted; leave out --set and --few-shot.")
     found = evaluation_protocol(request.protocol, task)
-    return tuple(found.decoding(length) for length in request.lengths) or found.decodings
+    return tuple(one for length in request.lengths for one in found.decodings_at(length)) or found.decodings
 
 
 def _published_items(request: EvaluationRequest, task: str, tested: Sequence[Example], source: DataSource) -> int:

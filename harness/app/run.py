@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.app.plan import PlannedRun
+from harness.config.prompt_hashes import training_prompts
 from harness.config.tree import VALIDATION, Execution
 from harness.data.sources import DataSource
 from harness.distributed.processes import is_main
@@ -211,6 +212,7 @@ def describe_run(planned: PlannedRun, model: DiffusionLM, data: Data) -> None:
             "file": str(planned.prompts.path) if planned.prompts else None,
             "sha256": resolved.config.data.prompts or None,
             "few_shot": resolved.config.data.few_shot,
+            "training": training_prompts(planned.task, [*data.train, *data.evaluation], model.prompt_text),
         },
     }
     write_atomic(planned.folder / ENVIRONMENT_FILE, json.dumps(environment, indent=2, sort_keys=True) + "\n")

@@ -11,14 +11,14 @@ import csv
 import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.errors import require_choice
 from harness.registry import published_folder
 from harness.task.base import Example, Message, Task
 from harness.task.messages import split_prefill
-from harness.task.prompts import EVALUATION, PHASES
+from harness.task.prompts import EVALUATION, PHASES, TRAINING
 
 HASHES_FILE = "prompt_hashes.csv"
 AS_PUBLISHED, OURS, UNVERIFIED = STATES = ("as published", "ours", "unverified")
@@ -93,6 +93,29 @@ def check_prompts(
     return PromptCheck(state=OURS, reason=f"another sha256 for {ids}")
 
 
+def training_prompts(
+    task: Task, examples: Sequence[Example], render: Callable[[Task, Example], str]
+) -> dict[str, str | list[str]]:
+    """What the record of a run says of its training prompts, beside those of every paper that has a hash for them.
+
+    examples: any of the task; the published hashes are of test items too. render: as in `check_prompts`. `published` is
+    one of STATES: `ours` where no paper's prompts are these. `protocols` are the papers of which that is so, `because`
+    says what was compared.
+    """
+    shown = {one.id: replace(one, training=bool(task.prompting.training)) for one in examples}
+    papers = dict.fromkeys(one.protocol for one in _of_phase(task.name, TRAINING) if one.item in shown)
+    checks = {name: check_prompts(name, task, [*shown.values()], render, phase=TRAINING) for name in papers}
+    for state in (AS_PUBLISHED, UNVERIFIED, OURS):
+        found = [protocol for protocol, check in checks.items() if check.state == state]
+        if found:
+            return {"published": state, "protocols": found, "because": checks[found[0]].reason}
+    return {
+        "published": UNVERIFIED,
+        "protocols": [],
+        "because": "no published hash of a training prompt of these items",
+    }
+
+
 def same_messages(messages: Sequence[Message], known: Mapping[str, str]) -> bool:
     """Whether messages and prefill are those of a prompt. known: part to sha256."""
     asked, prefill = split_prefill(messages)
@@ -107,10 +130,15 @@ def same_messages(messages: Sequence[Message], known: Mapping[str, str]) -> bool
 def _by_item(protocol: str, task: str, phase: str) -> dict[str, dict[str, str]]:
     """Example id to part to sha256."""
     found: dict[str, dict[str, str]] = {}
-    for one in prompt_hashes():
-        if (one.protocol, one.task) == (protocol, task) and one.phase in (phase, BOTH) and one.item:
+    for one in _of_phase(task, phase):
+        if one.protocol == protocol:
             found.setdefault(one.item, {})[one.part] = one.sha256
     return found
+
+
+def _of_phase(task: str, phase: str) -> list[PromptHash]:
+    """The texts that belong to an item of a task."""
+    return [one for one in prompt_hashes() if one.task == task and one.phase in (phase, BOTH) and one.item]
 
 
 def sha256(text: str) -> str:

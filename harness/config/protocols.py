@@ -77,13 +77,13 @@ class TaskProtocol:
         """How the answer begins that evaluation asks the model to go on with; no part of the graded completion."""
         return split_prefill(self.evaluation.messages)[1] if self.evaluation else ""
 
-    def decoding(self, length: int) -> Decoding:
-        """The first setting of a completion length. Raises UserError where the paper has none."""
-        for decoding in self.decodings:
-            if decoding.completion_length == length:
-                return decoding
-        known = ", ".join(map(str, self.lengths))
-        raise UserError(f"Protocol '{self.protocol}' evaluates {self.task} at length {known}, not at {length}.")
+    def decodings_at(self, length: int) -> tuple[Decoding, ...]:
+        """The settings of a completion length. Raises UserError where the paper has none."""
+        found = tuple(decoding for decoding in self.decodings if decoding.completion_length == length)
+        if not found:
+            known = ", ".join(map(str, self.lengths))
+            raise UserError(f"Protocol '{self.protocol}' evaluates {self.task} at length {known}, not at {length}.")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,6 +89,15 @@ def test_a_run_is_evaluated_as_it_evaluates_itself_and_says_how_far_it_was(train
     assert record.identity != base.identity
 
 
+def test_a_run_says_whether_its_training_prompts_are_as_published(trained: RunResult) -> None:
+    found = json.loads((trained.folder / "environment.json").read_text())["prompts"]["training"]
+    assert found == {
+        "published": "unverified",
+        "protocols": [],
+        "because": "no published hash of a training prompt of these items",
+    }
+
+
 def test_a_run_is_evaluated_in_another_dtype_when_asked(trained: RunResult) -> None:
     done = harness.evaluate(trained.folder, "sudoku", items=2, dtype="float64")
     assert (done.record.dtype, done.record.checkpoint) == ("float64", "last")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.config import prompt_hashes
-from harness.config.prompt_hashes import PromptHash, check_prompts, constant_hashes, sha256
+from harness.config.prompt_hashes import PromptHash, check_prompts, constant_hashes, sha256, training_prompts
 from harness.errors import UserError
 from harness.registry import get_task
 from harness.task.base import TaskOptions
@@ -82,6 +84,49 @@ def test_of_two_hashed_items_both_have_to_agree(state):
 def test_an_unknown_phase_is_refused(state):
     with pytest.raises(UserError, match="Did you mean 'evaluation'"):
         state(QUESTION, phase="evaluatio")
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """What a run records of a GSM8K training prompt that two papers have hashes of, d1's being this one."""
+    asked = "How many? 1 + 1"
+    table = [
+        replace(known(part, text, item="gsm8k-train-0", phase="training"), protocol=protocol)
+        for protocol, text in (("agrpo", "Another?"), ("d1", asked))
+        for part, text in (("user", text), ("prefill", ""), ("model-input", f"<{text}>"))
+    ]
+    monkeypatch.setattr(prompt_hashes, "prompt_hashes", lambda: table)
+
+    def trained(template, item="gsm8k-train-0", form="<{}>", training=()):
+        task = get_task("gsm8k")(TaskOptions())
+        task.prompting = Prompting(template=template, training=training)
+        example = replace(task.example_for("1 + 1", 2), id=item)
+        return training_prompts(task, [example], lambda task, one: form.format(task.messages(one)[0]["content"]))
+
+    return trained
+
+
+def test_training_prompts_are_as_published_where_one_paper_has_them(trained):
+    because = "the same sha256 for gsm8k-train-0"
+    assert trained([QUESTION]) == {"published": "as published", "protocols": ["d1"], "because": because}
+
+
+def test_what_a_prompts_file_has_for_training_is_compared_and_not_what_it_has_for_evaluation(trained):
+    other = {**QUESTION, "content": "{question}?"}
+    assert trained([other], training=[QUESTION])["published"] == "as published"
+    assert trained([QUESTION], training=[other])["published"] == "ours"
+
+
+def test_training_prompts_of_no_paper_are_ours_and_the_papers_are_named(trained):
+    found = trained([{**QUESTION, "content": "How many?  {question}"}])
+    assert (found["published"], found["protocols"]) == ("ours", ["agrpo", "d1"])
+
+
+def test_training_prompts_in_another_template_or_of_items_without_a_hash_are_unverified(trained):
+    template = trained([QUESTION], form="[{}]")
+    assert (template["published"], template["protocols"]) == ("unverified", ["d1"])
+    item = trained([QUESTION], item="gsm8k-train-1")
+    assert (item["published"], item["protocols"]) == ("unverified", [])
 
 
 def test_the_table_has_333_texts_and_41_constants_in_legal_rows():

@@ -52,7 +52,8 @@ def test_d1_decodes_two_tokens_per_step_at_three_lengths_behind_a_prefill():
     found = evaluation_protocol("d1", "sudoku")
     assert found.lengths == (128, 256, 512)
     assert (found.items, found.few_shot, found.grader, found.prefill) == (256, 0, "official", "<reasoning>")
-    assert found.decoding(256) == Decoding(completion_length=256, block_length=32, num_steps=128, eos_policy="run")
+    half = Decoding(completion_length=256, block_length=32, num_steps=128, eos_policy="run")
+    assert found.decodings_at(256) == (half,)
 
 
 def test_the_others_differ_where_their_code_does():
@@ -92,9 +93,16 @@ def test_what_cannot_be_followed_is_refused_in_one_sentence(name, task, said):
         evaluation_protocol(name, task)
 
 
+def test_a_length_with_two_settings_has_both():
+    both = evaluation_protocol("llada", "math500").decodings_at(512)
+    assert [(one.block_length, one.eos_policy) for one in both] == [(512, "defer"), (64, "run")]
+    single = evaluation_protocol("llada", "gsm8k").decodings_at(256)
+    assert [(one.block_length, one.eos_policy) for one in single] == [(8, "run")]
+
+
 def test_a_length_that_a_paper_does_not_have_is_refused():
     with pytest.raises(UserError, match="'wd1' evaluates gsm8k at length 256, 512, not at 128"):
-        evaluation_protocol("wd1", "gsm8k").decoding(128)
+        evaluation_protocol("wd1", "gsm8k").decodings_at(128)
 
 
 @pytest.mark.parametrize(
