@@ -171,10 +171,22 @@ def protocol_of(record: EvalRecord) -> Protocol:
     )
 
 
-def latest(run: Run) -> list[EvalRecord]:
-    """The evaluations by rising update, `last` after `step`; one done again replaces the earlier one."""
-    kept = {(record.checkpoint, record.update, protocol_of(record)): record for record in run.evals}
+def evaluations(run: Run) -> list[EvalRecord]:
+    """All of a run by rising update, `last` after `step`; one done again replaces the earlier one."""
+    kept = {(*_what(record), record.batch_size, record.dtype): record for record in run.evals}
     return sorted(kept.values(), key=lambda record: (record.update, CHECKPOINTS.index(record.checkpoint)))
+
+
+def latest(run: Run) -> list[EvalRecord]:
+    """The `evaluations` that count: of those that differ in batch size or dtype alone, the one that was there first."""
+    first: dict[tuple[object, ...], EvalRecord] = {}
+    for record in evaluations(run):
+        first.setdefault(_what(record), record)
+    return list(first.values())
+
+
+def _what(record: EvalRecord) -> tuple[object, ...]:
+    return (record.checkpoint, record.update, protocol_of(record))
 
 
 def overrides(run: Run) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from harness.records.schema import EvalRecord, MetricTotals
+from harness.records.values import is_count
 from harness.report.analysis.curves import mean_forward
-from harness.report.analysis.groups import Group, Member, latest, metrics_of, overrides
+from harness.report.analysis.groups import Group, Member, evaluations, metrics_of, overrides
 from harness.report.analysis.points import Points, bounds, identity, listing, make_points
 from harness.report.analysis.statistics import (
     Interval,
@@ -34,7 +35,7 @@ COLUMNS = (
 )
 SUMMARY_COLUMNS = (
     "run task method model data recipe reward seed update checkpoint metric value low high n "
-    + "flops_total flops_forward samples seconds"
+    + "flops_total flops_forward samples seconds split completion_length num_steps batch_size dtype"
 )
 
 
@@ -200,9 +201,10 @@ def row_points(tables: Sequence[MetricRows]) -> Points:
 def summary_points(runs: Sequence[Run]) -> Points:
     """Values and bounds are fractions of 1; low and high: 95 % interval over the items of this one run.
 
-    A checkpoint evaluated on several item lists or with several decodings has a record for each.
+    A checkpoint evaluated on several item lists, with several decodings, at several batch sizes or in several dtypes
+    has a record for each; what older runs did not record stays empty.
     """
-    records = (found for run in runs for record in latest(run) for found in _run_records(run, record))
+    records = (found for run in runs for record in evaluations(run) for found in _run_records(run, record))
     return make_points(SUMMARY_COLUMNS, records)
 
 
@@ -210,4 +212,11 @@ def _run_records(run: Run, record: EvalRecord) -> Iterator[dict[str, Any]]:
     for metric in sorted(record.metrics):
         totals = record.metrics[metric]
         value = {"run": run.name, "metric": metric, "value": totals.value, "n": totals.n}
-        yield {**vars(record), **vars(run.identity), **bounds(items_interval(totals)), **value}
+        yield {**vars(record), **vars(run.identity), **bounds(items_interval(totals)), **_settings(record), **value}
+
+
+def _settings(record: EvalRecord) -> dict[str, Any]:
+    """What evaluations of one checkpoint may differ in; decodings are anybody's, so what is no number is left out."""
+    numbers = {**record.decoding, "batch_size": record.batch_size}
+    found = {name: numbers.get(name) for name in ("completion_length", "num_steps", "batch_size")}
+    return {name: value if is_count(value) and value else None for name, value in found.items()}

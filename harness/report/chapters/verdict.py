@@ -33,7 +33,8 @@ SOURCES = {
 """What is said of a method that is above its control."""
 HOW_TO_READ = (
     "One method counts as better than another only where the shared items and the seeds both show it, adjusted for "
-    "the number of pairs. Every number is that of the last checkpoint, never of the one that is best on the test items."
+    "the number of pairs. Every number is that of the last checkpoint; what other choices would make of it is in a "
+    "table of its own for each task."
 )
 
 

@@ -89,20 +89,9 @@ def collect(paths: Sequence[Path]) -> Collection:
     for found in everything:
         if isinstance(found, Run) and found.evaluated_only:
             home = found.identity.folder
-            runs[home] = _with_further(runs[home], found) if home in runs else found
+            own = runs.get(home, found)
+            runs[home] = own if own is found else replace(own, evals=(*own.evals, *found.evals))
     return Collection(runs=tuple(runs.values()), skipped=tuple(skipped))
-
-
-def _with_further(run: Run, further: Run) -> Run:
-    """The run with evaluations that it did not make itself; one that repeats its own, at another batch size or in
-    another dtype, stays out."""
-    known = {_setting_of(record) for record in run.evals}
-    return replace(run, evals=(*run.evals, *(one for one in further.evals if _setting_of(one) not in known)))
-
-
-def _setting_of(record: EvalRecord) -> tuple[object, ...]:
-    decoding = json.dumps(record.decoding, sort_keys=True)
-    return (record.update, record.data, record.split, record.items_sha256, record.seed, decoding)
 
 
 def scan(paths: Sequence[Path]) -> list[Run | Skipped]:
@@ -278,6 +267,8 @@ def _fits(record: EvalRecord) -> bool:
         record.checkpoint in (*CHECKPOINTS, *AS_GIVEN)
         and is_count(record.update)
         and is_count(record.samples)
+        and is_count(record.batch_size)
+        and is_name(record.dtype)
         and all(is_cost(value) for value in (record.flops_total, record.seconds, record.nfe))
         and (record.flops_forward is None or is_cost(record.flops_forward))
         and all(is_name(text) for text in (record.data, record.split, record.items_sha256))

@@ -15,7 +15,7 @@ from harness.report.read.runs import collect
 
 HEADER = (
     "run,task,method,model,data,recipe,reward,seed,update,checkpoint,metric,value,low,high,n,"
-    "flops_total,flops_forward,samples,seconds"
+    "flops_total,flops_forward,samples,seconds,split,completion_length,num_steps,batch_size,dtype"
 )
 
 
@@ -56,6 +56,11 @@ def test_a_row_holds_the_numbers_of_its_checkpoint(synthetic: Any) -> None:
         "flops_forward": "96000000000",
         "samples": "1536",
         "seconds": "3.25",
+        "split": "test",
+        "completion_length": "",
+        "num_steps": "8",
+        "batch_size": "",
+        "dtype": "",
     }
     # 158 grids with 8 of 8 and 98 with 4 of 8: (1264 + 392) / 2048.
     assert found["last", "cell_accuracy"]["value"] == "0.80859375"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import pytest
 
 import harness
 from harness.app.api import RunResult
-from harness.report.analysis.groups import make_groups
-from harness.report.analysis.rows import all_rows
+from harness.report.analysis.groups import evaluations, latest, make_groups
+from harness.report.analysis.rows import all_rows, summary_points
 from harness.report.analysis.sweeps import find_sweeps, without_variants
 from harness.report.read.runs import Run, collect, scan
 
@@ -37,6 +38,15 @@ def rows(*paths: Path) -> list[Any]:
     return [row for table in tables if table.metric == "exact_match" for row in table.rows]
 
 
+def read(folder: Path) -> Run:
+    (run,) = collect([folder]).runs
+    return run
+
+
+def summary(run: Run) -> list[Mapping[str, Any]]:
+    return list(summary_points([run]).records)
+
+
 def test_validation_items_are_no_row_of_a_table(trained: RunResult) -> None:
     (row,) = rows(trained.folder)
     assert (row.n, row.group.label) == (8, "EGSPO")
@@ -56,11 +66,27 @@ def test_a_run_s_further_lengths_are_rows_of_their_own_beside_its_own(trained: R
     }
 
 
-def test_an_evaluation_at_another_batch_size_takes_no_place_in_the_report(trained: RunResult, tmp_path: Path) -> None:
+def test_an_evaluation_at_another_batch_size_or_dtype_is_in_the_summary_and_takes_no_place_in_the_tables(
+    trained: RunResult, tmp_path: Path
+) -> None:
     harness.evaluate(trained.folder, "sudoku", items=8, batch_size=3, out=tmp_path)
     harness.evaluate(trained.folder, "sudoku", items=8, dtype="float64", out=tmp_path)
     (run,) = collect([tmp_path, trained.folder]).runs
-    assert len(run.evals) == len(collect([trained.folder]).runs[0].evals)
+    assert [record.dtype for record in latest(run)] == [record.dtype for record in latest(read(trained.folder))]
+    lasts = [row for row in summary(run) if row["checkpoint"] == "last" and row["split"] == "test"]
+    assert [(row["batch_size"], row["dtype"]) for row in lasts if row["metric"] == "exact_match"] == [
+        (64, "float32"),
+        (3, "float32"),
+        (64, "float64"),
+    ]
+
+
+def test_of_a_model_s_evaluations_at_several_batch_sizes_and_dtypes_the_first_counts(tmp_path: Path) -> None:
+    for options in ({"batch_size": 4}, {"batch_size": 2}, {"batch_size": 4, "dtype": "float64"}):
+        harness.evaluate("tiny", "sudoku", items=4, out=tmp_path, **options)
+    (run,) = collect([tmp_path]).runs
+    assert [(record.batch_size, record.dtype) for record in latest(run)] == [(4, "float32")]
+    assert len(evaluations(run)) == 3
 
 
 def test_evaluations_stand_alone_where_their_run_is_not_there(trained: RunResult, tmp_path: Path) -> None:

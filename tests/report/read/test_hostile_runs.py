@@ -189,6 +189,8 @@ NUMBERS = {
         f"{name} of {value}"[:40]: (line(EVAL_FILE, **{name: value}), "values of a wrong kind")
         for name, value in (
             ("update", HUGE),
+            ("batch_size", [64]),
+            ("dtype", {"name": "float32"}),
             ("samples", 10**30),
             ("flops_total", 1e200),
             ("flops_forward", float("inf")),
