@@ -22,7 +22,7 @@ from torch import Tensor
 from harness.config.decoding import Decoding
 from harness.diffusion import elbo
 from harness.diffusion.logprob import chosen_logprob, without_gradient
-from harness.errors import UserError
+from harness.errors import UserError, require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
 from harness.registry import method
@@ -79,9 +79,7 @@ class Espo(Method):
 
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for numbers of updates or draws below 1."""
-        for name in ("inner_updates", "mc_samples"):
-            if getattr(self.config, name) < 1:
-                raise UserError(f"method.{name}={getattr(self.config, name)} must be 1 or more.")
+        require_positive("method", inner_updates=self.config.inner_updates, mc_samples=self.config.mc_samples)
 
     @property
     def needs_reference(self) -> bool:
@@ -143,7 +141,7 @@ class Espo(Method):
         tokens_BDL = masked_inputs(rollout, is_masked_BDC)
         mask_BL = rollout.prompts.with_completion(rollout.completion_ids_BC)[1]
         old_elbo_B = without_gradient(
-            lambda *inputs: row_elbo(policy, *inputs),
+            functools.partial(row_elbo, policy),
             tokens_BDL,
             mask_BL,
             rollout.completion_ids_BC,

@@ -12,9 +12,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,8 @@ LENGTH = 3
 MASK_ID = TOKENS
 VOCABULARY = TOKENS + 1
 CONTEXTS = VOCABULARY ** (LENGTH - 1)
+ORDERS = math.factorial(LENGTH)
+"""Of revealing the positions, all equally likely."""
 NO_TOKEN = -1
 
 
@@ -115,7 +119,7 @@ class Mdp:
 
     def exact_gradient(self) -> Tensor:
         """The gradient of the expected reward (C, S, W), by enumeration and autograd."""
-        probability_N = log_probability(self.policy, self.rollout).exp() / orders()
+        probability_N = log_probability(self.policy, self.rollout).exp() / ORDERS
         objective = (probability_N * self.rewards_of(self.rollout.completion_ids_BC).total_B).sum()
         (gradient_RCSW,) = torch.autograd.grad(objective, [self.table.table_RCSW])
         return gradient_RCSW[0]
@@ -135,13 +139,8 @@ def make_mdp(seed: int, *, scale: float, end_token: int = NO_TOKEN) -> Mdp:
         table=network.model,
         reward_X=torch.rand(TOKENS**LENGTH, generator=generator, dtype=torch.float64),
         rollout=rollout,
-        probability_N=rollout.logprob_BC.sum(1).exp() / orders(),
+        probability_N=rollout.logprob_BC.sum(1).exp() / ORDERS,
     )
-
-
-def orders() -> int:
-    """How many orders of revealing there are, all equally likely."""
-    return len(list(itertools.permutations(range(LENGTH))))
 
 
 def contexts(completion_BC: Tensor) -> Tensor:
@@ -207,14 +206,5 @@ def _logits(policy: DiffusionLM, rollout: Rollout, step: int) -> Tensor:
 
 def take(rollout: Rollout, index_B: Tensor) -> Rollout:
     """Those recorded trajectories, in that order."""
-    assert rollout.argmax_BTC is not None
-    return dataclasses.replace(
-        rollout,
-        prompts=rollout.prompts.rows(index_B),
-        completion_ids_BC=rollout.completion_ids_BC[index_B],
-        unmask_step_BC=rollout.unmask_step_BC[index_B],
-        logprob_BC=rollout.logprob_BC[index_B],
-        entropy_BC=rollout.entropy_BC[index_B],
-        num_steps_B=rollout.num_steps_B[index_B],
-        argmax_BTC=rollout.argmax_BTC[index_B],
-    )
+    taken: dict[str, Any] = {name: value[index_B] for name, value in vars(rollout).items() if isinstance(value, Tensor)}
+    return dataclasses.replace(rollout, prompts=rollout.prompts.rows(index_B), **taken)

@@ -77,11 +77,12 @@ def train(
 
     Returns the mean loss of the last 100 steps; on_step is told (step, loss).
     """
-    rng = random.Random(stream_seed(config.seed, "demonstrations"))
+    rng, encode = random.Random(stream_seed(config.seed, "demonstrations")), model.tokenizer.encode
 
     def batches() -> Iterator[Sequence[EncodedPair]]:
         while True:
-            yield [encode_demonstration(model, row) for row in take_turns(tasks, config.batch_size, rng)]
+            rows = take_turns(tasks, config.batch_size, rng)
+            yield [EncodedPair(prompt_ids=encode(row.prompt), completion_ids=encode(row.completion)) for row in rows]
 
     return _fit(model, batches(), config, on_step)
 
@@ -149,12 +150,6 @@ def shuffled_batches(pairs: Sequence[EncodedPair], size: int, seed: int) -> Iter
         del waiting[:size]
 
 
-def encode_demonstration(model: DiffusionLM, row: Demonstration) -> EncodedPair:
-    """The token ids of a demonstration as it stands."""
-    encode = model.tokenizer.encode
-    return EncodedPair(prompt_ids=encode(row.prompt), completion_ids=encode(row.completion))
-
-
 def encode_pair(model: DiffusionLM, pair: Pair, max_length: int) -> EncodedPair:
     """The token ids of a pair: the prompt in the model's chat template, the answer and one end token, cut at the end
     where both exceed `max_length` tokens.
@@ -180,11 +175,10 @@ def encode_pair(model: DiffusionLM, pair: Pair, max_length: int) -> EncodedPair:
 
 def _prompt_text(model: DiffusionLM, pair: Pair) -> str:
     """The tiny model takes a text as it stands; for others it becomes the user's message."""
-    if isinstance(pair.prompt, str):
-        if model.compact_prompts:
-            return pair.prompt
-        return apply_chat_template(model.tokenizer, [{"role": "user", "content": pair.prompt}], model.name)
-    return apply_chat_template(model.tokenizer, pair.prompt, model.name)
+    if isinstance(pair.prompt, str) and model.compact_prompts:
+        return pair.prompt
+    messages = [{"role": "user", "content": pair.prompt}] if isinstance(pair.prompt, str) else pair.prompt
+    return apply_chat_template(model.tokenizer, messages, model.name)
 
 
 def mask_batch(

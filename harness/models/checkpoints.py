@@ -198,8 +198,3 @@ def open_checkpoint(folder: Path, raw: Mapping[str, Any]) -> Checkpoint:
     check_headers(files, {layout.official_tensor(name): shape for name, shape in shapes.items()}, folder)
     names = {name: layout.official_tensor(name) for name in shapes}
     return Checkpoint(folder=folder, layout=layout, config=config, files=files, names=names)
-
-
-def load_transformer(folder: Path, raw: Mapping[str, Any], *, dtype: torch.dtype) -> PreTrainedModel:
-    """The transformers model of a folder whose config.json is `raw`, with its weights."""
-    return open_checkpoint(folder, raw).load(dtype)
