@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.app.plan import PlannedRun
+from harness.config.shares import check_shares
 from harness.config.tree import VALIDATION, Execution
 from harness.data.sources import DataSource
-from harness.distributed.processes import is_main
+from harness.distributed.processes import is_main, number_of_processes
 from harness.errors import SandboxError, UserError
 from harness.records.description import RunDescription, write_description
 from harness.records.jsonl import write_atomic
@@ -45,6 +46,7 @@ def execute(
     from harness.rl.loop import Trainer
 
     config, execution = planned.resolved.config, planned.resolved.execution
+    check_shares(config, number_of_processes())
     data = load_data(planned)
     planned.task.prepare()
     model = load_model(
