@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.app.plan import PlannedRun
 from harness.config.prompt_hashes import training_prompts
+from harness.config.shares import check_shares
 from harness.config.tree import VALIDATION, Execution
 from harness.data.sources import DataSource
-from harness.distributed.processes import is_main
+from harness.distributed.processes import is_main, number_of_processes
 from harness.errors import SandboxError, UserError
 from harness.records.description import RunDescription, write_description
 from harness.records.jsonl import write_atomic
@@ -46,6 +47,7 @@ def execute(
     from harness.rl.loop import Trainer
 
     config, execution = planned.resolved.config, planned.resolved.execution
+    check_shares(config, number_of_processes())
     data = load_data(planned)
     planned.task.prepare()
     model = load_model(

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import __version__
+from harness.distributed.slurm import take_ranks
 from harness.errors import SandboxError, UserError, printable, unknown_choice
 from harness.records.jsonl import RecordError
 
@@ -81,6 +82,7 @@ SUBCOMMANDS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code. `arguments` defaults to those of the process."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    take_ranks()
     try:
         code = _execute(given)
     except (UserError, SandboxError, RecordError) as error:

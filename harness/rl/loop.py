@@ -18,7 +18,6 @@ from accelerate import Accelerator
 from harness.config.keep import parse_keep
 from harness.config.tree import Execution, RunConfig
 from harness.distributed.shard import shard_of
-from harness.errors import UserError
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import stream, stream_seed
 from harness.records.jsonl import append_line, keep_lines
@@ -72,17 +71,6 @@ class Trainer:
         optimizer = adamw(model.network, config.optimizer, config.conventions)
         model.network, self.optimizer = self.accelerator.prepare(model.network, optimizer)
         self.shard = shard_of(self.accelerator)
-        if config.train.batch_size % self.shard.count:
-            raise UserError(
-                f"train.batch_size={config.train.batch_size} is not a multiple of the {self.shard.count} processes."
-            )
-        for rows in config.conventions.kept_together:
-            if config.train.batch_size // self.shard.count % rows:
-                raise UserError(
-                    f"Each of the {self.shard.count} processes has {config.train.batch_size // self.shard.count} rows, "
-                    f"not a multiple of the {rows} that the conventions keep together; choose another number of "
-                    "processes."
-                )
         self.ledger = Ledger(config.budget, model.meter, self.shard, updates_per_step=method.updates_per_step)
         self.evaluator = Evaluator(
             config.evaluation, execution, task=task, model=model, data=data, shard=self.shard, folder=folder
