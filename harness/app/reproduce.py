@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +24,10 @@ from harness.errors import UserError, require_choice
 from harness.records.jsonl import read_lines
 from harness.records.run_folder import EVAL_FILE
 from harness.records.schema import EvalRecord
+from harness.report.chapters.choice import Choice
 from harness.report.chapters.reproduction import reproduction_document
 from harness.report.formats.page import write_document, write_report
+from harness.report.labels import listed
 from harness.report.read.runs import collect
 
 TINY, PUBLISHED, TRAINING = MODES = ("tiny", "published", "training")
@@ -50,6 +53,13 @@ class ReproductionRequest:
     device: str = "auto"
     budget: dict[str, Any] = field(default_factory=dict)
     jobs: int = 1
+
+    def command(self, artefact: str) -> str:
+        """What makes one table or figure, quoted for a shell."""
+        words = ["harness", "reproduce", self.paper, "--with", self.mode, "--only", artefact, "--out", str(self.out)]
+        limits = ",".join(f"{name}={limit}" for name, limit in self.budget.items())
+        options = {"--items": self.items, "--data": self.data, "--prompts": self.prompts, "--budget": limits}
+        return shlex.join([*words, *(word for name, value in options.items() if value for word in (name, str(value)))])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,10 +125,15 @@ def reproduce(
 
 def write_reproduction(planned: ReproductionPlan) -> Path:
     """The report of everything that is there, and the paper's tables and figures from it."""
-    out = planned.request.out
-    found = collect([path for path in (out / "runs", out / "evals") if path.is_dir()])
-    report = write_report(found, out / "report")
-    document = reproduction_document(planned.paper, planned.artefacts, found, report, mode=planned.request.mode)
+    request, out = planned.request, planned.request.out
+    folders = [path for path in (out / "runs", out / "evals") if path.is_dir()]
+    found = collect(folders)
+    report = write_report(found, out / "report", Choice(runs=tuple(map(str, folders))))
+    sources = {
+        name: f"Made by {request.command(name)} from what is in {listed(list(map(str, folders)))}."
+        for name in planned.artefacts
+    }
+    document = reproduction_document(planned.paper, planned.artefacts, found, report, mode=request.mode, made=sources)
     write_document(document, out, stem=REPRODUCTION)
     return out
 

@@ -79,6 +79,11 @@ def test_the_document_holds_every_table_and_figure_and_is_made_once(small: Path)
     assert headings == ["## Table 1", "## Figure 1", "## Figure 3a", "## Figure 4", "## Figure 5a", "## Figure 5b"]
     assert "Empty:" not in text
     assert (small / "reproduction.html").stat().st_size > 10_000
+    runs, evals = small / "runs", small / "evals"
+    for kind in ("bars", "curves", "training", "ablations", "steps"):
+        assert f" Made by `harness report {runs} {evals} --figures {kind}`." in text
+    again = f"harness reproduce 1234.56789 --with tiny --only table-1 --out {small} --budget updates=2"
+    assert f"- Made by {again} from what is in {runs} and {evals}." in text
     found = {(row["Method"], row["Model of the paper"]): row for row in rows(small)}
     ours = found["EGSPO", "LLaDA-8B-Instruct"]
     assert (ours["Printed"], ours["Verdict"]) == ("93.6", "not comparable: tiny model, builtin data")
@@ -91,6 +96,15 @@ def test_the_document_holds_every_table_and_figure_and_is_made_once(small: Path)
     lines.clear()
     reproduce(again, on_line=lines.append)
     assert (small / "reproduction.md").read_text() == text
+
+
+def test_the_command_of_a_table_has_every_option_that_decides_it(tmp_path: Path) -> None:
+    options = {"data": "dir:my papers", "prompts": Path("prompts.yaml"), "budget": {"updates": 4, "minutes": 2}}
+    asked = request(Path("out"), mode="published", items=8, **options)
+    assert asked.command("table-1") == (
+        "harness reproduce 1234.56789 --with published --only table-1 --out out --items 8 --data 'dir:my papers' "
+        "--prompts prompts.yaml --budget updates=4,minutes=2"
+    )
 
 
 def test_published_weights_need_no_run_and_are_all_evaluated_under_the_protocol(small: Path) -> None:

@@ -53,14 +53,24 @@ class Line:
 
 
 def reproduction_document(
-    paper: Reproduction, artefacts: Mapping[str, Artefact], collection: Collection, report: Document, *, mode: str
+    paper: Reproduction,
+    artefacts: Mapping[str, Artefact],
+    collection: Collection,
+    report: Document,
+    *,
+    mode: str,
+    made: Mapping[str, str],
 ) -> Document:
-    """Every artefact as a section: a table of `collection`, or figures of `report`. mode: tiny, published, training."""
+    """Every artefact as a section: a table of `collection`, or figures of `report`.
+
+    mode: tiny, published, training. made: by artefact, the command and the run folders that it is made from.
+    """
     groups = [group for group in make_groups(collection.runs) if group.lasts and not _is_ablation(group)]
     sections = []
     for name, artefact in artefacts.items():
         if artefact.kind == TABLE:
-            table = replace(_table(paper, artefact, groups, mode), stem=name)
+            table = _table(paper, artefact, groups, mode)
+            table = replace(table, stem=name, notes=(*table.notes, made[name]))
             sections.append(Section(title=artefact.title, tables=(table,)))
         else:
             sections.append(_figures(artefact, report, mode))
