@@ -82,7 +82,8 @@ class _Group:
         end_logit_N = categorical.forbid(self.logits_NV, self.special.end_ids[0]) if forbids else None
         support = self._support()
         token_N = self._sample(support)
-        behaviour = self._behaviour(token_N, support) if self._needs_behaviour(record_behaviour) else None
+        ranks_by_behaviour = self.decoding.ranking == "behaviour" and self.decoding.remasking != "random"
+        behaviour = self._behaviour(token_N, support) if record_behaviour or ranks_by_behaviour else None
         logprob_N = self.logits_NV.gather(1, token_N[:, None])[:, 0] - self.logits_NV.logsumexp(1)
         confidence_N = self._confidence(token_N, logprob_N, behaviour, support)
         if end_logit_N is not None:
@@ -115,9 +116,6 @@ class _Group:
             token_N = categorical.draw(self.logits_NV, self.token_uniform_N, self.decoding.temperature)
         self.logits_NV[:, mask_id] = mask_logit_N
         return token_N
-
-    def _needs_behaviour(self, record: bool) -> bool:
-        return record or (self.decoding.ranking == "behaviour" and self.decoding.remasking != "random")
 
     def _behaviour(self, token_N: Tensor, support: Support | None) -> Behaviour:
         """The distribution that was sampled; greedy decoding is asked of temperature 1."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -33,26 +33,18 @@ COSTS = ("tokens", "forwards", "seconds", "flops", "standard_error")
 log = logging.getLogger(__name__)
 
 
+@dataclass(kw_only=True)
 class Answering:
     """Computes or looks up answers of all kinds. max_length: tokens of prompt and completion. seed: of all draws."""
 
-    def __init__(
-        self,
-        models: Models,
-        store: AnswerStore,
-        shard: Shard,
-        *,
-        batch_size: BatchSize,
-        likelihood: LikelihoodOptions,
-        max_length: int,
-        seed: int,
-    ) -> None:
-        self.batch_size = batch_size
-        self.likelihood = likelihood
-        self.max_length = max_length
-        self.seed = seed
-        self._models, self._store, self._shard = models, store, shard
-        self._answered: dict[str, Answered] = {}
+    models: Models
+    store: AnswerStore
+    shard: Shard
+    batch_size: BatchSize
+    likelihood: LikelihoodOptions
+    max_length: int
+    seed: int
+    _answered: dict[str, Answered] = field(default_factory=dict)
 
     def completions(self, orders: Sequence[Asked[Order]], kind: str, *, quiet: bool) -> list[Answer]:
         """The fields of a Completion for each order."""
@@ -155,18 +147,18 @@ class Answering:
     ) -> list[Answer]:
         """The stored answers, after computing those that were missing and noting what each cost; called by all
         processes together. compute: pairs of what was asked and its answer, of a model and all that is asked of it."""
-        missing = {one.key: (loaded, one) for loaded, one in asked if one.key not in self._store}
-        hidden = quiet or not self._shard.is_main or not missing
+        missing = {one.key: (loaded, one) for loaded, one in asked if one.key not in self.store}
+        hidden = quiet or not self.shard.is_main or not missing
         with tqdm(total=len(missing), desc=f"{kind} requests", disable=hidden) as bar:
-            for loaded in self._models.loaded.values():
+            for loaded in self.models.loaded.values():
                 mine = [one for its_model, one in missing.values() if its_model is loaded]
                 for one, answer in compute(loaded.model, mine):
-                    self._store.add(one.key, asdict(answer))
+                    self.store.add(one.key, asdict(answer))
                     bar.update()
-        answers = {one.key: self._store[one.key] for _, one in asked}
+        answers = {one.key: self.store[one.key] for _, one in asked}
         for key, answer in answers.items():
             costs = {name: answer[name] for name in COSTS if name in answer}
             self._answered[f"{kind} {key}"] = Answered(kind=kind, computed=key in missing, **costs)
-        for one in self._shard.gather_items([self._answered]):
+        for one in self.shard.gather_items([self._answered]):
             self._answered = merged(self._answered, one)
         return [answers[one.key] for _, one in asked]

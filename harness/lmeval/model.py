@@ -107,9 +107,9 @@ class DiffusionEvalLM(TemplateLM):
         tokenizer = self._models.main.model.tokenizer
         self.tokenizer = tokenizer.backend if isinstance(tokenizer, CheckpointTokenizer) else None
         self._answering = Answering(
-            self._models,
-            self._store,
-            self._shard,
+            models=self._models,
+            store=self._store,
+            shard=self._shard,
             batch_size=rows,
             likelihood=likelihood,
             max_length=max_length or self._models.main.max_length,
