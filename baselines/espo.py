@@ -186,12 +186,13 @@ def masked_inputs(rollout: Rollout, is_masked_BDC: Tensor) -> Tensor:
 def row_elbo(
     policy: DiffusionLM, tokens_BDL: Tensor, mask_BL: Tensor | None, target_BC: Tensor, weight_BDC: Tensor
 ) -> Tensor:
-    """ELBO (B,), nats: one forward pass over all inputs of all rows."""
+    """ELBO (B,), nats: weighted log-probabilities summed over the tokens and inputs of a row, by one forward pass over
+    all inputs of all rows."""
     copies = tokens_BDL.shape[1]
     mask_NL = None if mask_BL is None else mask_BL.repeat_interleave(copies, 0)
     target_NC = target_BC.repeat_interleave(copies, 0)
     logits_NCV = policy.completion_logits(tokens_BDL.flatten(0, 1), mask_NL, target_BC.shape[1])
-    return elbo.elbo(chosen_logprob(logits_NCV, target_NC).view_as(weight_BDC), weight_BDC)
+    return (chosen_logprob(logits_NCV, target_NC).view_as(weight_BDC) * weight_BDC).sum((1, 2))
 
 
 def sequence_loss(new_B: Tensor, kl_B: Tensor, part: Bound, config: EspoConfig) -> tuple[Tensor, ClippedObjective]:

@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
-from harness.models.tiny import tiny_config
+from harness.models.tiny import CharacterTokenizer, tiny_config
 from harness.randomness import stream
 from harness.rollout import Prompts, Rewards, Rollout
 
@@ -67,18 +67,6 @@ class TableNetwork(nn.Module):
         self.config = tiny_config()
 
 
-class Texts:
-    """Completions have no text here."""
-
-    def encode(self, text: str) -> list[int]:
-        """One token per digit."""
-        return [int(digit) for digit in text]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """One digit per token."""
-        return "".join(map(str, ids))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Mdp:
     """A policy, a reward per completion, and all trajectories of the policy with their probabilities.
@@ -91,11 +79,6 @@ class Mdp:
     reward_X: Tensor
     rollout: Rollout
     probability_N: Tensor
-
-    @property
-    def table_CSW(self) -> Tensor:
-        """The policy's logits."""
-        return self.table.table_RCSW.detach()[0]
 
     def rewards_of(self, completion_ids_NC: Tensor) -> Rewards:
         """Rewards (N,) of completions."""
@@ -132,7 +115,7 @@ def make_mdp(seed: int, *, scale: float, end_token: int = NO_TOKEN) -> Mdp:
     table_CSW = scale * torch.randn(LENGTH, CONTEXTS, TOKENS, generator=generator, dtype=torch.float64)
     network = TableNetwork(table_CSW)
     special = SpecialTokens(mask_id=MASK_ID, pad_id=0, end_ids=() if end_token == NO_TOKEN else (end_token,))
-    policy = DiffusionLM(network, Texts(), special, name="table")
+    policy = DiffusionLM(network, CharacterTokenizer(), special, name="table")
     rollout = recorded(policy, all_trajectories())
     return Mdp(
         policy=policy,

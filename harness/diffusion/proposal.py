@@ -82,8 +82,9 @@ class _Group:
         end_logit_N = categorical.forbid(self.logits_NV, self.special.end_ids[0]) if forbids else None
         support = self._support()
         token_N = self._sample(support)
-        behaviour = self._behaviour(token_N, support) if self._needs_behaviour(record_behaviour) else None
-        logprob_N = self.logits_NV.gather(1, token_N[:, None])[:, 0] - categorical.log_normaliser(self.logits_NV)
+        ranks_by_behaviour = self.decoding.ranking == "behaviour" and self.decoding.remasking != "random"
+        behaviour = self._behaviour(token_N, support) if record_behaviour or ranks_by_behaviour else None
+        logprob_N = self.logits_NV.gather(1, token_N[:, None])[:, 0] - self.logits_NV.logsumexp(1)
         confidence_N = self._confidence(token_N, logprob_N, behaviour, support)
         if end_logit_N is not None:
             self.logits_NV[:, self.special.end_ids[0]] = end_logit_N
@@ -116,9 +117,6 @@ class _Group:
         self.logits_NV[:, mask_id] = mask_logit_N
         return token_N
 
-    def _needs_behaviour(self, record: bool) -> bool:
-        return record or (self.decoding.ranking == "behaviour" and self.decoding.remasking != "random")
-
     def _behaviour(self, token_N: Tensor, support: Support | None) -> Behaviour:
         """The distribution that was sampled; greedy decoding is asked of temperature 1."""
         if support is not None:
@@ -131,7 +129,7 @@ class _Group:
         tempered_NV = self.logits_NV / (self.decoding.temperature or 1.0)
         chosen_N = tempered_NV.gather(1, token_N[:, None])[:, 0]
         return Behaviour(
-            logprob_N=chosen_N - categorical.log_normaliser(tempered_NV),
+            logprob_N=chosen_N - tempered_NV.logsumexp(1),
             entropy_N=categorical.entropy(tempered_NV),
             ids_Nk=None,
         )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion import categorical
-from harness.diffusion.guidance import guide, without_context
+from harness.diffusion.guidance import guide
 from harness.diffusion.proposal import Proposal, propose
 from harness.diffusion.remasking import split_by_confidence
 from harness.diffusion.schedule import reveal_counts
@@ -157,7 +157,7 @@ class _Step:
         if not self.decoding.guidance_scale:
             return self.model.hidden(tokens_BL, mask_BL), None
         is_prompt_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device) < self.rows.prompt_length
-        blind_BL = without_context(tokens_BL, is_prompt_L, self.model.special.mask_id)
+        blind_BL = torch.where(is_prompt_L, self.model.special.mask_id, tokens_BL)
         both_mask = None if mask_BL is None else torch.cat([mask_BL, mask_BL])
         seen, blind = self.model.hidden(torch.cat([tokens_BL, blind_BL]), both_mask).chunk(2)
         return seen, blind

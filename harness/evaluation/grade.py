@@ -107,16 +107,9 @@ class Tally:
 
 def plus(totals: MetricTotals, verdict: Verdict) -> MetricTotals:
     """The sums with one more item."""
-    part, whole = verdict.ratio.part, verdict.ratio.whole
-    return MetricTotals(
-        n=totals.n + 1,
-        part=totals.part + part,
-        whole=totals.whole + whole,
-        part_squared=totals.part_squared + part * part,
-        whole_squared=totals.whole_squared + whole * whole,
-        part_times_whole=totals.part_times_whole + part * whole,
-        is_proportion=totals.is_proportion and whole == 1 and part in (0, 1),
-    )
+    one = MetricTotals.of([(verdict.ratio.part, verdict.ratio.whole)])
+    sums = {name: value + getattr(one, name) for name, value in vars(totals).items()}
+    return MetricTotals(**{**sums, "is_proportion": totals.is_proportion and one.is_proportion})
 
 
 def disagreement(official: Verdict, robust: Verdict) -> str:

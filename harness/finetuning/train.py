@@ -57,13 +57,12 @@ class EncodedPair:
 @dataclass(frozen=True, kw_only=True)
 class MaskedBatch:
     """tokens_BL: input with masks. mask_BL: attention mask, None where nothing is padded. clean_BL: what the masks
-    hide. masked_BL: where they are. masked_count_B: how many."""
+    hide. masked_BL: where they are."""
 
     tokens_BL: Tensor
     mask_BL: Tensor | None
     clean_BL: Tensor
     masked_BL: Tensor
-    masked_count_B: Tensor
 
 
 def train(
@@ -207,7 +206,6 @@ def masked_batch(prompts: Prompts, completion_BC: Tensor, masked_BC: Tensor, *, 
         mask_BL=mask_BL,
         clean_BL=clean_BL,
         masked_BL=masked_BL,
-        masked_count_B=masked_BC.sum(1),
     )
 
 
@@ -226,4 +224,4 @@ def masked_loss(model: DiffusionLM, batch: MaskedBatch) -> Tensor:
     logits_nV = model.head(hidden_BLd[batch.masked_BL])
     cross_entropy_n = torch.nn.functional.cross_entropy(logits_nV, batch.clean_BL[batch.masked_BL], reduction="none")
     row_n = batch.masked_BL.nonzero()[:, 0]
-    return (cross_entropy_n / batch.masked_count_B[row_n]).sum() / len(batch.masked_BL)
+    return (cross_entropy_n / batch.masked_BL.sum(1)[row_n]).sum() / len(batch.masked_BL)

@@ -105,7 +105,7 @@ def test_the_mask_token_has_no_probability_and_entropies_are_hand_computed(mdp):
     position = int((first.unmask_step_BC[0] == 0).nonzero())
     logits = mdp.policy.logits(tokens_BL, mask_BL, torch.tensor([[1 + position]]))[0, 0]
     assert logits[MASK_ID] == -torch.inf
-    probability = torch.softmax(mdp.table_CSW[position, MASK_ID * 4 + MASK_ID], 0)
+    probability = torch.softmax(mdp.table.table_RCSW.detach()[0, position, MASK_ID * 4 + MASK_ID], 0)
     assert float(first.logprob_BC[0, position]) == pytest.approx(float(probability[0].log()), abs=1e-12)
     entropy = -(probability * probability.log()).sum()
     assert float(first.entropy_BC[0, position]) == pytest.approx(float(entropy), abs=1e-12)
