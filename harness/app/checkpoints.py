@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness.config.checkpoints import PublishedCheckpoint, find_checkpoint
@@ -35,15 +36,16 @@ def why_not_loaded(checkpoint: PublishedCheckpoint) -> str:
 
 
 def pull(checkpoints: Sequence[PublishedCheckpoint], home: Path) -> Iterator[PublishedCheckpoint]:
-    """Fetches checkpoints with their bases into a cache that HF_HOME=`home` names, and yields each when it is there.
+    """Fetches checkpoints with their bases into a cache that HF_HOME=`home` names, and yields each when it is there,
+    its revision being the commit that was fetched.
 
     Raises UserError where one cannot be fetched; what is there stays.
     """
-    from harness.models.hub import adapter_folder, model_folder
+    from harness.models.hub import adapter_folder, commit, model_folder
 
     cache = home / HUB_CACHE
     for checkpoint in checkpoints:
-        model_folder(checkpoint.model, cache=cache)
+        place = model_folder(checkpoint.model, cache=cache)
         if checkpoint.adapter:
-            adapter_folder(checkpoint.adapter, checkpoint.subfolder, cache=cache)
-        yield checkpoint
+            place = adapter_folder(checkpoint.adapter, checkpoint.subfolder, cache=cache)
+        yield replace(checkpoint, revision=commit(place))

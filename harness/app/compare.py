@@ -6,6 +6,7 @@ The evaluations are those of `harness eval`: recorded where it records them, and
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from collections import Counter
@@ -17,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.app.evaluate import EvaluationRequest, evaluate_all, model_of
 from harness.app.evaluations import Evaluated
-from harness.app.models import NamedModel
+from harness.app.models import TINY, LoadedModel, NamedModel
 from harness.config.checkpoints import published_checkpoints
 from harness.config.tree import DTYPES
-from harness.errors import UserError, require_choice, require_positive
+from harness.errors import UserError, require_choice, require_positive, unknown_choice
 from harness.records.jsonl import write_atomic
 from harness.report.analysis.paired import Measured, Outcomes, Pair, pairs_of
 from harness.report.chapters.paired import evaluations_table, pair_points, pairs_table
@@ -157,11 +158,14 @@ def _at_other_settings(
 
 def resolve(model: str | Path | DiffusionLM) -> dict[str, Any]:
     """What a checkpoint is in an EvaluationRequest: a published one by its name or its method's, else a model. A folder
-    comes before a published checkpoint of the same name."""
+    comes before a published checkpoint of the same name. Raises UserError for a name that can be neither."""
     if isinstance(model, str) and not os.path.isdir(model):
-        published = {part for one in published_checkpoints() for part in (one.name, one.name.partition("/")[0])}
-        if model in published:
+        published = {one.name.partition("/")[0] for one in published_checkpoints()}
+        if model.partition("/")[0] in published:
             return {"checkpoint": model}
+        if model != TINY and "/" not in model:
+            fix = "Any other model is named by its folder or hub id."
+            raise unknown_choice("checkpoint", model, [TINY, *published], fix=fix)
     return {"model": model, "checkpoint": ""}
 
 
@@ -236,7 +240,11 @@ def _checkpoints(request: ComparisonRequest) -> list[_Checkpoint]:
         request.noise.check()
     others = replace(evaluation, adapter="", adapter_subfolder="")
     requests = [_request(evaluation, models[0]), *(_request(others, model) for model in request.against)]
-    labels = numbered(_label(one, model) for one, model in zip(requests, models, strict=True))
+    named = [[model_of(one, _name(task)) for task in one.tasks] for one in requests]
+    for found in itertools.chain(*named):
+        if isinstance(found, NamedModel):
+            found.require()
+    labels = numbered(map(_label, requests, models, named))
     return [
         _Checkpoint(label=label, title=f"{label} ({number} of {len(labels)})", request=one)
         for number, (label, one) in enumerate(zip(labels, requests, strict=True), 1)
@@ -261,13 +269,11 @@ def _name(task: str | Task) -> str:
     return task.name if isinstance(task, Task) else registry.canonical_name("task", task)
 
 
-def _label(request: EvaluationRequest, model: str | Path | DiffusionLM) -> str:
-    """A checkpoint's name as it was given, or that of its results where it is a folder or has an adapter. Raises
-    UserError where there is no such checkpoint."""
-    found = [model_of(request, _name(task)) for task in request.tasks]
-    for one in found:
-        if isinstance(one, NamedModel):
-            one.require()
+def _label(
+    request: EvaluationRequest, model: str | Path | DiffusionLM, found: Sequence[NamedModel | LoadedModel]
+) -> str:
+    """A checkpoint's name as it was given, or that of its results where it is a folder or has an adapter. found: what
+    it is for each task."""
     first = found[0]
     if isinstance(first, NamedModel) and first.place is not None:
         return f"{first.label}/{first.place.name}"

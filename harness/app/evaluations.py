@@ -85,6 +85,7 @@ class EvaluationFolder:
             "batch_size": batch_size,
             "dtype": model.dtype_name,
             "weights": loaded.weights,
+            "commits": model.commits,
             **about,
             "prompts": {**about["prompts"], **self._published(task, examples, str(about["protocol"]))},
         }

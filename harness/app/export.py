@@ -44,6 +44,7 @@ def export(
     from harness.models.adapters import merge_adapter
     from harness.models.checkpoints import locate
     from harness.models.export import export_adapter, export_model, refuse_taken
+    from harness.models.hub import repository
 
     source = locate(named.config.name, named.task)
     refuse_taken(out)
@@ -53,7 +54,7 @@ def export(
     if merge:
         merge_adapter(loaded)
     if named.has_adapter and not merge:
-        return export_adapter(loaded, source, out, trained_on=named.config.name)
+        return export_adapter(loaded, source, out, trained_on=repository(named.config.name))
     return export_model(loaded, source, out, max_shard_size=most)
 
 

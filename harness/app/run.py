@@ -202,6 +202,7 @@ def describe_run(planned: PlannedRun, model: DiffusionLM, data: Data) -> None:
     environment = describe(str(model.device)) | {
         "dtype": resolved.config.model.dtype,
         "weights": model.fingerprint,
+        "commits": model.commits,
         "warnings": list(model.warnings),
         "data": {
             "train": describe_examples(planned.task, "train", planned.train_source, data.train),

@@ -24,8 +24,9 @@ class PublishedCheckpoint:
     """A checkpoint on the Hugging Face hub.
 
     name: `method/task`, or the model's own. task: what it was trained for, empty for a model of no single task. base:
-    the model that was trained. hub, subfolder: where its files lie. kind: lora, adapter (of a kind that is not stated)
-    or full, a whole model. layout: model_type of its base's config.json.
+    the model that was trained. hub, revision, subfolder: where its files lie; without a revision the newest are taken.
+    kind: lora, adapter (of a kind that is not stated) or full, a whole model. layout: model_type of its base's
+    config.json.
 
     score: what its authors state, in percent, of `metric` at `length` tokens (or best, mean over lengths) under a
     protocol of harness/config/protocols.py, as `source` has it. note: what else to know.
@@ -36,6 +37,7 @@ class PublishedCheckpoint:
     task: str
     base: str
     hub: str
+    revision: str
     subfolder: str
     kind: str
     layout: str
@@ -49,17 +51,22 @@ class PublishedCheckpoint:
     @property
     def model(self) -> str:
         """The model to load: the base of an adapter, or the checkpoint itself."""
-        return self.hub if self.kind == "full" else self.base
+        return self.repository if self.kind == "full" else self.base
 
     @property
     def adapter(self) -> str:
         """The adapter to put on the model, empty for a whole model; it lies in `subfolder`."""
-        return "" if self.kind == "full" else self.hub
+        return "" if self.kind == "full" else self.repository
+
+    @property
+    def repository(self) -> str:
+        """The hub id, with its revision where one is known: `org/name@revision`."""
+        return f"{self.hub}@{self.revision}" if self.revision else self.hub
 
     @property
     def place(self) -> str:
         """The hub id and the subfolder."""
-        return f"{self.hub}/{self.subfolder}" if self.subfolder else self.hub
+        return f"{self.repository}/{self.subfolder}" if self.subfolder else self.repository
 
 
 def published_checkpoints(path: Path | None = None) -> tuple[PublishedCheckpoint, ...]:
@@ -76,6 +83,10 @@ def find_checkpoint(name: str, task: str = "") -> PublishedCheckpoint:
     for wanted in (f"{name}/{task}", name):
         if wanted in known:
             return known[wanted]
+    tasks = [found.task for found in known.values() if found.name == f"{name}/{found.task}"]
+    if tasks:
+        lacking = f"no published checkpoint for {task}" if task else "a published checkpoint for each of several tasks"
+        raise UserError(f"'{name}' has {lacking}; name one of: {', '.join(f'{name}/{one}' for one in tasks)}.")
     raise unknown_choice("checkpoint", name, known, fix="harness list checkpoints shows them.")
 
 

@@ -25,15 +25,15 @@ from harness.models import quantization
 from harness.models.config_fields import Fields
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens, Tokenizer
 from harness.models.files import check_headers, fingerprint, weight_files
-from harness.models.hub import model_folder
+from harness.models.hub import commit, model_folder, repository
 from harness.models.layouts import CONFIG_JSON, Layout, layout_of, read_config, special_tokens
 from harness.models.tiny import CharacterTokenizer, tiny_weights
 from harness.models.tokenizers import CheckpointTokenizer, load_tokenizer
 
 TINY = "tiny"
 DEVICE = re.compile(r"cpu(:0)?|cuda(:[0-9]{1,3})?")
-BASE_NAME = re.compile(r"(?i)(?:^|[-_.])base(?:$|[-_.])")
-CHAT_NAME = re.compile(r"(?i)(?:^|[-_.])(?:instruct|chat)(?:$|[-_.])")
+BASE_NAME = re.compile(r"(?i)(?:^|[-_.])base(?:$|[-_.@])")
+CHAT_NAME = re.compile(r"(?i)(?:^|[-_.])(?:instruct|chat)(?:$|[-_.@])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,7 @@ def load_model(
         adapter = lora.read_adapter(
             config.adapter, config.adapter_subfolder, layout=checkpoint.layout, model=checkpoint.empty()
         )
+    places = {config.name: checkpoint.folder} | ({config.adapter: adapter.weights_file} if adapter else {})
     dtype = None if stored_dtype else getattr(torch, config.dtype)
     lm = DiffusionLM(
         _transformer(checkpoint, dtype, place, config.quantization).eval(),
@@ -105,6 +106,7 @@ def load_model(
         shift=checkpoint.layout.shift,
         compact_prompts=isinstance(tokenizer, CharacterTokenizer),
         fingerprint=fingerprint([*checkpoint.files, *([adapter.weights_file] if adapter else [])]),
+        commits={repository(name): commit(place) for name, place in places.items() if commit(place)},
         warnings=warnings(config.name, tokenizer, adapter.config.trained_on if adapter else ""),
     )
     _add_adapters(lm, config, adapter, seed)

@@ -103,6 +103,7 @@ class DiffusionLM:
     """A masked diffusion language model with its tokenizer.
 
     network: what is trained; the trainer may replace it by its wrapped form. fingerprint: hash of the loaded weights.
+    commits: of what was fetched from the hub, by hub id.
     warnings: sentences on what looks wrong about the checkpoint, for the user to judge. meter: counts every pass.
     lora_ranks: of the adapters by kind of layer, as q_proj; empty without adapters.
     """
@@ -117,6 +118,7 @@ class DiffusionLM:
         shift: bool = False,
         compact_prompts: bool = False,
         fingerprint: str = "",
+        commits: Mapping[str, str] | None = None,
         warnings: Sequence[str] = (),
     ) -> None:
         self.predictor = MaskedPredictor(model, shift=shift)
@@ -126,6 +128,7 @@ class DiffusionLM:
         self.name = name
         self.compact_prompts = compact_prompts
         self.fingerprint = fingerprint
+        self.commits = commits or {}
         self.warnings = warnings
         self.meter = Meter()
         self._reference: MaskedPredictor | None = None

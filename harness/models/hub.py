@@ -1,6 +1,7 @@
 """Where a named checkpoint or adapter lies: a folder, or the Hugging Face hub's cache, filled where it is empty.
 
-Only weights, configuration and tokenizer files are fetched; code never is.
+Only weights, configuration and tokenizer files are fetched; code never is. `org/name@revision` is a commit, tag or
+branch, `org/name` the hub's newest.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from huggingface_hub import snapshot_download
 from harness.data.hub import fetching
 from harness.errors import UserError
 
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+HUB_ID = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?")
+SNAPSHOT = re.compile(r"[/\\]snapshots[/\\]([0-9a-f]{40})([/\\]|$)")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -53,8 +55,24 @@ def _folder(name: str, what: str, files: Sequence[str], cache: Path | None) -> P
     place = os.path.expanduser(name)
     if os.path.isdir(place):
         return Path(place)
-    if not HUB_ID.fullmatch(name):
+    hub_id = HUB_ID.fullmatch(name)
+    if not hub_id:
         raise UserError(f"{what} '{name}' is neither a folder nor a hub id such as GSAI-ML/LLaDA-8B-Instruct.")
     fix = "name a local folder, or set HF_HOME to a cache that holds it"
     with fetching(f"{what} '{name}' is not a folder, and", fix=fix):
-        return Path(snapshot_download(name, allow_patterns=list(files), cache_dir=cache))
+        revision, patterns = hub_id["revision"], list(files)
+        return Path(
+            snapshot_download(hub_id["repository"], revision=revision, allow_patterns=patterns, cache_dir=cache)
+        )
+
+
+def repository(name: str) -> str:
+    """A hub id without its revision; a folder as it is."""
+    hub_id = HUB_ID.fullmatch(name)
+    return hub_id["repository"] if hub_id and not os.path.isdir(os.path.expanduser(name)) else name
+
+
+def commit(place: Path) -> str:
+    """The commit of what lies in the hub's cache, empty for any other place."""
+    found = SNAPSHOT.search(str(place))
+    return found[1] if found else ""

@@ -94,9 +94,9 @@ class EvalRecord:
 
     The rest is empty in records that are older than it. flops_forward: the forward passes of flops_total alone, as some
     papers count; None where they were not counted apart. seed: of draws. batch_size: prompts per forward pass. weights:
-    fingerprint of the files. protocol: the paper's that was followed. origin: where the items came from. prompts:
-    sha256 of the user's own, few_shot, train_data, and whether they are as published. packages: what model-written code
-    could import beside the standard library, with versions.
+    fingerprint of the files. commits: of what was fetched from the hub, by hub id. protocol: the paper's that was
+    followed. origin: where the items came from. prompts: sha256 of the user's own, few_shot, train_data, and whether
+    they are as published. packages: what model-written code could import beside the standard library, with versions.
     """
 
     checkpoint: str
@@ -121,6 +121,7 @@ class EvalRecord:
     dtype: str = ""
     protocol: str = ""
     weights: str = ""
+    commits: Mapping[str, str] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
     prompts: Mapping[str, Any] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)

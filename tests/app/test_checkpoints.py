@@ -14,6 +14,7 @@ from harness.models import hub
 
 BASE = "GSAI-ML/LLaDA-8B-Instruct"
 EGSPO = "fatemehdoudi97/egspo-llada-8b"
+COMMIT = "0123456789" * 4
 
 
 @pytest.fixture
@@ -21,11 +22,12 @@ def asked(monkeypatch, tmp_path):
     """Replaces the hub by a folder that has every subfolder; what was asked of it."""
     calls = []
 
-    def snapshot_download(name, *, allow_patterns, cache_dir):
+    def snapshot_download(name, *, revision, allow_patterns, cache_dir):
         calls.append((name, allow_patterns, Path(cache_dir)))
+        folder = tmp_path / "snapshots" / COMMIT
         for pattern in allow_patterns:
-            (tmp_path / "snapshot" / pattern).parent.mkdir(parents=True, exist_ok=True)
-        return str(tmp_path / "snapshot")
+            (folder / pattern).parent.mkdir(parents=True, exist_ok=True)
+        return str(folder)
 
     monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
     return calls
@@ -56,7 +58,7 @@ def test_an_adapter_is_fetched_from_its_subfolder_and_its_base_beside_it(asked, 
     assert asked[1][1] == ["sudoku/egspo-sa/adapter_config.json", "sudoku/egspo-sa/adapter_model.safetensors"]
     assert asked[3][1][0].startswith("math/egspo/")
     said = capsys.readouterr().out
-    assert f"{EGSPO}/sudoku/egspo-sa on {BASE}" in said
+    assert f"{EGSPO}@{COMMIT}/sudoku/egspo-sa on {BASE}" in said
     assert f"use them with HF_HOME={tmp_path / 'home'} HF_HUB_OFFLINE=1" in said
 
 
@@ -74,7 +76,7 @@ def test_an_unknown_name_fetches_nothing(asked, tmp_path, capsys):
 
 
 def test_a_hub_that_does_not_answer_is_one_sentence(monkeypatch, tmp_path, capsys):
-    def snapshot_download(name, *, allow_patterns, cache_dir):
+    def snapshot_download(name, *, revision, allow_patterns, cache_dir):
         raise LocalEntryNotFoundError("No connection.\nMore.")
 
     monkeypatch.setattr(hub, "snapshot_download", snapshot_download)

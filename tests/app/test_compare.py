@@ -166,8 +166,10 @@ def test_checkpoints_that_differ_in_dtype_or_prompts_are_refused_before_the_seco
     [
         ((), {}, "needs two checkpoints or more"),
         (("mine", "mine"), {}, "'mine' is named 2 times"),
-        (("mine",), {}, "Model 'mine' is neither a folder nor a hub id"),
-        (("egspo-sa/gsm8q",), {}, "Model 'egspo-sa/gsm8q' is not a folder, and could not be fetched from the hub"),
+        (("egspo-sq",), {}, "Unknown checkpoint 'egspo-sq'. Did you mean 'egspo-sa'?"),
+        (("egspo-sa/gsm8q",), {}, "Unknown checkpoint 'egspo-sa/gsm8q'. Did you mean 'egspo-sa/gsm8k'?"),
+        (("org/model", "gdsd-dream"), {"tasks": ("gsm8k",)}, "'gdsd-dream' has no published checkpoint for gsm8k"),
+        (("org/model",), {}, "Model 'org/model' is not a folder, and could not be fetched from the hub"),
         (("mine",), {"tasks": ("sudokku",)}, "Did you mean 'sudoku'"),
         (("mine",), {"seeds": (0, 1)}, "takes one seed"),
         (("mine",), {"checkpoints": "all"}, "one checkpoint of a run"),
@@ -199,7 +201,7 @@ def test_a_name_of_the_register_is_a_published_checkpoint_unless_a_folder_has_it
     monkeypatch.chdir(tmp_path)
     for name in ("egspo-sa", "espo/sudoku", "llada-1.5"):
         assert resolve(name) == {"checkpoint": name}
-    for name in ("tiny", "GSAI-ML/LLaDA-8B-Instruct", "egspo-s"):
+    for name in ("tiny", "GSAI-ML/LLaDA-8B-Instruct"):
         assert resolve(name) == {"model": name, "checkpoint": ""}
     (tmp_path / "espo").mkdir()
     assert resolve("espo") == {"model": "espo", "checkpoint": ""}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from harness.config.recipes import built_in_folder
 from harness.errors import UserError
 
 FIELDS = (built_in_folder() / "checkpoints.csv").read_text().splitlines()[0]
-ROW = "a/sudoku,a,sudoku,b/base,c/adapter,,lora,llada,,,,,,"
+ROW = "a/sudoku,a,sudoku,b/base,c/adapter,,,lora,llada,,,,,,"
 
 
 def names(method):
@@ -39,21 +40,38 @@ def test_a_full_model_is_itself():
     assert found.place == found.hub
 
 
+def test_a_known_revision_is_asked_for_and_the_base_is_the_newest():
+    adapter = replace(find_checkpoint("egspo-sa/math500"), revision="0123abc")
+    assert (adapter.model, adapter.adapter) == (
+        "GSAI-ML/LLaDA-8B-Instruct",
+        "fatemehdoudi97/egspo-llada-8b@0123abc",
+    )
+    assert adapter.place == "fatemehdoudi97/egspo-llada-8b@0123abc/math/egspo-sa"
+    whole = replace(find_checkpoint("justgrpo/gsm8k"), revision="v1")
+    assert whole.model == whole.place == "nzl-thu/LLaDA-Instruct-JustGRPO-GSM8K@v1"
+
+
 def test_a_method_and_a_task_name_a_checkpoint_and_so_does_a_model_of_no_single_task():
     assert find_checkpoint("espo", "countdown").name == "espo/countdown"
     assert find_checkpoint("espo/countdown", "sudoku").name == "espo/countdown"
     assert find_checkpoint("llada-1.5", "gsm8k").name == "llada-1.5"
 
 
-@pytest.mark.parametrize(("name", "task"), [("egspo-sa/sudok", ""), ("egspo-sa", "sudok"), ("espo", "")])
-def test_an_unknown_name_is_refused_with_the_nearest(name, task):
-    with pytest.raises(UserError, match=r"Unknown checkpoint '.*'\. .*harness list checkpoints shows them"):
-        find_checkpoint(name, task)
-
-
-def test_the_nearest_name_is_suggested():
-    with pytest.raises(UserError, match="Did you mean 'egspo-sa/sudoku'"):
+def test_an_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(
+        UserError, match=r"Unknown checkpoint '.*'\. Did you mean 'egspo-sa/sudoku'.*harness list check"
+    ):
         find_checkpoint("egspo-sa/sudok")
+
+
+def test_a_method_without_a_checkpoint_for_the_task_is_refused_with_those_that_it_has():
+    have = "name one of: gdsd-dream/sudoku, gdsd-dream/countdown"
+    with pytest.raises(UserError, match=f"^'gdsd-dream' has no published checkpoint for gsm8k; {have}.$"):
+        find_checkpoint("gdsd-dream", "gsm8k")
+    with pytest.raises(
+        UserError, match=f"^'gdsd-dream' has a published checkpoint for each of several tasks; {have}.$"
+    ):
+        find_checkpoint("gdsd-dream")
 
 
 def test_the_register_holds_the_published_models_of_every_method():
@@ -95,4 +113,4 @@ def test_a_row_that_is_wrong_is_named(tmp_path, text, said):
 
 def test_the_file_is_plain_csv():
     with open(built_in_folder() / "checkpoints.csv", newline="", encoding="utf-8") as stream:
-        assert {len(row) for row in csv.reader(stream)} == {14}
+        assert {len(row) for row in csv.reader(stream)} == {15}

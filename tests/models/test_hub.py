@@ -1,6 +1,7 @@
 """Where a named model lies; no test reaches the network."""
 
 from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
@@ -11,7 +12,7 @@ from harness.data.hub import fetching
 from harness.errors import UserError
 from harness.models import hub
 from harness.models.checkpoints import load_model
-from harness.models.hub import adapter_folder, model_folder
+from harness.models.hub import adapter_folder, model_folder, repository
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def asked(monkeypatch, tmp_path):
     """Replaces the hub by a folder; what was asked of it."""
     calls = {}
 
-    def snapshot_download(name, *, allow_patterns, cache_dir):
+    def snapshot_download(name, *, revision, allow_patterns, cache_dir):
         calls[name] = allow_patterns
         return str(tmp_path)
 
@@ -28,7 +29,7 @@ def asked(monkeypatch, tmp_path):
 
 
 def raising(error):
-    def snapshot_download(name, *, allow_patterns, cache_dir):
+    def snapshot_download(name, *, revision, allow_patterns, cache_dir):
         raise error
 
     return snapshot_download
@@ -60,7 +61,25 @@ def test_an_adapter_is_fetched_from_its_subfolder_alone(asked, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("name", ["llada", "a/b/c", "../x", "/no/such/folder", "x y/z", ""])
+def test_a_revision_of_a_hub_id_is_asked_for_and_is_no_part_of_a_folder_s_name(monkeypatch, tmp_path):
+    asked = []
+
+    def snapshot_download(name, *, revision, allow_patterns, cache_dir):
+        asked.append((name, revision))
+        return str(tmp_path)
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    for name in ("a/b", "a/b@main", "a/b@0123abc", "a/b@refs/pr/1"):
+        model_folder(name)
+    assert asked == [("a/b", None), ("a/b", "main"), ("a/b", "0123abc"), ("a/b", "refs/pr/1")]
+    assert [repository(name) for name in ("a/b@main", "a/b", "tiny")] == ["a/b", "a/b", "tiny"]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b@main").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert (model_folder("a/b@main"), repository("a/b@main")) == (Path("a/b@main"), "a/b@main")
+
+
+@pytest.mark.parametrize("name", ["llada", "a/b/c", "a/b@", "a/b@ x", "../x", "/no/such/folder", "x y/z", ""])
 def test_what_is_neither_a_folder_nor_an_id_is_refused(asked, name):
     with pytest.raises(UserError, match="is neither a folder nor a hub id such as GSAI-ML/LLaDA-8B-Instruct"):
         model_folder(name or "no/such/")
@@ -150,3 +169,8 @@ def test_a_cache_that_holds_the_model_needs_no_network(monkeypatch, tmp_path, pu
     lm = load_model(ModelConfig(name="GSAI-ML/LLaDA-Tiny"), task="sudoku", device="cpu")
     assert lm.name == "GSAI-ML/LLaDA-Tiny"
     assert lm.warnings == ()
+    assert lm.commits == {"GSAI-ML/LLaDA-Tiny": revision}
+    pinned = load_model(ModelConfig(name=f"GSAI-ML/LLaDA-Tiny@{revision}"), task="sudoku", device="cpu")
+    assert pinned.commits == lm.commits
+    with pytest.raises(UserError, match="Model 'GSAI-ML/LLaDA-Tiny@v2' is not a folder, and could not be fetched"):
+        load_model(ModelConfig(name="GSAI-ML/LLaDA-Tiny@v2"), task="sudoku", device="cpu")
