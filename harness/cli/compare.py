@@ -7,31 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from harness import registry
 from harness.app.compare import POINTS_FILE, TEXT_FILE, Comparison, ComparisonRequest, NoiseSettings
 from harness.app.compare import compare as compare_checkpoints
 from harness.app.evaluate import EvaluationRequest
+from harness.cli.evaluating import evaluates
 from harness.cli.feedback import progress_bar, warn
 from harness.cli.lists import names, whole_numbers
-from harness.cli.options import (
-    BatchSize,
-    Data,
-    Device,
-    Dtype,
-    FewShot,
-    Fresh,
-    IncludePath,
-    Items,
-    Lengths,
-    Prompts,
-    Protocol,
-    Settings,
-    Split,
-    TrainData,
-    UnsafeLocalExec,
-)
 from harness.cli.tables import show_report_table
-from harness.config.resolve import parse_settings
 from harness.distributed.processes import is_main
 from harness.records.run_folder import DEFAULT_COMPARISON, DEFAULT_EVALUATIONS
 
@@ -43,6 +25,7 @@ NOISE_BATCH_SIZES = "Batch sizes for --noise, which this implies; by default 1, 
 NOISE_DTYPES = "Dtypes for --noise, which this implies; by default float32,bfloat16."
 
 
+@evaluates
 def compare(
     task: Annotated[str, typer.Option(help="Task, or several: sudoku,countdown.")],
     against: Annotated[str, typer.Option(help=AGAINST)],
@@ -50,52 +33,18 @@ def compare(
     noise: Annotated[bool, typer.Option("--noise", help="Measure what other batch sizes and dtypes change.")] = False,
     noise_batch_sizes: Annotated[str, typer.Option(help=NOISE_BATCH_SIZES)] = "",
     noise_dtypes: Annotated[str, typer.Option(help=NOISE_DTYPES)] = "",
-    protocol: Protocol = "",
-    length: Lengths = "",
     seed: Annotated[int, typer.Option(help="Seed of draws.")] = 0,
-    data: Data = "",
-    train_data: TrainData = "",
-    prompts: Prompts = None,
-    few_shot: FewShot = 0,
-    items: Items = 0,
-    split: Split = "test",
-    batch_size: BatchSize = 64,
-    settings: Settings = None,
-    dtype: Dtype = "",
-    device: Device = "auto",
-    include_path: IncludePath = None,
-    unsafe_local_exec: UnsafeLocalExec = False,
     evaluations: Annotated[Path, typer.Option(help="Folder of evaluations, as of harness eval.")] = DEFAULT_EVALUATIONS,
     out: Annotated[Path, typer.Option(help="Folder for the tables and what --noise evaluates.")] = DEFAULT_COMPARISON,
-    fresh: Fresh = False,
+    *,
+    shared: dict[str, Any],
 ) -> None:
     """Compare checkpoints item by item: harness compare --task sudoku --against tiny --mine RUN_FOLDER.
 
     All are evaluated under one protocol. What harness eval did already is not done again.
     """
-    for folder in include_path or []:
-        registry.add_include_path(folder)
     first, *others = [*([mine] if mine else []), *names(against)]
-    evaluation = EvaluationRequest(
-        model=first,
-        tasks=names(task),
-        protocol=protocol,
-        data=data,
-        train_data=train_data,
-        prompts=prompts,
-        few_shot=few_shot,
-        items=items,
-        split=split,
-        batch_size=batch_size,
-        decodings=[parse_settings(settings or [])],
-        lengths=whole_numbers("--length", length) if length else (),
-        seeds=[seed],
-        dtype=dtype,
-        device=device,
-        unsafe_local_exec=unsafe_local_exec,
-        out=evaluations,
-        fresh=fresh,
-    )
+    evaluation = EvaluationRequest(model=first, tasks=names(task), seeds=[seed], out=evaluations, **shared)
     measured = _noise(noise, noise_batch_sizes, noise_dtypes, out / NOISE_FOLDER)
     request = ComparisonRequest(evaluation=evaluation, against=others, all_pairs=not mine, noise=measured)
     with progress_bar("compare") as on_progress:

@@ -4,35 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness import registry
 from harness.app.evaluate import EvaluationRequest, evaluate_all
+from harness.cli.evaluating import evaluates
 from harness.cli.feedback import progress_bar, warn
 from harness.cli.lists import names, whole_numbers
-from harness.cli.options import (
-    Adapter,
-    AdapterSubfolder,
-    AllowPackages,
-    BatchSize,
-    Data,
-    Device,
-    Dtype,
-    FewShot,
-    Fresh,
-    IncludePath,
-    Items,
-    Lengths,
-    Prompts,
-    Protocol,
-    Settings,
-    Split,
-    TrainData,
-    UnsafeLocalExec,
-)
-from harness.config.resolve import parse_settings
+from harness.cli.options import Adapter, AdapterSubfolder
 from harness.distributed.processes import is_main
 from harness.records.run_folder import DEFAULT_EVALUATIONS
 
@@ -45,67 +25,35 @@ Model = Annotated[
 ]
 
 
+@evaluates
 def evaluate(
     task: Annotated[str, typer.Option(help="Task, or several: sudoku,countdown.")],
     named: Annotated[str, typer.Argument(metavar="MODEL", show_default=False, help="Instead of --model.")] = "",
     model: Model = "tiny",
     checkpoint: Annotated[str, typer.Option(help="A published one instead: egspo-sa/sudoku, or egspo-sa.")] = "",
-    protocol: Protocol = "",
-    length: Lengths = "",
     seed: Annotated[str, typer.Option(help="Seed of draws, or several: 0,1,2.")] = "0",
     checkpoints: Annotated[str, typer.Option(help="Of a run: last, or all that it kept.")] = "last",
-    data: Data = "",
-    train_data: TrainData = "",
-    prompts: Prompts = None,
-    few_shot: FewShot = 0,
-    items: Items = 0,
-    split: Split = "test",
-    batch_size: BatchSize = 64,
-    settings: Settings = None,
-    dtype: Dtype = "",
-    device: Device = "auto",
     adapter: Adapter = "",
     adapter_subfolder: AdapterSubfolder = "",
-    include_path: IncludePath = None,
-    unsafe_local_exec: UnsafeLocalExec = False,
-    allow_packages: AllowPackages = None,
     out: Annotated[Path, typer.Option(help="Folder for eval.jsonl and the samples.")] = DEFAULT_EVALUATIONS,
-    fresh: Fresh = False,
+    *,
+    shared: dict[str, Any],
 ) -> None:
     """Evaluate a model on tasks: harness eval RUN_FOLDER --task sudoku. Lists make a grid.
 
     Every evaluation is a line of eval.jsonl, for harness report; one that is there already is skipped.
     """
-    registry.add_include_paths(include_path or [])
     request = EvaluationRequest(
         model=named or model,
         tasks=names(task),
         checkpoint=checkpoint,
-        protocol=protocol,
-        data=data,
-        train_data=train_data,
-        prompts=prompts,
-        few_shot=few_shot,
-        items=items,
-        split=split,
-        batch_size=batch_size,
-        decodings=[parse_settings(settings or [])],
-        lengths=whole_numbers("--length", length) if length else (),
         seeds=whole_numbers("--seed", seed),
         checkpoints=checkpoints,
-        dtype=dtype,
-        device=device,
         adapter=adapter,
         adapter_subfolder=adapter_subfolder,
-        unsafe_local_exec=unsafe_local_exec,
-        allow_packages=allow_packages or (),
         out=out,
-        fresh=fresh,
+        **shared,
     )
-    _run(request)
-
-
-def _run(request: EvaluationRequest) -> None:
     with progress_bar("eval") as on_progress:
         _show(list(evaluate_all(request, on_progress=on_progress, on_warning=warn)))
 
