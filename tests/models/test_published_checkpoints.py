@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,20 +21,27 @@ from harness.data.sources import DataSource
 from harness.records.description import EVALUATED_FILE, read_description
 from harness.records.jsonl import read_lines, read_samples
 from harness.records.schema import EvalRecord
+from harness.report.labels import task_name
 from harness.task.base import TaskOptions
 from harness.task.prompts import read_prompts, set_prompts
 
 TOKENS = torch.tensor([[5, 80, 13, 201, 7, 44]])
 
 
+REVISION = "0" * 40
+
+
+def snapshot_folder(cache: Path, hub: str) -> Path:
+    return cache / f"models--{hub.replace('/', '--')}" / "snapshots" / REVISION
+
+
 def snapshot(cache: Path, hub: str) -> Path:
     """The folder of a repository's files in a cache, made with its reference."""
-    revision = "0" * 40
-    repository = cache / f"models--{hub.replace('/', '--')}"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text(revision)
-    (repository / "snapshots").mkdir()
-    return repository / "snapshots" / revision
+    folder = snapshot_folder(cache, hub)
+    folder.parent.mkdir(parents=True)
+    (folder.parents[1] / "refs").mkdir()
+    (folder.parents[1] / "refs" / "main").write_text(REVISION)
+    return folder
 
 
 def logits(model):
@@ -131,35 +139,51 @@ def test_what_does_not_go_together_is_one_sentence(hub, tmp_path, capsys, option
     assert not (tmp_path / "evals").exists()
 
 
-@pytest.mark.slow
-def test_a_paper_is_reproduced_from_published_weights_item_by_item_as_harness_eval_has_them(hub, tmp_path):
+@pytest.fixture
+def all_adapters(hub, tmp_path):
+    """The cache with an adapter in every subfolder of EGSPO's repository."""
+    place = snapshot_folder(tmp_path / "home" / "hub", "fatemehdoudi97/egspo-llada-8b")
     for found in published_checkpoints():
-        place = tmp_path / "home" / "hub" / "models--fatemehdoudi97--egspo-llada-8b" / "snapshots" / ("0" * 40)
-        if found.hub == "fatemehdoudi97/egspo-llada-8b" and not (place / found.subfolder).exists():
-            (place / found.subfolder).mkdir(parents=True)
-            for file in hub.iterdir():
-                (place / found.subfolder / file.name).write_bytes(file.read_bytes())
-    options = ["--data", "builtin", "--device", "cpu", "--items", "2"]
-    command = ["reproduce", "2603.12554", "--with", "published", "--only", "table-2,figure-4"]
-    assert main([*command, *options, "--out", str(tmp_path / "paper")]) == 0
-    text = (tmp_path / "paper" / "reproduction.md").read_text()
-    assert "it needs training curves, which evaluations of published weights do not have" in text
-    names = ["GSAI-ML--LLaDA-8B-Instruct", "egspo--mbpp", "egspo-sa--mbpp"]
-    assert sorted(path.name for path in (tmp_path / "paper" / "evals" / "mbpp").iterdir()) == names
-    single = ["eval", "--checkpoint", "egspo-sa/mbpp", "--task", "mbpp", "--protocol", "egspo", "--length", "256"]
-    assert main([*single, *options, "--out", str(tmp_path / "single")]) == 0
-    folder = tmp_path / "single" / "mbpp" / "egspo-sa--mbpp"
-    (expected,) = (EvalRecord.from_json(line) for line in read_lines(folder / "eval.jsonl"))
-    made = tmp_path / "paper" / "evals" / "mbpp" / "egspo-sa--mbpp"
-    (same,) = (
-        record
-        for record in (EvalRecord.from_json(line) for line in read_lines(made / "eval.jsonl"))
-        if record.identity == expected.identity
+        if found.hub == "fatemehdoudi97/egspo-llada-8b":
+            shutil.copytree(hub, place / found.subfolder, dirs_exist_ok=True)
+
+
+@pytest.mark.slow
+def test_a_paper_is_reproduced_from_published_weights_item_by_item_as_harness_eval_has_them(all_adapters, tmp_path):
+    prompts, paper = tmp_path / "prompts.yaml", tmp_path / "paper"
+    tasks = ("gsm8k", "math500", "countdown", "sudoku", "mbpp", "humaneval")
+    prompts.write_text("".join(f"{task}: [{{role: user, content: '{{question}}'}}]\n" for task in tasks))
+    options = ["--data", "builtin", "--device", "cpu", "--items", "2", "--prompts", str(prompts)]
+    assert main(["reproduce", "2603.12554", "--with", "published", *options, "--out", str(paper)]) == 0
+    text = (paper / "reproduction.md").read_text()
+    assert text.count("it needs training curves, which evaluations of published weights do not have") == 6
+    assert "](figures/bars-gsai-ml-llada-8b-instruct.png)" in text
+    rows = table_rows(paper / "tables" / "table-1.csv") | table_rows(paper / "tables" / "table-2.csv")
+    ours = {key: row for key, row in rows.items() if row["Verdict"] == "not comparable: builtin data"}
+    assert sorted(ours) == sorted(
+        (task_name(task), method, "LLaDA-8B-Instruct") for task in tasks for method in ("EGSPO", "EGSPO-SA", "base")
     )
-    assert same.metrics == expected.metrics
-    assert list(read_samples(made / str(same.samples_file))) == list(read_samples(folder / str(expected.samples_file)))
-    with open(tmp_path / "paper" / "tables" / "table-2.csv", newline="") as stream:
-        rows = {(row["Task"], row["Method"], row["Model of the paper"]): row for row in csv.DictReader(stream)}
-    row = rows["MBPP", "EGSPO-SA", "LLaDA-8B-Instruct"]
-    assert row["256"].split()[0] == f"{100 * expected.metrics['official_pass@1'].value:.1f}"
-    assert (row["Printed"], row["Verdict"]) == ("51.1", "not comparable: builtin data")
+    assert all("[" in row[length] for row in ours.values() for length in ("128", "256", "512"))
+    for method, task, length, metric in (
+        ("egspo-sa", "mbpp", "256", "official_pass@1"),
+        ("egspo", "sudoku", "128", "official_cell_accuracy"),
+    ):
+        name = f"{method}--{task}"
+        single = ["eval", "--checkpoint", f"{method}/{task}", "--task", task, "--protocol", "egspo", "--length", length]
+        assert main([*single, *options, "--out", str(tmp_path / "single")]) == 0
+        (expected,) = evaluations(tmp_path / "single" / task / name)
+        (same,) = (one for one in evaluations(paper / "evals" / task / name) if one.identity == expected.identity)
+        assert same.metrics == expected.metrics
+        files = [folder / task / name / str(same.samples_file) for folder in (paper / "evals", tmp_path / "single")]
+        assert list(read_samples(files[0])) == list(read_samples(files[1]))
+        cell = ours[task_name(task), method.upper(), "LLaDA-8B-Instruct"][length]
+        assert cell.split()[0] == f"{100 * expected.metrics[metric].value:.1f}"
+
+
+def evaluations(folder):
+    return [EvalRecord.from_json(line) for line in read_lines(folder / "eval.jsonl")]
+
+
+def table_rows(path):
+    with open(path, newline="") as stream:
+        return {(row["Task"], row["Method"], row["Model of the paper"]): row for row in csv.DictReader(stream)}
