@@ -153,12 +153,14 @@ class Attempt:
     def _wait(self, descriptor: int, event: int) -> None:
         poll = select.poll()
         poll.register(descriptor, event)
-        if not poll.poll(max(0.0, 1000 * (self._deadline - time.monotonic()))):
-            raise _LateError
+        if not poll.poll(1000 * TICK):
+            if self._pid:
+                self._give_way()
+            if not poll.poll(max(0.0, 1000 * (self._deadline - time.monotonic()))):
+                raise _LateError
 
     def _linger(self) -> None:
         """Looks at the clocks after a tick for which the program has not answered; charges it where it was idle."""
-        self._give_way()
         computed = computed_seconds(self._pid)
         if computed is None:
             return
