@@ -18,8 +18,8 @@ from harness.generators.problem import demonstrate
 from harness.generators.programs import CARELESS_SHARE, draw_mbpp, mbpp_rows
 from harness.registry import task
 from harness.scoring import kodcode
-from harness.scoring.code import CodeTask, functions_in, imports_of, limits_for, modules_in
-from harness.scoring.sandbox.job import Program
+from harness.scoring.code import CodeTask, functions_in, imports_of, modules_in
+from harness.scoring.sandbox.job import Limits, Program
 from harness.task.base import Demonstration, Example, Message, require_split, required
 from harness.task.rows import source_rows
 
@@ -27,6 +27,10 @@ FILE = "mbpp/sanitized-mbpp.json"
 REVISION = "4bb6404fdc6cacfda99d4ac4205087b89d32030c"
 # Task numbers of the splits, as the data set defines them.
 NUMBERS = {"test": range(11, 511), "validation": range(511, 601), "train": range(601, 975)}
+
+CPU_SECONDS = {"assert amicable_numbers_sum(9999)==31626": 8}
+"""Of programs that have to pass these tests. The reference program of task 123 computes for 3 seconds, that of any
+other task for less than a seventh of the usual limit."""
 
 PROMPT = """\
 {question}
@@ -128,14 +132,18 @@ class Mbpp(CodeTask):
         """The task and a newline."""
         return f"{example.question}\n"
 
+    def limits(self, example: Example) -> Limits:
+        """More processor time for the programs of a test that takes a right one seconds."""
+        usual = super().limits(example)
+        seconds = [CPU_SECONDS.get(test, 0) for test in example.target.get("test_list", ())]
+        return replace(usual, cpu_seconds=max([usual.cpu_seconds, *seconds]))
+
     def program(self, example: Example, code: str, grader: str) -> Program:
         """The code as it stands; the tests call functions by the names they know."""
         target = example.target
-        functions = {name: name for name in target["functions"]}
         return Program(
             source=code,
             tests=target["test_list"],
             setup=target["setup"],
-            functions=functions,
-            limits=limits_for(functions),
+            functions={name: name for name in target["functions"]},
         )

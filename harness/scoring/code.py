@@ -23,7 +23,7 @@ import re
 import sys
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -45,8 +45,6 @@ ASSERTED = re.compile(r"assert\s+(\w+)\s*\(")
 TEST_FUNCTION = re.compile(r"def (\w+)\(\):")
 IN_ANSWER = 0.5
 IMPORTS = (ast.Import, ast.ImportFrom)
-SLOW = {"amicable_numbers_sum": Limits(cpu_seconds=8)}
-"""Functions whose reference programs compute for seconds: that of MBPP's task 123 for three."""
 SYNTAX_CHECK = "import ast\ndef check(text):\n    ast.parse(text)\n    return True\n"
 
 
@@ -111,11 +109,6 @@ def _attributes(trees: Sequence[ast.Module]) -> Iterator[ast.Attribute]:
     return (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute))
 
 
-def limits_for(functions: Iterable[str]) -> Limits:
-    """The limits of a program that has to define these functions."""
-    return next((SLOW[name] for name in functions if name in SLOW), Limits())
-
-
 def official_program(code: str | None, tests: str) -> Program | None:
     """EGSPO's training run of a block: a program with one test each; None where its code does not come to run any."""
     imported = IMPORTED.search(tests)
@@ -128,7 +121,7 @@ def official_program(code: str | None, tests: str) -> Program | None:
     wanted = named.group(1)
     own = re.search(rf"\bdef {wanted}\b", code) is not None
     functions = {wanted: wanted if own else defined.group(1)}
-    program = Program(source=code, tests=(), functions=functions, limits=limits_for(functions))
+    program = Program(source=code, tests=(), functions=functions)
     names = TEST_FUNCTION.findall(tests)
     if len(names) > 1:
         return replace(program, tests=[f"{name}()" for name in names], setup=tests)
@@ -145,6 +138,10 @@ class CodeTask(Task):
     @abstractmethod
     def program(self, example: Example, code: str, grader: str) -> Program | None:
         """The program that evaluates a piece of code from a completion; None where it cannot come to run."""
+
+    def limits(self, example: Example) -> Limits:
+        """What the programs of an example may use up."""
+        return kodcode.LIMITS if kodcode.is_kodcode(example) else Limits()
 
     def worked_answer(self, example: Example) -> str:
         """The reference program as a block. Raises UserError for an item without one."""
@@ -175,7 +172,7 @@ class CodeTask(Task):
         if self.options.profile == "espo":
             return self._espo_rewards(examples, completions)
         pairs = list(zip(examples, completions, strict=True))
-        programs = [official_program(first_block(text), example.target["tests"]) for example, text in pairs]
+        programs = [self._official_program(example, first_block(text)) for example, text in pairs]
         ran = run_each(self.sandbox(), programs)
         return [Reward.of(_official_parts(*pair, done)) for pair, done in zip(pairs, ran, strict=True)]
 
@@ -212,7 +209,11 @@ class CodeTask(Task):
         kod = kodcode.is_kodcode(example)
         program = kodcode.program(example, code) if kod else self.program(example, code, grader)
         # A verdict is right or wrong: one test that fails decides it.
-        return None if program is None else replace(program, every_test=False)
+        return None if program is None else replace(program, every_test=False, limits=self.limits(example))
+
+    def _official_program(self, example: Example, code: str | None) -> Program | None:
+        program = official_program(code, example.target["tests"])
+        return None if program is None else replace(program, limits=self.limits(example))
 
     def read(self, example: Example, text: str, grader: str) -> Reading:
         """The program that a grader finds in a completion."""
@@ -230,7 +231,7 @@ class CodeTask(Task):
         checks = [None if code is None else _syntax_check(code) for code in codes]
         legal = [check is not None and check.passed for check in run_each(self.sandbox(), checks)]
         programs = [
-            official_program(code, example.target["tests"]) if is_legal else None
+            self._official_program(example, code) if is_legal else None
             for code, is_legal, example in zip(codes, legal, examples, strict=True)
         ]
         ran = run_each(self.sandbox(), programs)

@@ -16,7 +16,7 @@ from typing import Any
 from harness.data.hub import HubSplit, hub_origin, read_hub
 from harness.data.sources import DataSource, read_rows, sha256_of_file
 from harness.errors import UserError
-from harness.scoring.sandbox.job import Program
+from harness.scoring.sandbox.job import Limits, Program
 from harness.task.base import Example, Message, required
 
 FILE = "kodcode/train.jsonl"
@@ -30,6 +30,9 @@ The program has to define: {declaration}
 
 Think it through between <reasoning> and </reasoning>. Then write the whole program as one block that begins with \
 ```python and ends with ```, between <answer> and </answer>."""
+
+LIMITS = Limits(cpu_seconds=4)
+"""The tests were written for pytest, which has none; what its ten thousand programs take has not been measured."""
 
 # No function here is without arguments: those are taken for tests.
 STAND_IN = """\

@@ -123,14 +123,9 @@ def test_20_kilobytes_are_read_within_ten_times_50_milliseconds(part):
     middle = (part * 20_000)[:19_960]
     for text in (middle, f"<answer>{middle}</answer>", f"<reasoning>{middle}", f"\\boxed{{{middle}"):
         for extract in EXTRACTORS:
-            seconds = []
-            for _ in range(3):  # the best of three: the machine may be busy
-                start = time.perf_counter()
-                extract(text)
-                seconds.append(time.perf_counter() - start)
-                if seconds[-1] < 0.5:
-                    break
-            assert min(seconds) < 0.5, extract
+            start = time.process_time()
+            extract(text)
+            assert time.process_time() - start < 0.5, extract
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -138,10 +133,7 @@ def test_20_kilobytes_are_read_within_ten_times_50_milliseconds(part):
 def test_the_official_readings_end_within_ten_times_50_milliseconds_on_20_kilobytes(name, part):
     task = get_task(name)(TaskOptions(bare_answers=False))
     text = "<answer>" + (part * 20_000)[:19_980]
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        task.grade(TASKS[name], text, "official")
-        task.reward_parts(TASKS[name], text)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.5
+    start = time.process_time()
+    task.grade(TASKS[name], text, "official")
+    task.reward_parts(TASKS[name], text)
+    assert time.process_time() - start < 0.5

@@ -18,7 +18,7 @@ from typing import Any
 
 from harness.scoring.sandbox import frames, values
 from harness.scoring.sandbox.job import Outcome, Program
-from harness.scoring.sandbox.processes import Child, Ending, computed_seconds
+from harness.scoring.sandbox.processes import Child, Ending, computed_seconds, wants_processor
 from harness.scoring.sandbox.stage import SLACK_SECONDS, Actor, Stage
 
 OUT_OF_TIME = "out of time"
@@ -30,7 +30,7 @@ CREDENTIALS = struct.Struct("3i")
 START_SECONDS = 60.0
 JUDGE_EXTRA_SECONDS = 1.0
 TICK = 0.1
-# Who gets less of a processor for a tick does not want any: even one of fifteen that compete gets more.
+# Who takes no more of a processor than this, and does not wait for more, is idle.
 IDLE_SHARE = 0.05
 # A kill by the kernel near a limit on processor time is the limit's.
 NEARLY = 0.9
@@ -153,16 +153,18 @@ class Attempt:
     def _wait(self, descriptor: int, event: int) -> None:
         poll = select.poll()
         poll.register(descriptor, event)
-        if not poll.poll(max(0.0, 1000 * (self._deadline - time.monotonic()))):
-            raise _LateError
+        if not poll.poll(1000 * TICK):
+            if self._pid:
+                self._give_way()
+            if not poll.poll(max(0.0, 1000 * (self._deadline - time.monotonic()))):
+                raise _LateError
 
     def _linger(self) -> None:
         """Looks at the clocks after a tick for which the program has not answered; charges it where it was idle."""
-        self._give_way()
         computed = computed_seconds(self._pid)
         if computed is None:
             return
-        if computed - self._computed < IDLE_SHARE * TICK:
+        if computed - self._computed < IDLE_SHARE * TICK and not wants_processor(self._pid):
             self._idle += TICK
         self._computed = computed
         if computed > self._job.limits.cpu_seconds:

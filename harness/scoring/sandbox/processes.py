@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 # The low bits of the number of a process's clock, as clock_getcpuclockid makes it: precise, all threads.
 PROCESS_CLOCK = 2
@@ -20,6 +21,15 @@ def computed_seconds(pid: int) -> float | None:
         return time.clock_gettime((~pid << 3) | PROCESS_CLOCK)
     except OSError:
         return None
+
+
+def wants_processor(pid: int) -> bool:
+    """Whether a thread of a process runs or waits for its turn to; false for a process that has just ended."""
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            if (thread / "stat").read_text(errors="replace").rpartition(")")[2].split()[0] == "R":
+                return True
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)

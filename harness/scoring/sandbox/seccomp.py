@@ -169,6 +169,7 @@ EXITS = ((60, 93), (231, 94))
 JUDGE_SYSCALLS: dict[str, tuple[int, int]] = {
     "clone": CLONE,
     "fork": (57, ABSENT),
+    "setsid": (112, 157),
     "recvmsg": (47, 212),
     "pidfd_open": (434, 434),
 }

@@ -25,12 +25,32 @@ if TYPE_CHECKING:
 MAX_DEPTH = 100
 MAX_ITEMS = 1_000_000
 
-SEQUENCES: dict[str, Callable[[list[object]], object]] = {"l": list, "t": tuple, "S": set, "Z": frozenset, "I": iter}
-MARKS: tuple[tuple[Any, bytes], ...] = ((list, b"l"), (tuple, b"t"), (set, b"S"), (frozenset, b"Z"))
-
 
 class NotPlainError(ValueError):
     """A value outside the closed set, or too large or too deep for it; the message names its type."""
+
+
+def _text(value: str) -> bytes:
+    text = str.encode(value, "utf-8", "surrogatepass")
+    return b"s%d:%s" % (len(text), text)
+
+
+def _float(value: float) -> bytes:
+    return b"f%s;" % float.hex(value).encode()
+
+
+SCALARS: dict[type, Callable[[Any], bytes]] = {
+    type(None): lambda value: b"N",
+    bool: lambda value: b"T" if value else b"F",
+    int: b"i%x;".__mod__,
+    float: _float,
+    complex: lambda value: b"c" + _float(value.real) + _float(value.imag),
+    str: _text,
+    bytes: lambda value: b"b%d:%s" % (len(value), value),
+    bytearray: lambda value: b"b%d:%s" % (len(value), value),
+}
+SEQUENCES: dict[type, bytes] = {list: b"l", tuple: b"t", set: b"S", frozenset: b"Z"}
+VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
 def encode(value: object) -> bytes:
@@ -40,52 +60,44 @@ def encode(value: object) -> bytes:
     return b"".join(pieces)
 
 
-def _write(value: object, pieces: list[bytes], depth: int) -> None:
+def _write(value: Any, pieces: list[bytes], depth: int) -> None:
     if depth > MAX_DEPTH:
         raise NotPlainError(f"a value nested deeper than {MAX_DEPTH}")
-    if len(pieces) > MAX_ITEMS:
-        raise NotPlainError(f"a value of more than {MAX_ITEMS} items")
+    if isinstance(value, dict):
+        items = [part for pair in dict.items(value) for part in pair]
+        return _write_items(b"d%d:" % (len(items) // 2), items, pieces, depth)
+    for kind, mark in SEQUENCES.items():
+        if isinstance(value, kind):
+            items = list(kind.__iter__(value))  # type: ignore[attr-defined]
+            return _write_items(b"%s%d:" % (mark, len(items)), items, pieces, depth)
+    if isinstance(value, range):
+        return _write_items(b"r", [value.start, value.stop, value.step], pieces, depth)
     scalar = _scalar(value)
     if scalar is not None:
-        pieces.append(scalar)
-        return
-    if isinstance(value, dict):
-        pieces.append(b"d%d:" % dict.__len__(value))
-        for key, item in dict.items(value):
-            _write(key, pieces, depth + 1)
-            _write(item, pieces, depth + 1)
-        return
-    for kind, mark in MARKS:
-        if isinstance(value, kind):
-            _write_items(mark, list(kind.__iter__(value)), pieces, depth)
-            return
-    if isinstance(value, range):
-        pieces.append(b"r")
-        for bound in (value.start, value.stop, value.step):
-            _write(bound, pieces, depth + 1)
-        return
-    if hasattr(type(value), "__next__") or type(value).__name__ in ("dict_keys", "dict_values", "dict_items"):
-        _write_items(b"I", _run(value), pieces, depth)
-        return
+        return pieces.append(scalar)
+    if hasattr(type(value), "__next__") or isinstance(value, VIEWS):
+        items = _run(value)
+        return _write_items(b"I%d:" % len(items), items, pieces, depth)
     raise NotPlainError(f"a value of type '{type(value).__name__}'")
 
 
+def _write_items(head: bytes, items: list[Any], pieces: list[bytes], depth: int) -> None:
+    if len(pieces) + len(items) > MAX_ITEMS:
+        raise NotPlainError(f"a value of more than {MAX_ITEMS} items")
+    pieces.append(head)
+    for item in items:
+        write = SCALARS.get(type(item))
+        if write is None:
+            _write(item, pieces, depth + 1)
+        else:
+            pieces.append(write(item))
+
+
 def _scalar(value: Any) -> bytes | None:
-    if value is None:
-        return b"N"
-    if value is True or value is False:
-        return b"T" if value else b"F"
-    if isinstance(value, int):
-        return b"i%x;" % int(value)
-    if isinstance(value, float):
-        return b"f%s;" % float.hex(value).encode()
-    if isinstance(value, complex):
-        return b"cf%s;f%s;" % (float.hex(value.real).encode(), float.hex(value.imag).encode())
-    if isinstance(value, str):
-        text = str.encode(value, "utf-8", "surrogatepass")
-        return b"s%d:%s" % (len(text), text)
-    if isinstance(value, bytes | bytearray):
-        return b"b%d:%s" % (len(value), bytes(value))
+    """Of a scalar or a subclass of one; None for anything else."""
+    for kind, write in SCALARS.items():
+        if isinstance(value, kind):
+            return write(value)
     if type(value).__module__ == "re" and type(value).__name__ == "Match":
         return b"T"
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
@@ -93,15 +105,9 @@ def _scalar(value: Any) -> bytes | None:
     return None
 
 
-def _write_items(mark: bytes, items: list[object], pieces: list[bytes], depth: int) -> None:
-    pieces.append(b"%s%d:" % (mark, len(items)))
-    for item in items:
-        _write(item, pieces, depth + 1)
-
-
-def _run(iterable: object) -> list[object]:
+def _run(iterable: Any) -> list[object]:
     items: list[object] = []
-    for item in iterable:  # type: ignore[attr-defined]
+    for item in iterable:
         items.append(item)
         if len(items) > MAX_ITEMS:
             raise NotPlainError(f"an iterator of more than {MAX_ITEMS} items")
@@ -111,7 +117,10 @@ def _run(iterable: object) -> list[object]:
 def decode(data: bytes) -> object:
     """The value of bytes made by `encode`. Raises ValueError for any other bytes."""
     reader = _Reader(data)
-    value = reader.value(0)
+    try:
+        value = reader.value(0)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"no set, dict or number can be made of it: {error}") from error
     if reader.position != len(data):
         raise ValueError("bytes left over after the value")
     return value
@@ -124,79 +133,78 @@ class _Reader:
 
     def value(self, depth: int) -> object:
         """Reads one value at the current position."""
-        if depth > MAX_DEPTH + 1:
+        start = self.position + 1
+        mark = self.data[start - 1 : start]
+        if mark == b"i":  # large values are mostly these, so they are read without a call of another method
+            stop = self.data.index(b";", start)
+            self.position = stop + 1
+            return int(self.data[start:stop], 16)
+        self.position = start
+        if mark not in READERS:
+            raise ValueError(f"unknown mark {mark!r}")
+        if depth > MAX_DEPTH + 2:
             raise ValueError("nested too deep")
-        mark = self._take(1).decode("latin-1")
-        if mark == "i":
-            return int(self._until(b";"), 16)
-        if mark in "NTF":
-            return {"N": None, "T": True, "F": False}[mark]
-        if mark == "f":
-            return self._float()
-        if mark == "c":
-            return complex(self._number(depth), self._number(depth))
-        if mark == "s":
-            return self._take(self._count()).decode("utf-8", "surrogatepass")
-        if mark == "b":
-            return self._take(self._count())
-        if mark == "r":
-            return self._range(depth)
-        if mark == "d":
-            return self._dict(depth)
-        if mark in SEQUENCES:
-            return self._sequence(mark, depth)
-        raise ValueError(f"unknown mark {mark!r}")
+        return READERS[mark](self, depth)
 
-    def _sequence(self, mark: str, depth: int) -> object:
-        items = [self.value(depth + 1) for _ in range(self._count())]
-        try:
-            return SEQUENCES[mark](items)
-        except TypeError as error:
-            raise ValueError(f"a set cannot hold that: {error}") from error
+    def items(self, depth: int) -> list[Any]:
+        """A count and so many values."""
+        return [self.value(depth + 1) for _ in range(self._count())]
 
-    def _dict(self, depth: int) -> dict[object, object]:
-        try:
-            return {self.value(depth + 1): self.value(depth + 1) for _ in range(self._count())}
-        except TypeError as error:
-            raise ValueError(f"a dict cannot have that key: {error}") from error
+    def dictionary(self, depth: int) -> dict[object, object]:
+        """A count and so many pairs."""
+        return {self.value(depth + 1): self.value(depth + 1) for _ in range(self._count())}
 
-    def _range(self, depth: int) -> range:
-        bounds = [self.value(depth + 1) for _ in range(3)]
-        whole = [bound for bound in bounds if isinstance(bound, int)]
+    def bounds(self, depth: int) -> range:
+        """The bounds and the step of a range."""
+        whole = [bound for bound in (self.value(depth + 1) for _ in range(3)) if isinstance(bound, int)]
         if len(whole) != 3 or whole[2] == 0:
             raise ValueError("not the bounds of a range")
         return range(*whole)
 
-    def _float(self) -> float:
-        try:
-            return float.fromhex(self._until(b";"))
-        except OverflowError as error:
-            raise ValueError("a float out of range") from error
+    def number(self, depth: int) -> float:
+        """The hexadecimal digits of a float."""
+        return float.fromhex(self._until(b";").decode("latin-1"))
 
-    def _number(self, depth: int) -> float:
-        part = self.value(depth + 1)
-        if not isinstance(part, float):
+    def parts(self, depth: int) -> complex:
+        """The two floats of a complex number."""
+        real, imaginary = self.value(depth + 1), self.value(depth + 1)
+        if not isinstance(real, float) or not isinstance(imaginary, float):
             raise ValueError("not a part of a complex number")
-        return part
+        return complex(real, imaginary)
+
+    def raw(self, depth: int) -> bytes:
+        """A count and so many bytes."""
+        count = self._count()
+        self.position += count
+        return self.data[self.position - count : self.position]
 
     def _count(self) -> int:
         digits = self._until(b":")
-        count = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else -1
+        count = int(digits) if digits.isdigit() and len(digits) < 10 else -1
         if not 0 <= count <= len(self.data) - self.position:
             raise ValueError(f"not a count: {digits[:20]!r}")
         return count
 
-    def _until(self, end: bytes) -> str:
-        stop = self.data.find(end, self.position)
-        if stop < 0:
-            raise ValueError("the bytes end within a value")
-        text = self.data[self.position : stop].decode("latin-1")
+    def _until(self, end: bytes) -> bytes:
+        start, stop = self.position, self.data.index(end, self.position)
         self.position = stop + 1
-        return text
+        return self.data[start:stop]
 
-    def _take(self, count: int) -> bytes:
-        piece = self.data[self.position : self.position + count]
-        if len(piece) < count:
-            raise ValueError("the bytes end within a value")
-        self.position += count
-        return piece
+
+def _made_of_items(make: Callable[[list[Any]], object]) -> Callable[[_Reader, int], object]:
+    return lambda reader, depth: make(reader.items(depth))
+
+
+READERS: dict[bytes, Callable[[_Reader, int], object]] = {
+    b"N": lambda reader, depth: None,
+    b"T": lambda reader, depth: True,
+    b"F": lambda reader, depth: False,
+    b"f": _Reader.number,
+    b"c": _Reader.parts,
+    b"s": lambda reader, depth: reader.raw(depth).decode("utf-8", "surrogatepass"),
+    b"b": _Reader.raw,
+    b"d": _Reader.dictionary,
+    b"r": _Reader.bounds,
+    b"I": _made_of_items(iter),
+    **{mark: _made_of_items(kind) for kind, mark in SEQUENCES.items()},
+}

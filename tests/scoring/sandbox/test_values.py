@@ -89,6 +89,13 @@ def test_everything_else_is_refused_by_the_name_of_its_type(value):
         encode(value)
 
 
+def test_values_too_large_are_refused_as_a_list_a_dict_or_an_iterator():
+    for value in ([0] * 1_000_001, [[0] * 1000] * 1001, dict.fromkeys(range(500_001)), iter(range(1_000_001))):
+        with pytest.raises(NotPlainError, match="more than 1000000 items"):
+            encode(value)
+    assert len(decode(encode([[0] * 1000] * 900))) == 900
+
+
 def test_a_value_that_holds_itself_is_refused_as_too_deep():
     endless = []
     endless.append(endless)
@@ -102,7 +109,18 @@ def test_bytes_nested_deeper_than_any_value_are_refused():
 
 
 @pytest.mark.parametrize(
-    "data", [b"S1:l0:", b"d1:l0:N", b"ri1;i2;i0;", b"s9999999999999:a", b"l-1:", b"fnope;", b"f0x1p99999;"]
+    "data",
+    [
+        b"S1:l0:",
+        b"d1:l0:N",
+        b"ri1;i2;i0;",
+        b"s9999999999999:a",
+        b"l-1:",
+        b"fnope;",
+        b"f0x1p99999;",
+        b"c" * 9999,
+        b"cf0x1p0;i1;",
+    ],
 )
 def test_a_value_that_python_cannot_hold_is_a_value_error(data):
     with pytest.raises(ValueError, match=r"\w"):
