@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -179,10 +180,10 @@ class NamedModel:
         from harness.models.checkpoints import load_model
         from harness.rl.ledger import Progress
 
-        if self.run is not None:
-            return self._load_run(self.run, stored_dtype=stored_dtype and self.has_adapter)
-        model = load_model(self.config, task=self.task, device=self.device, stored_dtype=stored_dtype)
-        return LoadedModel(
+        saved = _saved(self.run) if self.run else []
+        keeps_dtype = stored_dtype and (self.run is None or self.has_adapter)
+        model = load_model(self.config, task=self.task, device=self.device, stored_dtype=keeps_dtype)
+        loaded = LoadedModel(
             model=model,
             label=self.label,
             checkpoint="base",
@@ -190,27 +191,24 @@ class NamedModel:
             weights=model.fingerprint,
             source=self,
         )
+        return self._trained(loaded, self.run, saved) if self.run else loaded
 
-    def _load_run(self, run: Path, *, stored_dtype: bool) -> LoadedModel:
-        from harness.models.checkpoints import load_model
+    def _trained(self, loaded: LoadedModel, run: Path, saved: Sequence[Path]) -> LoadedModel:
+        """The model with the weights of one of the run's `saved` checkpoints."""
         from harness.models.files import fingerprint
         from harness.rl import checkpoint
 
-        saved = _saved(run)
         place = self.place or saved[-1]
         progress = checkpoint.load_progress(place)
-        model = load_model(self.config, task=self.task, device=self.device, stored_dtype=stored_dtype)
-        checkpoint.load_weights(place, model.predictor)
-        model.name = self.label
+        checkpoint.load_weights(place, loaded.model.predictor)
+        loaded.model.name = self.label
         status = read_status(run)
         is_last = status is not None and status.state == "finished" and place == saved[-1]
-        return LoadedModel(
-            model=model,
-            label=self.label,
+        return replace(
+            loaded,
             checkpoint="last" if is_last else "step",
             progress=progress,
-            weights=f"{model.fingerprint}+{fingerprint([place / checkpoint.WEIGHTS])}",
-            source=self,
+            weights=f"{loaded.weights}+{fingerprint([place / checkpoint.WEIGHTS])}",
         )
 
 
@@ -227,39 +225,27 @@ def named_model(
 
     Raises UserError where an adapter is named beside a run, or the run's config.yaml is damaged.
     """
-    name = str(name)
-    place = (
-        Path(name)
-        if Path(name).parent.name == CHECKPOINT_FOLDER and (Path(name) / CHECKPOINT_STATE).is_file()
-        else None
-    )
-    name = str(place.parent.parent) if place else name
-    if not is_run(name):
+    place = Path(name) if is_checkpoint(Path(name)) else None
+    name = str(place.parent.parent if place else name)
+    run = Path(name) if is_run(name) else None
+    if run is None:
         config = ModelConfig(name=name, adapter=adapter, adapter_subfolder=adapter_subfolder)
-        config = replace(config, dtype=dtype or config.dtype)
-        config.check()
-        return NamedModel(config=config, task=task, device=device, dtype_given=bool(dtype))
-    if adapter:
+    elif adapter:
         raise UserError(f"'{name}' is a run and has its own weights; --adapter goes with a model.")
-    trained = _run_config(Path(name))
-    config = replace(trained.model, dtype=dtype or trained.model.dtype)
-    run = Path(name)
-    return NamedModel(config=config, task=trained.task, device=device, run=run, place=place, dtype_given=bool(dtype))
+    else:
+        trained = _run_config(run)
+        config, task = trained.model, trained.task
+    config = replace(config, dtype=dtype or config.dtype)
+    config.check()
+    return NamedModel(config=config, task=task, device=device, run=run, place=place, dtype_given=bool(dtype))
 
 
 def published_model(name: str, *, task: str, dtype: str = "", device: str = "auto") -> NamedModel:
     """A checkpoint of the register, as `named_model` names a model. Raises UserError where there is none or it cannot
     be loaded."""
     found = published_checkpoint(name, task)
-    named = named_model(
-        found.model,
-        task=task,
-        dtype=dtype,
-        device=device,
-        adapter=found.adapter,
-        adapter_subfolder=found.subfolder if found.adapter else "",
-    )
-    return replace(named, published=found)
+    place = {"adapter": found.adapter, "adapter_subfolder": found.subfolder} if found.adapter else {}
+    return replace(named_model(found.model, task=task, dtype=dtype, device=device, **place), published=found)
 
 
 def is_run(name: str) -> bool:

@@ -60,9 +60,8 @@ def sft(
     steps: 1500 for a task, 20 passes over pairs. batch_size: 128 and 8 rows. learning_rate: peak of the cosine
     schedule, 3e-3 and 1e-5. completion_length: tokens that completions are filled up to, 0 for the longest of a batch.
     max_length: tokens of prompt and answer; longer answers are cut. device: auto, cpu, cuda or cuda:N, for pairs.
-    overrides: keys of the model, as
-    `{"model.lora.rank": 128}`. on_step is told (step, steps, loss), on_warning what looks wrong about the model. Raises
-    UserError for anything wrong, before training.
+    overrides: keys of the model, as `{"model.lora.rank": 128}`. on_step is told (step, steps, loss), on_warning what
+    looks wrong about the model. Raises UserError for anything wrong, before training.
     """
     given = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
     options = {name: value for name, value in given.items() if value is not None}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
+from harness.cli.lists import any_names
 from harness.data.sources import DATA_VARIABLE, DataSource
 from harness.errors import UserError, unknown_choice
 from harness.task.base import SPLITS
@@ -91,7 +92,7 @@ def _pull(folder: Path, names: str) -> int:
 def _pull_checkpoints(home: Path, names: str) -> int:
     from harness.app.checkpoints import published_checkpoint, pull
 
-    wanted = [published_checkpoint(name.strip()) for name in names.split(",") if name.strip()]
+    wanted = [published_checkpoint(name) for name in any_names(names)]
     for done in pull(wanted, home):
         typer.echo(f"ok    {done.name:<24} {done.place}{f' on {done.base}' if done.adapter else ''}")
     typer.echo(f"{len(wanted)} checkpoints in {home}; use them with HF_HOME={home} HF_HUB_OFFLINE=1.")
@@ -118,7 +119,7 @@ def _prompts(name: str, clone: Path, out: Path, tasks: str) -> int:
 
 
 def _tasks(names: str) -> list[str]:
-    return [registry.canonical_name("task", name.strip()) for name in names.split(",") if name.strip()]
+    return [registry.canonical_name("task", name) for name in any_names(names)]
 
 
 def _verify(folder: Path) -> int:

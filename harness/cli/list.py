@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness import registry
 from harness.cli.options import IncludePath
 from harness.cli.report import existing, no_runs
 from harness.cli.tables import show_table
@@ -33,34 +34,30 @@ def list_runs(
     include_path: IncludePath = None,
 ) -> None:
     """List runs with their state, or methods, tasks, papers' protocols, or published checkpoints."""
-    if what == [Path("methods")]:
-        _list_methods(include_path or [])
-    elif what == [Path("tasks")]:
-        _list_tasks(include_path or [])
-    elif what == [Path("protocols")]:
-        _list_protocols()
-    elif what == [Path("checkpoints")]:
-        _list_checkpoints()
+    registry.add_include_paths(include_path or [])
+    kinds = {
+        "methods": _list_methods,
+        "tasks": _list_tasks,
+        "protocols": _list_protocols,
+        "checkpoints": _list_checkpoints,
+    }
+    if what and len(what) == 1 and str(what[0]) in kinds:
+        kinds[str(what[0])]()
     else:
         _list_runs(existing(what))
 
 
-def _list_methods(own: list[Path]) -> None:
-    from harness import registry
+def _list_methods() -> None:
     from harness.config import recipes
     from harness.report.labels import method_name
 
-    registry.add_include_paths(own)
     names = registry.names("method")
     sections = [", ".join(recipes.recipes_of(name, recipes.built_in_folder())) or NO_RECIPE for name in names]
     rows = list(zip(names, map(method_name, names), sections, strict=True))
     show_table("Methods", ("Method", "Title", "Recipes"), rows, numeric=(False, False, False))
 
 
-def _list_tasks(own: list[Path]) -> None:
-    from harness import registry
-
-    registry.add_include_paths(own)
+def _list_tasks() -> None:
     rows = [row for name in registry.names("task") for row in _task_rows(name)]
     columns = ("Task", "Protocol", "Tokens", "Block", "Steps", "Items")
     show_table("Tasks, and how their protocols evaluate", columns, rows, numeric=(False, False, True, True, True, True))

@@ -5,9 +5,14 @@ from __future__ import annotations
 from harness.errors import UserError
 
 
+def any_names(text: str | None) -> list[str]:
+    """`sudoku,countdown` as a list, which may be empty."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
 def names(text: str) -> list[str]:
     """`sudoku,countdown` as a list. Raises UserError where nothing is named."""
-    found = [name.strip() for name in text.split(",") if name.strip()]
+    found = any_names(text)
     if not found:
         raise UserError(f"'{text}' names nothing; give one name, or several separated by commas.")
     return found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
+from harness.cli.lists import any_names
 from harness.cli.options import IncludePath
 from harness.cli.tables import show_report_table
 from harness.errors import UserError
@@ -54,8 +55,8 @@ def report(
         raise _nothing_finished(found, paths) if found.skipped else no_runs(paths)
     choice = Choice(
         metric=metric,
-        methods=_names(methods),
-        figures=_names(figures) or KINDS,
+        methods=tuple(any_names(methods)),
+        figures=tuple(any_names(figures)) or KINDS,
         style=style,
         runs=tuple(map(str, runs or [])),
         include=tuple(map(str, include_path or [])),
@@ -68,10 +69,6 @@ def report(
     typer.echo(f"Figures: {len(written.figures)} in {out / FIGURE_FOLDER}")
     if found.skipped:
         typer.echo(f"Left out: {len(found.skipped)}; the reasons are in the report.")
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def existing(paths: Sequence[Path] | None) -> list[Path]:

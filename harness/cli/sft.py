@@ -9,6 +9,7 @@ import typer
 
 from harness.app.sft import sft as fine_tune
 from harness.cli.feedback import progress_bar, warn
+from harness.cli.lists import any_names
 from harness.config.resolve import parse_settings
 
 
@@ -49,7 +50,7 @@ def sft(
     with progress_bar(f"sft {data or task}") as show:
         done = fine_tune(
             out=out,
-            task=[name.strip() for name in task.split(",") if name.strip()],
+            task=any_names(task),
             model=model,
             pairs=data,
             steps=steps,
