@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from shapes import BenchShape, synchronise
+from shapes import BenchShape
 
 from harness import registry
 from harness.config.recipes import TINY, load_recipe
@@ -21,6 +21,7 @@ from harness.diffusion.sampler import generate
 from harness.distributed.shard import ALONE
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.layouts import LAYOUTS
+from harness.planning.device import synchronise
 from harness.planning.memory import Footprint, Spread, predict
 from harness.planning.phases import made_up_rewards
 from harness.randomness import stream
@@ -30,7 +31,6 @@ from harness.rl.update import Updater
 from harness.rollout import Prompts, ScoredRollouts
 
 METHODS = ("egspo-sa", "egspo", "d1", "agrpo", "espo")
-PHASES = ("rollout", "prepare", "update")
 CLEAR_PEAK = "5"
 
 
@@ -92,7 +92,7 @@ class Job:
 
 
 def measure(job: Job, model: DiffusionLM, prompts: Prompts) -> dict[str, Measured]:
-    """The second of two iterations: the first makes the optimiser's state."""
+    """A rollout, its preparation, and the second of two updates: the first makes the optimiser's state."""
     config, method, device = job.config, job.method, str(model.device)
     if method.needs_reference:
         model.keep_reference()
@@ -109,17 +109,18 @@ def measure(job: Job, model: DiffusionLM, prompts: Prompts) -> dict[str, Measure
     )
     needs = method.needs(model.shape, config.rollout, prompts.ids_BP.shape[1])
     rows = torch.arange(len(prompts.ids_BP))
-    for _ in range(2):
-        found: dict[str, Measured] = {}
-        with gauge(device, "rollout", found):
-            rollout = generate(model, prompts, config.rollout, rows, needs=needs)
-        rewards = made_up_rewards(rows.to(device), rollout.completion_ids_BC)
-        scored = ScoredRollouts(rollout=rollout, rewards=rewards, group_size=config.train.group_size)
-        with gauge(device, "prepare", found), torch.no_grad():
-            draws = method.draw(scored, model, stream(0, "bench"))
-            prepared = method.prepare(scored, model, made_up_rewards, draws)
+    found: dict[str, Measured] = {}
+    generate(model, prompts.rows(slice(1)), config.rollout, rows[:1])  # what libraries load at their first use
+    with gauge(device, "rollout", found):
+        rollout = generate(model, prompts, config.rollout, rows, needs=needs)
+    rewards = made_up_rewards(rows.to(device), rollout.completion_ids_BC)
+    scored = ScoredRollouts(rollout=rollout, rewards=rewards, group_size=config.train.group_size)
+    with gauge(device, "prepare", found), torch.no_grad():
+        draws = method.draw(scored, model, stream(0, "bench"))
+        prepared = method.prepare(scored, model, made_up_rewards, draws)
+    for update in (prepared.updates[0], prepared.updates[-1]):
         with gauge(device, "update", found):
-            updater.update(prepared.updates[0], 0, config.optimizer.learning_rate)
+            updater.update(update, 0, config.optimizer.learning_rate)
     return found
 
 

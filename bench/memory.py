@@ -2,7 +2,7 @@
 its own.
 
     python bench/memory.py                        all methods at both shapes with vocabulary 126,464: minutes
-    python bench/memory.py --method espo --shape dream-256
+    python bench/memory.py --method espo --shape dream-192
 
 Both are bytes above what is there before the phase: weights, reference, optimiser and gradients. Memory is given back
 to the system at once (MALLOC_MMAP_THRESHOLD_), so that the resident set is what tensors take.
@@ -17,14 +17,14 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-from iteration import METHODS, PHASES, Job, measure
+from iteration import METHODS, Job, measure
 from shapes import SHAPES, make_model
 
 from harness.config.tree import LoraConfig
 
 MIB = 2**20
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
-CASES = {"llada-512": 64, "dream-256": 0}
+CASES = {"llada-256": 32, "dream-192": 0}
 """Shapes, and the rank of their adapters; 0 trains all weights."""
 
 

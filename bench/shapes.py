@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import resource
-import time
 from dataclasses import dataclass
 
 import torch
@@ -69,12 +68,13 @@ class BenchShape:
 SHAPES = {
     "v126k": BenchShape(name="v126k", hidden=512, layers=16, heads=8, intermediate=1376, vocabulary=126_464),
     "v32k": BenchShape(name="v32k", hidden=512, layers=16, heads=8, intermediate=1376, vocabulary=32_000),
-    "llada-512": BenchShape(
-        name="llada-512", hidden=512, layers=16, heads=8, intermediate=1376, vocabulary=126_464, completion=64, steps=16,
+    "llada-256": BenchShape(
+        name="llada-256", hidden=256, layers=8, heads=4, intermediate=688, vocabulary=126_464, prompt=80, completion=48,
+        block=16, steps=6, batch=4,
     ),
-    "dream-256": BenchShape(
-        name="dream-256", hidden=256, layers=8, heads=8, kv_heads=2, intermediate=1024, vocabulary=126_464,
-        layout="Dream", prompt=40, completion=96, steps=24,
+    "dream-192": BenchShape(
+        name="dream-192", hidden=192, layers=6, heads=6, kv_heads=2, intermediate=768, vocabulary=126_464,
+        layout="Dream", completion=32, block=16, steps=4, batch=4,
     ),
     "tiny": BenchShape(
         name="tiny", hidden=64, layers=4, heads=2, intermediate=160, vocabulary=98, prompt=17, completion=16, block=16,
@@ -103,28 +103,8 @@ def make_model(shape: BenchShape, device: str) -> tuple[DiffusionLM, Prompts]:
     return model, Prompts(ids_BP=ids_BP, mask_BP=None)
 
 
-def synchronise(device: str) -> None:
-    """Waits for everything that was queued on a GPU."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-
-
 def peak_memory(device: str) -> float:
     """GiB: of the GPU's allocator, or of the process on a CPU."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def matmul_rate(device: str) -> float:
-    """FLOP/s of a large square matrix product: bfloat16 on a GPU, float32 on a CPU. Best of five."""
-    size, dtype = (8192, torch.bfloat16) if device.startswith("cuda") else (2048, torch.float32)
-    a = torch.randn(size, size, device=device, dtype=dtype)
-    best = float("inf")
-    for _ in range(5):
-        synchronise(device)
-        start = time.perf_counter()
-        a @ a
-        synchronise(device)
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best

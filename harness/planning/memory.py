@@ -14,10 +14,17 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
-from harness.config.tree import RunConfig
+from harness.config.tree import EvaluationConfig, RunConfig
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.layouts import Layout
-from harness.planning.phases import Traced, made_up_rollouts, trace_prepare, trace_rollout, trace_update
+from harness.planning.phases import (
+    Traced,
+    made_up_rollouts,
+    rollout_flops,
+    trace_prepare,
+    trace_rollout,
+    trace_update,
+)
 from harness.planning.weightless import fake_mode, weightless_model
 from harness.rl.method import Method
 from harness.rollout import RolloutNeeds
@@ -54,13 +61,17 @@ class Footprint:
     """held: bytes of weights, reference, adapters, gradients, optimiser and what the device's libraries take. phases:
     what each phase takes besides, at most, with the FLOPs that the first process spends in it: of one rollout, of
     preparing its updates, of all its updates, of one batch of an evaluation. checkpointed: the phase `update` with
-    activation checkpointing, whatever is chosen. trainable: weights. updates: optimiser updates made from a rollout."""
+    activation checkpointing, whatever is chosen. trainable: weights, and their bytes on all devices
+    together. updates: optimiser updates made from a rollout.
+    evaluation_flops: of all decodings of one checkpoint, on one process."""
 
     held: Mapping[str, int]
     phases: Mapping[str, Traced]
     checkpointed: Traced
     trainable: int
+    trainable_bytes: int
     updates: int
+    evaluation_flops: float
 
     @property
     def worst(self) -> str:
@@ -106,7 +117,11 @@ def predict(
     checkpointed = _deepened(*shallow, layers=shape.num_hidden_layers)
     longest = max(config.evaluation.all_decodings, key=lambda decoding: decoding.completion_length)
     evaluation = trace_rollout(
-        one, longest, RolloutNeeds(), rows=spread.evaluation_batch_size, prompt_length=prompt_length
+        one,
+        longest,
+        RolloutNeeds(),
+        rows=min(config.evaluation.items, spread.evaluation_batch_size),
+        prompt_length=prompt_length,
     )
     trained = [weight for weight in whole.predictor.parameters() if weight.requires_grad]
     phases = {
@@ -122,7 +137,18 @@ def predict(
         phases=phases,
         checkpointed=checkpointed,
         trainable=sum(weight.numel() for weight in trained),
+        trainable_bytes=_bytes(trained),
         updates=len(prepared.updates),
+        evaluation_flops=_evaluation_flops(config.evaluation, one, prompt_length),
+    )
+
+
+def _evaluation_flops(config: EvaluationConfig, model: DiffusionLM, prompt_length: int) -> float:
+    """Of all decodings of one checkpoint, and the validation items with the first of them."""
+    decodings, needs = config.all_decodings, RolloutNeeds()
+    pairs = [(decoding, config.items) for decoding in decodings] + [(decodings[0], config.validation_items)]
+    return sum(
+        rollout_flops(model.shape, decoding, needs, rows=rows, prompt_length=prompt_length) for decoding, rows in pairs
     )
 
 
@@ -167,8 +193,10 @@ def _step_bytes(trained: list[nn.Parameter], spread: Spread) -> int:
 def _gathered(model: DiffusionLM) -> int:
     """Whole weights that FSDP2 holds while it works: GATHERED_BLOCKS blocks, and everything outside the blocks."""
     blocks = model.predictor.transformer.model.layers
-    return GATHERED_BLOCKS * _bytes(blocks[0].parameters()) + _bytes(model.predictor.parameters()) - _bytes(
-        blocks.parameters()
+    return (
+        GATHERED_BLOCKS * _bytes(blocks[0].parameters())
+        + _bytes(model.predictor.parameters())
+        - _bytes(blocks.parameters())
     )
 
 
