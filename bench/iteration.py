@@ -46,13 +46,14 @@ class Measured:
 class Job:
     """A method on a shape, as the benchmarks run it: every method with a KL term, so that all have a reference.
 
-    lora_rank: of adapters on q, k, v and up; 0 trains all weights.
+    lora_rank: of adapters on q, k, v and up; 0 trains all weights. checkpointing: of activations.
     """
 
     name: str
     shape: BenchShape
     lora_rank: int
     micro_batch_size: int
+    checkpointing: bool = False
 
     @property
     def config(self) -> RunConfig:
@@ -84,7 +85,12 @@ class Job:
     def planned(self, device: str) -> Footprint:
         """What the plan says of it."""
         on_gpu = device.startswith("cuda")
-        spread = Spread(micro_batch_size=self.micro_batch_size, evaluation_batch_size=self.shape.batch, on_gpu=on_gpu)
+        spread = Spread(
+            micro_batch_size=self.micro_batch_size,
+            evaluation_batch_size=self.shape.batch,
+            activation_checkpointing=self.checkpointing,
+            on_gpu=on_gpu,
+        )
         layout = LAYOUTS[self.shape.layout]
         return predict(
             self.config, self.method, layout, self.shape.config, prompt_length=self.shape.prompt, spread=spread
@@ -96,6 +102,8 @@ def measure(job: Job, model: DiffusionLM, prompts: Prompts) -> dict[str, Measure
     config, method, device = job.config, job.method, str(model.device)
     if method.needs_reference:
         model.keep_reference()
+    if job.checkpointing:
+        model.predictor.transformer.gradient_checkpointing_enable({"use_reentrant": False})
     accelerator = Accelerator(cpu=model.device.type == "cpu")
     model.network, optimizer = accelerator.prepare(model.network, adamw(model.network, config.optimizer))
     updater = Updater(

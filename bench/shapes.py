@@ -80,6 +80,9 @@ SHAPES = {
         name="tiny", hidden=64, layers=4, heads=2, intermediate=160, vocabulary=98, prompt=17, completion=16, block=16,
         steps=4, batch=64,
     ),
+    "llada-1b": BenchShape(
+        name="llada-1b", hidden=2048, layers=12, heads=16, intermediate=4096, vocabulary=126_464, dtype=torch.bfloat16,
+    ),
     "llada-8b": BenchShape(
         name="llada-8b", hidden=4096, layers=32, heads=32, intermediate=12288, vocabulary=126_464, prompt=200, batch=48,
         dtype=torch.bfloat16,
