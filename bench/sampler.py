@@ -19,12 +19,13 @@ import time
 from collections.abc import Callable
 
 import torch
-from shapes import SHAPES, BenchShape, make_model, matmul_rate, peak_memory, synchronise
+from shapes import SHAPES, BenchShape, make_model, peak_memory
 from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion.sampler import generate
 from harness.models.diffusion_lm import DiffusionLM
+from harness.planning.device import matmul_rate, synchronise
 from harness.rollout import Prompts, Rollout
 
 

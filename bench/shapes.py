@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import resource
-import time
 from dataclasses import dataclass
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, PretrainedConfig, Qwen2Config
 
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
+from harness.models.layouts import LAYOUTS
 from harness.models.tiny import CharacterTokenizer
 from harness.rollout import Prompts
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchShape:
-    """Sizes of a model and of a rollout."""
+    """Sizes of a model and of a rollout. kv_heads: 0 for as many as heads. layout: whose checkpoints look like it."""
 
     name: str
     hidden: int
@@ -25,12 +25,30 @@ class BenchShape:
     heads: int
     intermediate: int
     vocabulary: int
+    kv_heads: int = 0
+    layout: str = "llada"
     prompt: int = 64
     completion: int = 256
     block: int = 32
     steps: int = 128
     batch: int = 8
     dtype: torch.dtype = torch.float32
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """Of the transformers model."""
+        cls = {"llada": LlamaConfig, "Dream": Qwen2Config}[self.layout]
+        return cls(
+            vocab_size=self.vocabulary,
+            hidden_size=self.hidden,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.kv_heads or self.heads,
+            intermediate_size=self.intermediate,
+            tie_word_embeddings=False,
+            use_cache=False,
+            is_causal=False,
+        )
 
     def with_sizes(self, *, batch: int = 0, blocks: int = 0) -> BenchShape:
         """The same with another batch, or with fewer blocks: the same sequence length and work per step; 0 is as it
@@ -50,9 +68,20 @@ class BenchShape:
 SHAPES = {
     "v126k": BenchShape(name="v126k", hidden=512, layers=16, heads=8, intermediate=1376, vocabulary=126_464),
     "v32k": BenchShape(name="v32k", hidden=512, layers=16, heads=8, intermediate=1376, vocabulary=32_000),
+    "llada-256": BenchShape(
+        name="llada-256", hidden=256, layers=8, heads=4, intermediate=688, vocabulary=126_464, prompt=80, completion=48,
+        block=16, steps=6, batch=4,
+    ),
+    "dream-192": BenchShape(
+        name="dream-192", hidden=192, layers=6, heads=6, kv_heads=2, intermediate=768, vocabulary=126_464,
+        layout="Dream", completion=32, block=16, steps=4, batch=4,
+    ),
     "tiny": BenchShape(
         name="tiny", hidden=64, layers=4, heads=2, intermediate=160, vocabulary=98, prompt=17, completion=16, block=16,
         steps=4, batch=64,
+    ),
+    "llada-1b": BenchShape(
+        name="llada-1b", hidden=2048, layers=12, heads=16, intermediate=4096, vocabulary=126_464, dtype=torch.bfloat16,
     ),
     "llada-8b": BenchShape(
         name="llada-8b", hidden=4096, layers=32, heads=32, intermediate=12288, vocabulary=126_464, prompt=200, batch=48,
@@ -63,34 +92,18 @@ SHAPES = {
 
 def make_model(shape: BenchShape, device: str) -> tuple[DiffusionLM, Prompts]:
     """A model with random weights on the device, and random prompts; the same ones each time."""
-    config = LlamaConfig(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.heads,
-        intermediate_size=shape.intermediate,
-        tie_word_embeddings=False,
-        use_cache=False,
-        is_causal=False,
-    )
+    layout = LAYOUTS[shape.layout]
     with torch.device(device), torch.random.fork_rng():
         torch.manual_seed(0)
         previous = torch.get_default_dtype()
         torch.set_default_dtype(shape.dtype)
-        network = LlamaForCausalLM(config).eval()
+        network = layout.model_class(shape.config).eval()
         torch.set_default_dtype(previous)
     special = SpecialTokens(mask_id=shape.vocabulary - 1, pad_id=0, end_ids=(0,))
-    model = DiffusionLM(network, CharacterTokenizer(), special, name=shape.name)
+    model = DiffusionLM(network, CharacterTokenizer(), special, name=shape.name, shift=layout.shift)
     generator = torch.Generator().manual_seed(0)
     ids_BP = torch.randint(1, shape.vocabulary - 1, (shape.batch, shape.prompt), generator=generator).to(device)
     return model, Prompts(ids_BP=ids_BP, mask_BP=None)
-
-
-def synchronise(device: str) -> None:
-    """Waits for everything that was queued on a GPU."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
 
 
 def peak_memory(device: str) -> float:
@@ -98,17 +111,3 @@ def peak_memory(device: str) -> float:
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def matmul_rate(device: str) -> float:
-    """FLOP/s of a large square matrix product: bfloat16 on a GPU, float32 on a CPU. Best of five."""
-    size, dtype = (8192, torch.bfloat16) if device.startswith("cuda") else (2048, torch.float32)
-    a = torch.randn(size, size, device=device, dtype=dtype)
-    best = float("inf")
-    for _ in range(5):
-        synchronise(device)
-        start = time.perf_counter()
-        a @ a
-        synchronise(device)
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best

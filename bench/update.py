@@ -21,41 +21,27 @@ import sys
 import time
 
 import torch
-from shapes import SHAPES, BenchShape, make_model, synchronise
+from shapes import SHAPES, BenchShape, make_model
 from torch import Tensor
 
+from harness.config.decoding import Decoding
 from harness.config.tree import LoraConfig
 from harness.models.diffusion_lm import DiffusionLM
+from harness.planning.device import synchronise
+from harness.planning.weightless import made_up_rollout
 from harness.registry import get_method
 from harness.rl.method import Method, Prepared
-from harness.rollout import Prompts, Rewards, Rollout, ScoredRollouts
+from harness.rollout import Prompts, Rewards, RolloutNeeds, ScoredRollouts
 
 MIB = 2**20
-
-
-def recorded(shape: BenchShape, prompts: Prompts, mask_id: int) -> Rollout:
-    """A rollout with random tokens and reveal order: what an update needs, without generating."""
-    generator = torch.Generator().manual_seed(1)
-    size, device = (shape.batch, shape.completion), prompts.ids_BP.device
-    order = torch.rand(size, generator=generator).argsort(1)
-    return Rollout(
-        prompts=prompts,
-        completion_ids_BC=torch.randint(1, shape.vocabulary - 1, size, generator=generator).to(device),
-        unmask_step_BC=(order * shape.steps // shape.completion).to(torch.int16).to(device),
-        logprob_BC=torch.full(size, -11.7, device=device),
-        entropy_BC=torch.rand(size, generator=generator).to(device),
-        num_steps_B=torch.full((shape.batch,), shape.steps, dtype=torch.int16, device=device),
-        num_steps=shape.steps,
-        mask_id=mask_id,
-        argmax_BTC=torch.ones(shape.batch, shape.steps, shape.completion, dtype=torch.int32, device=device),
-    )
 
 
 def prepare(shape: BenchShape, model: DiffusionLM, prompts: Prompts, slots: int) -> tuple[Method, Prepared]:
     """An EGSPO-SA rollout made ready, with made-up rewards."""
     method = get_method("egspo-sa")(config=get_method("egspo-sa").Config(num_selected=slots, slots_per_update=slots))
     reward_B = torch.linspace(0, 1, shape.batch, device=model.device, dtype=torch.float64)
-    rollout = recorded(shape, prompts, model.special.mask_id)
+    decoding = Decoding(completion_length=shape.completion, block_length=shape.block, num_steps=shape.steps)
+    rollout = made_up_rollout(prompts, decoding, RolloutNeeds(argmax=True), mask_id=model.special.mask_id)
     rewards = Rewards(total_B=reward_B, parts={"correctness": reward_B})
     scored = ScoredRollouts(rollout=rollout, rewards=rewards, group_size=shape.batch)
 

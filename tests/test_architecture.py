@@ -28,7 +28,7 @@ FLOORS = (
     {"diffusion"},
     {"evaluation"},
     {"rl", "lmeval"},
-    {"finetuning", "diagnose"},
+    {"finetuning", "diagnose", "planning"},
     {"app"},
     {"cli"},
     {"__main__"},

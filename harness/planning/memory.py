@@ -1,0 +1,211 @@
+"""Memory of one device, part by part: what a run holds all the time, and what each phase takes beside it.
+
+What is held follows from the trainable weights: AdamW keeps two moments per weight in the weight's dtype
+(arXiv 1711.05101, torch.optim.AdamW), gradients stay until the next update. NF4 weights take half a byte, an 8-bit
+scale per 64 weights and a float32 scale per 256 of these scales (QLoRA, arXiv 2305.14314, section 3). What the phases
+take is counted on a model without memory (phases.py). Bytes throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+from harness.config.tree import EvaluationConfig, RunConfig
+from harness.models.diffusion_lm import DiffusionLM
+from harness.models.layouts import Layout
+from harness.planning.phases import (
+    Traced,
+    made_up_rollouts,
+    rollout_flops,
+    trace_prepare,
+    trace_rollout,
+    trace_update,
+)
+from harness.planning.weightless import fake_mode, weightless_model
+from harness.rl.method import Method
+from harness.rollout import RolloutNeeds
+
+SHARDINGS = ("none", "ddp", "fsdp2")
+NF4_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
+"""Per weight, with doubly quantised scales."""
+CUDA_RESERVE = 1 << 30
+"""The context of CUDA and the workspaces of its libraries."""
+GATHERED_BLOCKS = 2
+"""Blocks whose weights FSDP2 holds whole at once: the one that runs and the one fetched ahead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """How a run is spread over devices and cut into passes.
+
+    sharding: `ddp` copies everything to each device and shares the rows; `fsdp2` also shares weights, reference,
+    gradients and optimiser. micro_batch_size: rows of an update per pass, rollout_batch_size: completions that a device
+    generates at once; 0 is all. on_gpu: whether devices are GPUs, which update all weights at once.
+    """
+
+    devices: int = 1
+    sharding: str = "none"
+    activation_checkpointing: bool = False
+    micro_batch_size: int = 0
+    rollout_batch_size: int = 0
+    evaluation_batch_size: int = 64
+    on_gpu: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """held: bytes of weights, reference, adapters, gradients, optimiser and what the device's libraries take. phases:
+    what each phase takes besides, at most, with the FLOPs that the first process spends in it: of one rollout, of
+    preparing its updates, of all its updates, of one batch of an evaluation. checkpointed: the phase `update` with
+    activation checkpointing, whatever is chosen. trainable: weights, and their bytes on all devices
+    together. updates: optimiser updates made from a rollout.
+    evaluation_flops: of all decodings of one checkpoint, on one process."""
+
+    held: Mapping[str, int]
+    phases: Mapping[str, Traced]
+    checkpointed: Traced
+    trainable: int
+    trainable_bytes: int
+    updates: int
+    evaluation_flops: float
+
+    @property
+    def worst(self) -> str:
+        """The phase that takes the most."""
+        return max(self.phases, key=lambda name: self.phases[name].bytes)
+
+    @property
+    def total(self) -> int:
+        """The peak of the run."""
+        return sum(self.held.values()) + self.phases[self.worst].bytes
+
+
+def predict(
+    config: RunConfig, method: Method, layout: Layout, shape: PretrainedConfig, *, prompt_length: int, spread: Spread
+) -> Footprint:
+    """The memory that a run takes on each device; no weights are loaded. shape: of the transformers model.
+
+    prompt_length: tokens of the longest prompt. Raises UserError where a published adapter cannot be read.
+    """
+    fake = fake_mode()
+    whole, one, two = (
+        weightless_model(layout, shape, config.model, fake=fake, reference=method.needs_reference, layers=layers)
+        for layers in (0, 1, 2)
+    )
+    needs = method.needs(one.shape, config.rollout, prompt_length)
+    rows = config.train.batch_size // spread.devices
+    rollout = trace_rollout(
+        one,
+        config.rollout,
+        needs,
+        rows=min(rows, spread.rollout_batch_size or rows),
+        prompt_length=prompt_length,
+    )
+    scored = made_up_rollouts(
+        config, needs, prompt_length=prompt_length, vocabulary=shape.vocab_size, processes=spread.devices
+    )
+    prepared, preparing = trace_prepare(method, one, scored)
+    update = trace_update(method, whole, prepared, micro_batch_size=spread.micro_batch_size)
+    shallow = [
+        trace_update(method, model, prepared, micro_batch_size=spread.micro_batch_size, checkpointing=True)
+        for model in (one, two)
+    ]
+    checkpointed = _deepened(*shallow, layers=shape.num_hidden_layers)
+    longest = max(config.evaluation.all_decodings, key=lambda decoding: decoding.completion_length)
+    evaluation = trace_rollout(
+        one,
+        longest,
+        RolloutNeeds(),
+        rows=min(config.evaluation.items, spread.evaluation_batch_size),
+        prompt_length=prompt_length,
+    )
+    trained = [weight for weight in whole.predictor.parameters() if weight.requires_grad]
+    phases = {
+        "rollout": replace(rollout, flops=rollout.flops * rows / min(rows, spread.rollout_batch_size or rows)),
+        "prepare": preparing,
+        "update": checkpointed if spread.activation_checkpointing else update,
+        "step": Traced(bytes=_step_bytes(trained, spread), logits=0, flops=0.0),
+        "evaluation": evaluation,
+    }
+    gathered = _gathered(whole) if spread.sharding == "fsdp2" else 0
+    return Footprint(
+        held=_held(config, method, whole, trained, spread) | ({"gathered": gathered} if gathered else {}),
+        phases=phases,
+        checkpointed=checkpointed,
+        trainable=sum(weight.numel() for weight in trained),
+        trainable_bytes=_bytes(trained),
+        updates=len(prepared.updates),
+        evaluation_flops=_evaluation_flops(config.evaluation, one, prompt_length),
+    )
+
+
+def _evaluation_flops(config: EvaluationConfig, model: DiffusionLM, prompt_length: int) -> float:
+    """Of all decodings of one checkpoint, and the validation items with the first of them."""
+    decodings, needs = config.all_decodings, RolloutNeeds()
+    pairs = [(decoding, config.items) for decoding in decodings] + [(decodings[0], config.validation_items)]
+    return sum(
+        rollout_flops(model.shape, decoding, needs, rows=rows, prompt_length=prompt_length) for decoding, rows in pairs
+    )
+
+
+def _deepened(one: Traced, two: Traced, *, layers: int) -> Traced:
+    """What an update with activation checkpointing takes at full depth: every further block keeps its input alone."""
+    per_block = two.saved - one.saved
+    return replace(one, bytes=one.bytes + (layers - 1) * per_block, saved=one.saved + (layers - 1) * per_block)
+
+
+def _held(
+    config: RunConfig, method: Method, model: DiffusionLM, trained: list[nn.Parameter], spread: Spread
+) -> dict[str, int]:
+    """What one device holds all the time."""
+    trainable, every = _bytes(trained), list(model.predictor.parameters())
+    adapters = trainable if model.lora_ranks else 0
+    weights = _bytes(every) - adapters
+    if config.model.quantization:
+        weights -= sum(round(weight.nbytes - weight.numel() * NF4_BYTES) for weight in _quantised(model))
+    held = {
+        "weights": weights,
+        "reference": weights if method.needs_reference and not model.lora_ranks else 0,
+        "adapters": adapters,
+        "gradients": trainable,
+        "optimiser": 2 * trainable,
+    }
+    if spread.sharding == "fsdp2":
+        held = {name: size // spread.devices for name, size in held.items()}
+    if spread.sharding == "ddp":
+        # DDP's buckets are a second copy of the gradients unless gradient_as_bucket_view is asked for.
+        held["gradients"] *= 2
+    return held | {"libraries": CUDA_RESERVE if spread.on_gpu else 0}
+
+
+def _step_bytes(trained: list[nn.Parameter], spread: Spread) -> int:
+    """Temporary values of torch's AdamW: on a GPU the root of every second moment at once, on a CPU two tensors of one
+    weight's size."""
+    if not spread.on_gpu:
+        return 2 * max(weight.nbytes for weight in trained)
+    return _bytes(trained) // (spread.devices if spread.sharding == "fsdp2" else 1)
+
+
+def _gathered(model: DiffusionLM) -> int:
+    """Whole weights that FSDP2 holds while it works: GATHERED_BLOCKS blocks, and everything outside the blocks."""
+    blocks = model.predictor.transformer.model.layers
+    return (
+        GATHERED_BLOCKS * _bytes(blocks[0].parameters())
+        + _bytes(model.predictor.parameters())
+        - _bytes(blocks.parameters())
+    )
+
+
+def _quantised(model: DiffusionLM) -> list[Tensor]:
+    """The frozen weights of the blocks' linear layers."""
+    linear = [module for module in model.predictor.transformer.model.layers.modules() if isinstance(module, nn.Linear)]
+    return [module.weight for module in linear if not module.weight.requires_grad]
+
+
+def _bytes(weights: Iterable[Tensor]) -> int:
+    """Of tensors, each counted once."""
+    return sum({id(weight): weight.nbytes for weight in weights}.values())

@@ -1,0 +1,81 @@
+"""The sizes of a model, from its config.json alone, or as published for the models that the recipes are written for."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from transformers import LlamaConfig, PretrainedConfig, Qwen2Config
+
+from harness.data.hub import fetching
+from harness.models.checkpoints import TINY
+from harness.models.layouts import CONFIG_JSON, LAYOUTS, Layout, layout_of, read_config
+from harness.models.tiny import tiny_config
+
+LLADA_8B = LlamaConfig(
+    vocab_size=126_464,
+    hidden_size=4096,
+    num_hidden_layers=32,
+    num_attention_heads=32,
+    num_key_value_heads=32,
+    intermediate_size=12_288,
+    tie_word_embeddings=False,
+    use_cache=False,
+    is_causal=False,
+)
+"""LLaDA 8B: arXiv 2502.09992, table 5; the rows of its embedding as in config.json."""
+DREAM_7B = Qwen2Config(
+    vocab_size=152_064,
+    hidden_size=3584,
+    num_hidden_layers=28,
+    num_attention_heads=28,
+    num_key_value_heads=4,
+    intermediate_size=18_944,
+    tie_word_embeddings=False,
+    use_cache=False,
+    is_causal=False,
+)
+"""Dream 7B: arXiv 2508.15487; the sizes of Qwen2.5 7B, which it was initialised from."""
+PUBLISHED: Mapping[str, tuple[str, PretrainedConfig]] = {
+    r"GSAI-ML/LLaDA-(8B-(Base|Instruct)|1\.5)": ("llada", LLADA_8B),
+    r"Dream-org/Dream-(v0|Coder-v0)-(Base|Instruct)-7B": ("Dream", DREAM_7B),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """The layout and sizes of a model. source: where they come from. folder: of the model, None where it is not on this
+    machine."""
+
+    layout: Layout
+    config: PretrainedConfig
+    source: str
+    folder: Path | None = None
+
+
+def sizes_of(name: str) -> Sizes:
+    """The sizes of `tiny`, of a folder or of a hub id; of a hub id no more than config.json is fetched, and nothing for
+    the published ones of LLaDA and Dream. Raises UserError where there is no such model."""
+    if name == TINY:
+        return Sizes(layout=LAYOUTS["llama"], config=tiny_config(), source="the embedded tiny model")
+    place = Path(os.path.expanduser(name))
+    for pattern, (layout, config) in PUBLISHED.items():
+        if not place.is_dir() and re.fullmatch(pattern, name):
+            return Sizes(layout=LAYOUTS[layout], config=config, source=f"the published sizes of {name}")
+    if place.is_dir() or "/" not in name:
+        return _read(place, folder=place)
+    fix = "name a local folder, or set HF_HOME to a cache that holds it"
+    with fetching(f"Model '{name}' is not a folder, and its {CONFIG_JSON}", fix=fix):
+        fetched = Path(hf_hub_download(name, CONFIG_JSON)).parent
+    return _read(fetched, folder=None)
+
+
+def _read(place: Path, *, folder: Path | None) -> Sizes:
+    raw: dict[str, Any] = read_config(place)
+    layout, path = layout_of(raw), place / CONFIG_JSON
+    return Sizes(layout=layout, config=layout.config(raw, path), source=str(path), folder=folder)
