@@ -24,8 +24,10 @@ OTHERS = "#BFBFBF"
 
 
 def has_small_panels(panel: Panel) -> bool:
-    """Whether too many lines have intervals for one plot."""
-    return sum(any(point.interval for point in line.points) for line in panel.lines) > MOST_BANDS
+    """Whether too many lines have intervals for one plot, or two whose bands have one colour."""
+    groups = [line.group for line in panel.lines if any(point.interval for point in line.points)]
+    colours = {"control" if group.is_control else group.method for group in groups}
+    return len(groups) > MOST_BANDS or len(colours) < len(groups)
 
 
 def _small_lines(panel: Panel) -> int:

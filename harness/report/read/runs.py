@@ -160,41 +160,25 @@ def load_run(folder: Path, name: str) -> Run:
 
     Raises RecordError for corrupt, foreign and future-version files, OSError for unreadable ones.
     """
-    if (folder / EVALUATED_FILE).exists():
-        return _load_evaluations(folder, name)
-    description = RunDescription.from_record(_read_config(folder))
+    evaluated_only = (folder / EVALUATED_FILE).exists()
+    description = RunDescription.from_record(_read_config(folder, EVALUATED_FILE if evaluated_only else CONFIG_FILE))
     identity = _checked(description.identity)
-    status = _checked_status(read_status(folder) or RunStatus(state="running", updates=0, samples=0))
+    status = None if evaluated_only else _checked_status(folder)
     for _ in _records(folder, METRICS_FILE):
         pass
-    home = identity.folder
+    home, evals = identity.folder, _evaluations(folder)
+    if evaluated_only:  # the weights of a model that no run here trained are its last
+        evals = tuple(replace(one, checkpoint="last") if one.checkpoint in AS_GIVEN else one for one in evals)
+    updates = max((one.update for one in evals), default=0)
     return Run(
         folder=folder,
         name=home.as_posix() if folder.parts[-len(home.parts) :] == home.parts else one_line(name),
         identity=identity,
         settings={one_line(key): _setting(value) for key, value in flatten(description.config).items()},
         provenance={one_line(key): source for key, source in description.provenance.items()},
-        status=status,
-        evals=_evaluations(folder),
-    )
-
-
-def _load_evaluations(folder: Path, name: str) -> Run:
-    """A folder of `harness eval`. The weights of a model that no run here trained are its last."""
-    description = RunDescription.from_record(_read_config(folder, EVALUATED_FILE))
-    records = [
-        replace(record, checkpoint="last") if record.checkpoint in AS_GIVEN else record
-        for record in _evaluations(folder)
-    ]
-    return Run(
-        folder=folder,
-        name=one_line(name),
-        identity=_checked(description.identity),
-        settings={one_line(key): _setting(value) for key, value in flatten(description.config).items()},
-        provenance={one_line(key): source for key, source in description.provenance.items()},
-        status=RunStatus(state="finished", updates=max((one.update for one in records), default=0), samples=0),
-        evals=tuple(records),
-        evaluated_only=True,
+        status=status or RunStatus(state="finished", updates=updates, samples=0),
+        evals=evals,
+        evaluated_only=evaluated_only,
     )
 
 
@@ -220,14 +204,15 @@ def _evaluations(folder: Path) -> tuple[EvalRecord, ...]:
     return tuple(found)
 
 
-def _checked_status(status: RunStatus) -> RunStatus:
+def _checked_status(folder: Path) -> RunStatus:
+    status = read_status(folder) or RunStatus(state="running", updates=0, samples=0)
     is_whole = is_count(status.updates) and is_number(status.heartbeat) and isinstance(status.reason, str)
     if status.state not in STATES or not is_whole:
         raise RecordError(f"{STATUS_FILE} has state {status.state!r} and updates {status.updates!r}")
     return replace(status, reason=cut(one_line(status.reason), LONGEST_REASON))
 
 
-def _read_config(folder: Path, name: str = CONFIG_FILE) -> dict[str, Any]:
+def _read_config(folder: Path, name: str) -> dict[str, Any]:
     tree = read_tree(folder, name)
     if tree is None:
         raise ForeignError(f"foreign: no {name}")

@@ -17,6 +17,7 @@ from harness.report.analysis.curves import CURVE_AXES, FLOPS, FORWARD_FLOPS, Axi
 from harness.report.figures.curves import curve_figure, draw
 from harness.report.figures.ends import spread_out
 from harness.report.figures.frame import Picture
+from harness.report.figures.small import has_small_panels
 from harness.report.labels import CONTROL_COLOUR, method_colours
 
 
@@ -137,3 +138,16 @@ def test_runs_from_before_forward_passes_were_counted_apart_are_named_and_not_gu
         "EGSPO-SA, random-reward control": 9.6e10,
         "ESPO": None,
     }
+
+
+def test_bands_of_two_methods_lie_in_one_plot_and_those_of_two_variants_in_panels_of_their_own(synthetic: Any) -> None:
+    for seed in range(2):
+        synthetic.run(seed=seed)
+        synthetic.run(seed=seed, method="espo", config_hash="1b2c3d4e")
+    assert not has_small_panels(panel_of(synthetic))
+    settings = {**synthetic.settings, "optimizer": {"learning_rate": 1e-4}}
+    for seed in range(2):
+        synthetic.run(seed=seed, config_hash="2c3d4e5f", settings={**settings, "seed": seed})
+    panel = panel_of(synthetic)
+    assert len(panel.lines) == 3
+    assert has_small_panels(panel)
