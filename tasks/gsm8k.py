@@ -139,10 +139,6 @@ class Gsm8k(RowsTask):
         """The steps of the data set and the boxed number."""
         return worked(example.target.get("solution", ""), f"\\boxed{{{example.target['answer']}}}")
 
-    def compact_prompt(self, example: Example) -> str:
-        """The problem and a newline."""
-        return f"{example.question}\n"
-
     def grade(self, example: Example, completion: str, grader: str) -> Verdict:
         """By d1's parser, or by the value of the final answer."""
         gold = example.target["answer"]

@@ -106,10 +106,6 @@ class Math500(RowsTask):
         """The stored solution and the boxed answer."""
         return worked(example.target["solution"], f"\\boxed{{{example.target['answer']}}}")
 
-    def compact_prompt(self, example: Example) -> str:
-        """The problem and a newline."""
-        return f"{example.question}\n"
-
     def grade(self, example: Example, completion: str, grader: str) -> Verdict:
         """By d1's parser and normalisation, or by the value of the final answer."""
         gold = example.target["answer"]

@@ -128,10 +128,6 @@ class Mbpp(CodeTask):
         content = PROMPT.format(question=example.question, tests="\n".join(example.target["test_list"]))
         return [{"role": "user", "content": content}]
 
-    def compact_prompt(self, example: Example) -> str:
-        """The task and a newline."""
-        return f"{example.question}\n"
-
     def limits(self, example: Example) -> Limits:
         """More processor time for the programs of a test that takes a right one seconds."""
         usual = super().limits(example)

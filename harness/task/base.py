@@ -221,9 +221,10 @@ class Task(ABC):
         """The training examples to use beside a test list; all of them, where the published splits are disjoint."""
         return list(train)
 
-    @abstractmethod
     def compact_prompt(self, example: Example) -> str:
-        """The prompt of the embedded tiny model: short, of printable ASCII characters, ending in a newline."""
+        """The prompt of the embedded tiny model: short, of printable ASCII characters, ending in a newline; the
+        question, if the task has no shorter one."""
+        return f"{example.question}\n"
 
     @abstractmethod
     def score(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Score]:
