@@ -70,7 +70,7 @@ def test_checkpoints_that_would_be_evaluated_differently_are_refused(
         (["--against", "tiny"], "A comparison needs two checkpoints or more"),
         (["--against", "tiny", "--mine", "tiny"], "'tiny' is named 2 times"),
         (["--against", "tiny,nonsense"], "Unknown checkpoint 'nonsense'. Choices: coupled-grpo, dirl-8b, egspo, "),
-        (["--against", "tiny", "--mine", "results"], "Unknown checkpoint 'results'. Choices: coupled-grpo, dirl-8b, "),
+        (["--against", "tiny", "--mine", "missing"], "Unknown checkpoint 'missing'. Choices: coupled-grpo, dirl-8b, "),
         (["--against", "tiny,nonsense", "--task", "chess"], "Unknown task 'chess'"),
         (["--against", "tiny,nonsense", "--noise-batch-sizes", "x"], "--noise-batch-sizes 'x' is neither"),
     ],

@@ -13,6 +13,11 @@ from harness.records.schema import EvalRecord
 Capture = pytest.CaptureFixture[str]
 
 
+@pytest.fixture(autouse=True)
+def no_progress_however_slow_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.cli.feedback.PLAIN_INTERVAL", float("inf"))
+
+
 def evaluate(tmp_path: Path, *arguments: str) -> int:
     return main(["eval", "--task", "sudoku", "--items", "4", "--out", str(tmp_path / "out"), *arguments])
 
