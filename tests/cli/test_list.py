@@ -1,7 +1,10 @@
 """harness list: methods and tasks with their recipes, papers' protocols, published checkpoints."""
 
+import time
+
 from harness import registry
 from harness.cli.main import main
+from harness.records.schema import RunStatus
 
 METHOD = """
 from harness.registry import method
@@ -67,3 +70,13 @@ def test_checkpoints_are_listed_with_their_place_and_stated_score(capsys, monkey
     place = "fatemehdoudi97/egspo-llada-8b/gsm8k/egspo-sa"
     assert line.split() == ["egspo-sa/gsm8k", "lora", "llada", place, "85.03", "best", "egspo"]
     assert "Not loaded: gdsd-dream/sudoku, gdsd-dream/countdown, coupled-grpo/humaneval, coupled-grpo/mbpp: its" in text
+
+
+def test_a_run_that_was_killed_is_told_from_one_that_runs():
+    from harness.cli.list import _state
+
+    counts = {"updates": 3, "samples": 24}
+    assert _state(RunStatus(state="running", **counts, heartbeat=time.time())) == "running"
+    assert _state(RunStatus(state="running", **counts)) == "dead: the same command goes on with it"
+    assert _state(RunStatus(state="interrupted", **counts, reason="SIGTERM")) == "interrupted: SIGTERM"
+    assert _state(RunStatus(state="finished", **counts)) == "finished"
