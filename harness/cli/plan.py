@@ -101,7 +101,8 @@ def show_preflight(found: Preflight, *, show_config: bool = False) -> None:
     typer.echo(f"Prompts: {found.prompt[0]} tokens ({found.prompt[1]})\n")
     show_table("Memory per device", ("Part", "GiB"), _memory_rows(found), numeric=(False, True))
     rows = [(part.name, f"{part.flops:.3g}", f"{part.hours:.3g}") for part in found.cost.phases]
-    rows.append(("together", *(f"{sum(values):.3g}" for values in _columns(found))))
+    flops, hours = sum(part.flops for part in found.cost.phases), sum(part.hours for part in found.cost.phases)
+    rows.append(("together", f"{flops:.3g}", f"{hours:.3g}"))
     title = f"Compute: {found.cost.rollouts:,} rollouts, {found.cost.updates:,} updates"
     show_table(title, ("Phase", "FLOPs", "Hours"), rows, numeric=(False, True, True))
     typer.echo(f"Rate: {found.rate.by_phase['update'] / 1e12:.3g} TFLOP/s in updates, {found.rate.source}")
@@ -112,10 +113,6 @@ def show_preflight(found: Preflight, *, show_config: bool = False) -> None:
     )
     if found.fits:
         typer.echo(found.verdict)
-
-
-def _columns(found: Preflight) -> tuple[list[float], list[float]]:
-    return [part.flops for part in found.cost.phases], [part.hours for part in found.cost.phases]
 
 
 def _memory_rows(found: Preflight) -> list[tuple[str, str]]:
