@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from harness.diffusion.sampler import generate
 from harness.models.adapters import merge_adapter
 from harness.models.diffusion_lm import DiffusionLM
 from harness.planning.device import matmul_rate, synchronise
+from harness.planning.memory import Footprint
 from harness.planning.weightless import made_up_prompts
 from harness.rollout import Prompts
 
@@ -96,8 +98,9 @@ def update(shape: BenchShape, method: str, device: str, *, checkpointing: bool) 
             micro_batch_size //= 2
         finally:
             model = None
-    planned = job.planned(device).phases
-    predicted = max(planned["update"].bytes, planned["step"].bytes)
+    plan = planned(dataclasses.replace(job, checkpointing=False), device)
+    of_update = plan.checkpointed if checkpointing else plan.phases["update"]
+    predicted = max(of_update.bytes, plan.phases["step"].bytes)
     return {
         "method": method,
         "checkpointing": checkpointing,
@@ -106,6 +109,12 @@ def update(shape: BenchShape, method: str, device: str, *, checkpointing: bool) 
         "GiB": found.bytes / GIB,
         "predicted GiB": predicted / GIB,
     }
+
+
+@functools.cache
+def planned(job: Job, device: str) -> Footprint:
+    """What the plan says, with and without checkpointing: once for both."""
+    return job.planned(device)
 
 
 def rollouts(shape: BenchShape, device: str, rate: float) -> Iterator[Row]:

@@ -36,6 +36,7 @@ def save_random_checkpoint(shape: BenchShape, folder: Path, device: str) -> None
         "n_kv_heads": shape.heads,
         "mlp_hidden_size": shape.intermediate,
         "embedding_size": shape.vocabulary,
+        "vocab_size": shape.vocabulary,
         "mask_token_id": MASK_ID,
         "pad_token_id": END_ID,
         "eos_token_id": END_ID,

@@ -195,7 +195,7 @@ def _prompt(planned: PlannedRun, sizes: Sizes, data: Data | None) -> tuple[int, 
 
     config = planned.resolved.config
     most = config.train.max_prompt_length
-    if data is not None and config.model.name == "tiny":
+    if data is not None and sizes.compact_prompts:
         longest = max(len(planned.task.compact_prompt(example)) for example in data.train)
     elif data is not None and sizes.folder is not None:
         tokenizer = load_tokenizer(sizes.folder, config.model.name, vocabulary=sizes.config.vocab_size)

@@ -101,7 +101,7 @@ def show_preflight(found: Preflight, *, show_config: bool = False) -> None:
     typer.echo(f"Prompts: {found.prompt[0]} tokens ({found.prompt[1]})\n")
     show_table("Memory per device", ("Part", "GiB"), _memory_rows(found), numeric=(False, True))
     rows = [(part.name, f"{part.flops:.3g}", f"{part.hours:.3g}") for part in found.cost.phases]
-    flops, hours = (sum(getattr(part, name) for part in found.cost.phases) for name in ("flops", "hours"))
+    flops, hours = sum(part.flops for part in found.cost.phases), sum(part.hours for part in found.cost.phases)
     rows.append(("together", f"{flops:.3g}", f"{hours:.3g}"))
     title = f"Compute: {found.cost.rollouts:,} rollouts, {found.cost.updates:,} updates"
     show_table(title, ("Phase", "FLOPs", "Hours"), rows, numeric=(False, True, True))

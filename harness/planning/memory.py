@@ -29,7 +29,6 @@ from harness.planning.weightless import fake_mode, weightless_model
 from harness.rl.method import Method
 from harness.rollout import RolloutNeeds
 
-SHARDINGS = ("none", "ddp", "fsdp2")
 NF4_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
 """Per weight, with doubly quantised scales."""
 CUDA_RESERVE = 1 << 30
@@ -58,12 +57,15 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """held: bytes of weights, reference, adapters, gradients, optimiser and what the device's libraries take. phases:
-    what each phase takes besides, at most, with the FLOPs that the first process spends in it: of one rollout, of
-    preparing its updates, of all its updates, of one batch of an evaluation. checkpointed: the phase `update` with
-    activation checkpointing, whatever is chosen. trainable: weights, and their bytes on all devices
-    together. updates: optimiser updates made from a rollout.
-    evaluation_flops: of all decodings of one checkpoint, on one process."""
+    """What one device needs.
+
+    held: bytes by part: weights, reference, adapters, gradients, optimiser, libraries; what FSDP2 has gathered, and the
+    4-bit weight that is unpacked to be used. phases: what each phase takes besides, at most, and the FLOPs that the
+    first process spends: on one rollout, on preparing its updates, on all its updates, on one batch of an evaluation.
+    checkpointed: the phase `update` with activation checkpointing, whatever is chosen. trainable: weights;
+    trainable_bytes: theirs, on all devices together. updates: optimiser updates made from a rollout. evaluation_flops:
+    of all decodings of one checkpoint, on one process.
+    """
 
     held: Mapping[str, int]
     phases: Mapping[str, Traced]
@@ -179,6 +181,8 @@ def _held(
     if spread.sharding == "ddp":
         # DDP's buckets are a second copy of the gradients unless gradient_as_bucket_view is asked for.
         held["gradients"] *= 2
+    if config.model.quantization:
+        held["unpacked"] = max(weight.nbytes for weight in _quantised(model))
     return held | {"libraries": CUDA_RESERVE if spread.on_gpu else 0}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from harness.config.tree import RunConfig
 from harness.planning.memory import Footprint, Spread
@@ -55,7 +56,7 @@ def _for_held(config: RunConfig, spread: Spread) -> Change | None:
     return None
 
 
-def _execution(config: RunConfig, spread: Spread, **changes: int) -> Change:
+def _execution(config: RunConfig, spread: Spread, **changes: Any) -> Change:
     ((name, value),) = changes.items()
     shown = str(value).lower() if isinstance(value, bool) else value
-    return Change(setting=f"execution.{name}={shown}", config=config, spread=replace(spread, **changes))  # type: ignore[arg-type]
+    return Change(setting=f"execution.{name}={shown}", config=config, spread=replace(spread, **changes))

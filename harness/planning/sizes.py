@@ -50,19 +50,21 @@ PUBLISHED: Mapping[str, tuple[str, PretrainedConfig]] = {
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
     """The layout and sizes of a model. source: where they come from. folder: of the model, None where it is not on this
-    machine."""
+    machine. compact_prompts: as in DiffusionLM."""
 
     layout: Layout
     config: PretrainedConfig
     source: str
     folder: Path | None = None
+    compact_prompts: bool = False
 
 
 def sizes_of(name: str) -> Sizes:
     """The sizes of `tiny`, of a folder or of a hub id; of a hub id no more than config.json is fetched, and nothing for
     the published ones of LLaDA and Dream. Raises UserError where there is no such model."""
     if name == TINY:
-        return Sizes(layout=LAYOUTS["llama"], config=tiny_config(), source="the embedded tiny model")
+        source = "the embedded tiny model"
+        return Sizes(layout=LAYOUTS["llama"], config=tiny_config(), source=source, compact_prompts=True)
     place = Path(os.path.expanduser(name))
     for pattern, (layout, config) in PUBLISHED.items():
         if not place.is_dir() and re.fullmatch(pattern, name):
@@ -78,4 +80,10 @@ def sizes_of(name: str) -> Sizes:
 def _read(place: Path, *, folder: Path | None) -> Sizes:
     raw: dict[str, Any] = read_config(place)
     layout, path = layout_of(raw), place / CONFIG_JSON
-    return Sizes(layout=layout, config=layout.config(raw, path), source=str(path), folder=folder)
+    return Sizes(
+        layout=layout,
+        config=layout.config(raw, path),
+        source=str(path),
+        folder=folder,
+        compact_prompts=raw.get("tokenizer") == "characters",
+    )
