@@ -223,20 +223,34 @@ class Execution:
     floating-point sums and, with model.lora.dropout above 0, through the draws of dropout.
 
     device: auto, cpu, cuda or cuda:N. micro_batch_size: rows per forward-backward pass, 0 for all. checkpoint_every:
-    rollouts between checkpoints. keep: which of them stay: last, all, a number, every=UPDATES or best=validation.
-    evaluation_batch_size: prompts per forward pass of an evaluation.
+    rollouts between checkpoints, checkpoint_minutes: minutes, 0 for no limit; the first reached counts. keep: which of
+    them stay: last, all, a number, every=UPDATES or best=validation. evaluation_batch_size: prompts per forward pass of
+    an evaluation. grace_seconds: how long a run that is asked to end by a signal may take over it; after what takes
+    longer it makes a checkpoint. timeout_minutes: how long a process waits for the others before the job ends.
     """
 
     device: str = "auto"
     micro_batch_size: int = 0
     checkpoint_every: int = 50
+    checkpoint_minutes: float = 10.0
     keep: str = "last"
     evaluation_batch_size: int = 64
+    grace_seconds: float = 20.0
+    timeout_minutes: float = 60.0
 
     def check(self) -> None:
         """Raises UserError for values outside their range; whether the device exists is found when a model loads."""
-        sizes = {"checkpoint_every": self.checkpoint_every, "evaluation_batch_size": self.evaluation_batch_size}
-        require_positive("execution", **sizes)
+        require_positive(
+            "execution",
+            checkpoint_every=self.checkpoint_every,
+            evaluation_batch_size=self.evaluation_batch_size,
+            timeout_minutes=self.timeout_minutes,
+        )
         parse_keep(self.keep)
-        if self.micro_batch_size < 0:
-            raise UserError(f"execution.micro_batch_size={self.micro_batch_size} is negative; 0 is the whole batch.")
+        for name, meaning in {
+            "micro_batch_size": "the whole batch",
+            "checkpoint_minutes": "no limit",
+            "grace_seconds": "to end at once",
+        }.items():
+            if getattr(self, name) < 0:
+                raise UserError(f"execution.{name}={getattr(self, name)} is negative; 0 is {meaning}.")
