@@ -60,6 +60,8 @@ GridFile = Annotated[
 ]
 KeepRule = Annotated[str, typer.Option(help="Checkpoints that stay: last, all, 3, every=200, best=validation.")]
 
+Track = Annotated[str, typer.Option(help="Tell a tracker too: tensorboard, wandb or trackio.")]
+
 
 def run(
     method: Annotated[str, typer.Option(help="Method, or several: egspo-sa,egspo.")],
@@ -76,6 +78,7 @@ def run(
     settings: Settings = None,
     grid_file: GridFile = None,
     keep: KeepRule = "",
+    track: Track = "",
     runs: Annotated[Path, typer.Option(help="Folder in which run folders are created.")] = DEFAULT_RUNS,
     include_path: IncludePath = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
@@ -104,7 +107,7 @@ def run(
         data=data,
         train_data=train_data,
         reward=reward,
-        overrides=({"budget": parse_budget(budget)} if budget else {}) | ({"execution.keep": keep} if keep else {}),
+        overrides=_overrides(budget, keep, track),
         runs=runs,
         fresh=fresh,
         unsafe_local_exec=unsafe_local_exec,
@@ -118,6 +121,13 @@ def run(
         return show_scripts(requests, asked) if dry_run else submit_grid(requests, asked)
     cells, shard = plan_together(requests)
     return run_grid(cells, shard) if jobs <= 1 else run_side_by_side(requests, cells, jobs)
+
+
+def _overrides(budget: str, keep: str, track: str) -> dict[str, Any]:
+    """The configuration keys that options of their own set."""
+    given = {"execution.keep": keep, "execution.track": track}
+    whole: dict[str, Any] = {"budget": parse_budget(budget)} if budget else {}
+    return whole | {key: value for key, value in given.items() if value}
 
 
 def _cells(shared: RunRequest, changes: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[RunRequest]:

@@ -1,7 +1,13 @@
 """harness list: methods and tasks with their recipes, papers' protocols, published checkpoints."""
 
+import json
+import shutil
+from pathlib import Path
+
 from harness import registry
 from harness.cli.main import main
+
+REFERENCE = next((Path(__file__).resolve().parents[2] / "results" / "reference").rglob("config.yaml")).parent
 
 METHOD = """
 from harness.registry import method
@@ -67,3 +73,24 @@ def test_checkpoints_are_listed_with_their_place_and_stated_score(capsys, monkey
     place = "fatemehdoudi97/egspo-llada-8b/gsm8k/egspo-sa"
     assert line.split() == ["egspo-sa/gsm8k", "lora", "llada", place, "85.03", "best", "egspo"]
     assert "Not loaded: gdsd-dream/sudoku, gdsd-dream/countdown, coupled-grpo/humaneval, coupled-grpo/mbpp: its" in text
+
+
+def test_cells_that_wait_in_slurm_s_queue_are_listed_and_watched_until_none_is_left(capsys, tmp_path, monkeypatch):
+    from harness.app import launch
+    from harness.cli import list as listing
+
+    shutil.copytree(REFERENCE, tmp_path / "runs" / REFERENCE.relative_to(REFERENCE.parents[3]))
+    (tmp_path / "runs" / ".slurm").mkdir()
+    begun = REFERENCE.relative_to(REFERENCE.parents[3]).as_posix()
+    lines = [{"folder": begun, "job": "7_0"}, {"folder": "sudoku/d1/tiny/0-seed0", "job": "7_1"}]
+    (tmp_path / "runs" / ".slurm" / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    states = iter([{"7_0": "running", "7_1": "pending"}, {"7_1": "running"}, {}])
+    monkeypatch.setattr(launch, "_states", lambda: next(states))
+    monkeypatch.setattr(listing, "WATCH_SECONDS", 0)
+    assert main(["list", str(tmp_path / "runs"), "--watch"]) == 0
+    first, second, third = capsys.readouterr().out.strip().split("\n\n")
+    assert "finished (job 7_0, running)" in first
+    assert "job 7_1, pending" in first
+    assert "job 7_0" not in second
+    assert "sudoku/d1/tiny/0-seed0  job 7_1, running" in second
+    assert "job" not in third
