@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
+from harness.app.trackers import check_tracker
 from harness.config.legacy import legacy_hash
 from harness.config.naming import config_hash
 from harness.config.recipes import PAPER, TINY, load_recipe
@@ -85,6 +86,7 @@ def plan(request: RunRequest) -> PlannedRun:
     method_class = registry.get_method(method_name)
     resolved = _resolve(request, method_name, method_class.Config, task_name)
     config = resolved.config
+    check_tracker(resolved.execution.track)
     _check_prompting(config, request)
     method = method_class(config=method_class.Config(**config.method.options))
     method.check(config.rollout)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.app.heartbeat import Heartbeat, running
 from harness.app.plan import PlannedRun, RunRequest, plan
+from harness.app.trackers import tracked
 from harness.config.prompt_hashes import training_prompts
 from harness.config.shares import check_shares
 from harness.config.tree import VALIDATION, Execution
@@ -101,7 +102,8 @@ def execute(
                 folder=planned.folder,
                 signals=signals,
             )
-            _train(planned, trainer, on_event)
+            with tracked(planned, on_event, on_warning, is_main=shard.is_main) as told:
+                _train(planned, trainer, told)
 
 
 def meet(execution: Execution) -> Shard:

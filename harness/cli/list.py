@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from harness.report.read.runs import Run, Skipped
 
 NONE = "-"
+WATCH_SECONDS = 5.0
 NO_RECIPE = "those of the tasks' protocols"
 COLUMNS = ("Run", "State", "Updates", "Metric", "Latest, %", "At")
 
@@ -32,6 +34,9 @@ def list_runs(
         ),
     ] = None,
     include_path: IncludePath = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show the runs anew every few seconds while any is running or in a queue.")
+    ] = False,
 ) -> None:
     """List runs with their state, or methods, tasks, papers' protocols, or published checkpoints."""
     registry.add_include_paths(include_path or [])
@@ -44,7 +49,7 @@ def list_runs(
     if what and len(what) == 1 and str(what[0]) in kinds:
         kinds[str(what[0])]()
     else:
-        _list_runs(existing(what))
+        _list_runs(existing(what), watch=watch)
 
 
 def _list_methods() -> None:
@@ -127,14 +132,33 @@ def _grouped(reasons: dict[str, str]) -> dict[str, list[str]]:
     return {kind: [name for name, reason in reasons.items() if reason == kind] for kind in kinds}
 
 
-def _list_runs(paths: list[Path]) -> None:
-    from harness.report.read.runs import scan
+def _list_runs(paths: list[Path], *, watch: bool) -> None:
+    from rich.console import Console
+
+    while _show_runs(paths) and watch:
+        time.sleep(WATCH_SECONDS)
+        Console().clear()
+
+
+def _show_runs(paths: list[Path]) -> bool:
+    """Prints the runs, those too that wait in Slurm's queue. Returns whether any is at work or waits there."""
+    from harness.app.heartbeat import is_alive
+    from harness.app.launch import in_queue
+    from harness.report.read.runs import Run, scan
 
     found = scan(paths)
-    if not found:
+    jobs = {folder.relative_to(path).as_posix(): job for path in paths for folder, job in in_queue(path).items()}
+    if not found and not jobs:
         raise no_runs(paths)
-    rows = [_row(item) for item in found]
-    show_table("Runs", COLUMNS, rows, numeric=[title in ("Updates", "Latest, %") for title in COLUMNS])
+    rows = {row[0]: row for row in map(_row, found)}
+    for name, job in jobs.items():
+        if name in rows:
+            rows[name][1] += f" ({job})"
+        else:
+            rows[name] = [name, job, "0", NONE, NONE, NONE]
+    show_table("Runs", COLUMNS, list(rows.values()), numeric=[title in ("Updates", "Latest, %") for title in COLUMNS])
+    states = [item.status for item in found if isinstance(item, Run)]
+    return bool(jobs) or any(status.state == "running" and is_alive(status) for status in states)
 
 
 def _row(item: Run | Skipped) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,20 @@ from harness import registry
 from harness.app.grid import grid
 from harness.app.plan import PlannedRun, RunRequest
 from harness.app.run import InUseError, execute, plan_together
+from harness.cli.launch import (
+    LOCAL,
+    DryRun,
+    GpusPerNode,
+    Jobs,
+    Launcher,
+    Nodes,
+    Partition,
+    Sbatch,
+    TimeLimit,
+    show_scripts,
+    slurm_options,
+    submit_grid,
+)
 from harness.cli.lists import names, whole_numbers
 from harness.cli.options import AllowPackages, Data, FewShot, IncludePath, Prompts, TrainData, UnsafeLocalExec
 from harness.cli.progress import Display
@@ -46,6 +60,8 @@ GridFile = Annotated[
 ]
 KeepRule = Annotated[str, typer.Option(help="Checkpoints that stay: last, all, 3, every=200, best=validation.")]
 
+Track = Annotated[str, typer.Option(help="Tell a tracker too: tensorboard, wandb or trackio.")]
+
 
 def run(
     method: Annotated[str, typer.Option(help="Method, or several: egspo-sa,egspo.")],
@@ -62,12 +78,20 @@ def run(
     settings: Settings = None,
     grid_file: GridFile = None,
     keep: KeepRule = "",
+    track: Track = "",
     runs: Annotated[Path, typer.Option(help="Folder in which run folders are created.")] = DEFAULT_RUNS,
     include_path: IncludePath = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
     unsafe_local_exec: UnsafeLocalExec = False,
     allow_packages: AllowPackages = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Cells at a time, in processes of their own.")] = 1,
+    launcher: Launcher = LOCAL,
+    jobs: Jobs = 0,
+    partition: Partition = "",
+    time_limit: TimeLimit = "",
+    nodes: Nodes = 1,
+    gpus_per_node: GpusPerNode = 0,
+    sbatch: Sbatch = None,
+    dry_run: DryRun = False,
 ) -> int:
     """Train and evaluate: --method egspo-sa --task sudoku. Lists make a grid.
 
@@ -75,9 +99,6 @@ def run(
     learning rate does not follow it, a finished run goes on. SIGTERM, SIGINT and SIGUSR1 end it after a checkpoint.
     """
     registry.add_include_paths(include_path or [])
-    common: dict[str, Any] = {"budget": parse_budget(budget)} if budget else {}
-    if keep:
-        common["execution.keep"] = keep
     shared = RunRequest(
         method=method,
         task=task,
@@ -86,6 +107,7 @@ def run(
         data=data,
         train_data=train_data,
         reward=reward,
+        overrides=_overrides(budget, keep, track),
         runs=runs,
         fresh=fresh,
         unsafe_local_exec=unsafe_local_exec,
@@ -93,15 +115,28 @@ def run(
         prompts=read_prompts(prompts, registry.names("task")) if prompts else None,
         few_shot=few_shot,
     )
-    product = itertools.product(
-        names(task), names(method), grid(settings or [], grid_file), whole_numbers("--seed", seed)
-    )
-    requests = [
-        replace(shared, task=one_task, method=one_method, seed=one_seed, overrides=changes | common)
-        for one_task, one_method, changes, one_seed in product
-    ]
+    requests = _cells(shared, grid(settings or [], grid_file), whole_numbers("--seed", seed))
+    asked = slurm_options(launcher, jobs, partition, time_limit, nodes, gpus_per_node, sbatch or [], dry_run)
+    if asked is not None:
+        return show_scripts(requests, asked) if dry_run else submit_grid(requests, asked)
     cells, shard = plan_together(requests)
-    return run_grid(cells, shard) if jobs == 1 else run_side_by_side(requests, cells, jobs)
+    return run_grid(cells, shard) if jobs <= 1 else run_side_by_side(requests, cells, jobs)
+
+
+def _overrides(budget: str, keep: str, track: str) -> dict[str, Any]:
+    """The configuration keys that options of their own set."""
+    given = {"execution.keep": keep, "execution.track": track}
+    whole: dict[str, Any] = {"budget": parse_budget(budget)} if budget else {}
+    return whole | {key: value for key, value in given.items() if value}
+
+
+def _cells(shared: RunRequest, changes: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[RunRequest]:
+    """A request for each combination of tasks, methods, changes and seeds."""
+    product = itertools.product(names(shared.task), names(shared.method), changes, seeds)
+    return [
+        replace(shared, task=task, method=method, seed=seed, overrides={**changed, **shared.overrides})
+        for task, method, changed, seed in product
+    ]
 
 
 def run_grid(planned: Sequence[PlannedRun], shard: Shard) -> int:

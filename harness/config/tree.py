@@ -22,6 +22,7 @@ DTYPES = ("float32", "bfloat16", "float16", "float64")
 LORA_TARGETS = ("all", "official-subset", "all-and-head")
 VALIDATION = "validation"
 QUANTIZATIONS = ("", "nf4")
+TRACKERS = ("", "tensorboard", "wandb", "trackio")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +230,7 @@ class Execution:
     them stay: last, all, a number, every=UPDATES or best=validation. evaluation_batch_size: prompts per forward pass of
     an evaluation. grace_seconds: how long a run that is asked to end by a signal may take over it; after what takes
     longer it makes a checkpoint. timeout_minutes: how long a process waits for the others before the job ends.
+    track: the experiment tracker that is told of everything recorded, besides the run folder; empty for none.
     """
 
     device: str = "auto"
@@ -239,6 +241,7 @@ class Execution:
     evaluation_batch_size: int = 64
     grace_seconds: float = 20.0
     timeout_minutes: float = 60.0
+    track: str = ""
 
     def check(self) -> None:
         """Raises UserError for values outside their range; whether the device exists is found when a model loads."""
@@ -249,6 +252,7 @@ class Execution:
             timeout_minutes=self.timeout_minutes,
         )
         parse_keep(self.keep)
+        require_choice("execution.track", self.track, TRACKERS)
         for name, meaning in {
             "micro_batch_size": "the whole batch",
             "checkpoint_minutes": "no limit",

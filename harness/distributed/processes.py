@@ -33,14 +33,9 @@ def local_index() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def number_of_processes() -> int:
-    """How many processes a launcher started, this one among them."""
-    return max(int(os.environ.get(name, "1")) for name in SIZE_VARIABLES)
-
-
 def is_one_of_several() -> bool:
     """Whether a launcher started more processes than this one."""
-    return number_of_processes() > 1
+    return any(int(os.environ.get(name, "1")) > 1 for name in SIZE_VARIABLES)
 
 
 def was_started_alone_by_mistake() -> bool:

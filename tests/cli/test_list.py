@@ -1,10 +1,15 @@
 """harness list: methods and tasks with their recipes, papers' protocols, published checkpoints."""
 
+import json
+import shutil
 import time
+from pathlib import Path
 
 from harness import registry
 from harness.cli.main import main
 from harness.records.schema import RunStatus
+
+REFERENCE = next((Path(__file__).resolve().parents[2] / "results" / "reference").rglob("config.yaml")).parent
 
 METHOD = """
 from harness.registry import method
@@ -80,3 +85,24 @@ def test_a_run_that_was_killed_is_told_from_one_that_runs():
     assert _state(RunStatus(state="running", **counts)) == "dead: the same command goes on with it"
     assert _state(RunStatus(state="interrupted", **counts, reason="SIGTERM")) == "interrupted: SIGTERM"
     assert _state(RunStatus(state="finished", **counts)) == "finished"
+
+
+def test_cells_that_wait_in_slurm_s_queue_are_listed_and_watched_until_none_is_left(capsys, tmp_path, monkeypatch):
+    from harness.app import launch
+    from harness.cli import list as listing
+
+    shutil.copytree(REFERENCE, tmp_path / "runs" / REFERENCE.relative_to(REFERENCE.parents[3]))
+    (tmp_path / "runs" / ".slurm").mkdir()
+    begun = REFERENCE.relative_to(REFERENCE.parents[3]).as_posix()
+    lines = [{"folder": begun, "job": "7_0"}, {"folder": "sudoku/d1/tiny/0-seed0", "job": "7_1"}]
+    (tmp_path / "runs" / ".slurm" / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    states = iter([{"7_0": "running", "7_1": "pending"}, {"7_1": "running"}, {}])
+    monkeypatch.setattr(launch, "_states", lambda: next(states))
+    monkeypatch.setattr(listing, "WATCH_SECONDS", 0)
+    assert main(["list", str(tmp_path / "runs"), "--watch"]) == 0
+    first, second, third = capsys.readouterr().out.strip().split("\n\n")
+    assert "finished (job 7_0, running)" in first
+    assert "job 7_1, pending" in first
+    assert "job 7_0" not in second
+    assert "sudoku/d1/tiny/0-seed0  job 7_1, running" in second
+    assert "job" not in third

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from harness.distributed.processes import is_main, number_of_processes
+from harness.distributed.processes import is_main, is_one_of_several
 from harness.distributed.slurm import first_host, take_ranks, tasks_per_node
 
 STEP = {
@@ -42,7 +42,7 @@ def test_a_process_of_a_step_of_srun_takes_its_rank_from_slurm(environment: dict
         "MASTER_ADDR": "gpu07",
         "MASTER_PORT": "17251",
     }
-    assert number_of_processes() == 20
+    assert is_one_of_several()
     assert not is_main()
 
 
