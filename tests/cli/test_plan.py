@@ -15,7 +15,7 @@ def test_a_plan_shows_data_memory_compute_and_disk(tmp_path, capsys):
     assert "4,096 training examples (builtin), 256 evaluation items (builtin)" in shown
     assert "201,536 trainable weights" in shown
     assert "Prompts: 17 tokens (the longest training prompt)" in shown
-    assert "Compute: 48 rollouts, 96 updates" in shown
+    assert "Compute: 24 rollouts, 48 updates" in shown
     assert "1 TFLOP/s in updates, as stated" in shown
     assert "It fits" in shown
     assert "method.mc_samples" in shown
