@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,33 +62,32 @@ def plan_run(
     overrides: dict[str, Any] = parse_settings(settings or [])
     if budget:
         overrides["budget"] = parse_budget(budget)
-    for one_task in names(task):
-        for one_method in names(method):
-            request = RunRequest(
-                method=one_method,
-                task=one_task,
-                recipe=recipe,
-                model=model,
-                data=data,
-                train_data=train_data,
-                reward=reward,
-                overrides=overrides,
-                runs=runs,
-                prompts=read_prompts(prompts, registry.names("task")) if prompts else None,
-                few_shot=few_shot,
-            )
-            found = preflight(
-                plan(request),
-                devices=devices,
-                sharding=sharding,
-                activation_checkpointing=activation_checkpointing,
-                rollout_batch_size=rollout_batch_size,
-                memory_gib=memory,
-                tflops=rate,
-            )
-            show_preflight(found, show_config=show_config)
-            if not found.fits:
-                raise UserError(found.verdict)
+    for one_task, one_method in itertools.product(names(task), names(method)):
+        request = RunRequest(
+            method=one_method,
+            task=one_task,
+            recipe=recipe,
+            model=model,
+            data=data,
+            train_data=train_data,
+            reward=reward,
+            overrides=overrides,
+            runs=runs,
+            prompts=read_prompts(prompts, registry.names("task")) if prompts else None,
+            few_shot=few_shot,
+        )
+        found = preflight(
+            plan(request),
+            devices=devices,
+            sharding=sharding,
+            activation_checkpointing=activation_checkpointing,
+            rollout_batch_size=rollout_batch_size,
+            memory_gib=memory,
+            tflops=rate,
+        )
+        show_preflight(found, show_config=show_config)
+        if not found.fits:
+            raise UserError(found.verdict)
 
 
 def show_preflight(found: Preflight, *, show_config: bool = False) -> None:
