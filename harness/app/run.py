@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.app.plan import PlannedRun
-from harness.config.tree import VALIDATION, Execution
+from harness.config.tree import FSDP2, VALIDATION
 from harness.data.sources import DataSource
 from harness.distributed.processes import is_main
 from harness.errors import SandboxError, UserError
@@ -47,16 +47,19 @@ def execute(
     config, execution = planned.resolved.config, planned.resolved.execution
     data = load_data(planned)
     planned.task.prepare()
+    is_sharded = execution.sharding == FSDP2
     model = load_model(
         config.model,
         task=config.task,
-        device=execution.device,
+        device="cpu" if is_sharded else execution.device,
+        stored_dtype=is_sharded,
         seed=stream_seed(config.seed, "lora"),
         turns_end=config.conventions.end_tokens == "turn-and-text",
     )
     check_prompt(planned, model, data.train[0])
     for warning in model.warnings:
         on_warning(warning)
+    model.memory.say = on_warning
     with run_folder(planned):
         if is_main():
             describe_run(planned, model, data)
@@ -76,18 +79,11 @@ def execute(
             _write_outcome(planned, trainer.progress, state="failed", reason=str(error))
             raise
         except torch.OutOfMemoryError as error:
-            reason = _out_of_memory(execution)
+            reason = "The device's memory does not hold the weights, their gradients and the optimiser's state; set "
+            reason += "model.lora.rank above 0, or execution.sharding=fsdp2 with more processes."
             _write_outcome(planned, trainer.progress, state="failed", reason=reason)
             raise UserError(reason) from error
         _write_outcome(planned, trainer.progress, state="finished")
-
-
-def _out_of_memory(execution: Execution) -> str:
-    return (
-        f"The device ran out of memory with execution.micro_batch_size={execution.micro_batch_size} (0 is the whole "
-        f"batch) and execution.evaluation_batch_size={execution.evaluation_batch_size}; lower them with --set, and the "
-        "run goes on from its last checkpoint."
-    )
 
 
 def _write_outcome(planned: PlannedRun, progress: Progress, *, state: str, reason: str = "") -> None:
@@ -197,7 +193,7 @@ def describe_run(planned: PlannedRun, model: DiffusionLM, data: Data) -> None:
     )
     write_description(planned.folder, description)
     environment = describe(str(model.device)) | {
-        "dtype": resolved.config.model.dtype,
+        "dtype": model.dtype_name,
         "weights": model.fingerprint,
         "warnings": list(model.warnings),
         "data": {

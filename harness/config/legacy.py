@@ -17,6 +17,7 @@ YOUNGER = (
     "data.few_shot",
     "data.prompts",
     "conventions.",
+    "model.compute_dtype",
     "evaluation.decodings",
     "evaluation.lengths",
     "evaluation.validation_items",

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
-from harness.config.tree import ModelConfig
+from harness.config.tree import AUTO, ModelConfig
 from harness.distributed.processes import local_index
 from harness.errors import UserError, printable, unknown_choice
 from harness.models import adapters as lora
@@ -96,7 +96,7 @@ def load_model(
         adapter = lora.read_adapter(
             config.adapter, config.adapter_subfolder, layout=checkpoint.layout, model=checkpoint.empty()
         )
-    dtype = None if stored_dtype else getattr(torch, config.dtype)
+    dtype = None if stored_dtype or config.dtype == AUTO else getattr(torch, config.dtype)
     lm = DiffusionLM(
         _transformer(checkpoint, dtype, place, config.quantization).eval(),
         tokenizer,

@@ -16,10 +16,14 @@ import torch
 from accelerate import Accelerator
 
 from harness.config.keep import parse_keep
-from harness.config.tree import Execution, RunConfig
+from harness.config.tree import FSDP2, Execution, RunConfig
 from harness.distributed.shard import shard_of
+from harness.distributed.sharding import gathered, load_optimizer_state
 from harness.errors import UserError
+from harness.models.checkpoints import resolve_device
 from harness.models.diffusion_lm import DiffusionLM
+from harness.models.memory import allow_tf32, keep_no_activations
+from harness.models.sharded import shard_model
 from harness.randomness import stream, stream_seed
 from harness.records.jsonl import append_line, keep_lines
 from harness.records.run_folder import CHECKPOINT_FOLDER, EVAL_FILE, METRICS_FILE, TRACE_FILE, reopen
@@ -66,12 +70,43 @@ class Trainer:
     ) -> None:
         self.config, self.execution, self.method, self.task, self.model = config, execution, method, task, model
         self.data, self.folder, self.keep = data, folder, parse_keep(execution.keep)
-        self.accelerator = Accelerator(cpu=model.device.type == "cpu")
-        if method.needs_reference:
-            model.keep_reference()
-        optimizer = adamw(model.network, config.optimizer, config.conventions)
-        model.network, self.optimizer = self.accelerator.prepare(model.network, optimizer)
+        device = resolve_device(execution.device) if execution.sharding == FSDP2 else model.device
+        self.accelerator = Accelerator(cpu=device.type == "cpu")
         self.shard = shard_of(self.accelerator)
+        self._check_processes()
+        if execution.sharding == FSDP2:
+            shard_model(model, config.model, device, reference=method.needs_reference, any_of=self.shard.any_of)
+        elif method.needs_reference:
+            model.keep_reference()
+        if execution.activation_checkpointing:
+            keep_no_activations(model.predictor.transformer.model.layers)
+        allow_tf32(execution.tf32)
+        self.optimizer = adamw(model.network, config.optimizer, config.conventions)
+        self.ledger = Ledger(config.budget, model.meter, self.shard, updates_per_step=method.updates_per_step)
+        self.evaluator = Evaluator(
+            config.evaluation, execution, task=task, model=model, data=data, shard=self.shard, folder=folder
+        )
+        self.collector = Collector(
+            config, execution, method=method, task=task, model=model, train=data.train, shard=self.shard
+        )
+        self.updater = Updater(
+            config,
+            micro_batch_size=execution.micro_batch_size,
+            method=method,
+            model=model,
+            optimizer=self.optimizer,
+            shard=self.shard,
+        )
+
+    def _check_processes(self) -> None:
+        """Raises UserError where the processes cannot share the run, or have loaded different weights."""
+        config = self.config
+        if self.shard.count > 1 and self.execution.sharding == "none":
+            raise UserError(
+                f"execution.sharding=none is for one process, and there are {self.shard.count}; set it to ddp or fsdp2."
+            )
+        if len(set(self.shard.gather_items([self.model.fingerprint]))) > 1:
+            raise UserError(f"The processes have loaded different weights of '{self.model.name}'; copy the files anew.")
         if config.train.batch_size % self.shard.count:
             raise UserError(
                 f"train.batch_size={config.train.batch_size} is not a multiple of the {self.shard.count} processes."
@@ -83,20 +118,6 @@ class Trainer:
                     f"not a multiple of the {rows} that the conventions keep together; choose another number of "
                     "processes."
                 )
-        self.ledger = Ledger(config.budget, model.meter, self.shard, updates_per_step=method.updates_per_step)
-        self.evaluator = Evaluator(
-            config.evaluation, execution, task=task, model=model, data=data, shard=self.shard, folder=folder
-        )
-        self.collector = Collector(config, method=method, task=task, model=model, train=data.train, shard=self.shard)
-        self.updater = Updater(
-            config,
-            micro_batch_size=execution.micro_batch_size,
-            method=method,
-            model=model,
-            optimizer=self.optimizer,
-            accelerator=self.accelerator,
-            shard=self.shard,
-        )
 
     @property
     def progress(self) -> Progress:
@@ -127,7 +148,7 @@ class Trainer:
         if saved:
             self.ledger.progress = checkpoint.load_progress(saved[-1])
             checkpoint.load_weights(saved[-1], self.model.predictor)
-            self.optimizer.load_state_dict(checkpoint.load_optimizer(saved[-1]))
+            load_optimizer_state(self.optimizer, checkpoint.load_optimizer(saved[-1]))
         goes_on = self.ledger.spent() < 1
         if self.shard.is_main:
             if saved and goes_on:
@@ -149,9 +170,11 @@ class Trainer:
         progress.traces = min(progress.traces, 1)
 
     def _save(self) -> None:
-        if self.shard.is_main:
-            weights = checkpoint.trainable_weights(self.model.predictor)
-            checkpoint.save(self.folder / CHECKPOINT_FOLDER, weights, self.optimizer.state_dict(), self.progress)
+        is_main = self.shard.is_main
+        weights = gathered(checkpoint.trainable_weights(self.model.predictor), keep=is_main)
+        optimizer = gathered(self.optimizer.state_dict(), keep=is_main)
+        if is_main:
+            checkpoint.save(self.folder / CHECKPOINT_FOLDER, weights, optimizer, self.progress)
         self._prune()
         self.accelerator.wait_for_everyone()
 
