@@ -23,7 +23,7 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion.logprob import behaviour_logprob
-from harness.errors import UserError, require_choice
+from harness.errors import UserError, require_choice, require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.flops import ModelShape
 from harness.registry import method
@@ -115,8 +115,7 @@ class Agrpo(Method):
         """Raises UserError for unknown options, for M below 1, and for greedy rollouts, which have no probabilities."""
         for name, choices in CHOICES.items():
             require_choice(f"method.{name}", getattr(self.config, name), choices)
-        if self.config.mc_samples < 1:
-            raise UserError(f"method.mc_samples={self.config.mc_samples} must be 1 or more.")
+        require_positive("method", mc_samples=self.config.mc_samples)
         if decoding.temperature == 0:
             raise UserError("rollout.temperature=0 is greedy, but AGRPO needs sampled completions; set it above 0.")
 

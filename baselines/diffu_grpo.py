@@ -4,11 +4,13 @@ This is EGSPO with: one forward pass for all tokens of a completion, which is ma
 that it went through; every token a term of its own. The prompt is masked in part, differently in each of the mu inner
 updates, so that the same completion is seen from several sides.
 
-Axes: B rows, prompt-major in groups of G; P prompt, C completion, L = P + C; U inner updates; V vocabulary.
+Axes: B rows, prompt-major in groups of G; P prompt, C completion, L = P + C; U inner updates; X micro-batches; V
+vocabulary.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -18,7 +20,7 @@ from torch import Tensor
 from harness.config.decoding import Decoding
 from harness.diffusion.guidance import guided_logits
 from harness.diffusion.logprob import chosen_logprob, without_gradient
-from harness.errors import UserError
+from harness.errors import UserError, require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
 from harness.registry import method
@@ -66,14 +68,6 @@ class OneStep(LossPart):
     normaliser: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class TokenCounts:
-    """Counted tokens of the global batch, and the weight of each of this process's rows against their sum, float64."""
-
-    total: float
-    weight_B: Tensor
-
-
 @method("d1", "diffu-grpo", title="diffu-GRPO (d1)", colour="#009E73", ablations=("random_masking", "inner_updates"))
 @dataclass(frozen=True, kw_only=True)
 class DiffuGrpo(Method):
@@ -84,8 +78,7 @@ class DiffuGrpo(Method):
 
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for a number of updates below 1 and for a probability outside 0..1."""
-        if self.config.inner_updates < 1:
-            raise UserError(f"method.inner_updates={self.config.inner_updates} must be 1 or more.")
+        require_positive("method", inner_updates=self.config.inner_updates)
         if not 0 <= self.config.p_mask_prompt <= 1:
             raise UserError(f"method.p_mask_prompt={self.config.p_mask_prompt} must lie between 0 and 1.")
 
@@ -111,14 +104,12 @@ class DiffuGrpo(Method):
         rollout, shard = scored.rollout, scored.shard
         reward_B = shard.gather(scored.rewards.total_B)
         advantage_B = shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
-        counted_BC = until_first_end(policy.is_end(rollout.completion_ids_BC))
-        counts = token_counts(counted_BC, scored)
         row_B = torch.arange(rollout.num_rows, device=draws.device)
         masks = [
             draws[row_B, (update * scored.accumulated_batches + scored.pass_B) % draws.shape[1]]
             for update in range(draws.shape[1])
         ]
-        parts = [self._part(rollout, policy, mask_BP, advantage_B, counted_BC, counts) for mask_BP in masks]
+        parts = [self._part(scored, policy, mask_BP, advantage_B) for mask_BP in masks]
         return Prepared(updates=[UpdateBatch(parts=[part]) for part in parts], advantages=advantage_B)
 
     def loss(self, policy: DiffusionLM, part: OneStep) -> Loss:
@@ -139,23 +130,18 @@ class DiffuGrpo(Method):
         scale = setting.num_steps * setting.with_itself
         return [Estimator(method=one_step, options="one step", baseline="group mean", scale=scale, ends_early=True)]
 
-    def _part(
-        self,
-        rollout: Rollout,
-        policy: DiffusionLM,
-        is_masked_BP: Tensor,
-        advantage_B: Tensor,
-        counted_BC: Tensor,
-        counts: TokenCounts,
-    ) -> OneStep:
+    def _part(self, scored: ScoredRollouts, policy: DiffusionLM, is_masked_BP: Tensor, advantage_B: Tensor) -> OneStep:
         """One inner update, with the old log-probabilities under its mask."""
+        rollout = scored.rollout
+        counted_BC = until_first_end(policy.is_end(rollout.completion_ids_BC))
+        count_X = token_counts(counted_BC, scored)
         blank_BC = torch.full_like(rollout.completion_ids_BC, rollout.mask_id)
         tokens_BL, mask_BL = rollout.prompts.with_completion(blank_BC)
         prompt_length = is_masked_BP.shape[1]
         tokens_BL[:, :prompt_length].masked_fill_(is_masked_BP, rollout.mask_id)
         old_logprob_BC = without_gradient(
             policy,
-            lambda tokens, mask, target: self._logprob(policy, tokens, mask, target),
+            functools.partial(self._logprob, policy),
             tokens_BL,
             mask_BL,
             rollout.completion_ids_BC,
@@ -168,8 +154,8 @@ class DiffuGrpo(Method):
             counted_BC=counted_BC,
             old_logprob_BC=old_logprob_BC,
             advantage_B=advantage_B.to(old_logprob_BC.dtype),
-            weight_B=counts.weight_B.to(old_logprob_BC.dtype),
-            normaliser=counts.total,
+            weight_B=row_weights(count_X, scored).to(old_logprob_BC.dtype),
+            normaliser=float(count_X.sum()),
         )
 
     def _logprob(self, policy: DiffusionLM, tokens_BL: Tensor, mask_BL: Tensor | None, target_BC: Tensor) -> Tensor:
@@ -205,14 +191,17 @@ def until_first_end(is_end_BC: Tensor) -> Tensor:
     return is_end_BC.cumsum(1) - is_end_BC.long() == 0
 
 
-def token_counts(counted_BC: Tensor, scored: ScoredRollouts) -> TokenCounts:
-    """Of the whole batch, or so that the loss is the mean of what its micro-batches have, each over its own count."""
-    count_X = torch.stack(
-        [count_B.sum() for count_B in scored.shard.gather(counted_BC.sum(1)).split(scored.micro_batches)]
-    )
+def token_counts(counted_BC: Tensor, scored: ScoredRollouts) -> Tensor:
+    """Counted tokens of each micro-batch of the global batch (X,)."""
+    count_B = scored.shard.gather(counted_BC.sum(1))
+    return torch.stack([part_B.sum() for part_B in count_B.split(scored.micro_batches)])
+
+
+def row_weights(count_X: Tensor, scored: ScoredRollouts) -> Tensor:
+    """The weight of each of this process's rows against the sum of the counts (B,), float64: the loss is then the mean
+    of what the micro-batches have, each over its own count."""
     weight_X = count_X.sum().double() / len(count_X) / count_X
-    weight_B = weight_X.repeat_interleave(torch.tensor(scored.micro_batches, device=weight_X.device))
-    return TokenCounts(total=float(count_X.sum()), weight_B=scored.shard.mine(weight_B))
+    return scored.shard.mine(weight_X.repeat_interleave(torch.tensor(scored.micro_batches, device=weight_X.device)))
 
 
 def token_loss(

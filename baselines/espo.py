@@ -24,7 +24,7 @@ from torch import Tensor
 from harness.config.decoding import Decoding
 from harness.diffusion import elbo
 from harness.diffusion.logprob import chosen_logprob, recomputed, without_gradient
-from harness.errors import UserError
+from harness.errors import UserError, require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
 from harness.registry import method
@@ -93,9 +93,7 @@ class Espo(Method):
 
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for numbers of updates or draws below 1."""
-        for name in ("inner_updates", "mc_samples"):
-            if getattr(self.config, name) < 1:
-                raise UserError(f"method.{name}={getattr(self.config, name)} must be 1 or more.")
+        require_positive("method", inner_updates=self.config.inner_updates, mc_samples=self.config.mc_samples)
 
     @property
     def needs_reference(self) -> bool:
@@ -207,11 +205,12 @@ def row_elbo(
     target_BC: Tensor,
     weight_BDC: Tensor,
 ) -> Tensor:
-    """ELBO (B,), nats. logprob: what `input_logprob` computes, of all inputs of all rows."""
+    """ELBO (B,), nats: weighted log-probabilities summed over the tokens and inputs of a row. logprob: what
+    `input_logprob` computes, of all inputs of all rows."""
     copies = tokens_BDL.shape[1]
     mask_NL = None if mask_BL is None else mask_BL.repeat_interleave(copies, 0)
     logprob_NC = logprob(tokens_BDL.flatten(0, 1), mask_NL, target_BC.repeat_interleave(copies, 0))
-    return elbo.elbo(logprob_NC.view_as(weight_BDC), weight_BDC)
+    return (logprob_NC.view_as(weight_BDC) * weight_BDC).sum((1, 2))
 
 
 def input_logprob(policy: DiffusionLM, tokens_NL: Tensor, mask_NL: Tensor | None, target_NC: Tensor) -> Tensor:

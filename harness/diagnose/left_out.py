@@ -18,7 +18,7 @@ from torch import Tensor
 
 from harness.diagnose.estimators import STEPS
 from harness.diagnose.mdp import Mdp, make_mdp
-from harness.diagnose.measure import weight_advantages
+from harness.diagnose.measure import mean_of, weight_advantages
 from harness.registry import get_method
 from harness.rl import step_selection
 from harness.rl.method import Prepared
@@ -110,13 +110,7 @@ def compare(*, policies: int, scale: float, seed: int) -> list[LeftOut]:
         [left_out(mdp, *case) for case in cases]
         for mdp in (make_mdp(seed + number, scale=scale) for number in range(policies))
     ]
-    return [_average(same) for same in zip(*found, strict=True)]
-
-
-def _average(same: Sequence[LeftOut]) -> LeftOut:
-    return dataclasses.replace(
-        same[0],
-        error=sum(item.error for item in same) / len(same),
-        ratio=sum(item.ratio for item in same) / len(same),
-        largest_ratio=max(item.largest_ratio for item in same),
-    )
+    return [
+        dataclasses.replace(mean_of(same, "error", "ratio"), largest_ratio=max(item.ratio for item in same))
+        for same in zip(*found, strict=True)
+    ]

@@ -12,15 +12,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
-from harness.models.tiny import tiny_config
+from harness.models.tiny import CharacterTokenizer, tiny_config
 from harness.randomness import stream
 from harness.rollout import Prompts, Rewards, Rollout
 
@@ -29,6 +31,8 @@ LENGTH = 3
 MASK_ID = TOKENS
 VOCABULARY = TOKENS + 1
 CONTEXTS = VOCABULARY ** (LENGTH - 1)
+ORDERS = math.factorial(LENGTH)
+"""Of revealing the positions, all equally likely."""
 NO_TOKEN = -1
 
 
@@ -63,18 +67,6 @@ class TableNetwork(nn.Module):
         self.config = tiny_config()
 
 
-class Texts:
-    """Completions have no text here."""
-
-    def encode(self, text: str) -> list[int]:
-        """One token per digit."""
-        return [int(digit) for digit in text]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """One digit per token."""
-        return "".join(map(str, ids))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Mdp:
     """A policy, a reward per completion, and all trajectories of the policy with their probabilities.
@@ -87,11 +79,6 @@ class Mdp:
     reward_X: Tensor
     rollout: Rollout
     probability_N: Tensor
-
-    @property
-    def table_CSW(self) -> Tensor:
-        """The policy's logits."""
-        return self.table.table_RCSW.detach()[0]
 
     def rewards_of(self, completion_ids_NC: Tensor) -> Rewards:
         """Rewards (N,) of completions."""
@@ -115,7 +102,7 @@ class Mdp:
 
     def exact_gradient(self) -> Tensor:
         """The gradient of the expected reward (C, S, W), by enumeration and autograd."""
-        probability_N = log_probability(self.policy, self.rollout).exp() / orders()
+        probability_N = log_probability(self.policy, self.rollout).exp() / ORDERS
         objective = (probability_N * self.rewards_of(self.rollout.completion_ids_BC).total_B).sum()
         (gradient_RCSW,) = torch.autograd.grad(objective, [self.table.table_RCSW])
         return gradient_RCSW[0]
@@ -128,20 +115,15 @@ def make_mdp(seed: int, *, scale: float, end_token: int = NO_TOKEN) -> Mdp:
     table_CSW = scale * torch.randn(LENGTH, CONTEXTS, TOKENS, generator=generator, dtype=torch.float64)
     network = TableNetwork(table_CSW)
     special = SpecialTokens(mask_id=MASK_ID, pad_id=0, end_ids=() if end_token == NO_TOKEN else (end_token,))
-    policy = DiffusionLM(network, Texts(), special, name="table")
+    policy = DiffusionLM(network, CharacterTokenizer(), special, name="table")
     rollout = recorded(policy, all_trajectories())
     return Mdp(
         policy=policy,
         table=network.model,
         reward_X=torch.rand(TOKENS**LENGTH, generator=generator, dtype=torch.float64),
         rollout=rollout,
-        probability_N=rollout.logprob_BC.sum(1).exp() / orders(),
+        probability_N=rollout.logprob_BC.sum(1).exp() / ORDERS,
     )
-
-
-def orders() -> int:
-    """How many orders of revealing there are, all equally likely."""
-    return len(list(itertools.permutations(range(LENGTH))))
 
 
 def contexts(completion_BC: Tensor) -> Tensor:
@@ -207,14 +189,5 @@ def _logits(policy: DiffusionLM, rollout: Rollout, step: int) -> Tensor:
 
 def take(rollout: Rollout, index_B: Tensor) -> Rollout:
     """Those recorded trajectories, in that order."""
-    assert rollout.argmax_BTC is not None
-    return dataclasses.replace(
-        rollout,
-        prompts=rollout.prompts.rows(index_B),
-        completion_ids_BC=rollout.completion_ids_BC[index_B],
-        unmask_step_BC=rollout.unmask_step_BC[index_B],
-        logprob_BC=rollout.logprob_BC[index_B],
-        entropy_BC=rollout.entropy_BC[index_B],
-        num_steps_B=rollout.num_steps_B[index_B],
-        argmax_BTC=rollout.argmax_BTC[index_B],
-    )
+    taken: dict[str, Any] = {name: value[index_B] for name, value in vars(rollout).items() if isinstance(value, Tensor)}
+    return dataclasses.replace(rollout, prompts=rollout.prompts.rows(index_B), **taken)

@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -167,7 +168,7 @@ def diagnose(
     for number in range(policies):
         measured.append(_one_policy(seed + number, scale, candidates))
         on_measured()
-    return [_average(same) for same in zip(*measured, strict=True)]
+    return [mean_of(same, "bias", "angle", "variance", "forwards") for same in zip(*measured, strict=True)]
 
 
 def _one_policy(seed: int, scale: float, candidates: Sequence[Candidate]) -> list[Measurement]:
@@ -181,12 +182,7 @@ def _one_policy(seed: int, scale: float, candidates: Sequence[Candidate]) -> lis
     ]
 
 
-def _average(same: Sequence[Measurement]) -> Measurement:
-    number = len(same)
-    return dataclasses.replace(
-        same[0],
-        bias=sum(item.bias for item in same) / number,
-        angle=sum(item.angle for item in same) / number,
-        variance=sum(item.variance for item in same) / number,
-        forwards=sum(item.forwards for item in same) / number,
-    )
+def mean_of(same: Sequence[Any], *averaged: str) -> Any:
+    """The first of several records, with the means over all of them in the averaged fields."""
+    means = {name: sum(getattr(item, name) for item in same) / len(same) for name in averaged}
+    return dataclasses.replace(same[0], **means)

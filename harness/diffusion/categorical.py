@@ -48,11 +48,6 @@ def _search(cdf_NK: Tensor, target_N1: Tensor) -> Tensor:
     return torch.minimum(torch.searchsorted(cdf_NK, target_N1, right=True), last_N1)
 
 
-def log_normaliser(logits_NV: Tensor) -> Tensor:
-    """log sum exp over the vocabulary (N,), nats."""
-    return logits_NV.logsumexp(1)
-
-
 def entropy(logits_NV: Tensor) -> Tensor:
     """Entropy of softmax(logits) (N,), nats. Tokens of logit -inf count 0."""
     logprob_NV = logits_NV.log_softmax(1)

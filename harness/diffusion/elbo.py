@@ -42,9 +42,3 @@ def elbo_weights(is_masked_NC: Tensor) -> Tensor:
 def coupled_inputs(is_masked_BMC: Tensor) -> Tensor:
     """Every mask followed by its complement (B, 2 M, C): each token is masked in exactly one of the two."""
     return torch.stack([is_masked_BMC, ~is_masked_BMC], 2).flatten(1, 2)
-
-
-def elbo(logprob_BDC: Tensor, weight_BDC: Tensor) -> Tensor:
-    """The bound (B,), nats: weighted log-probabilities summed over tokens and over the D inputs of a row; the weights
-    hold the division by the number of draws."""
-    return (logprob_BDC * weight_BDC).sum((1, 2))

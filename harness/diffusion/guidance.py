@@ -11,11 +11,6 @@ from torch import Tensor
 from harness.models.diffusion_lm import DiffusionLM
 
 
-def without_context(tokens_BL: Tensor, is_context: Tensor, mask_id: int) -> Tensor:
-    """The tokens with the context masked. is_context: bool (L,) or (B, L)."""
-    return torch.where(is_context, mask_id, tokens_BL)
-
-
 def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     """unconditional + (scale + 1) (conditional - unconditional): scale 0 is the conditional prediction."""
     return torch.lerp(unconditional, conditional, 1 + scale)
@@ -30,9 +25,12 @@ def guided_logits(
     is_context: Tensor,
     scale: float,
 ) -> Tensor:
-    """Logits (B, n, V) under guidance, by a second forward pass; the plain ones where `scale` is 0."""
+    """Logits (B, n, V) under guidance, by a second forward pass; the plain ones where `scale` is 0.
+
+    is_context: bool (L,) or (B, L).
+    """
     logits_BnV = model.logits(tokens_BL, mask_BL, position_Bn)
     if not scale:
         return logits_BnV
-    blind_BL = without_context(tokens_BL, is_context, model.special.mask_id)
+    blind_BL = torch.where(is_context, model.special.mask_id, tokens_BL)
     return guide(logits_BnV, model.logits(blind_BL, mask_BL, position_Bn), scale)

@@ -9,6 +9,7 @@ Axes: N positions, V vocabulary, k kept tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,12 +63,8 @@ def propose(
         )
         for rows in (slice(start, start + group) for start in range(0, logits_NV.shape[0], group))
     ]
-    return Proposal(
-        token_N=torch.cat([piece.token_N for piece in pieces]),
-        logprob_N=torch.cat([piece.logprob_N for piece in pieces]),
-        confidence_N=torch.cat([piece.confidence_N for piece in pieces]),
-        behaviour=_join([piece.behaviour for piece in pieces if piece.behaviour is not None]),
-    )
+    joined: Proposal = _join(pieces)
+    return joined
 
 
 @dataclass
@@ -85,8 +82,9 @@ class _Group:
         end_logit_N = categorical.forbid(self.logits_NV, self.special.end_ids[0]) if forbids else None
         support = self._support()
         token_N = self._sample(support)
-        behaviour = self._behaviour(token_N, support) if self._needs_behaviour(record_behaviour) else None
-        logprob_N = self.logits_NV.gather(1, token_N[:, None])[:, 0] - categorical.log_normaliser(self.logits_NV)
+        ranks_by_behaviour = self.decoding.ranking == "behaviour" and self.decoding.remasking != "random"
+        behaviour = self._behaviour(token_N, support) if record_behaviour or ranks_by_behaviour else None
+        logprob_N = self.logits_NV.gather(1, token_N[:, None])[:, 0] - self.logits_NV.logsumexp(1)
         confidence_N = self._confidence(token_N, logprob_N, behaviour, support)
         if end_logit_N is not None:
             self.logits_NV[:, self.special.end_ids[0]] = end_logit_N
@@ -119,9 +117,6 @@ class _Group:
         self.logits_NV[:, mask_id] = mask_logit_N
         return token_N
 
-    def _needs_behaviour(self, record: bool) -> bool:
-        return record or (self.decoding.ranking == "behaviour" and self.decoding.remasking != "random")
-
     def _behaviour(self, token_N: Tensor, support: Support | None) -> Behaviour:
         """The distribution that was sampled; greedy decoding is asked of temperature 1."""
         if support is not None:
@@ -134,7 +129,7 @@ class _Group:
         tempered_NV = self.logits_NV / (self.decoding.temperature or 1.0)
         chosen_N = tempered_NV.gather(1, token_N[:, None])[:, 0]
         return Behaviour(
-            logprob_N=chosen_N - categorical.log_normaliser(tempered_NV),
+            logprob_N=chosen_N - tempered_NV.logsumexp(1),
             entropy_N=categorical.entropy(tempered_NV),
             ids_Nk=None,
         )
@@ -173,12 +168,11 @@ def _part(values_N: Tensor | None, rows: slice) -> Tensor | None:
     return None if values_N is None else values_N[rows]
 
 
-def _join(pieces: list[Behaviour]) -> Behaviour | None:
-    if not pieces:
+def _join(pieces: list[Any]) -> Any:
+    """The values of all groups as one: tensors end to end, records field by field."""
+    first = pieces[0]
+    if first is None:
         return None
-    supports = [piece.ids_Nk for piece in pieces if piece.ids_Nk is not None]
-    return Behaviour(
-        logprob_N=torch.cat([piece.logprob_N for piece in pieces]),
-        entropy_N=torch.cat([piece.entropy_N for piece in pieces]),
-        ids_Nk=torch.cat(supports) if supports else None,
-    )
+    if isinstance(first, Tensor):
+        return torch.cat(pieces)
+    return type(first)(**{name: _join([getattr(piece, name) for piece in pieces]) for name in vars(first)})

@@ -9,6 +9,7 @@ steps."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 
@@ -17,11 +18,11 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion import categorical
-from harness.diffusion.guidance import guide, without_context
+from harness.diffusion.guidance import guide
 from harness.diffusion.proposal import Proposal, propose
 from harness.diffusion.remasking import split_by_confidence
 from harness.diffusion.schedule import reveal_counts
-from harness.diffusion.trace import Trace
+from harness.diffusion.trace import blank_rollout, reveal, stop
 from harness.errors import UserError
 from harness.models.diffusion_lm import DiffusionLM, gather_positions
 from harness.randomness import uniforms
@@ -53,17 +54,17 @@ def generate(
     if needs.behaviour and decoding.truncated and not decoding.top_k:
         raise UserError(f"Recording the support of top_p={decoding.top_p} needs top_k too: it bounds the record.")
     rows = _Rows.start(prompts, decoding, seed_B, length_B, mask_id)
-    trace = Trace.empty(prompts, decoding, needs, mask_id=mask_id)
+    trace = blank_rollout(prompts, decoding, needs, mask_id=mask_id)
     with model.meter.measure() as cost:
         _unmask(model, decoding, rows, trace)
-    seconds = time.perf_counter() - start
-    return trace.rollout(prompts, decoding, mask_id=mask_id, seconds=seconds, flops=cost.forward_flops)
+    return dataclasses.replace(trace, seconds=time.perf_counter() - start, flops=cost.forward_flops)
 
 
-def _unmask(model: DiffusionLM, decoding: Decoding, rows: _Rows, trace: Trace) -> None:
+def _unmask(model: DiffusionLM, decoding: Decoding, rows: _Rows, trace: Rollout) -> None:
     """Block after block until every row is finished."""
     if decoding.eos_policy == "stop-agrpo":
         rows = _leave_finished(model, decoding, rows, trace, block_end=0, step=0)
+    assert trace.forwards_B is not None
     step = 0
     for block, counts in enumerate(reveal_counts(decoding)):
         if not len(rows.index_B):
@@ -127,7 +128,7 @@ class _Step:
     model: DiffusionLM
     decoding: Decoding
     rows: _Rows
-    trace: Trace
+    trace: Rollout
     masked_Bn: Tensor
     step: int
     block_end: int
@@ -156,7 +157,7 @@ class _Step:
         if not self.decoding.guidance_scale:
             return self.model.hidden(tokens_BL, mask_BL), None
         is_prompt_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device) < self.rows.prompt_length
-        blind_BL = without_context(tokens_BL, is_prompt_L, self.model.special.mask_id)
+        blind_BL = torch.where(is_prompt_L, self.model.special.mask_id, tokens_BL)
         both_mask = None if mask_BL is None else torch.cat([mask_BL, mask_BL])
         seen, blind = self.model.hidden(torch.cat([tokens_BL, blind_BL]), both_mask).chunk(2)
         return seen, blind
@@ -176,18 +177,17 @@ class _Step:
         """Writes the revealed tokens into the rows and the trace."""
         row_start_B1 = torch.arange(0, logits_NV.shape[0], self.masked_Bn.shape[1], device=revealed_Bk.device)[:, None]
         chosen_Bk = row_start_B1 + revealed_Bk
-        position_Bk, token_Bk = self.masked_Bn.gather(1, revealed_Bk), proposal.token_N[chosen_Bk]
-        self.rows.tokens_BL.scatter_(1, self.rows.prompt_length + position_Bk, token_Bk)
-        self.trace.reveal(
+        position_Bk = self.masked_Bn.gather(1, revealed_Bk)
+        self.rows.tokens_BL.scatter_(1, self.rows.prompt_length + position_Bk, proposal.token_N[chosen_Bk])
+        reveal(
+            self.trace,
             self.rows.index_B,
             self.step,
             position_Bk,
-            token=token_Bk,
-            logprob=proposal.logprob_N[chosen_Bk].to(self.trace.logprob_BC.dtype),
-            entropy=categorical.entropy(logits_NV[chosen_Bk.flatten()]).view(chosen_Bk.shape).to(torch.float32),
+            proposal=proposal,
+            chosen_Bk=chosen_Bk,
+            entropy_Bk=categorical.entropy(logits_NV[chosen_Bk.flatten()]).view(chosen_Bk.shape),
         )
-        if proposal.behaviour is not None:
-            self.trace.reveal_behaviour(self.rows.index_B, position_Bk, proposal.behaviour, chosen_Bk)
 
     def _record_argmax(
         self, argmax_BTC: Tensor, logits_NV: Tensor, hidden_BLd: Tensor, unconditional_BLd: Tensor | None
@@ -213,7 +213,7 @@ def best_tokens(logits_NV: Tensor, mask_id: int) -> Tensor:
 
 
 def _leave_finished(
-    model: DiffusionLM, decoding: Decoding, rows: _Rows, trace: Trace, *, block_end: int, step: int
+    model: DiffusionLM, decoding: Decoding, rows: _Rows, trace: Rollout, *, block_end: int, step: int
 ) -> _Rows:
     """Rows that have reached their length, or whose last block is all end tokens, leave; the rest of them is filled
     up."""
@@ -227,5 +227,5 @@ def _leave_finished(
         finished_B |= rows.length_B <= block_end
     if not finished_B.any():
         return rows
-    trace.stop(rows.index_B[finished_B], step, block_end, model.special.end_ids[0])
+    stop(trace, rows.index_B[finished_B], step, block_end, model.special.end_ids[0])
     return rows.keep((~finished_B).nonzero()[:, 0])

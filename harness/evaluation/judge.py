@@ -14,29 +14,21 @@ from harness.task.base import Example, Score, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """samples: one dictionary per item, in the order of the examples. nfe: forward passes per completion."""
+    """samples: one dictionary per item, in the order of the examples. The others: as in EvalRecord."""
 
     samples: Sequence[Mapping[str, Any]]
     metrics: Mapping[str, MetricTotals]
     ceiling: Mapping[str, float]
     items_sha256: str
     nfe: float
-    flops: float
-    seconds: float
     tokens_per_second: float
+    eval_seconds: float
+    eval_flops: float
 
     @property
     def measured(self) -> dict[str, Any]:
         """What an EvalRecord says about the evaluation itself."""
-        return {
-            "items_sha256": self.items_sha256,
-            "metrics": self.metrics,
-            "ceiling": self.ceiling,
-            "nfe": self.nfe,
-            "tokens_per_second": self.tokens_per_second,
-            "eval_seconds": self.seconds,
-            "eval_flops": self.flops,
-        }
+        return {name: value for name, value in vars(self).items() if name != "samples"}
 
 
 def judge(
@@ -62,9 +54,9 @@ def judge(
         ceiling=task.ceiling(examples),
         items_sha256=sha256_of_text(list(prompts)),
         nfe=sum(completion.forwards for completion in completions) / len(completions),
-        flops=sum(completion.flops for completion in completions),
-        seconds=seconds,
         tokens_per_second=sum(completion.tokens for completion in completions) / seconds,
+        eval_seconds=seconds,
+        eval_flops=sum(completion.flops for completion in completions),
     )
 
 

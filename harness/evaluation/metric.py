@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import datasets
 import evaluate
 
+from harness.evaluation.judge import totals
 from harness.registry import get_task
 from harness.task.base import Example, Task, TaskOptions
 
@@ -50,10 +51,7 @@ class HarnessMetric(evaluate.Metric):
         )
         task = get_task(self.config_name)(options)
         scores = task.score([read_reference(task, text) for text in references], predictions)
-        ratios = {name: [score.metrics[name] for score in scores] for name in task.metrics}
-        metrics = {
-            name: sum(one.part for one in items) / sum(one.whole for one in items) for name, items in ratios.items()
-        }
+        metrics = {name: sums.value for name, sums in totals(task, scores).items()}
         return {**metrics, "reward": sum(score.reward for score in scores) / len(scores)}
 
 

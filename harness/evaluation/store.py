@@ -57,15 +57,12 @@ class AnswerStore:
                 raise UserError(f"Stored answers '{path}' are damaged ({error}); move the file away.") from error
 
     def __len__(self) -> int:
-        """How many answers there are."""
         return len(self._answers)
 
     def __contains__(self, key: str) -> bool:
-        """Whether there is an answer."""
         return key in self._answers
 
     def __getitem__(self, key: str) -> Answer:
-        """The answer of a key that is there."""
         return self._answers[key]
 
     def add(self, key: str, answer: Answer) -> None:

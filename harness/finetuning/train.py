@@ -57,13 +57,12 @@ class EncodedPair:
 @dataclass(frozen=True, kw_only=True)
 class MaskedBatch:
     """tokens_BL: input with masks. mask_BL: attention mask, None where nothing is padded. clean_BL: what the masks
-    hide. masked_BL: where they are. masked_count_B: how many."""
+    hide. masked_BL: where they are."""
 
     tokens_BL: Tensor
     mask_BL: Tensor | None
     clean_BL: Tensor
     masked_BL: Tensor
-    masked_count_B: Tensor
 
 
 def train(
@@ -77,11 +76,12 @@ def train(
 
     Returns the mean loss of the last 100 steps; on_step is told (step, loss).
     """
-    rng = random.Random(stream_seed(config.seed, "demonstrations"))
+    rng, encode = random.Random(stream_seed(config.seed, "demonstrations")), model.tokenizer.encode
 
     def batches() -> Iterator[Sequence[EncodedPair]]:
         while True:
-            yield [encode_demonstration(model, row) for row in take_turns(tasks, config.batch_size, rng)]
+            rows = take_turns(tasks, config.batch_size, rng)
+            yield [EncodedPair(prompt_ids=encode(row.prompt), completion_ids=encode(row.completion)) for row in rows]
 
     return _fit(model, batches(), config, on_step)
 
@@ -149,12 +149,6 @@ def shuffled_batches(pairs: Sequence[EncodedPair], size: int, seed: int) -> Iter
         del waiting[:size]
 
 
-def encode_demonstration(model: DiffusionLM, row: Demonstration) -> EncodedPair:
-    """The token ids of a demonstration as it stands."""
-    encode = model.tokenizer.encode
-    return EncodedPair(prompt_ids=encode(row.prompt), completion_ids=encode(row.completion))
-
-
 def encode_pair(model: DiffusionLM, pair: Pair, max_length: int) -> EncodedPair:
     """The token ids of a pair: the prompt in the model's chat template, the answer and one end token, cut at the end
     where both exceed `max_length` tokens.
@@ -180,11 +174,10 @@ def encode_pair(model: DiffusionLM, pair: Pair, max_length: int) -> EncodedPair:
 
 def _prompt_text(model: DiffusionLM, pair: Pair) -> str:
     """The tiny model takes a text as it stands; for others it becomes the user's message."""
-    if isinstance(pair.prompt, str):
-        if model.compact_prompts:
-            return pair.prompt
-        return apply_chat_template(model.tokenizer, [{"role": "user", "content": pair.prompt}], model.name)
-    return apply_chat_template(model.tokenizer, pair.prompt, model.name)
+    if isinstance(pair.prompt, str) and model.compact_prompts:
+        return pair.prompt
+    messages = [{"role": "user", "content": pair.prompt}] if isinstance(pair.prompt, str) else pair.prompt
+    return apply_chat_template(model.tokenizer, messages, model.name)
 
 
 def mask_batch(
@@ -213,7 +206,6 @@ def masked_batch(prompts: Prompts, completion_BC: Tensor, masked_BC: Tensor, *, 
         mask_BL=mask_BL,
         clean_BL=clean_BL,
         masked_BL=masked_BL,
-        masked_count_B=masked_BC.sum(1),
     )
 
 
@@ -232,4 +224,4 @@ def masked_loss(model: DiffusionLM, batch: MaskedBatch) -> Tensor:
     logits_nV = model.head(hidden_BLd[batch.masked_BL])
     cross_entropy_n = torch.nn.functional.cross_entropy(logits_nV, batch.clean_BL[batch.masked_BL], reduction="none")
     row_n = batch.masked_BL.nonzero()[:, 0]
-    return (cross_entropy_n / batch.masked_count_B[row_n]).sum() / len(batch.masked_BL)
+    return (cross_entropy_n / batch.masked_BL.sum(1)[row_n]).sum() / len(batch.masked_BL)

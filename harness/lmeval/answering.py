@@ -5,10 +5,11 @@ The answers' costs are noted as they are given, on the first process for all.
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -23,135 +24,99 @@ from harness.lmeval.costs import Answered, merged, summary
 from harness.lmeval.models import LoadedModel, Models
 from harness.randomness import stream_seed
 
+Kind = TypeVar("Kind", Order, Question)
+Asked = tuple[LoadedModel, Kind]
+"""What is asked of a model."""
+
 COSTS = ("tokens", "forwards", "seconds", "flops", "standard_error")
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class CompletionRequest:
-    """A prompt to complete. draws: what tells samples of one prompt apart, empty where nothing is sampled."""
-
-    loaded: LoadedModel
-    prompt_ids: Sequence[int]
-    decoding: Decoding
-    max_tokens: int
-    draws: Mapping[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LikelihoodRequest:
-    """How probable is the answer after the context?"""
-
-    loaded: LoadedModel
-    context_ids: Sequence[int]
-    answer_ids: Sequence[int]
-
-
+@dataclass(kw_only=True)
 class Answering:
     """Computes or looks up answers of all kinds. max_length: tokens of prompt and completion. seed: of all draws."""
 
-    def __init__(
-        self,
-        models: Models,
-        store: AnswerStore,
-        shard: Shard,
-        *,
-        batch_size: BatchSize,
-        likelihood: LikelihoodOptions,
-        max_length: int,
-        seed: int,
-    ) -> None:
-        self.batch_size = batch_size
-        self.likelihood = likelihood
-        self.max_length = max_length
-        self.seed = seed
-        self._models, self._store, self._shard = models, store, shard
-        self._answered: dict[str, Answered] = {}
+    models: Models
+    store: AnswerStore
+    shard: Shard
+    batch_size: BatchSize
+    likelihood: LikelihoodOptions
+    max_length: int
+    seed: int
+    _answered: dict[str, Answered] = field(default_factory=dict)
 
-    def completions(self, requests: Sequence[CompletionRequest], kind: str, *, quiet: bool) -> list[Answer]:
-        """The fields of a Completion for each request. Raises UserError where one leaves no room for its prompt."""
-        orders = [self._order(request) for request in requests]
-        missing = {
-            order.key: (request.loaded, order)
-            for request, order in zip(requests, orders, strict=True)
-            if order.key not in self._store
-        }
-        with self._progress(kind, len(missing), quiet) as bar:
-            for loaded in self._models.loaded.values():
-                mine = [order for its_model, order in missing.values() if its_model is loaded]
-                for order, completion in complete(loaded.model, mine, self.batch_size):
-                    self._store.add(order.key, asdict(completion))
-                    bar.update()
-        return self._given(kind, [order.key for order in orders], missing)
+    def completions(self, orders: Sequence[Asked[Order]], kind: str, *, quiet: bool) -> list[Answer]:
+        """The fields of a Completion for each order."""
+        return self._answers(kind, orders, functools.partial(complete, batch_size=self.batch_size), quiet=quiet)
 
-    def likelihoods(self, requests: Sequence[LikelihoodRequest], *, quiet: bool) -> list[Answer]:
-        """The fields of a Likelihood for each request, whose answers have at least one token.
+    def likelihoods(self, questions: Sequence[Asked[Question]], *, quiet: bool) -> list[Answer]:
+        """The fields of a Likelihood for each question."""
+        compute = functools.partial(log_likelihoods, options=self.likelihood)
+        return self._answers("loglikelihood", questions, compute, quiet=quiet)
 
-        Raises UserError for an answer longer than the model.
-        """
-        questions = [self._question(request) for request in requests]
-        missing = {
-            question.key: (request.loaded, question)
-            for request, question in zip(requests, questions, strict=True)
-            if question.key not in self._store
-        }
-        with self._progress("loglikelihood", len(missing), quiet) as bar:
-            for loaded in self._models.loaded.values():
-                mine = [question for its_model, question in missing.values() if its_model is loaded]
-                for question, likelihood in log_likelihoods(loaded.model, mine, self.likelihood):
-                    self._store.add(question.key, asdict(likelihood))
-                    bar.update()
-        return self._given("loglikelihood", [question.key for question in questions], missing)
-
-    def are_greedy(self, requests: Sequence[LikelihoodRequest], *, quiet: bool) -> list[bool]:
-        """Whether decoding one token per step, the surest first, gives each request's answer."""
-        decoded = self.completions([_greedy(request) for request in requests], "greedy", quiet=quiet)
+    def are_greedy(self, questions: Sequence[Asked[Question]], *, quiet: bool) -> list[bool]:
+        """Whether decoding one token per step, the surest first, gives each question's answer."""
+        orders = [self._greedy(loaded, question) for loaded, question in questions]
+        decoded = self.completions(orders, "greedy", quiet=quiet)
         return [
-            list(answer["ids"]) == list(request.answer_ids) for request, answer in zip(requests, decoded, strict=True)
+            tuple(answer["ids"]) == question.answer_ids
+            for (_, question), answer in zip(questions, decoded, strict=True)
         ]
 
     def cost(self) -> dict[str, dict[str, Any]]:
         """What all answers given so far cost, by kind."""
         return summary(self._answered.values())
 
-    def _order(self, request: CompletionRequest) -> Order:
-        """A prompt that is too long keeps its last tokens."""
-        length = request.decoding.completion_length
+    def order(
+        self,
+        loaded: LoadedModel,
+        prompt_ids: Sequence[int],
+        decoding: Decoding,
+        *,
+        max_tokens: int,
+        draws: Mapping[str, int],
+    ) -> Asked[Order]:
+        """A prompt to complete; one that is too long keeps its last tokens.
+
+        draws: what tells samples of one prompt apart, empty where nothing is sampled. Raises UserError where the
+        completion leaves no room for the prompt.
+        """
+        length = decoding.completion_length
         room = self.max_length - length
         if room < 0:
             raise UserError(
                 f"A completion of {length} tokens is longer than the model's {self.max_length} positions; lower "
                 "max_gen_toks, or give max_length= in model_args."
             )
-        if len(request.prompt_ids) > room:
-            log.warning("A prompt of %d tokens is cut to its last %d.", len(request.prompt_ids), room)
-        ids = tuple(request.prompt_ids)[max(0, len(request.prompt_ids) - room) :]
+        if len(prompt_ids) > room:
+            log.warning("A prompt of %d tokens is cut to its last %d.", len(prompt_ids), room)
+        ids = tuple(prompt_ids)[max(0, len(prompt_ids) - room) :]
         content = {
             "kind": "completion",
             "prompt": ids,
-            "decoding": asdict(request.decoding),
-            "max_tokens": request.max_tokens,
-            **request.draws,
+            "decoding": asdict(decoding),
+            "max_tokens": max_tokens,
+            **draws,
         }
-        return Order(
-            key=answer_key(request.loaded.identity, content),
+        return loaded, Order(
+            key=answer_key(loaded.identity, content),
             prompt_ids=ids,
-            decoding=request.decoding,
-            seed=stream_seed(self.seed, "completion", request.draws.get("repeat", 0), repr(ids)),
-            max_tokens=request.max_tokens,
+            decoding=decoding,
+            seed=stream_seed(self.seed, "completion", draws.get("repeat", 0), repr(ids)),
+            max_tokens=max_tokens,
         )
 
-    def _question(self, request: LikelihoodRequest) -> Question:
-        """A context that is too long loses its first tokens."""
-        room = self.max_length - len(request.answer_ids)
+    def question(self, loaded: LoadedModel, context_ids: Sequence[int], answer_ids: Sequence[int]) -> Asked[Question]:
+        """How probable is the answer, of at least one token, after the context? One that is too long loses its first
+        tokens. Raises UserError for an answer longer than the model."""
+        room = self.max_length - len(answer_ids)
         if room < 0:
             raise UserError(
-                f"A continuation of {len(request.answer_ids)} tokens is longer than the model's {self.max_length} "
-                "positions; give max_length= in model_args."
+                f"A continuation of {len(answer_ids)} tokens is longer than the model's {self.max_length} positions; "
+                "give max_length= in model_args."
             )
-        context, answer = tuple(request.context_ids), tuple(request.answer_ids)
-        context = context[max(0, len(context) - room) :]
+        context, answer = tuple(context_ids)[max(0, len(context_ids) - room) :], tuple(answer_ids)
         content = {
             "kind": "likelihood",
             "context": context,
@@ -160,33 +125,40 @@ class Answering:
             "guidance_scale": self.likelihood.guidance_scale,
             "seed": self.seed,
         }
-        return Question(
-            key=answer_key(request.loaded.identity, content),
+        return loaded, Question(
+            key=answer_key(loaded.identity, content),
             context_ids=context,
             answer_ids=answer,
             seed=stream_seed(self.seed, "likelihood", repr(context)),
         )
 
-    def _progress(self, kind: str, total: int, quiet: bool) -> tqdm:
-        return tqdm(total=total, desc=f"{kind} requests", disable=quiet or not self._shard.is_main or total == 0)
+    def _greedy(self, loaded: LoadedModel, question: Question) -> Asked[Order]:
+        length = len(question.answer_ids)
+        one_per_step = Decoding(completion_length=length, block_length=length, num_steps=length, eos_policy="run")
+        return self.order(loaded, question.context_ids, one_per_step, max_tokens=length, draws={})
 
-    def _given(self, kind: str, keys: Sequence[str], missing: Mapping[str, Any]) -> list[Answer]:
-        """The stored answers, after noting what each cost; called by all processes together."""
-        for key in keys:
-            costs = {name: self._store[key][name] for name in COSTS if name in self._store[key]}
+    def _answers(
+        self,
+        kind: str,
+        asked: Sequence[Asked[Kind]],
+        compute: Callable[..., Any],
+        *,
+        quiet: bool,
+    ) -> list[Answer]:
+        """The stored answers, after computing those that were missing and noting what each cost; called by all
+        processes together. compute: pairs of what was asked and its answer, of a model and all that is asked of it."""
+        missing = {one.key: (loaded, one) for loaded, one in asked if one.key not in self.store}
+        hidden = quiet or not self.shard.is_main or not missing
+        with tqdm(total=len(missing), desc=f"{kind} requests", disable=hidden) as bar:
+            for loaded in self.models.loaded.values():
+                mine = [one for its_model, one in missing.values() if its_model is loaded]
+                for one, answer in compute(loaded.model, mine):
+                    self.store.add(one.key, asdict(answer))
+                    bar.update()
+        answers = {one.key: self.store[one.key] for _, one in asked}
+        for key, answer in answers.items():
+            costs = {name: answer[name] for name in COSTS if name in answer}
             self._answered[f"{kind} {key}"] = Answered(kind=kind, computed=key in missing, **costs)
-        for one in self._shard.gather_items([self._answered]):
+        for one in self.shard.gather_items([self._answered]):
             self._answered = merged(self._answered, one)
-        return [self._store[key] for key in keys]
-
-
-def _greedy(request: LikelihoodRequest) -> CompletionRequest:
-    length = len(request.answer_ids)
-    one_per_step = Decoding(completion_length=length, block_length=length, num_steps=length, eos_policy="run")
-    return CompletionRequest(
-        loaded=request.loaded,
-        prompt_ids=request.context_ids,
-        decoding=one_per_step,
-        max_tokens=length,
-        draws={},
-    )
+        return [answers[one.key] for _, one in asked]

@@ -31,7 +31,8 @@ from harness.evaluation.batches import LARGEST_AUTO, BatchSize
 from harness.evaluation.likelihood import LikelihoodOptions
 from harness.evaluation.store import AnswerStore
 from harness.lmeval import options
-from harness.lmeval.answering import Answering, CompletionRequest, LikelihoodRequest
+from harness.lmeval.answering import Answering, Asked
+from harness.lmeval.completions import Order
 from harness.lmeval.models import LoadedModel, Models
 from harness.lmeval.registration import register
 from harness.lmeval.tasks import CHAT
@@ -106,9 +107,9 @@ class DiffusionEvalLM(TemplateLM):
         tokenizer = self._models.main.model.tokenizer
         self.tokenizer = tokenizer.backend if isinstance(tokenizer, CheckpointTokenizer) else None
         self._answering = Answering(
-            self._models,
-            self._store,
-            self._shard,
+            models=self._models,
+            store=self._store,
+            shard=self._shard,
             batch_size=rows,
             likelihood=likelihood,
             max_length=max_length or self._models.main.max_length,
@@ -217,11 +218,9 @@ class DiffusionEvalLM(TemplateLM):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
         return self._models.main.model.device
 
     def all_gather(self, tensor: Tensor) -> Tensor:
-        """The tensors of all processes, joined."""
         return self._shard.all_gather(tensor)
 
     def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
@@ -230,12 +229,11 @@ class DiffusionEvalLM(TemplateLM):
         return gathered if self.rank == dst else None
 
     def barrier(self) -> None:
-        """Waits for all processes."""
         self._shard.wait()
 
     # From lm-eval's requests to ours
 
-    def _completion(self, request: Instance, repeat: int) -> tuple[CompletionRequest, tuple[str, ...]]:
+    def _completion(self, request: Instance, repeat: int) -> tuple[Asked[Order], tuple[str, ...]]:
         """What a request asks for, and the texts that it is cut at."""
         prompt, gen_kwargs = request.args
         loaded = self._models.for_task(request.task_name)
@@ -244,21 +242,17 @@ class DiffusionEvalLM(TemplateLM):
         base = options.default_decoding(task, tiny=self._models.is_tiny)
         wanted = options.generation(gen_kwargs, self._decoding_options, base)
         self._decodings[task] = wanted.decoding
-        asked = CompletionRequest(
-            loaded=loaded,
-            prompt_ids=self.tok_encode(prompt),
-            decoding=wanted.decoding,
-            max_tokens=wanted.max_tokens,
-            draws={"seed": self._answering.seed, "repeat": repeat} if wanted.is_sampled else {},
-        )
-        return asked, wanted.until
+        draws = {"seed": self._answering.seed, "repeat": repeat} if wanted.is_sampled else {}
+        ids = self.tok_encode(prompt)
+        order = self._answering.order(loaded, ids, wanted.decoding, max_tokens=wanted.max_tokens, draws=draws)
+        return order, wanted.until
 
     def _likelihoods(
         self, pairs: Sequence[tuple[str | None, Sequence[int], Sequence[int]]], *, greedy: bool, quiet: bool
     ) -> list[tuple[float, bool]]:
         """Log-likelihood of each (task, context ids, answer ids); an empty answer is certain."""
         asked = [
-            LikelihoodRequest(loaded=self._models.for_task(task), context_ids=context, answer_ids=answer)
+            self._answering.question(self._models.for_task(task), context, answer)
             for task, context, answer in pairs
             if answer
         ]

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from peft import PeftModel
-from torch import Tensor
 
 from harness.config.tree import ModelConfig
 from harness.errors import UserError, unknown_choice
@@ -38,14 +37,17 @@ class LoadedModel:
 
 
 class Models:
-    """Loads each model once, on `device`. tiny_task: whose tiny weights serve tasks that are not ours."""
+    """Loads each model once, on `device`. tiny_task: whose tiny weights serve tasks that are not ours.
+
+    loaded: by task for the tiny model, otherwise one under an empty name.
+    """
 
     def __init__(self, config: ModelConfig, *, device: str = "auto", tiny_task: str = "") -> None:
         """Raises UserError for a model that cannot be loaded, an absent device, and a tiny_task without weights."""
         self.config, self._device = config, device
         self.is_tiny = config.name == TINY
         self._tiny_task = tiny_task
-        self._loaded: dict[str, LoadedModel] = {}
+        self.loaded: dict[str, LoadedModel] = {}
         if tiny_task and not self.is_tiny:
             raise UserError(f"tiny_task={tiny_task} goes with pretrained=tiny, not with '{config.name}'.")
         if tiny_task and tiny_task not in tiny_tasks():
@@ -66,20 +68,15 @@ class Models:
             )
         return self.main
 
-    @property
-    def loaded(self) -> Mapping[str, LoadedModel]:
-        """By task for the tiny model, otherwise one under an empty name."""
-        return self._loaded
-
     def _load(self, task: str) -> LoadedModel:
-        if task not in self._loaded:
+        if task not in self.loaded:
             stored = self.config.dtype == "auto"
             config = replace(self.config, dtype=ModelConfig.dtype) if stored else self.config
             model = load_model(config, task=task, device=self._device, stored_dtype=stored)
             for warning in model.warnings:
                 log.warning(warning)
-            self._loaded[task] = LoadedModel(model=model, identity=identity_of(model, self.config))
-        return self._loaded[task]
+            self.loaded[task] = LoadedModel(model=model, identity=identity_of(model, self.config))
+        return self.loaded[task]
 
 
 def identity_of(model: DiffusionLM, config: ModelConfig) -> dict[str, Any]:
@@ -94,13 +91,9 @@ def identity_of(model: DiffusionLM, config: ModelConfig) -> dict[str, Any]:
         "special": asdict(model.special),
         "shift": model.predictor.shift,
         "quantization": config.quantization,
-        "dtype": str(_first_weight(model).dtype),
+        "dtype": f"torch.{model.dtype_name}",
         "device": model.device.type,
     }
-
-
-def _first_weight(model: DiffusionLM) -> Tensor:
-    return next(model.predictor.parameters())
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

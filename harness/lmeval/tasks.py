@@ -24,6 +24,7 @@ from harness.data.sources import default_source, parse_source
 from harness.errors import require_choice
 from harness.lmeval.options import TASK_PREFIX, default_decoding
 from harness.models.layouts import CONFIG_JSON
+from harness.models.tokenizers import plain_text
 from harness.records.schema import MetricTotals
 from harness.task.base import Message, Score, TaskOptions
 
@@ -77,7 +78,6 @@ class HarnessTask(LmEvalTask):
         self._examples = {example.id: example for example in self.task.examples(self.split, source)}
 
     def has_training_docs(self) -> bool:
-        """Examples for few-shot prompts: none."""
         return False
 
     def has_validation_docs(self) -> bool:
@@ -85,7 +85,6 @@ class HarnessTask(LmEvalTask):
         return False
 
     def has_test_docs(self) -> bool:
-        """Always."""
         return True
 
     def test_docs(self) -> list[dict[str, Any]]:
@@ -144,7 +143,6 @@ class HarnessTask(LmEvalTask):
         return {**dict.fromkeys(self.task.metrics, ratio), CORRECT: mean}
 
     def higher_is_better(self) -> dict[str, bool]:
-        """All are."""
         return dict.fromkeys((*self.task.metrics, CORRECT), True)
 
 
@@ -156,11 +154,6 @@ def ratio(items: Sequence[Sequence[float]]) -> float:
 def ratio_error(items: Sequence[Sequence[float]]) -> float:
     """The standard error of `ratio` over the items."""
     return MetricTotals.of((part, whole) for part, whole in items).standard_error
-
-
-def plain_text(messages: Sequence[Message]) -> str:
-    """Messages without a chat template."""
-    return "".join(f"{message['content'].strip()}\n\n" for message in messages)
 
 
 def _names(value: object) -> Sequence[str]:

@@ -1,33 +1,19 @@
 """adapter_config.json as peft writes it. Every field of peft's LoraConfig is followed, has no effect, or is refused.
 
-A field that is in none of the lists below, as one of a later peft, is refused where it is set.
+A field that is neither read nor in the lists below, as one of a later peft, is refused where it is set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.errors import UserError
+from harness.models.config_fields import Fields
 from harness.models.files import is_set, read_json, shown
 from harness.models.untrusted import UntrustedError, matching
 
-FOLLOWED = frozenset(
-    {
-        "base_model_name_or_path",
-        "bias",
-        "exclude_modules",
-        "init_lora_weights",
-        "lora_alpha",
-        "lora_dropout",
-        "peft_type",
-        "r",
-        "target_modules",
-        "use_rslora",
-    }
-)
 ABOUT_THE_FILE = frozenset(
     {"auto_mapping", "inference_mode", "peft_version", "revision", "runtime_config", "task_type"}
 )
@@ -43,7 +29,6 @@ WITHOUT_EFFECT = ABOUT_THE_FILE | {
     "qalora_group_size",
 }
 ALL_LINEAR = "all-linear"
-LARGEST_NUMBER = 1 << 24
 MERGE = "merge the adapter into its model with peft (merge_and_unload) and name the merged model"
 
 
@@ -94,53 +79,41 @@ def read_adapter_config(path: Path) -> AdapterConfig:
 
     Raises UserError where the file is damaged, or is of anything but plain LoRA.
     """
-    raw = read_json(path)
-    if raw.get("peft_type") != "LORA":
-        raise UserError(f"'{path}' has peft_type={shown(raw.get('peft_type'))}, but only 'LORA' is supported.")
-    if raw.get("bias", "none") != "none":
-        raise UserError(f"'{path}' has bias={shown(raw['bias'])}, but only 'none' is supported; {MERGE}.")
-    _check_initialisation(raw.get("init_lora_weights"), path)
-    for key in sorted(raw.keys() - FOLLOWED - WITHOUT_EFFECT):
-        if is_set(raw[key]):
-            raise UserError(f"'{path}' has {key}={shown(raw[key])}, which is not supported; {MERGE}.")
-    rank = _number(raw, "r", path, default=8, most=LARGEST_NUMBER)
-    if rank != int(rank) or rank < 1:
-        raise UserError(f"'{path}' has r={rank}, where a whole number above 0 is needed.")
-    rank_stabilised = raw.get("use_rslora", False)
-    if not isinstance(rank_stabilised, bool):
-        raise UserError(f"'{path}' has use_rslora={shown(rank_stabilised)}, where true or false is needed.")
-    return AdapterConfig(
+    fields = Fields(read_json(path), path)
+    if fields.get("peft_type") != "LORA":
+        raise fields.wrong("peft_type", "but only 'LORA' is supported")
+    if fields.get("bias", "none") != "none":
+        raise fields.wrong("bias", f"but only 'none' is supported; {MERGE}")
+    _check_initialisation(fields)
+    config = AdapterConfig(
         path=path,
-        rank=int(rank),
-        alpha=_number(raw, "lora_alpha", path, default=8, most=LARGEST_NUMBER),
-        dropout=_number(raw, "lora_dropout", path, default=0, most=1),
-        rank_stabilised=rank_stabilised,
-        trained_on=str(raw.get("base_model_name_or_path") or ""),
-        target_modules=_layers(raw, "target_modules", path),
-        exclude_modules=_layers(raw, "exclude_modules", path) if is_set(raw.get("exclude_modules")) else [],
+        rank=fields.size("r", default=8),
+        alpha=fields.number_from_0("lora_alpha", default=8),
+        dropout=fields.number_from_0("lora_dropout", default=0, most=1),
+        rank_stabilised=fields.flag("use_rslora"),
+        trained_on=str(fields.get("base_model_name_or_path") or ""),
+        target_modules=_layers(fields, "target_modules"),
+        exclude_modules=_layers(fields, "exclude_modules") if is_set(fields.get("exclude_modules")) else [],
     )
+    fields.refuse_others(WITHOUT_EFFECT, fix=MERGE)
+    return config
 
 
-def _check_initialisation(value: object, path: Path) -> None:
+def _check_initialisation(fields: Fields) -> None:
     """PiSSA, OLoRA, CorDA and LoftQ take something off the weights below the adapter, which no file of it holds."""
+    value = fields.get("init_lora_weights")
     if value is None or isinstance(value, bool) or (isinstance(value, str) and value.lower() == "gaussian"):
         return
-    raise UserError(
-        f"'{path}' has init_lora_weights={shown(value)}, which may change the weights below the adapter; only true, "
-        "false and 'gaussian' are supported: save it again with peft's "
-        "save_pretrained(path_initial_model_for_weight_conversion=...), which makes it plain LoRA, or merge it."
+    raise fields.wrong(
+        "init_lora_weights",
+        "which may change the weights below the adapter; only true, false and 'gaussian' are supported: save it again "
+        "with peft's save_pretrained(path_initial_model_for_weight_conversion=...), which makes it plain LoRA, or "
+        "merge it",
     )
 
 
-def _number(raw: Mapping[str, Any], key: str, path: Path, *, default: int, most: int) -> float:
-    value = raw.get(key, default)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
-        raise UserError(f"'{path}' has {key}={shown(value)}, where a number from 0 to {most} is needed.")
-    return value
-
-
-def _layers(raw: Mapping[str, Any], key: str, path: Path) -> list[str] | str:
-    value = raw.get(key)
+def _layers(fields: Fields, key: str) -> list[str] | str:
+    value = fields.get(key)
     if isinstance(value, str) or (isinstance(value, list) and all(isinstance(name, str) for name in value)):
         return value
-    raise UserError(f"'{path}' has {key}={shown(value)}, where a list of layers or a pattern of their names is needed.")
+    raise fields.wrong(key, "where a list of layers or a pattern of their names is needed")

@@ -40,7 +40,7 @@ CHAT_NAME = re.compile(r"(?i)(?:^|[-_.])(?:instruct|chat)(?:$|[-_.])")
 class Checkpoint:
     """A checkpoint whose configuration and headers fit together; nothing is loaded yet.
 
-    config: of the transformers model. files: its safetensors. names: our tensor names to those in the files.
+    config: of the transformers model. files: its safetensors. names: tensor names in the files to ours.
     """
 
     folder: Path
@@ -49,19 +49,14 @@ class Checkpoint:
     files: Sequence[Path]
     names: Mapping[str, str]
 
-    def empty(self) -> PreTrainedModel:
-        """The transformers model without weights: its parameters are on the meta device."""
-        return empty_model(self.layout, self.config)
-
     def load(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> PreTrainedModel:
         """The transformers model with its weights, in `dtype`, or as the files have them, on `device`."""
-        model = self.empty()
-        ours = {official: name for name, official in self.names.items()}
+        model = empty_model(self.layout, self.config)
         state: dict[str, Tensor] = {}
         for path in self.files:
             with safe_open(path, framework="pt") as handle:
                 for official in handle.keys():  # noqa: SIM118  (safe_open is no mapping)
-                    state[ours[official]] = handle.get_tensor(official).to(dtype=dtype, device=device)
+                    state[self.names[official]] = handle.get_tensor(official).to(dtype=dtype, device=device)
         model.load_state_dict(state, assign=True, strict=False)
         model.tie_weights()
         return model.to(device).requires_grad_(True)
@@ -93,9 +88,8 @@ def load_model(
     tokenizer, special = tokens(checkpoint, raw, config.name, turns_end=turns_end)
     adapter = None
     if config.adapter:
-        adapter = lora.read_adapter(
-            config.adapter, config.adapter_subfolder, layout=checkpoint.layout, model=checkpoint.empty()
-        )
+        empty = empty_model(checkpoint.layout, checkpoint.config)
+        adapter = lora.read_adapter(config.adapter, config.adapter_subfolder, layout=checkpoint.layout, model=empty)
     dtype = None if stored_dtype or config.dtype == AUTO else getattr(torch, config.dtype)
     lm = DiffusionLM(
         _transformer(checkpoint, dtype, place, config.quantization).eval(),
@@ -195,11 +189,6 @@ def open_checkpoint(folder: Path, raw: Mapping[str, Any]) -> Checkpoint:
     shapes = {name: tuple(tensor.shape) for name, tensor in empty_model(layout, config).state_dict().items()}
     if config.tie_word_embeddings:
         del shapes["lm_head.weight"]
-    check_headers(files, {layout.official_tensor(name): shape for name, shape in shapes.items()}, folder)
-    names = {name: layout.official_tensor(name) for name in shapes}
+    names = {layout.official_tensor(name): name for name in shapes}
+    check_headers(files, {official: shapes[name] for official, name in names.items()}, folder)
     return Checkpoint(folder=folder, layout=layout, config=config, files=files, names=names)
-
-
-def load_transformer(folder: Path, raw: Mapping[str, Any], *, dtype: torch.dtype) -> PreTrainedModel:
-    """The transformers model of a folder whose config.json is `raw`, with its weights."""
-    return open_checkpoint(folder, raw).load(dtype)

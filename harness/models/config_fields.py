@@ -11,6 +11,7 @@ from harness.errors import UserError
 from harness.models.files import is_set, shown
 
 LARGEST_SIZE, LARGEST_NUMBER = 1 << 24, 1e30
+TAKE_OUT = "take it out if it does not change what the model computes"
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class Fields:
     prefix: str = ""
     seen: set[str] = field(default_factory=set)
 
-    def get(self, key: str) -> Any:
-        """The value as it stands; None where the key is missing."""
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value as it stands; `default` where the key is missing."""
         self.seen.add(key)
-        return self.raw.get(key)
+        return self.raw.get(key, default)
 
     def wrong(self, key: str, needed: str) -> UserError:
         """The error for a value, with its key: `needed` says what is needed instead."""
@@ -49,9 +50,16 @@ class Fields:
             raise self.wrong(key, "where a number above 0 is needed")
         return float(value)
 
+    def number_from_0(self, key: str, *, default: int, most: int = LARGEST_SIZE) -> float:
+        """A number from 0 to `most`; `default` where the key is missing. Raises UserError otherwise."""
+        value = self.get(key, default)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
+            raise self.wrong(key, f"where a number from 0 to {most} is needed")
+        return value
+
     def flag(self, key: str, *, default: bool = False) -> bool:
         """True or false; `default` where the key is missing, false where it is null. Raises UserError otherwise."""
-        value = self.get(key) if key in self.raw else default
+        value = self.get(key, default)
         if value is not None and not isinstance(value, bool):
             raise self.wrong(key, "where true or false is needed")
         return bool(value)
@@ -61,7 +69,7 @@ class Fields:
         where that is nothing: false, 0 or null."""
         for key, value in wanted.items():
             found = self.get(key)
-            if found != value and (key in self.raw) and (found is not None or value):
+            if found != value and key in self.raw and (found is not None or value):
                 raise self.wrong(key, f"but only {self.prefix}{key}={value!r} is supported")
 
     def must_state(self, **wanted: Any) -> None:
@@ -70,13 +78,11 @@ class Fields:
             if self.get(key) != value:
                 raise self.wrong(key, f"but only {self.prefix}{key}={value!r} is supported")
 
-    def refuse_others(self, without_effect: Collection[str] = ()) -> None:
+    def refuse_others(self, without_effect: Collection[str] = (), *, fix: str = TAKE_OUT) -> None:
         """Raises UserError for a key that is set and was not read, unless it is one `without_effect` or private."""
         for key, value in self.raw.items():
             if is_set(value) and key not in self.seen and key not in without_effect and not key.startswith("_"):
-                raise self.wrong(
-                    key, "which is not supported; take it out if it does not change what the model computes"
-                )
+                raise self.wrong(key, f"which is not supported; {fix}")
 
     def heads(self, width: str, heads: str, kv_heads: str) -> dict[str, int]:
         """Attention heads as transformers names them. Raises UserError where they do not divide each other."""

@@ -20,7 +20,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from harness.config.tree import LoraConfig
 from harness.errors import UserError
-from harness.models.flops import HEAD, ModelShape, without_adapters
+from harness.models.flops import HEAD, ModelShape
 from harness.models.memory import Memory
 from harness.models.meter import Meter
 from harness.rollout import Prompts
@@ -151,8 +151,7 @@ class DiffusionLM:
     @property
     def shape(self) -> ModelShape:
         """Sizes for the FLOPs account, of the reference policy inside `reference_policy`."""
-        shape = shape_of(self.predictor.transformer.config, self.lora_ranks)
-        return without_adapters(shape) if self._is_reference else shape
+        return shape_of(self.predictor.transformer.config, {} if self._is_reference else self.lora_ranks)
 
     def logits(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:
         """Logits (B, n, V), float32 or wider, at positions (B, n); mask_BL is None where nothing is padded."""

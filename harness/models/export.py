@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import split_torch_state_dict_into_shards
 from peft import PeftModel
 from torch import Tensor
 
 from harness.errors import UserError
 from harness.models.adapters import PEFT_PREFIX, adapted_layers, pair
 from harness.models.diffusion_lm import DiffusionLM
-from harness.models.files import INDEX_FILE, WEIGHTS_FILE, save_tensors
+from harness.models.files import INDEX_FILE, save_tensors
 from harness.models.flops import HEAD
 from harness.models.hub import ADAPTER_FILES, TOKENIZER_FILES
 from harness.models.layouts import CONFIG_JSON, Layout, layout_of, read_config
@@ -56,7 +57,7 @@ def export_model(lm: DiffusionLM, source: Path, out: Path, *, max_shard_size: in
             for path in filter(Path.is_file, source.glob(pattern)):
                 shutil.copyfile(path, folder / path.name)
         files = _write_shards(weights, folder, max_shard_size)
-    return Exported(tensors=len(weights), size=sum(map(_bytes, weights.values())), files=files)
+    return _exported(weights, files)
 
 
 def export_adapter(lm: DiffusionLM, source: Path, out: Path, *, trained_on: str) -> Exported:
@@ -78,20 +79,7 @@ def export_adapter(lm: DiffusionLM, source: Path, out: Path, *, trained_on: str)
         config_file, weights_file = ADAPTER_FILES
         write_atomic(folder / config_file, json.dumps(config, indent=2, sort_keys=True) + "\n")
         save_tensors(weights, folder / weights_file)
-    return Exported(tensors=len(weights), size=sum(map(_bytes, weights.values())), files=(weights_file,))
-
-
-def shard_sizes(sizes: Mapping[str, int], most: int) -> list[list[str]]:
-    """Names in shards of at most `most` bytes each, in their order; a tensor larger than that has a shard to itself."""
-    shards: list[list[str]] = []
-    filled = 0
-    for name, size in sizes.items():
-        if not shards or filled + size > most:
-            shards.append([])
-            filled = 0
-        shards[-1].append(name)
-        filled += size
-    return shards
+    return _exported(weights, (weights_file,))
 
 
 def refuse_taken(place: Path) -> None:
@@ -113,24 +101,18 @@ def new_folder(place: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _exported(weights: Mapping[str, Tensor], files: tuple[str, ...]) -> Exported:
+    return Exported(tensors=len(weights), size=sum(weight.nbytes for weight in weights.values()), files=files)
+
+
 def _write_shards(weights: Mapping[str, Tensor], folder: Path, most: int) -> tuple[str, ...]:
-    shards = shard_sizes({name: _bytes(weight) for name, weight in weights.items()}, most)
-    if len(shards) == 1:
-        save_tensors(weights, folder / WEIGHTS_FILE)
-        return (WEIGHTS_FILE,)
-    files = tuple(f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1))
-    for file, names in zip(files, shards, strict=True):
+    split = split_torch_state_dict_into_shards(dict(weights), max_shard_size=most)
+    for file, names in split.filename_to_tensors.items():
         save_tensors({name: weights[name] for name in names}, folder / file)
-    index = {
-        "metadata": {"total_size": sum(map(_bytes, weights.values()))},
-        "weight_map": {name: file for file, names in zip(files, shards, strict=True) for name in names},
-    }
-    write_atomic(folder / INDEX_FILE, json.dumps(index, indent=2, sort_keys=True) + "\n")
-    return files
-
-
-def _bytes(weight: Tensor) -> int:
-    return weight.numel() * weight.element_size()
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        write_atomic(folder / INDEX_FILE, json.dumps(index, indent=2, sort_keys=True) + "\n")
+    return tuple(split.filename_to_tensors)
 
 
 def _adapter_config(model: PeftModel, layout: Layout, trained_on: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ twice the forward, less the weight gradients of frozen weights and the input gra
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 BLOCK_INPUT_PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 HEAD = "lm_head"
@@ -79,11 +79,6 @@ def head(shape: ModelShape, positions: int) -> float:
 
 def _head_adapter(shape: ModelShape, positions: int) -> float:
     return 2.0 * positions * _rank(shape, HEAD) * (shape.hidden + shape.vocabulary)
-
-
-def without_adapters(shape: ModelShape) -> ModelShape:
-    """The shape of the reference policy: adapters off."""
-    return replace(shape, lora_ranks={})
 
 
 def _attention(shape: ModelShape, tokens: int, keys: int) -> float:

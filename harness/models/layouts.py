@@ -118,7 +118,7 @@ class Layout:
     def official_module(self, module: str) -> str:
         """What the checkpoint calls our module, as in model.layers.3.mlp.up_proj."""
         number = BLOCK_NUMBER.search(module)
-        official = self.modules.get(BLOCK_NUMBER.sub("#", module), None)
+        official = self.modules.get(BLOCK_NUMBER.sub("#", module))
         if official is None:
             return module
         return official.replace("#", number[0]) if number else official
@@ -127,11 +127,6 @@ class Layout:
         """What the checkpoint calls our tensor, as in model.layers.3.mlp.up_proj.weight."""
         module, _, parameter = tensor.rpartition(".")
         return f"{self.official_module(module)}.{parameter}"
-
-    def official_projections(self) -> dict[str, str]:
-        """The checkpoint's name of each kind of layer in a block to ours: attn_out to o_proj, ff_out to down_proj."""
-        in_blocks = {ours: theirs for ours, theirs in self.modules.items() if "#" in ours}
-        return {theirs.rpartition(".")[2]: ours.rpartition(".")[2] for ours, theirs in in_blocks.items()}
 
 
 def _llada_config(fields: Fields) -> LlamaConfig:

@@ -28,10 +28,6 @@ VOCABULARY = MASK_ID + 1
 class CharacterTokenizer:
     """One token per printable ASCII character or newline; one end token, which also pads; one mask token."""
 
-    end_ids = (END_ID,)
-    pad_id = END_ID
-    mask_id = MASK_ID
-
     def __init__(self) -> None:
         self._id = {character: index for index, character in enumerate(CHARACTERS)}
 

@@ -57,7 +57,7 @@ class CheckpointTokenizer:
         fails.
         """
         if not self.has_chat_template:
-            return "".join(f"{message['content'].strip()}\n\n" for message in messages)
+            return plain_text(messages)
         try:
             return render_template(
                 self.backend.get_chat_template(),
@@ -67,6 +67,11 @@ class CheckpointTokenizer:
             )
         except ValueError as error:
             raise UserError(f"The chat template of '{self.name}' fails: {error}.") from error
+
+
+def plain_text(messages: Sequence[Mapping[str, str]]) -> str:
+    """Messages without a chat template."""
+    return "".join(f"{message['content'].strip()}\n\n" for message in messages)
 
 
 def load_tokenizer(folder: Path, name: str, *, vocabulary: int) -> CheckpointTokenizer:

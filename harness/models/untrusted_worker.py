@@ -77,11 +77,8 @@ def _template_renderer() -> Callable[..., str]:
     return render
 
 
-def _pattern_matcher() -> Callable[..., list[str]]:
-    def match(pattern: str, names: Sequence[str]) -> list[str]:
-        return [name for name in names if re.fullmatch(pattern, name)]
-
-    return match
+def _match(pattern: str, names: Sequence[str]) -> list[str]:
+    return [name for name in names if re.fullmatch(pattern, name)]
 
 
 def _tokenizer_trial() -> Callable[..., None]:
@@ -99,7 +96,7 @@ def _tokenizer_trial() -> Callable[..., None]:
 
 WORK: Mapping[str, Callable[[], Callable[..., Any]]] = {
     "render": _template_renderer,
-    "match": _pattern_matcher,
+    "match": lambda: _match,
     "try_tokenizer": _tokenizer_trial,
 }
 

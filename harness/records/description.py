@@ -12,7 +12,7 @@ import yaml
 
 from harness.records.jsonl import RecordError, write_atomic
 from harness.records.run_folder import CONFIG_FILE
-from harness.records.schema import SCHEMA_VERSION, RunIdentity
+from harness.records.schema import SCHEMA_VERSION, RunIdentity, check_schema
 from harness.records.small import parse_yaml, read_record
 
 EVALUATED_FILE = "evaluated.yaml"
@@ -43,8 +43,7 @@ class RunDescription:
     def from_record(cls, data: Mapping[str, Any]) -> RunDescription:
         """Reads the record of any version, under the present names of its keys. Raises RecordError where it is of
         another schema or incomplete."""
-        if data.get("schema") != SCHEMA_VERSION:
-            raise RecordError(f"{CONFIG_FILE} has schema {data.get('schema')!r}, this version reads {SCHEMA_VERSION}")
+        check_schema(data, CONFIG_FILE)
         recorded = _mapping(data, "execution") if "execution" in data else {}
         config, execution = _apart(_mapping(data, "config"), recorded)
         try:

@@ -48,17 +48,11 @@ def _elements(window: _Window, inside: str) -> Iterator[tuple[str, Any]]:
 
 
 def _items(window: _Window) -> Iterator[Any]:
-    window.take("[")
-    while window.peek() != "]":
-        yield window.value()
-        if window.peek() != "]":
-            window.take(",")
-    window.take("]")
+    return (window.value() for _ in _places(window, "[", "]"))
 
 
 def _members(window: _Window, inside: str) -> Iterator[tuple[str, Any]]:
-    window.take("{")
-    while window.peek() != "}":
+    for _ in _places(window, "{", "}"):
         if window.peek() != '"':
             raise ValueError("a name in quotation marks is expected")
         name = window.value()
@@ -67,9 +61,16 @@ def _members(window: _Window, inside: str) -> Iterator[tuple[str, Any]]:
             yield from (("", value) for value in _items(window))
         else:
             yield name, window.value()
-        if window.peek() != "}":
+
+
+def _places(window: _Window, opening: str, closing: str) -> Iterator[None]:
+    """Stops before every element of a list or an object, for the caller to take it."""
+    window.take(opening)
+    while window.peek() != closing:
+        yield
+        if window.peek() != closing:
             window.take(",")
-    window.take("}")
+    window.take(closing)
 
 
 class _Window:

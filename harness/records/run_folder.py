@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.records.jsonl import RecordError, read_lines, to_line, write_atomic
-from harness.records.schema import SCHEMA_VERSION, RunStatus
+from harness.records.schema import RunStatus, check_schema
 from harness.records.small import read_record
 
 CONFIG_FILE = "config.yaml"
@@ -42,14 +42,11 @@ def read_status(folder: Path) -> RunStatus | None:
         return None
     try:
         data = json.loads(content.decode("utf-8"))
-        schema = data["schema"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise RecordError(f"{STATUS_FILE} is damaged: {error}") from error
-    if schema != SCHEMA_VERSION:
-        raise RecordError(f"{STATUS_FILE} has schema {schema}, this version reads {SCHEMA_VERSION}")
-    try:
+        check_schema(data, STATUS_FILE)
         return RunStatus(**data)
-    except TypeError as error:
+    except RecordError:
+        raise
+    except (ValueError, TypeError, AttributeError) as error:
         raise RecordError(f"{STATUS_FILE} is damaged: {error}") from error
 
 

@@ -33,6 +33,12 @@ IDENTIFYING = (
 """Fields of an EvalRecord that tell one evaluation of a task from another."""
 
 
+def check_schema(data: Mapping[str, Any], what: str) -> None:
+    """Raises RecordError where `data`, which is called `what`, was written under another schema."""
+    if data.get("schema") != SCHEMA_VERSION:
+        raise RecordError(f"{what} has schema {data.get('schema')!r}, this version reads {SCHEMA_VERSION}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class MetricTotals:
     """Sufficient statistics of one metric, sum(part) / sum(whole) over n items, enough for its interval.
@@ -130,10 +136,7 @@ class EvalRecord:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EvalRecord:
         """Reads a line of eval.jsonl. Raises RecordError where the schema is another or a field is missing."""
-        if data.get("schema") != SCHEMA_VERSION:
-            raise RecordError(
-                f"evaluation record has schema {data.get('schema')!r}, this version reads {SCHEMA_VERSION}"
-            )
+        check_schema(data, "evaluation record")
         try:
             metrics = {name: MetricTotals(**totals) for name, totals in data["metrics"].items()}
             return cls(**{**data, "metrics": metrics})
@@ -190,8 +193,7 @@ class TraceRecord:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TraceRecord:
         """Reads a line of traces.jsonl. Raises RecordError where its schema is another or its fields do not fit."""
-        if data.get("schema") != SCHEMA_VERSION:
-            raise RecordError(f"trace has schema {data.get('schema')!r}, this version reads {SCHEMA_VERSION}")
+        check_schema(data, "trace")
         try:
             lists = {name: tuple(data[name]) for name in ("tokens", "unmask_step", "entropy", "chosen_steps")}
             greedy = tuple(GreedyTrace(**{**item, "tokens": tuple(item["tokens"])}) for item in data["greedy"])

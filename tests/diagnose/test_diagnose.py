@@ -18,7 +18,7 @@ import torch
 from harness.cli.main import main
 from harness.diagnose import left_out, measure
 from harness.diagnose.estimators import Candidate, all_candidates
-from harness.diagnose.mdp import LENGTH, MASK_ID, TOKENS, contexts, log_probability, make_mdp, orders, take
+from harness.diagnose.mdp import LENGTH, MASK_ID, ORDERS, TOKENS, contexts, log_probability, make_mdp, take
 from harness.diagnose.measure import all_groups, group_moments, mean_gradient, moments
 from harness.rl.step_selection import step_entropy
 from harness.rollout import ScoredRollouts
@@ -66,7 +66,7 @@ def relative_bias(mdp, groups, one):
 
 
 def test_all_trajectories_together_have_probability_1(mdp, groups):
-    assert mdp.rollout.num_rows == TRAJECTORIES == orders() * TOKENS**LENGTH
+    assert mdp.rollout.num_rows == TRAJECTORIES == ORDERS * TOKENS**LENGTH
     assert float(mdp.probability_N.sum()) == pytest.approx(1, abs=1e-12)
     assert len(groups.probability_X) == TRAJECTORIES * (TRAJECTORIES + 1) // 2
     assert float(groups.probability_X.sum()) == pytest.approx(1, abs=1e-12)
@@ -78,7 +78,7 @@ def test_the_exact_gradient_is_that_of_finite_differences():
     table, place, step = mdp.table.table_RCSW.data, (0, 1, 7, 2), 1e-5
 
     def reward():
-        probability_N = log_probability(mdp.policy, mdp.rollout).exp().detach() / orders()
+        probability_N = log_probability(mdp.policy, mdp.rollout).exp().detach() / ORDERS
         return float((probability_N * mdp.rewards_of(mdp.rollout.completion_ids_BC).total_B).sum())
 
     table[place] += step
@@ -105,7 +105,7 @@ def test_the_mask_token_has_no_probability_and_entropies_are_hand_computed(mdp):
     position = int((first.unmask_step_BC[0] == 0).nonzero())
     logits = mdp.policy.logits(tokens_BL, mask_BL, torch.tensor([[1 + position]]))[0, 0]
     assert logits[MASK_ID] == -torch.inf
-    probability = torch.softmax(mdp.table_CSW[position, MASK_ID * 4 + MASK_ID], 0)
+    probability = torch.softmax(mdp.table.table_RCSW.detach()[0, position, MASK_ID * 4 + MASK_ID], 0)
     assert float(first.logprob_BC[0, position]) == pytest.approx(float(probability[0].log()), abs=1e-12)
     entropy = -(probability * probability.log()).sum()
     assert float(first.entropy_BC[0, position]) == pytest.approx(float(entropy), abs=1e-12)

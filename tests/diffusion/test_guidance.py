@@ -2,7 +2,7 @@
 
 import torch
 
-from harness.diffusion.guidance import guide, guided_logits, without_context
+from harness.diffusion.guidance import guide, guided_logits
 
 POSITIONS = torch.tensor([[2, 3]])
 
@@ -12,14 +12,6 @@ def test_guidance_of_0_is_the_conditional_prediction_and_of_1_doubles_the_differ
     assert guide(conditional, unconditional, 0.0).tolist() == [3.0, 1.0]
     assert guide(conditional, unconditional, 1.0).tolist() == [4.0, 0.0]
     assert guide(conditional, unconditional, 0.5).tolist() == [3.5, 0.5]
-
-
-def test_the_context_is_masked_and_nothing_else():
-    tokens_BL = torch.tensor([[5, 6, 7], [8, 9, 5]])
-    assert without_context(tokens_BL, torch.tensor([True, False, False]), 0).tolist() == [[0, 6, 7], [0, 9, 5]]
-    each_BL = torch.tensor([[True, False, False], [True, True, False]])
-    assert without_context(tokens_BL, each_BL, 0).tolist() == [[0, 6, 7], [0, 0, 5]]
-    assert tokens_BL.tolist() == [[5, 6, 7], [8, 9, 5]]
 
 
 @torch.no_grad()

@@ -56,7 +56,6 @@ def test_the_loss_is_the_mean_over_rows_of_the_mean_over_their_masked_tokens():
         mask_BL=None,
         clean_BL=torch.tensor([[0, 0, 1, 1], [1, 1, 0, 1]]),
         masked_BL=torch.tensor([[False, True, True, True], [False, False, True, False]]),
-        masked_count_B=torch.tensor([3, 1]),
     )
     first, second = (math.log(4) + 2 * math.log(4 / 3)) / 3, math.log(4)
     assert masked_loss(stub, batch).item() == pytest.approx((first + second) / 2, rel=1e-6)

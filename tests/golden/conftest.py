@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from harness.models.checkpoints import load_transformer
+from harness.models.checkpoints import open_checkpoint
 from harness.models.diffusion_lm import DiffusionLM, MaskedPredictor, SpecialTokens
 from harness.models.layouts import layout_of, read_config
 
@@ -46,12 +46,12 @@ def golden_model() -> Callable[..., DiffusionLM]:
         folder = _existing(f"{name}/config.json").parent
         raw = read_config(folder)
         special = SpecialTokens(mask_id=raw["mask_token_id"], pad_id=raw["pad_token_id"], end_ids=end_ids)
-        network = load_transformer(folder, raw, dtype=torch.float32).eval()
+        network = open_checkpoint(folder, raw).load(torch.float32).eval()
         shift = layout_of(raw).shift
         model = DiffusionLM(network, tokenizer=_NoTokenizer(), special=special, name=name, shift=shift)
         if reference is not None:
             _existing(f"{reference}/model.safetensors")
-            other = load_transformer(folder.parent / reference, raw, dtype=torch.float32).eval()
+            other = open_checkpoint(folder.parent / reference, raw).load(torch.float32).eval()
             model.keep_reference(MaskedPredictor(other, shift=shift))
         return model
 

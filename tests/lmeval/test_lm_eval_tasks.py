@@ -79,6 +79,7 @@ def test_gsm8k_runs_as_lm_eval_has_it(llada, tmp_path, manager, gsm8k_files):
     assert results["config"]["cost"]["generate_until"]["requests"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not version("antlr4-python3-runtime").startswith("4.11"), reason="lm-eval's minerva_math asks for antlr 4.11"
 )

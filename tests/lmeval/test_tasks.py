@@ -21,6 +21,7 @@ from harness.lmeval.tasks import prompt_style, ratio, ratio_error
 from harness.models.tiny import tiny_tasks
 
 ITEMS = 24
+CODE_TASKS = ("humaneval", "mbpp")
 
 
 def eval_samples(task: str, out: Path, *options: str, items: int = ITEMS) -> list[dict]:
@@ -29,7 +30,10 @@ def eval_samples(task: str, out: Path, *options: str, items: int = ITEMS) -> lis
     return [json.loads(line) for line in gzip.open(path, "rt", encoding="utf-8")]
 
 
-@pytest.mark.parametrize("task", sorted(tiny_tasks()))
+@pytest.mark.parametrize(
+    "task",
+    [pytest.param(task, marks=pytest.mark.slow if task in CODE_TASKS else ()) for task in sorted(tiny_tasks())],
+)
 def test_every_item_is_answered_and_judged_as_by_harness_eval(task, tmp_path, manager, monkeypatch):
     monkeypatch.delenv("HARNESS_DATA", raising=False)
     expected = eval_samples(task, tmp_path, "--unsafe-local-exec")

@@ -10,11 +10,23 @@ from peft import PeftModel
 
 from harness.config.tree import ModelConfig
 from harness.errors import UserError
-from harness.models.adapter_config import FOLLOWED, WITHOUT_EFFECT, read_adapter_config
+from harness.models.adapter_config import WITHOUT_EFFECT, read_adapter_config
 from harness.models.checkpoints import load_model
 
 TOKENS = torch.tensor([[5, 80, 13, 201, 7, 44], [9, 9, 130, 2, 77, 61]])
 EVERYWHERE = torch.arange(6).expand(2, -1)
+FOLLOWED = {
+    "base_model_name_or_path",
+    "bias",
+    "exclude_modules",
+    "init_lora_weights",
+    "lora_alpha",
+    "lora_dropout",
+    "peft_type",
+    "r",
+    "target_modules",
+    "use_rslora",
+}
 FIELDS = {field.name for field in dataclasses.fields(peft.LoraConfig)}
 PISSA = {
     "peft_type": "LORA",
@@ -204,7 +216,7 @@ def test_a_pissa_adapter_is_refused_where_its_logits_would_be_wrong(published_dr
         ({"lora_alpha": 10**400}, r"lora_alpha=10+\.\.\.0+, where a number from 0"),
         ({"lora_dropout": 1.5}, "lora_dropout=1.5, where a number from 0 to 1"),
         ({"use_rslora": "false"}, "use_rslora='false', where true or false"),
-        ({"r": True}, "r=True, where a number"),
+        ({"r": True}, "r=True, where a whole number from 1"),
         ({"peft_type": None}, "peft_type=None, but only 'LORA' is supported"),
     ],
 )

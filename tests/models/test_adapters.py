@@ -171,9 +171,9 @@ def test_the_flops_of_an_adapted_output_layer_are_within_one_per_cent_of_torch(
         ({"use_dora": True}, "use_dora=True, which is not supported; merge"),
         ({"rank_pattern": {"q_proj": 8}}, "rank_pattern="),
         ({"modules_to_save": ["wte"]}, "modules_to_save="),
-        ({"r": "4"}, "r='4', where a number"),
-        ({"r": 0}, "r=0, where a whole number above 0"),
-        ({"r": 2.5}, "r=2.5, where a whole number above 0"),
+        ({"r": "4"}, "r='4', where a whole number"),
+        ({"r": 0}, "r=0, where a whole number from 1"),
+        ({"r": 2.5}, "r=2.5, where a whole number from 1"),
         ({"lora_alpha": None}, "lora_alpha=None"),
         ({"r": 8}, r"has shape \(4, 32\), not \(8, 32\)"),
         (

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from harness.config.tree import LoraConfig, ModelConfig
 from harness.errors import UserError
 from harness.models import checkpoints
-from harness.models.checkpoints import empty_model, load_model, load_transformer, open_checkpoint
+from harness.models.checkpoints import empty_model, load_model, open_checkpoint
 from harness.models.files import fingerprint, weight_files
 from harness.models.layouts import LAYOUTS, read_config
 from harness.models.tokenizers import CheckpointTokenizer
@@ -359,11 +359,11 @@ def open_checkpoint_parameters(folder):
 
 def test_reading_a_checkpoint_takes_no_memory_for_its_weights(published_dream):
     checkpoint = open_checkpoint(published_dream, read_config(published_dream))
-    assert {weight.device.type for weight in checkpoint.empty().parameters()} == {"meta"}
+    assert {weight.device.type for weight in empty_model(checkpoint.layout, checkpoint.config).parameters()} == {"meta"}
 
 
 def test_a_folder_loads_as_a_bare_transformer(published_dream):
-    model = load_transformer(published_dream, read_config(published_dream), dtype=torch.float32)
+    model = open_checkpoint(published_dream, read_config(published_dream)).load(torch.float32)
     assert torch.equal(model.lm_head.weight, stored(published_dream)["lm_head.weight"])
 
 

@@ -14,7 +14,7 @@ from harness.config.tree import LoraConfig, ModelConfig
 from harness.errors import UserError
 from harness.models.adapters import merge_adapter
 from harness.models.checkpoints import load_model
-from harness.models.export import export_adapter, export_model, new_folder, shard_sizes
+from harness.models.export import export_adapter, export_model, new_folder
 from harness.models.files import weight_files
 from harness.models.tiny import tiny_weights
 
@@ -230,19 +230,6 @@ def test_an_export_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError):
         fail()
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("sizes", "most", "expected"),
-    [
-        ({"a": 4, "b": 4, "c": 4}, 8, [["a", "b"], ["c"]]),
-        ({"a": 4, "b": 4, "c": 4}, 7, [["a"], ["b"], ["c"]]),
-        ({"a": 4, "b": 4, "c": 4}, 12, [["a", "b", "c"]]),
-        ({"a": 4, "b": 40, "c": 4}, 8, [["a"], ["b"], ["c"]]),
-    ],
-)
-def test_shards_are_filled_in_order(sizes, most, expected):
-    assert shard_sizes(sizes, most) == expected
 
 
 def test_an_adapter_of_the_output_layer_is_written_read_and_counted(published_llada, tmp_path):

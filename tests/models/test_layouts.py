@@ -190,15 +190,18 @@ def test_several_end_tokens_may_stand_in_config(published_llada, copy_of):
     assert special_tokens(Fields(read_config(folder), folder / "config.json")).end_ids == (7, 9)
 
 
-def test_llada_s_own_names_of_layers_are_ours_under_others():
-    assert LAYOUTS["llada"].official_projections().items() >= {
-        ("q_proj", "q_proj"),
-        ("attn_out", "o_proj"),
-        ("ff_proj", "gate_proj"),
-        ("up_proj", "up_proj"),
-        ("ff_out", "down_proj"),
-    }
-    assert not {"o_proj", "gate_proj", "down_proj"} & LAYOUTS["llada"].official_projections().keys()
+@pytest.mark.parametrize(
+    ("ours", "official"),
+    [
+        ("self_attn.q_proj", "q_proj"),
+        ("self_attn.o_proj", "attn_out"),
+        ("mlp.gate_proj", "ff_proj"),
+        ("mlp.up_proj", "up_proj"),
+        ("mlp.down_proj", "ff_out"),
+    ],
+)
+def test_llada_s_own_names_of_layers_are_ours_under_others(ours, official):
+    assert LAYOUTS["llada"].official_module(f"model.layers.31.{ours}") == f"model.transformer.blocks.31.{official}"
 
 
 @pytest.mark.parametrize("published", ["published_llada", "published_dream"])

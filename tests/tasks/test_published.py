@@ -83,7 +83,7 @@ def test_both_graders_give_their_numbers_and_the_official_one_agrees_item_by_ite
     tally = Tally()
     for row, graded in zip(rows, grade_items(task, items), strict=True):
         tally.add(graded, OFFICIAL)
-        verdict = graded.verdict(OFFICIAL)
+        verdict = graded.score.verdicts[OFFICIAL]
         assert verdict.correct == row.get("is_correct", row.get("solved")), row["id"]
         assert verdict.ratio.part == row.get("correct_cells", row.get("is_correct")), row["id"]
         if name != "gsm8k":
