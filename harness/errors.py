@@ -1,8 +1,9 @@
-"""The exceptions that a command shows as one sentence, with exit code 2 and no traceback."""
+"""The exceptions that a command shows as one sentence, with its exit code and no traceback."""
 
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 LONGEST_NAME, MOST_SHOWN = 1024, 60
@@ -19,8 +20,27 @@ class SandboxError(RuntimeError):
     """The sandbox for model-written code has failed, which says nothing about any program. fault: how."""
 
     def __init__(self, fault: str) -> None:
-        super().__init__(f"The sandbox has failed, so there is no verdict: {fault}.")
+        super().__init__(fault)
         self.fault = fault
+
+    def __str__(self) -> str:
+        return f"The sandbox has failed, so there is no verdict: {self.fault}."
+
+
+class Interruption(BaseException):
+    """A signal has ended the work, which the same command takes up again. number: the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+    def __str__(self) -> str:
+        return f"interrupted by {signal.Signals(self.number).name}; the same command goes on from the last checkpoint"
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C, otherwise 143, which schedulers take for a job that was asked to end."""
+        return 128 + (signal.SIGINT if self.number == signal.SIGINT else signal.SIGTERM)
 
 
 def printable(text: str) -> str:

@@ -6,46 +6,157 @@ import dataclasses
 import fcntl
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.app.plan import PlannedRun
-from harness.config.tree import FSDP2, VALIDATION
+from harness.app.heartbeat import Heartbeat, running
+from harness.app.plan import PlannedRun, RunRequest, plan
+from harness.config.tree import FSDP2, VALIDATION, Execution
 from harness.data.sources import DataSource
-from harness.distributed.processes import is_main
-from harness.errors import SandboxError, UserError
+from harness.distributed.processes import refuse_other_training
+from harness.distributed.signals import Signals
+from harness.errors import Interruption, SandboxError, UserError
 from harness.records.description import RunDescription, write_description
 from harness.records.jsonl import write_atomic
-from harness.records.run_folder import ENVIRONMENT_FILE, write_status
+from harness.records.run_folder import ENVIRONMENT_FILE, read_status, write_status
 from harness.records.schema import RunStatus
 from harness.task.base import Example, Task, fingerprint
 from harness.task.prompts import set_prompts
 
 if TYPE_CHECKING:
+    from harness.distributed.shard import Shard
     from harness.models.diffusion_lm import DiffusionLM
     from harness.rl.evaluator import Data
-    from harness.rl.ledger import Progress
-    from harness.rl.loop import Event
+    from harness.rl.loop import Event, Trainer
+
+
+class InUseError(UserError):
+    """Another process is at work in the run's folder."""
+
+
+def plan_together(requests: Sequence[RunRequest]) -> tuple[Sequence[PlannedRun], Shard]:
+    """Plans the cells in every process that a launcher started, and brings the processes together.
+
+    Raises UserError in all of them for a request that one of them refuses.
+    """
+    from harness.distributed.shard import FAULTS
+
+    cells: list[PlannedRun] = []
+    fault: Exception | None = None
+    try:
+        refuse_other_training()
+        cells = [plan(request) for request in requests]
+    except FAULTS as error:
+        fault = error
+    shard = meet(cells[0].resolved.execution if cells else Execution())
+    with shard.together():
+        if fault is not None:
+            raise fault
+    folders = shard.from_main([cell.folder for cell in cells])
+    return [dataclasses.replace(cell, folder=folder) for cell, folder in zip(cells, folders, strict=True)], shard
 
 
 def execute(
-    planned: PlannedRun, on_event: Callable[[Event], None], on_warning: Callable[[str], None] = lambda text: None
+    planned: PlannedRun,
+    on_event: Callable[[Event], None],
+    on_warning: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Trains, evaluates and records the planned run; goes on where an earlier attempt stopped.
 
-    on_warning is told what looks wrong about the model. Raises UserError where the folder cannot be written, training
-    diverges or the device's memory does not suffice; the run's status then says so.
+    on_warning is told what looks wrong about the model. Raises UserError where the folder cannot be written or is in
+    use, training diverges, the device's memory does not suffice or another process is lost, and Interruption after a
+    signal; the run's status then says so.
     """
-    import torch
-
-    from harness.models.checkpoints import load_model
-    from harness.randomness import stream_seed
-    from harness.rl.loop import Trainer
+    from harness.rl.loop import Trainer, check_processes
 
     config, execution = planned.resolved.config, planned.resolved.execution
-    data = load_data(planned)
+    refuse_other_training()
+    shard = meet(execution)
+    with Signals(execution.grace_seconds) as signals, peers(execution, signals):
+        with shard.together():
+            check_processes(config, execution, shard.count)
+            data = load_data(planned)
+            model = load(planned, data)
+            for warning in model.warnings:
+                on_warning(warning)
+            model.memory.say = on_warning
+        with run_folder(planned, shard):
+            if shard.decided(lambda: planned.finished):
+                return
+            with shard.together():
+                if shard.is_main:
+                    describe_run(planned, model, data, processes=shard.count)
+            trainer = Trainer(
+                config,
+                execution=execution,
+                method=planned.method,
+                task=planned.task,
+                model=model,
+                data=data,
+                folder=planned.folder,
+                signals=signals,
+            )
+            _train(planned, trainer, on_event)
+
+
+def meet(execution: Execution) -> Shard:
+    """Joins the processes that a launcher started."""
+    from harness.distributed.shard import join
+
+    return join(execution.device, patience=timedelta(minutes=execution.timeout_minutes))
+
+
+@contextmanager
+def peers(execution: Execution, signals: Signals) -> Iterator[None]:
+    """Inside, the loss of another process is an Interruption where all were sent a signal, otherwise a UserError."""
+    from harness.distributed.shard import is_loss_of_a_process
+
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_loss_of_a_process(error):
+            raise
+        if signals.received:
+            raise Interruption(signals.received) from error
+        raise UserError(
+            "Another process of this run has ended, or has not answered for execution.timeout_minutes="
+            f"{execution.timeout_minutes:g}; the same command goes on from the last checkpoint."
+        ) from error
+
+
+def _train(planned: PlannedRun, trainer: Trainer, on_event: Callable[[Event], None]) -> None:
+    """Trains, and writes what came of it into the run's status."""
+    import torch
+
+    try:
+        with alive(planned.folder, trainer), peers(planned.resolved.execution, trainer.signals):
+            for event in trainer.run():
+                on_event(event)
+    except Interruption as asked:
+        trainer.leave()
+        _write_outcome(planned, trainer, state="interrupted", reason=str(asked))
+        raise
+    except (UserError, SandboxError) as error:
+        _write_outcome(planned, trainer, state="failed", reason=str(error))
+        raise
+    except torch.OutOfMemoryError as error:
+        reason = "The device's memory does not hold the weights, their gradients and the optimiser's state; set "
+        reason += "model.lora.rank above 0, or execution.sharding=fsdp2 with more processes."
+        _write_outcome(planned, trainer, state="failed", reason=reason)
+        raise UserError(reason) from error
+    _write_outcome(planned, trainer, state="finished")
+
+
+def load(planned: PlannedRun, data: Data) -> DiffusionLM:
+    """The model, checked against the task's prompts. Raises UserError where it cannot be loaded or does not fit."""
+    from harness.models.checkpoints import load_model
+    from harness.randomness import stream_seed
+
+    config, execution = planned.resolved.config, planned.resolved.execution
     planned.task.prepare()
     is_sharded = execution.sharding == FSDP2
     model = load_model(
@@ -57,38 +168,22 @@ def execute(
         turns_end=config.conventions.end_tokens == "turn-and-text",
     )
     check_prompt(planned, model, data.train[0])
-    for warning in model.warnings:
-        on_warning(warning)
-    model.memory.say = on_warning
-    with run_folder(planned):
-        if is_main():
-            describe_run(planned, model, data)
-        trainer = Trainer(
-            config,
-            execution=execution,
-            method=planned.method,
-            task=planned.task,
-            model=model,
-            data=data,
-            folder=planned.folder,
+    return model
+
+
+def alive(folder: Path, trainer: Trainer) -> AbstractContextManager[object]:
+    """The heartbeat of the run, in the process that writes."""
+    if not trainer.shard.is_main:
+        return nullcontext()
+    return Heartbeat(folder, lambda: (trainer.progress.update, trainer.progress.samples))
+
+
+def _write_outcome(planned: PlannedRun, trainer: Trainer, *, state: str, reason: str = "") -> None:
+    if trainer.shard.is_main:
+        progress = trainer.progress
+        status = RunStatus(
+            state=state, updates=progress.update, samples=progress.samples, reason=reason, heartbeat=time.time()
         )
-        try:
-            for event in trainer.run():
-                on_event(event)
-        except (UserError, SandboxError) as error:
-            _write_outcome(planned, trainer.progress, state="failed", reason=str(error))
-            raise
-        except torch.OutOfMemoryError as error:
-            reason = "The device's memory does not hold the weights, their gradients and the optimiser's state; set "
-            reason += "model.lora.rank above 0, or execution.sharding=fsdp2 with more processes."
-            _write_outcome(planned, trainer.progress, state="failed", reason=reason)
-            raise UserError(reason) from error
-        _write_outcome(planned, trainer.progress, state="finished")
-
-
-def _write_outcome(planned: PlannedRun, progress: Progress, *, state: str, reason: str = "") -> None:
-    if is_main():
-        status = RunStatus(state=state, updates=progress.update, samples=progress.samples, reason=reason)
         write_status(planned.folder, status)
 
 
@@ -143,13 +238,21 @@ def _first(planned: PlannedRun, examples: Sequence[Example], split: str, key: st
 
 
 @contextmanager
-def run_folder(planned: PlannedRun) -> Iterator[None]:
-    """Makes the run folder and holds its lock, in the main process. Raises UserError where it cannot be written or is
-    in use."""
-    if not is_main():
+def run_folder(planned: PlannedRun, shard: Shard) -> Iterator[None]:
+    """Makes the run folder and holds its lock, in the main process. Raises UserError in all where it cannot be written,
+    InUseError where another has the lock."""
+    with ExitStack() as held:
+        with shard.together():
+            if shard.is_main:
+                held.enter_context(locked(planned.folder))
+                if planned.fresh:
+                    clear(planned.folder)
         yield
-        return
-    folder = planned.folder
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Makes a run folder and holds its lock."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "w")  # noqa: SIM115  (held until the end of the with block)
@@ -161,9 +264,7 @@ def run_folder(planned: PlannedRun) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"Run '{folder}' is in use by another process.") from error
-        if planned.fresh:
-            clear(folder)
+            raise InUseError(f"Run '{folder}' is in use by another process.") from error
         yield
 
 
@@ -176,7 +277,7 @@ def clear(folder: Path) -> None:
             path.unlink()
 
 
-def describe_run(planned: PlannedRun, model: DiffusionLM, data: Data) -> None:
+def describe_run(planned: PlannedRun, model: DiffusionLM, data: Data, *, processes: int) -> None:
     """The status `running`, config.yaml and environment.json.
 
     The status comes first: a run that finished under another budget must not look finished under this one.
@@ -184,11 +285,13 @@ def describe_run(planned: PlannedRun, model: DiffusionLM, data: Data) -> None:
     from harness.distributed.environment import describe
 
     resolved = planned.resolved
-    write_status(planned.folder, RunStatus(state="running", updates=0, samples=0))
+    before = read_status(planned.folder)
+    write_status(planned.folder, running(before.updates, before.samples) if before else running(0, 0))
     description = RunDescription(
         identity=planned.identity,
         config=resolved.config.to_dict(),
-        execution=dataclasses.asdict(resolved.execution),
+        execution=dataclasses.asdict(resolved.execution)
+        | {"processes": processes, "mixed_precision": "no", "gradient_accumulation_steps": 1},
         provenance=resolved.provenance,
     )
     write_description(planned.folder, description)

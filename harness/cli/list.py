@@ -13,6 +13,7 @@ from harness.cli.tables import show_table
 from harness.records.run_folder import DEFAULT_RUNS
 
 if TYPE_CHECKING:
+    from harness.records.schema import RunStatus
     from harness.report.read.runs import Run, Skipped
 
 NONE = "-"
@@ -146,9 +147,7 @@ def _row(item: Run | Skipped) -> list[str]:
 
     if isinstance(item, Skipped):
         return [item.path, item.reason, DASH, DASH, DASH, DASH]
-    status = item.status
-    state = f"{status.state}: {status.reason}" if status.reason else status.state
-    head = [item.name, state, str(status.updates)]
+    head = [item.name, _state(item.status), str(item.status.updates)]
     records = latest(item)
     metric = headline_metric({name for record in records for name in record.metrics})
     measured = [record for record in records if metric in record.metrics]
@@ -157,3 +156,12 @@ def _row(item: Run | Skipped) -> list[str]:
     last = measured[-1]
     place = last.checkpoint if last.checkpoint != "step" else f"update {last.update}"
     return [*head, metric_name(metric), percent(last.metrics[metric].value), place]
+
+
+def _state(status: RunStatus) -> str:
+    """What the run says of itself; one that says it is running and shows no life was killed."""
+    from harness.app.heartbeat import is_alive
+
+    if status.state == "running" and not is_alive(status):
+        return "dead: the same command goes on with it"
+    return f"{status.state}: {status.reason}" if status.reason else status.state

@@ -1,7 +1,7 @@
 """The `harness` command. Each subcommand is one function in a file of this folder, imported when asked for.
 
 Exit codes: 0 done, 2 bad input, a place that cannot be written to or a sandbox that fails (one sentence on stderr), 130
-interrupted. Any other exception is a fault of the harness and shows its traceback.
+or 143 interrupted. Any other exception is a fault of the harness and shows its traceback.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Annotated, Any
 import typer
 
 from harness import __version__
-from harness.errors import SandboxError, UserError, printable, unknown_choice
+from harness.distributed.processes import is_agreed, is_main
+from harness.errors import Interruption, SandboxError, UserError, printable, unknown_choice
 from harness.records.jsonl import RecordError
 
 BAD_INPUT = 2
@@ -83,8 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         code = _execute(given)
+    except Interruption as asked:
+        if is_main():
+            _say(str(asked))
+        return asked.exit_code
     except (UserError, SandboxError, RecordError) as error:
-        return _refuse(str(error))
+        return _refuse(str(error), is_told=is_agreed(error) and not is_main())
     except typer.TyperException as error:
         return _refuse(error.format_message())
     except OSError as error:
@@ -92,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _refuse(f"No folder for temporary files can be used: {error.strerror or error}. Set TMPDIR to one.")
         if error.errno not in NO_WRITING + NO_SUCH_PLACE:
             raise
-        return _refuse(_describe(error))
+        return _refuse(_describe(error), is_told=is_agreed(error) and not is_main())
     if code == INTERRUPTED:
         _say("interrupted")
     return code
@@ -146,8 +151,10 @@ def _describe(error: OSError) -> str:
     return f"Cannot read or write {place}: {error.strerror}. Make room, fix its permissions, or choose another folder."
 
 
-def _refuse(message: str) -> int:
-    _say(message)
+def _refuse(message: str, *, is_told: bool = False) -> int:
+    """is_told: whether the first of several processes says it."""
+    if not is_told:
+        _say(message)
     return BAD_INPUT
 
 

@@ -7,22 +7,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness import registry
 from harness.app.grid import grid
-from harness.app.plan import PlannedRun, RunRequest, plan
-from harness.app.run import execute
+from harness.app.plan import PlannedRun, RunRequest
+from harness.app.run import InUseError, execute, plan_together
 from harness.cli.lists import names, whole_numbers
 from harness.cli.options import AllowPackages, Data, FewShot, IncludePath, Prompts, TrainData, UnsafeLocalExec
 from harness.cli.progress import Display
 from harness.config.resolve import parse_budget
-from harness.distributed.processes import is_main
+from harness.distributed.processes import is_agreed, is_main
 from harness.errors import UserError
 from harness.records.run_folder import DEFAULT_RUNS
 from harness.task.prompts import read_prompts
+
+if TYPE_CHECKING:
+    from harness.distributed.shard import Shard
 
 FAILED = 1
 
@@ -69,7 +72,7 @@ def run(
     """Train and evaluate: --method egspo-sa --task sudoku. Lists make a grid.
 
     The same command again resumes an unfinished run and skips a finished one; with a longer --budget, where the
-    learning rate does not follow it, a finished run goes on.
+    learning rate does not follow it, a finished run goes on. SIGTERM, SIGINT and SIGUSR1 end it after a checkpoint.
     """
     registry.add_include_paths(include_path or [])
     common: dict[str, Any] = {"budget": parse_budget(budget)} if budget else {}
@@ -97,27 +100,33 @@ def run(
         replace(shared, task=one_task, method=one_method, seed=one_seed, overrides=changes | common)
         for one_task, one_method, changes, one_seed in product
     ]
-    cells = [plan(request) for request in requests]
-    return run_grid(cells) if jobs == 1 else run_side_by_side(requests, cells, jobs)
+    cells, shard = plan_together(requests)
+    return run_grid(cells, shard) if jobs == 1 else run_side_by_side(requests, cells, jobs)
 
 
-def run_grid(planned: Sequence[PlannedRun]) -> int:
+def run_grid(planned: Sequence[PlannedRun], shard: Shard) -> int:
     """Runs the cells one after another; a cell that fails does not stop the others. Returns the exit code."""
-    if len(planned) == 1 and not planned[0].finished:
+    if len(planned) == 1 and not shard.decided(lambda: planned[0].finished):
         _one(planned[0], "")
         return 0
     failures: list[str] = []
+    in_use: list[str] = []
     for number, cell in enumerate(planned, start=1):
         label = f"[{number}/{len(planned)}] "
-        if cell.finished:
-            typer.echo(f"{label}{cell.folder}: already finished (--fresh starts over)")
+        if shard.decided(lambda cell=cell: cell.finished):  # type: ignore[misc]
+            _say(f"{label}{cell.folder}: already finished (--fresh starts over)")
             continue
         try:
             _one(cell, label)
+        except InUseError:
+            _say(f"{label}{cell.folder}: skipped, another process is at work on it")
+            in_use.append(str(cell.folder))
         except UserError as error:
-            typer.echo(f"{label}{cell.folder}: failed: {error}", err=True)
+            if not is_agreed(error):
+                raise
+            _say(f"{label}{cell.folder}: failed: {error}", err=True)
             failures.append(f"{cell.folder}: {error}")
-    return _concluded(failures, len(planned))
+    return _concluded(failures, in_use, len(planned))
 
 
 def run_side_by_side(requests: Sequence[RunRequest], planned: Sequence[PlannedRun], jobs: int) -> int:
@@ -127,24 +136,34 @@ def run_side_by_side(requests: Sequence[RunRequest], planned: Sequence[PlannedRu
     waiting = [request for request, cell in zip(requests, planned, strict=True) if not cell.finished]
     if len(waiting) < len(requests):
         typer.echo(f"{len(requests) - len(waiting)} of {len(requests)} cells are finished already.")
-    started, failures = time.monotonic(), []
+    started = time.monotonic()
+    failures: list[str] = []
+    in_use: list[str] = []
     for number, outcome in enumerate(run_cells(waiting, jobs=jobs), start=1):
         left = (time.monotonic() - started) / number * (len(waiting) - number) / 60
         text = f"failed: {outcome.error}" if outcome.error else f"done in {outcome.seconds:.0f} s"
-        typer.echo(f"[{number}/{len(waiting)}] {outcome.folder} {text}; about {left:.0f} min left")
-        if outcome.error:
+        if outcome.is_in_use:
+            text = "skipped, another process is at work on it"
+            in_use.append(str(outcome.folder))
+        elif outcome.error:
             failures.append(f"{outcome.folder}: {outcome.error}")
-    return _concluded(failures, len(planned))
+        typer.echo(f"[{number}/{len(waiting)}] {outcome.folder} {text}; about {left:.0f} min left")
+    return _concluded(failures, in_use, len(planned))
 
 
-def _concluded(failures: Sequence[str], cells: int) -> int:
-    """Names the failures and returns the exit code."""
+def _concluded(failures: Sequence[str], in_use: Sequence[str], cells: int) -> int:
+    """Names what was skipped and what failed, and returns the exit code."""
+    if in_use:
+        _say(f"{len(in_use)} of {cells} runs were skipped, since another process is at work on them:", *in_use)
     if failures:
-        typer.echo(f"{len(failures)} of {cells} runs failed:", err=True)
-        for failure in failures:
-            typer.echo(f"  {failure}", err=True)
-        return FAILED
-    return 0
+        _say(f"{len(failures)} of {cells} runs failed:", *failures, err=True)
+    return FAILED if failures else 0
+
+
+def _say(text: str, *items: str, err: bool = False) -> None:
+    """Prints a line and one for each item, in the first process."""
+    if is_main():
+        typer.echo("\n  ".join([text, *items]), err=err)
 
 
 def _one(cell: PlannedRun, label: str) -> None:

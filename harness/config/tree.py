@@ -232,7 +232,7 @@ class Execution:
 
     device: auto, cpu, cuda or cuda:N. tf32: GPUs multiply float32 matrices with inputs rounded to 10 bits. sharding:
     how several processes hold the weights: ddp, each of them all; fsdp2, a part each, gathered layer by layer; none
-    refuses several processes.
+    refuses several processes. timeout_minutes: how long a process waits for the others before the job ends.
 
     micro_batch_size: sequences per forward-backward pass, 0 for all of a process; a method with several inputs per
     completion, such as ESPO, has as many sequences. rollout_batch_size, evaluation_batch_size: prompts per forward pass
@@ -240,8 +240,9 @@ class Execution:
     activation_checkpointing: a layer's activations are computed again in the backward pass instead of kept.
     merge_adapters: low-rank adapters are added to the weights while rollouts are made.
 
-    checkpoint_every: rollouts between checkpoints. keep: which of them stay: last, all, a number, every=UPDATES or
-    best=validation.
+    checkpoint_every: rollouts between checkpoints, checkpoint_minutes: minutes, 0 for no limit; the first reached
+    counts. keep: which of them stay: last, all, a number, every=UPDATES or best=validation. grace_seconds: how long a
+    run that is asked to end by a signal may take over it; after what takes longer it makes a checkpoint.
     """
 
     device: str = "auto"
@@ -253,14 +254,26 @@ class Execution:
     activation_checkpointing: bool = False
     merge_adapters: bool = False
     checkpoint_every: int = 50
+    checkpoint_minutes: float = 10.0
     keep: str = "last"
+    grace_seconds: float = 20.0
+    timeout_minutes: float = 60.0
 
     def check(self) -> None:
         """Raises UserError for values outside their range; whether the device exists is found when a model loads."""
-        sizes = {"checkpoint_every": self.checkpoint_every, "evaluation_batch_size": self.evaluation_batch_size}
-        require_positive("execution", **sizes)
+        require_positive(
+            "execution",
+            checkpoint_every=self.checkpoint_every,
+            evaluation_batch_size=self.evaluation_batch_size,
+            timeout_minutes=self.timeout_minutes,
+        )
         require_choice("execution.sharding", self.sharding, SHARDINGS)
         parse_keep(self.keep)
-        for name in ("micro_batch_size", "rollout_batch_size"):
+        for name, meaning in {
+            "micro_batch_size": "the whole batch",
+            "rollout_batch_size": "the whole batch",
+            "checkpoint_minutes": "no limit",
+            "grace_seconds": "to end at once",
+        }.items():
             if getattr(self, name) < 0:
-                raise UserError(f"execution.{name}={getattr(self, name)} is negative; 0 is the whole batch.")
+                raise UserError(f"execution.{name}={getattr(self, name)} is negative; 0 is {meaning}.")

@@ -4,8 +4,23 @@ from __future__ import annotations
 
 import os
 
+from harness.errors import UserError
+
 SIZE_VARIABLES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where launchers say how many processes there are."""
+
+UNCHANGED = {
+    "ACCELERATE_MIXED_PRECISION": "no",
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "1",
+    "ACCELERATE_DYNAMO_BACKEND": "no",
+    "ACCELERATE_DOWNCAST_BF16": "no",
+    "ACCELERATE_USE_DEEPSPEED": "false",
+    "ACCELERATE_USE_FSDP": "false",
+    "ACCELERATE_USE_MEGATRON_LM": "false",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "false",
+}
+"""What `accelerate launch` and its configuration file set where they leave training as the run's own configuration has
+it."""
 
 
 def is_main() -> bool:
@@ -26,3 +41,25 @@ def is_one_of_several() -> bool:
 def was_started_alone_by_mistake() -> bool:
     """`accelerate launch --cpu` starts one process, however many are asked for."""
     return not is_one_of_several() and "MASTER_ADDR" in os.environ and os.environ.get("ACCELERATE_USE_CPU") == "True"
+
+
+def refuse_other_training() -> None:
+    """Raises UserError where accelerate's environment would change how a run trains, unseen by its configuration."""
+    for name, neutral in UNCHANGED.items():
+        given = os.environ.get(name, neutral)
+        if given.lower() != neutral:
+            raise UserError(
+                f"{name}={given} would change training without being part of the run's configuration; unset it, or "
+                f"set it to {neutral} in accelerate's configuration. Precision is model.dtype, and rows per pass are "
+                "execution.micro_batch_size."
+            )
+
+
+def mark_agreed(error: BaseException) -> None:
+    """Notes that all processes raise this together."""
+    error.is_agreed = True  # type: ignore[attr-defined]
+
+
+def is_agreed(error: BaseException) -> bool:
+    """Whether all processes raise this together, so that they can go on together."""
+    return getattr(error, "is_agreed", not is_one_of_several())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -12,10 +13,16 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.utils import gather_object
 from torch import Tensor
+from torch.distributed import DistError
 
-from harness.distributed.processes import is_one_of_several
+from harness.distributed.processes import is_one_of_several, mark_agreed
+from harness.errors import SandboxError, UserError
+from harness.records.jsonl import RecordError
 
 Item = TypeVar("Item")
+
+FAULTS = (UserError, SandboxError, RecordError, OSError)
+"""What can be wrong outside of this program, and so for one process alone."""
 
 PATIENCE = timedelta(weeks=52)
 """How long a process waits for the others: a share of items may take long."""
@@ -69,6 +76,30 @@ class Shard:
         """The picklable item of the first process."""
         return self.gather_items([item])[0]
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is done inside succeeds in all processes or fails in all, with what the first that failed has seen.
+
+        All processes enter, and none may wait for another inside.
+        """
+        fault = None
+        try:
+            yield
+        except FAULTS as error:
+            fault = error
+        first = next((one for one in self.gather_items([fault]) if one is not None), None)
+        if first is not None:
+            mark_agreed(first)
+            raise first
+
+    def decided(self, decide: Callable[[], Item]) -> Item:
+        """What the first process finds, or raises."""
+        found = []
+        with self.together():
+            if self.is_main:
+                found.append(decide())
+        return self.gather_items(found)[0]
+
     def total(self, value: float) -> float:
         """The sum of a number over the processes."""
         return self.gather_values(torch.tensor([value], dtype=torch.float64, device=self.device)).sum().item()
@@ -95,11 +126,26 @@ def shard_of(accelerator: Accelerator) -> Shard:
     )
 
 
-def join(device: str) -> Shard:
+def accelerator(*, on_cpu: bool, patience: timedelta = PATIENCE) -> Accelerator:
+    """Brings the processes together; nothing about training is left to accelerate's environment."""
+    return Accelerator(
+        cpu=on_cpu,
+        mixed_precision="no",
+        gradient_accumulation_steps=1,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)],
+    )
+
+
+def join(device: str, patience: timedelta = PATIENCE) -> Shard:
     """Meets the other processes that a launcher started, ALONE where there are none. device: cpu keeps all on the CPU;
-    otherwise the launcher chooses a GPU for each, `Shard.device`."""
+    otherwise the launcher chooses a GPU for each, `Shard.device`. patience: how long one waits for another, of the
+    first call."""
     if not is_one_of_several():
         return ALONE
-    patience = InitProcessGroupKwargs(timeout=PATIENCE)
-    on_cpu = device == "cpu" or not torch.cuda.is_available()
-    return shard_of(Accelerator(cpu=on_cpu, kwargs_handlers=[patience]))
+    return shard_of(accelerator(on_cpu=device == "cpu" or not torch.cuda.is_available(), patience=patience))
+
+
+def is_loss_of_a_process(error: RuntimeError) -> bool:
+    """Whether an operation of all processes failed since one of them is gone or has not answered: gloo has no class of
+    its own for that."""
+    return isinstance(error, DistError) or "gloo/transport" in str(error)

@@ -223,12 +223,16 @@ class TraceRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """status.json. state: running (also after a kill), finished, failed."""
+    """status.json. state: running (also after a kill), interrupted by a signal, finished, failed.
+
+    heartbeat: Unix time at which the run was last known to be alive; 0 in records that are older than it.
+    """
 
     state: str
     updates: int
     samples: int
     reason: str = ""
+    heartbeat: float = 0.0
     schema: int = SCHEMA_VERSION
 
 

@@ -60,11 +60,38 @@ def save(folder: Path, weights: Mapping[str, Tensor], optimizer: Mapping[str, An
     return place
 
 
-def prune(folder: Path, keep: Keep, *, best: int | None, updates_per_step: int) -> None:
-    """Removes the checkpoints that need not stay. best: the update of the best one, where it is known."""
+def prune(folder: Path, keep: Keep, *, best: int | None, updates_per_step: int, spare: bool) -> None:
+    """Removes the checkpoints that need not stay, and what a kill has left of others.
+
+    best: the update of the best one, where it is known. spare: whether the last but one stays in any case, for a run
+    whose last one is found torn.
+    """
     saved = {update_of(place) // updates_per_step: place for place in checkpoints(folder)}
-    for step in saved.keys() - keep.chosen(list(saved), best=best and best // updates_per_step):
+    steps = list(saved)
+    chosen = {*keep.chosen(steps, best=best and best // updates_per_step), *(steps[-2:] if spare else ())}
+    for step in saved.keys() - chosen:
         shutil.rmtree(saved[step])
+    for left in folder.glob(".update-*"):
+        shutil.rmtree(left)
+
+
+def last_whole(folder: Path) -> tuple[Path, Progress] | None:
+    """The newest checkpoint that is not damaged, and its counters; newer ones are removed. None where there is none.
+
+    Raises UserError where all are damaged.
+    """
+    saved = checkpoints(folder)
+    for place in reversed(saved):
+        try:
+            progress = load_progress(place)
+        except UserError:
+            if place == saved[0]:
+                raise
+            continue
+        for torn in saved[saved.index(place) + 1 :]:
+            shutil.rmtree(torn)
+        return place, progress
+    return None
 
 
 def update_of(place: Path) -> int:

@@ -66,9 +66,10 @@ class Collector:
     def score_function(self, examples: Sequence[Example], iteration: int) -> CountedScores:
         """Rewards of completions of these rows: the task's, or random ones for the control."""
         if self.config.reward == "random":
-            return CountedScores(RandomRewards(self.config.seed, iteration, self.model.device, self.shard))
+            random = RandomRewards(self.config.seed, iteration, self.model.device, self.shard)
+            return CountedScores(random, self.shard)
         past_end = self.config.conventions.reward_text == "all"
-        return CountedScores(TaskRewards(self.task, self.model, examples, past_end=past_end))
+        return CountedScores(TaskRewards(self.task, self.model, examples, past_end=past_end), self.shard)
 
     def _shuffled(self, epoch: int) -> list[int]:
         generator = stream(self.config.seed, "order", epoch)

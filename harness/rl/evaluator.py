@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.config.decoding import Decoding
 from harness.config.tree import VALIDATION, EvaluationConfig, Execution
 from harness.distributed.shard import Shard
-from harness.evaluation.completions import complete, gathered
+from harness.evaluation.completions import Completion, complete, gathered
 from harness.evaluation.judge import judge
 from harness.models.diffusion_lm import DiffusionLM
 from harness.records.jsonl import append_line, read_lines, write_samples
@@ -86,10 +86,10 @@ class Evaluator:
         return max(tried, key=lambda one: one.metrics[metric].value).update if tried else None
 
     def run(self, name: str, progress: Progress) -> Iterator[Evaluating | Evaluated]:
-        """Every setting for checkpoint `name`; counts the evaluations in `progress`."""
+        """Every setting for checkpoint `name`; then counts the evaluations in `progress`."""
         for number, setting in enumerate(self.settings):
             yield from self._one(name, number, setting, progress)
-            progress.evaluations += 1
+        progress.evaluations += len(self.settings)
 
     def _one(self, name: str, number: int, setting: Setting, progress: Progress) -> Iterator[Evaluating | Evaluated]:
         prompts = [self._model.prompt_text(self._task, example) for example in setting.items]
@@ -100,8 +100,13 @@ class Evaluator:
             done += batch
             yield Evaluating(checkpoint=name, done=len(done) * self._shard.count, total=len(setting.items))
         completions = gathered(done, self._shard)
-        if not self._shard.is_main:
-            return
+        yield Evaluated(record=self._shard.decided(lambda: self._record(name, number, setting, completions, progress)))
+
+    def _record(
+        self, name: str, number: int, setting: Setting, completions: Sequence[Completion], progress: Progress
+    ) -> EvalRecord:
+        """Judges the completions and writes what came of it."""
+        prompts = [self._model.prompt_text(self._task, example) for example in setting.items]
         result = judge(self._task, setting.items, prompts, completions)
         samples_file = samples_name(name, progress.update, number)
         write_samples(self._folder / samples_file, result.samples)
@@ -117,4 +122,4 @@ class Evaluator:
             dtype=self._model.dtype_name,
         )
         append_line(self._folder / EVAL_FILE, record.to_json())
-        yield Evaluated(record=record)
+        return record

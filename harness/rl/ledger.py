@@ -22,7 +22,8 @@ class Progress:
 
     flops_backward: those of flops_update that are backward passes; NaN in runs begun before they were counted apart.
     spent_in_warmup: the fraction of the budget that was used when the learning rate's warm-up ended.
-    unmade_updates: of the last rollout, where the budget ended among its updates.
+    unmade_updates: of the last rollout, where the budget ended among its updates. awaits_evaluation: whether the
+    evaluation of these weights among the steps is still to be made.
     """
 
     iteration: int = 0
@@ -36,6 +37,7 @@ class Progress:
     traces: int = 0
     skipped_updates: int = 0
     unmade_updates: int = 0
+    awaits_evaluation: bool = False
     spent_in_warmup: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
 

@@ -7,21 +7,26 @@ exactly as it would have."""
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from accelerate import Accelerator
+from torch import Tensor
 
 from harness.config.keep import parse_keep
 from harness.config.tree import FSDP2, Execution, RunConfig
-from harness.distributed.shard import shard_of
+from harness.distributed.shard import accelerator, shard_of
 from harness.distributed.sharding import gathered, load_optimizer_state
-from harness.errors import UserError
+from harness.distributed.signals import Signals
+from harness.errors import Interruption, UserError
 from harness.models.checkpoints import resolve_device
 from harness.models.diffusion_lm import DiffusionLM
+from harness.models.files import sync
 from harness.models.memory import allow_tf32, keep_no_activations
 from harness.models.sharded import shard_model
 from harness.randomness import stream, stream_seed
@@ -55,7 +60,10 @@ Event = Updated | Evaluating | Evaluated
 
 
 class Trainer:
-    """Trains `model` with `method` on `task` and writes metrics, evaluations and checkpoints into `folder`."""
+    """Trains `model` with `method` on `task` and writes metrics, evaluations and checkpoints into `folder`.
+
+    signals: looked at between iterations; one that came in ends the run there, after a checkpoint.
+    """
 
     def __init__(
         self,
@@ -67,13 +75,15 @@ class Trainer:
         model: DiffusionLM,
         data: Data,
         folder: Path,
+        signals: Signals | None = None,
     ) -> None:
         self.config, self.execution, self.method, self.task, self.model = config, execution, method, task, model
         self.data, self.folder, self.keep = data, folder, parse_keep(execution.keep)
+        self.signals = signals or Signals()
         device = resolve_device(execution.device) if execution.sharding == FSDP2 else model.device
-        self.accelerator = Accelerator(cpu=device.type == "cpu")
-        self.shard = shard_of(self.accelerator)
-        self._check_processes()
+        self.shard = shard_of(accelerator(on_cpu=device.type == "cpu"))
+        if len(set(self.shard.gather_items([model.fingerprint]))) > 1:
+            raise UserError(f"The processes have loaded different weights of '{model.name}'; copy the files anew.")
         if execution.sharding == FSDP2:
             shard_model(model, config.model, device, reference=method.needs_reference, any_of=self.shard.any_of)
         elif method.needs_reference:
@@ -97,27 +107,8 @@ class Trainer:
             optimizer=self.optimizer,
             shard=self.shard,
         )
-
-    def _check_processes(self) -> None:
-        """Raises UserError where the processes cannot share the run, or have loaded different weights."""
-        config = self.config
-        if self.shard.count > 1 and self.execution.sharding == "none":
-            raise UserError(
-                f"execution.sharding=none is for one process, and there are {self.shard.count}; set it to ddp or fsdp2."
-            )
-        if len(set(self.shard.gather_items([self.model.fingerprint]))) > 1:
-            raise UserError(f"The processes have loaded different weights of '{self.model.name}'; copy the files anew.")
-        if config.train.batch_size % self.shard.count:
-            raise UserError(
-                f"train.batch_size={config.train.batch_size} is not a multiple of the {self.shard.count} processes."
-            )
-        for rows in config.conventions.kept_together:
-            if config.train.batch_size // self.shard.count % rows:
-                raise UserError(
-                    f"Each of the {self.shard.count} processes has {config.train.batch_size // self.shard.count} rows, "
-                    f"not a multiple of the {rows} that the conventions keep together; choose another number of "
-                    "processes."
-                )
+        self._saved: Progress | None = None
+        self._saved_at, self._iteration_seconds = time.monotonic(), math.inf
 
     @property
     def progress(self) -> Progress:
@@ -125,67 +116,121 @@ class Trainer:
         return self.ledger.progress
 
     def run(self) -> Iterator[Event]:
-        """Trains until the budget is spent, from the last checkpoint if there is one."""
-        self.accelerator.wait_for_everyone()
+        """Trains until the budget is spent, from the last checkpoint if there is one.
+
+        Raises Interruption where a signal asked for it, when there is a checkpoint to go on from.
+        """
         self._resume()
         if self.progress.evaluations == 0:
+            started = time.monotonic()
             yield from self._evaluate("base")
+            self._save_if_due(self.ledger.step, started)
         while self.ledger.spent() < 1:
-            before = self.ledger.step
-            yield from self._iterate()
-            if self.ledger.spent() < 1:
-                if self._is_due(self.config.evaluation.every, before):
-                    yield from self._evaluate("step")
-                if self._checkpoint_is_due(before):
-                    self._save()
+            before, started = self.ledger.step, time.monotonic()
+            if not self.progress.awaits_evaluation:
+                self._pause()
+                yield from self._iterate()
+                if self.ledger.spent() >= 1:
+                    break
+                self.progress.awaits_evaluation = self._is_due(self.config.evaluation.every, before)
+            self._pause()
+            if self.progress.awaits_evaluation:
+                yield from self._evaluate("step")
+                self.progress.awaits_evaluation = False
+            self._save_if_due(before, started)
         self._save()
+        self._pause()
         yield from self._evaluate("last")
-        self._prune()
+        with self.shard.together():
+            if self.shard.is_main:
+                self._sync_records()
+                self._prune(spare=False)
+
+    def leave(self) -> None:
+        """Makes a checkpoint of a run that stopped inside an evaluation; elsewhere, and where the other processes hold
+        parts of the weights, the last one stands. Waits for no other process."""
+        if self.progress.awaits_evaluation and self.shard.is_main and not self.model.is_sharded:
+            self._write_checkpoint(checkpoint.trainable_weights(self.model.predictor), self.optimizer.state_dict())
 
     def _resume(self) -> None:
-        """Goes back to the last checkpoint: counters, weights, optimiser, and the record files cut to its length."""
-        saved = checkpoint.checkpoints(self.folder / CHECKPOINT_FOLDER)
-        if saved:
-            self.ledger.progress = checkpoint.load_progress(saved[-1])
-            checkpoint.load_weights(saved[-1], self.model.predictor)
-            load_optimizer_state(self.optimizer, checkpoint.load_optimizer(saved[-1]))
+        """Goes back to the last checkpoint that is whole: counters, weights, optimiser, and the record files cut to its
+        length."""
+        saved = self.shard.decided(lambda: checkpoint.last_whole(self.folder / CHECKPOINT_FOLDER))
+        with self.shard.together():
+            if saved:
+                place, self.ledger.progress = saved
+                checkpoint.load_weights(place, self.model.predictor)
+                load_optimizer_state(self.optimizer, checkpoint.load_optimizer(place))
+                self._saved = copy.deepcopy(self.progress)
+                self._iteration_seconds = self.progress.training_seconds / max(1, self.progress.iteration)
         goes_on = self.ledger.spent() < 1
-        if self.shard.is_main:
-            if saved and goes_on:
-                self._forget_the_end()
-            keep_lines(self.folder / METRICS_FILE, self.progress.update)
-            keep_lines(self.folder / EVAL_FILE, self.progress.evaluations)
-            keep_lines(self.folder / TRACE_FILE, self.progress.traces)
+        if saved and goes_on:
+            self._forget_the_end()
+        with self.shard.together():
+            if self.shard.is_main:
+                keep_lines(self.folder / METRICS_FILE, self.progress.update)
+                keep_lines(self.folder / EVAL_FILE, self.progress.evaluations)
+                keep_lines(self.folder / TRACE_FILE, self.progress.traces)
 
     def _forget_the_end(self) -> None:
         """What a shorter budget left at its end does not stay an end: its evaluation becomes one of the steps, and the
         trace of what was its last rollout goes."""
         progress = self.progress
-        progress.evaluations = reopen(
-            self.folder,
-            evaluations=progress.evaluations,
-            update=progress.update,
-            at_once=len(self.evaluator.settings),
+        kept = self.shard.decided(
+            lambda: reopen(
+                self.folder,
+                evaluations=progress.evaluations,
+                update=progress.update,
+                at_once=len(self.evaluator.settings),
+            )
         )
+        progress.awaits_evaluation &= kept == progress.evaluations
+        progress.evaluations = kept
         progress.traces = min(progress.traces, 1)
 
+    def _pause(self) -> None:
+        """Ends the run, after a checkpoint, where any process was sent a signal."""
+        if received := max(self.shard.gather_items([self.signals.received])):
+            self._save()
+            raise Interruption(received)
+
+    def _save_if_due(self, before: int, started: float) -> None:
+        """Makes a checkpoint where one is due after what began at step `before` and the time `started`."""
+        if self.shard.decided(lambda: self._checkpoint_is_due(before, started)):
+            self._save()
+
     def _save(self) -> None:
+        if self.progress == self._saved:
+            return
         is_main = self.shard.is_main
         weights = gathered(checkpoint.trainable_weights(self.model.predictor), keep=is_main)
         optimizer = gathered(self.optimizer.state_dict(), keep=is_main)
-        if is_main:
-            checkpoint.save(self.folder / CHECKPOINT_FOLDER, weights, optimizer, self.progress)
-        self._prune()
-        self.accelerator.wait_for_everyone()
+        with self.shard.together():
+            if is_main:
+                self._write_checkpoint(weights, optimizer)
+        self._saved = copy.deepcopy(self.progress)
 
-    def _prune(self) -> None:
-        if self.shard.is_main:
-            folder, unit = self.folder / CHECKPOINT_FOLDER, self.method.updates_per_step
-            checkpoint.prune(folder, self.keep, best=self.evaluator.best, updates_per_step=unit)
+    def _write_checkpoint(self, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any]) -> None:
+        """The records that a checkpoint counts are on the disk before it is."""
+        self._sync_records()
+        checkpoint.save(self.folder / CHECKPOINT_FOLDER, weights, optimizer, self.progress)
+        self._saved_at = time.monotonic()
+        self._prune(spare=True)
+
+    def _sync_records(self) -> None:
+        for path in (*(self.folder / name for name in (METRICS_FILE, EVAL_FILE, TRACE_FILE)), self.folder):
+            if path.exists():
+                sync(path)
+
+    def _prune(self, *, spare: bool) -> None:
+        folder, unit = self.folder / CHECKPOINT_FOLDER, self.method.updates_per_step
+        checkpoint.prune(folder, self.keep, best=self.evaluator.best, updates_per_step=unit, spare=spare)
 
     def _iterate(self) -> Iterator[Event]:
         """One rollout and the updates made from it; the first and the last leave a trace."""
         progress, iteration, before = self.progress, self.progress.iteration, self.progress.update
+        started = time.monotonic()
+        self.signals.pause_in(self._iteration_seconds)
         examples = self.collector.examples(iteration)
         score = self.collector.score_function(examples, iteration)
         with self._dropout(iteration):
@@ -200,6 +245,7 @@ class Trainer:
         progress.unmade_updates = len(prepared.updates) - (progress.update - before)
         if progress.iteration == 1 or self.ledger.spent() >= 1:
             self._trace(examples[0], scored, prepared, before)
+        self._iteration_seconds = time.monotonic() - started
 
     def _dropout(self, iteration: int) -> contextlib.AbstractContextManager[None]:
         """Whether dropout is on while a rollout is made and prepared."""
@@ -246,8 +292,9 @@ class Trainer:
             first=index == 0,
             reward_calls=reward_calls,
         )
-        if self.shard.is_main:
-            append_line(self.folder / METRICS_FILE, record.to_json())
+        with self.shard.together():
+            if self.shard.is_main:
+                append_line(self.folder / METRICS_FILE, record.to_json())
         return Updated(record=record, spent=self.ledger.spent())
 
     def _learning_rate(self) -> float:
@@ -265,25 +312,46 @@ class Trainer:
 
     def _trace(self, example: Example, scored: ScoredRollouts, prepared: Prepared, update: int) -> None:
         """Records how the first completion of the rollout came about, for pictures of it."""
-        if self.shard.is_main:
-            prompt = self.model.prompt_text(self.task, example)
-            trace = completion_trace(
-                example, prompt, scored, prepared, self.model, iteration=self.progress.iteration, update=update
-            )
-            append_line(self.folder / TRACE_FILE, trace.to_json())
+        with self.shard.together():
+            if self.shard.is_main:
+                prompt = self.model.prompt_text(self.task, example)
+                trace = completion_trace(
+                    example, prompt, scored, prepared, self.model, iteration=self.progress.iteration, update=update
+                )
+                append_line(self.folder / TRACE_FILE, trace.to_json())
         self.progress.traces += 1
 
     def _is_due(self, every: int, before: int) -> bool:
         """Whether a multiple of `every` steps was reached since step `before`; never where it is 0."""
         return bool(every) and self.ledger.step // every > before // every
 
-    def _checkpoint_is_due(self, before: int) -> bool:
-        by_rollouts = self.progress.iteration % self.execution.checkpoint_every == 0
+    def _checkpoint_is_due(self, before: int, started: float) -> bool:
+        execution, now = self.execution, time.monotonic()
+        by_rollouts = self.progress.update > 0 and self.progress.iteration % execution.checkpoint_every == 0
+        by_minutes = 0 < execution.checkpoint_minutes < (now - self._saved_at) / 60
+        is_long = now - started > execution.grace_seconds
         is_best = self.keep.best and self.evaluator.best == self.progress.update
-        return by_rollouts or is_best or self._is_due(self.keep.every, before)
+        return by_rollouts or by_minutes or is_long or is_best or self._is_due(self.keep.every, before)
 
     def _evaluate(self, name: str) -> Iterator[Event]:
-        """Evaluates the present weights and records the results as those of checkpoint `name`."""
+        """Evaluates the present weights and records the results as those of checkpoint `name`; a signal interrupts it
+        at once."""
+        self.signals.pause_in(math.inf)
         with self.ledger.phase(EVALUATION):
             yield from self.evaluator.run(name, self.progress)
-        self.accelerator.wait_for_everyone()
+        self.signals.pause_in(0)
+
+
+def check_processes(config: RunConfig, execution: Execution, count: int) -> None:
+    """Raises UserError where the run cannot be shared among `count` processes."""
+    if count > 1 and execution.sharding == "none":
+        raise UserError(f"execution.sharding=none is for one process, and there are {count}; set it to ddp or fsdp2.")
+    if config.train.batch_size % count:
+        raise UserError(f"train.batch_size={config.train.batch_size} is not a multiple of the {count} processes.")
+    rows = config.train.batch_size // count
+    for together in config.conventions.kept_together:
+        if rows % together:
+            raise UserError(
+                f"Each of the {count} processes has {rows} rows, not a multiple of the {together} that the conventions "
+                "keep together; choose another number of processes."
+            )

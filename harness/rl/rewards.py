@@ -15,16 +15,18 @@ from harness.task.base import Example, Reward, Task
 
 
 class CountedScores:
-    """A score function that knows how often it was asked. calls: completions scored so far."""
+    """A score function that knows how often it was asked, and fails in all processes or in none. calls: completions
+    scored so far."""
 
-    def __init__(self, score: Callable[[Tensor, Tensor], Rewards]) -> None:
+    def __init__(self, score: Callable[[Tensor, Tensor], Rewards], shard: Shard) -> None:
         self.calls = 0
-        self._score = score
+        self._score, self._shard = score, shard
 
     def __call__(self, row_N: Tensor, completion_ids_NC: Tensor) -> Rewards:
         """Rewards (N,)."""
         self.calls += len(row_N)
-        return self._score(row_N, completion_ids_NC)
+        with self._shard.together():
+            return self._score(row_N, completion_ids_NC)
 
 
 class TaskRewards:

@@ -18,7 +18,7 @@ from harness.records.values import is_cost, is_count, is_name, is_number, is_sha
 from harness.report.labels import cut, one_line
 
 MARKERS = frozenset((CONFIG_FILE, STATUS_FILE, EVAL_FILE, METRICS_FILE))
-STATES = ("running", "finished", "failed")
+STATES = ("running", "interrupted", "finished", "failed")
 CHECKPOINTS = ("base", "step", "last")
 AS_GIVEN = ("base", "given")
 """How `harness eval` calls the weights of a model that no run here trained."""
@@ -232,7 +232,8 @@ def _evaluations(folder: Path) -> tuple[EvalRecord, ...]:
 
 
 def _checked_status(status: RunStatus) -> RunStatus:
-    if status.state not in STATES or not is_count(status.updates) or not isinstance(status.reason, str):
+    is_whole = is_count(status.updates) and is_number(status.heartbeat) and isinstance(status.reason, str)
+    if status.state not in STATES or not is_whole:
         raise RecordError(f"{STATUS_FILE} has state {status.state!r} and updates {status.updates!r}")
     return replace(status, reason=cut(one_line(status.reason), LONGEST_REASON))
 
