@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.app.heartbeat import Heartbeat, running
 from harness.app.plan import PlannedRun, RunRequest, plan
+from harness.config.together import check_processes
 from harness.config.tree import FSDP2, VALIDATION, Execution
 from harness.data.sources import DataSource
 from harness.distributed.processes import refuse_other_training
@@ -71,7 +72,7 @@ def execute(
     use, training diverges, the device's memory does not suffice or another process is lost, and Interruption after a
     signal; the run's status then says so.
     """
-    from harness.rl.loop import Trainer, check_processes
+    from harness.rl.loop import Trainer
 
     config, execution = planned.resolved.config, planned.resolved.execution
     refuse_other_training()

@@ -340,18 +340,3 @@ class Trainer:
         with self.ledger.phase(EVALUATION):
             yield from self.evaluator.run(name, self.progress)
         self.signals.pause_in(0)
-
-
-def check_processes(config: RunConfig, execution: Execution, count: int) -> None:
-    """Raises UserError where the run cannot be shared among `count` processes."""
-    if count > 1 and execution.sharding == "none":
-        raise UserError(f"execution.sharding=none is for one process, and there are {count}; set it to ddp or fsdp2.")
-    if config.train.batch_size % count:
-        raise UserError(f"train.batch_size={config.train.batch_size} is not a multiple of the {count} processes.")
-    rows = config.train.batch_size // count
-    for together in config.conventions.kept_together:
-        if rows % together:
-            raise UserError(
-                f"Each of the {count} processes has {rows} rows, not a multiple of the {together} that the conventions "
-                "keep together; choose another number of processes."
-            )
