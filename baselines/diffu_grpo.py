@@ -140,6 +140,7 @@ class DiffuGrpo(Method):
         prompt_length = is_masked_BP.shape[1]
         tokens_BL[:, :prompt_length].masked_fill_(is_masked_BP, rollout.mask_id)
         old_logprob_BC = without_gradient(
+            policy,
             functools.partial(self._logprob, policy),
             tokens_BL,
             mask_BL,

@@ -10,9 +10,11 @@ per row: M, or 2 M with each mask's complement; V vocabulary.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion import elbo
-from harness.diffusion.logprob import chosen_logprob, without_gradient
+from harness.diffusion.logprob import chosen_logprob, recomputed, without_gradient
 from harness.errors import UserError, require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
@@ -58,7 +60,8 @@ class EspoConfig:
 @dataclass(frozen=True, kw_only=True)
 class Bound(LossPart):
     """One inner update. tokens_BDL: D masked inputs per row; weight_BDC: what each token's log-probability counts in
-    the row's ELBO, 0 where it is not masked; normaliser: rows of the global batch."""
+    the row's ELBO, 0 where it is not masked; normaliser: rows of the global batch; at_once: inputs per forward pass, 0
+    for all."""
 
     tokens_BDL: Tensor
     mask_BL: Tensor | None
@@ -67,6 +70,17 @@ class Bound(LossPart):
     old_elbo_B: Tensor
     advantage_B: Tensor
     normaliser: float
+    at_once: int = 0
+
+    @property
+    def sequences_per_row(self) -> int:
+        """D."""
+        return self.tokens_BDL.shape[1]
+
+    def split(self, sequences: int) -> Iterator[Bound]:
+        """As every part; a row with more than `sequences` inputs takes them in turn."""
+        for part in super().split(sequences):
+            yield dataclasses.replace(part, at_once=sequences)
 
 
 @method("espo", title="ESPO", colour="#E69F00", ablations=("coupled", "mc_samples"))
@@ -106,12 +120,13 @@ class Espo(Method):
 
     def loss(self, policy: DiffusionLM, part: Bound) -> Loss:
         """The clipped objective and KL of every completion."""
+        in_turn = functools.partial(recomputed, policy, functools.partial(input_logprob, policy), at_once=part.at_once)
         inputs = (part.tokens_BDL, part.mask_BL, part.target_BC, part.weight_BDC)
-        new_B = row_elbo(policy, *inputs)
+        new_B = row_elbo(in_turn, *inputs)
         kl_B = torch.zeros_like(new_B)
         if self.config.beta:
             with torch.no_grad(), policy.reference_policy():
-                reference_B = row_elbo(policy, *inputs)
+                reference_B = row_elbo(in_turn, *inputs)
             kl_B = k2(new_B, reference_B)
         loss, clipped = sequence_loss(new_B, kl_B, part, self.config)
         return loss, clipped.values(torch.ones_like(new_B, dtype=torch.bool), kl=kl_B)
@@ -140,14 +155,14 @@ class Espo(Method):
         weight_BDC = (elbo.elbo_weights(is_masked_BDC) / is_masked_BDC.shape[1]).to(rollout.logprob_BC.dtype)
         tokens_BDL = masked_inputs(rollout, is_masked_BDC)
         mask_BL = rollout.prompts.with_completion(rollout.completion_ids_BC)[1]
-        old_elbo_B = without_gradient(
-            functools.partial(row_elbo, policy),
-            tokens_BDL,
-            mask_BL,
-            rollout.completion_ids_BC,
-            weight_BDC,
-            positions=weight_BDC[0].numel(),
+        in_pieces = functools.partial(
+            without_gradient,
+            policy,
+            functools.partial(input_logprob, policy),
+            positions=rollout.completion_length,
+            together=is_masked_BDC.shape[1],
         )
+        old_elbo_B = row_elbo(in_pieces, tokens_BDL, mask_BL, rollout.completion_ids_BC, weight_BDC)
         return Bound(
             tokens_BDL=tokens_BDL,
             mask_BL=mask_BL,
@@ -184,15 +199,23 @@ def masked_inputs(rollout: Rollout, is_masked_BDC: Tensor) -> Tensor:
 
 
 def row_elbo(
-    policy: DiffusionLM, tokens_BDL: Tensor, mask_BL: Tensor | None, target_BC: Tensor, weight_BDC: Tensor
+    logprob: Callable[[Tensor, Tensor | None, Tensor], Tensor],
+    tokens_BDL: Tensor,
+    mask_BL: Tensor | None,
+    target_BC: Tensor,
+    weight_BDC: Tensor,
 ) -> Tensor:
-    """ELBO (B,), nats: weighted log-probabilities summed over the tokens and inputs of a row, by one forward pass over
-    all inputs of all rows."""
+    """ELBO (B,), nats: weighted log-probabilities summed over the tokens and inputs of a row. logprob: what
+    `input_logprob` computes, of all inputs of all rows."""
     copies = tokens_BDL.shape[1]
     mask_NL = None if mask_BL is None else mask_BL.repeat_interleave(copies, 0)
-    target_NC = target_BC.repeat_interleave(copies, 0)
-    logits_NCV = policy.completion_logits(tokens_BDL.flatten(0, 1), mask_NL, target_BC.shape[1])
-    return (chosen_logprob(logits_NCV, target_NC).view_as(weight_BDC) * weight_BDC).sum((1, 2))
+    logprob_NC = logprob(tokens_BDL.flatten(0, 1), mask_NL, target_BC.repeat_interleave(copies, 0))
+    return (logprob_NC.view_as(weight_BDC) * weight_BDC).sum((1, 2))
+
+
+def input_logprob(policy: DiffusionLM, tokens_NL: Tensor, mask_NL: Tensor | None, target_NC: Tensor) -> Tensor:
+    """Log-probabilities (N, C) of the completions' tokens given masked inputs, nats."""
+    return chosen_logprob(policy.completion_logits(tokens_NL, mask_NL, target_NC.shape[1]), target_NC)
 
 
 def sequence_loss(new_B: Tensor, kl_B: Tensor, part: Bound, config: EspoConfig) -> tuple[Tensor, ClippedObjective]:

@@ -8,8 +8,9 @@ k tokens of a support.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,6 +95,24 @@ class Rollout:
     def revealed_at(self, step_B: Tensor) -> Tensor:
         """U_s as a bool mask (B, C): the positions that step s revealed."""
         return self.unmask_step_BC == step_B[:, None]
+
+
+def joined(rollouts: Sequence[Rollout], prompts: Prompts) -> Rollout:
+    """The rollout of all prompts from those of successive rows of them."""
+    if len(rollouts) == 1:
+        return rollouts[0]
+    columns: dict[str, Any] = {
+        item.name: torch.cat([getattr(one, item.name) for one in rollouts])
+        for item in dataclasses.fields(Rollout)
+        if isinstance(getattr(rollouts[0], item.name), Tensor)
+    }
+    return dataclasses.replace(
+        rollouts[0],
+        **columns,
+        prompts=prompts,
+        flops=sum(one.flops for one in rollouts),
+        seconds=sum(one.seconds for one in rollouts),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

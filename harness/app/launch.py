@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.app.run import clear, execute, locked
-from harness.config.shares import check_shares
+from harness.config.together import check_processes
 from harness.distributed.processes import is_main
 from harness.distributed.slurm import take_ranks
 from harness.errors import Interruption, SandboxError, UserError
@@ -171,7 +171,7 @@ def _waiting(
 ) -> list[tuple[RunRequest, PlannedRun]]:
     """The cells that are neither finished nor in the queue."""
     for cell in planned:
-        check_shares(cell.resolved.config, options.nodes * options.processes_per_node)
+        check_processes(cell.resolved.config, cell.resolved.execution, options.nodes * options.processes_per_node)
     busy = in_queue(requests[0].runs)
     pairs = zip(requests, planned, strict=True)
     return [(request, cell) for request, cell in pairs if not cell.finished and cell.folder not in busy]

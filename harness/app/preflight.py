@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from harness.app.plan import PlannedRun
 from harness.app.run import load_data
 from harness.config.keep import parse_keep
+from harness.config.together import check_processes
 from harness.config.tree import RunConfig
 from harness.errors import UserError
 from harness.records.jsonl import read_lines
@@ -91,9 +92,6 @@ def preflight(
     planned: PlannedRun,
     *,
     devices: int = 1,
-    sharding: str = "none",
-    activation_checkpointing: bool = False,
-    rollout_batch_size: int = 0,
     memory_gib: float = 0.0,
     tflops: float = 0.0,
 ) -> Preflight:
@@ -108,15 +106,14 @@ def preflight(
     from harness.planning.sizes import sizes_of
 
     config, execution = planned.resolved.config, planned.resolved.execution
-    if config.train.batch_size % devices:
-        raise UserError(f"train.batch_size={config.train.batch_size} is not a multiple of the {devices} devices.")
+    check_processes(config, execution, devices)
     device = _device(execution.device, memory_gib)
     spread = Spread(
         devices=devices,
-        sharding=sharding,
-        activation_checkpointing=activation_checkpointing,
+        sharding=execution.sharding if devices > 1 else "none",
+        activation_checkpointing=execution.activation_checkpointing,
         micro_batch_size=execution.micro_batch_size,
-        rollout_batch_size=rollout_batch_size,
+        rollout_batch_size=execution.rollout_batch_size,
         evaluation_batch_size=execution.evaluation_batch_size,
         on_gpu=device.is_gpu,
     )

@@ -17,8 +17,8 @@ from harness.app.heartbeat import Heartbeat, running
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.app.trackers import tracked
 from harness.config.prompt_hashes import training_prompts
-from harness.config.shares import check_shares
-from harness.config.tree import VALIDATION, Execution
+from harness.config.together import check_processes
+from harness.config.tree import FSDP2, VALIDATION, Execution
 from harness.data.sources import DataSource
 from harness.distributed.processes import refuse_other_training
 from harness.distributed.signals import Signals
@@ -81,11 +81,12 @@ def execute(
     shard = meet(execution)
     with Signals(execution.grace_seconds) as signals, peers(execution, signals):
         with shard.together():
-            check_shares(config, shard.count)
+            check_processes(config, execution, shard.count)
             data = load_data(planned)
             model = load(planned, data)
             for warning in model.warnings:
                 on_warning(warning)
+            model.memory.say = on_warning
         with run_folder(planned, shard):
             if shard.decided(lambda: planned.finished):
                 return
@@ -147,7 +148,8 @@ def _train(planned: PlannedRun, trainer: Trainer, on_event: Callable[[Event], No
         _write_outcome(planned, trainer, state="failed", reason=str(error))
         raise
     except torch.OutOfMemoryError as error:
-        reason = _out_of_memory(planned.resolved.execution)
+        reason = "The device's memory does not hold the weights, their gradients and the optimiser's state; set "
+        reason += "model.lora.rank above 0, or execution.sharding=fsdp2 with more processes."
         _write_outcome(planned, trainer, state="failed", reason=reason)
         raise UserError(reason) from error
     _write_outcome(planned, trainer, state="finished")
@@ -158,12 +160,14 @@ def load(planned: PlannedRun, data: Data) -> DiffusionLM:
     from harness.models.checkpoints import load_model
     from harness.randomness import stream_seed
 
-    config = planned.resolved.config
+    config, execution = planned.resolved.config, planned.resolved.execution
     planned.task.prepare()
+    is_sharded = execution.sharding == FSDP2
     model = load_model(
         config.model,
         task=config.task,
-        device=planned.resolved.execution.device,
+        device="cpu" if is_sharded else execution.device,
+        stored_dtype=is_sharded,
         seed=stream_seed(config.seed, "lora"),
         turns_end=config.conventions.end_tokens == "turn-and-text",
     )
@@ -176,14 +180,6 @@ def alive(folder: Path, trainer: Trainer) -> AbstractContextManager[object]:
     if not trainer.shard.is_main:
         return nullcontext()
     return Heartbeat(folder, lambda: (trainer.progress.update, trainer.progress.samples))
-
-
-def _out_of_memory(execution: Execution) -> str:
-    return (
-        f"The device ran out of memory with execution.micro_batch_size={execution.micro_batch_size} (0 is the whole "
-        f"batch) and execution.evaluation_batch_size={execution.evaluation_batch_size}; lower them with --set, and the "
-        "run goes on from its last checkpoint."
-    )
 
 
 def _write_outcome(planned: PlannedRun, trainer: Trainer, *, state: str, reason: str = "") -> None:
@@ -304,7 +300,7 @@ def describe_run(planned: PlannedRun, model: DiffusionLM, data: Data, *, process
     )
     write_description(planned.folder, description)
     environment = describe(str(model.device)) | {
-        "dtype": resolved.config.model.dtype,
+        "dtype": model.dtype_name,
         "weights": model.fingerprint,
         "commits": model.commits,
         "warnings": list(model.warnings),

@@ -15,7 +15,7 @@ from harness.cli.options import Data, FewShot, IncludePath, Prompts, TrainData
 from harness.cli.run import Budget, Recipe, Reward, Settings
 from harness.cli.tables import show_table
 from harness.config.resolve import flatten, parse_budget, parse_settings
-from harness.errors import UserError, require_choice
+from harness.errors import UserError
 from harness.records.run_folder import DEFAULT_RUNS
 from harness.task.prompts import read_prompts
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from harness.app.preflight import Preflight
 
 GIB = 2**30
-SHARDINGS = ("none", "ddp", "fsdp2")
 
 
 def plan_run(
@@ -41,11 +40,6 @@ def plan_run(
     runs: Annotated[Path, typer.Option(help="Folder in which run folders are created.")] = DEFAULT_RUNS,
     include_path: IncludePath = None,
     devices: Annotated[int, typer.Option(min=1, help="Devices that share the run.")] = 1,
-    sharding: Annotated[str, typer.Option(help="none, ddp or fsdp2.")] = "none",
-    activation_checkpointing: Annotated[
-        bool, typer.Option("--activation-checkpointing", help="Compute activations again instead of keeping them.")
-    ] = False,
-    rollout_batch_size: Annotated[int, typer.Option(min=0, help="Completions generated at once; 0 is all.")] = 0,
     memory: Annotated[float, typer.Option(min=0, help="GiB of a device that is not this machine's.")] = 0.0,
     rate: Annotated[float, typer.Option(min=0, help="TFLOP/s of a device, for the hours.")] = 0.0,
     show_config: Annotated[bool, typer.Option("--config", help="Show every setting and where it came from.")] = False,
@@ -55,7 +49,6 @@ def plan_run(
     Nothing is trained and no weights are loaded. Exit code 2 where a run cannot fit, with the settings that make it
     fit.
     """
-    require_choice("--sharding", sharding, SHARDINGS)
     from harness.app.preflight import preflight
 
     registry.add_include_paths(include_path or [])
@@ -79,9 +72,6 @@ def plan_run(
         found = preflight(
             plan(request),
             devices=devices,
-            sharding=sharding,
-            activation_checkpointing=activation_checkpointing,
-            rollout_batch_size=rollout_batch_size,
             memory_gib=memory,
             tflops=rate,
         )

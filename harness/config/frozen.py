@@ -13,6 +13,7 @@ VALUES: Mapping[str, Any] = {
     "reward": "task",
     "model.name": "tiny",
     "model.dtype": "float32",
+    "model.compute_dtype": "",
     "model.lora.rank": 0,
     "model.lora.alpha": 64.0,
     "model.lora.dropout": 0.0,

@@ -18,6 +18,7 @@ YOUNGER = (
     "data.prompts",
     "data.allow_packages",
     "conventions.",
+    "model.compute_dtype",
     "evaluation.decodings",
     "evaluation.lengths",
     "evaluation.validation_items",

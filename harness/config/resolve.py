@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.build import build
-from harness.config.keep import parse_keep
+from harness.config.together import check_together
 from harness.config.tree import BudgetConfig, Execution, MethodConfig, RunConfig
 from harness.errors import UserError
 from harness.records.description import MOVED
@@ -79,10 +79,7 @@ def resolve(
     config: RunConfig = build(RunConfig, {**tree, **head}, "")
     config.check()
     execution.check()
-    if parse_keep(execution.keep).best and not config.evaluation.validation_items:
-        raise UserError(
-            "execution.keep=best=validation needs validation items; set evaluation.validation_items above 0."
-        )
+    check_together(config, execution)
     keys = flatten({**config.to_dict(), "execution": dataclasses.asdict(execution)})
     return Resolved(
         config=config,

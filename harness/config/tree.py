@@ -19,10 +19,13 @@ PROFILES = ("official", "agrpo", "espo", "correctness")
 """Training rewards: of EGSPO and d1, of AGRPO, of ESPO, and 1 for a right answer and 0 for any other."""
 REWARDS = ("task", "random", *PROFILES)
 DTYPES = ("float32", "bfloat16", "float16", "float64")
+AUTO = "auto"
 LORA_TARGETS = ("all", "official-subset", "all-and-head")
 VALIDATION = "validation"
 QUANTIZATIONS = ("", "nf4")
 TRACKERS = ("", "tensorboard", "wandb", "trackio")
+DDP, FSDP2 = "ddp", "fsdp2"
+SHARDINGS = ("none", DDP, FSDP2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,9 @@ class LoraConfig:
 class ModelConfig:
     """`name` is `tiny`, a folder, or a hub id.
 
+    dtype: of the weights; auto is that of the model's files. compute_dtype: of activations and products, where it
+    is not that of the weights; bfloat16 with weights in float32 needs execution.sharding=fsdp2.
+
     adapter: folder or hub id of published low-rank adapters, adapter_subfolder: where in it they lie. With lora.rank 0
     they are trained on; with lora.rank above 0 they are merged into the weights first. quantization: nf4 keeps the
     frozen linear layers in 4 bits (QLoRA, arXiv 2305.14314).
@@ -50,6 +56,7 @@ class ModelConfig:
 
     name: str = "tiny"
     dtype: str = "float32"
+    compute_dtype: str = ""
     lora: LoraConfig = LoraConfig()
     adapter: str = ""
     adapter_subfolder: str = ""
@@ -59,7 +66,8 @@ class ModelConfig:
         """Raises UserError for values outside their range or at odds with each other."""
         for key in ("name", "adapter", "adapter_subfolder"):
             require_name(f"model.{key}", getattr(self, key))
-        require_choice("model.dtype", self.dtype, DTYPES)
+        require_choice("model.dtype", self.dtype, (*DTYPES, AUTO))
+        require_choice("model.compute_dtype", self.compute_dtype, ("", *DTYPES))
         require_choice("model.lora.targets", self.lora.targets, LORA_TARGETS)
         require_choice("model.quantization", self.quantization, QUANTIZATIONS)
         if self.adapter_subfolder and not self.adapter:
@@ -223,22 +231,34 @@ class RunConfig:
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """How a run is executed: recorded, but no part of its name, since it changes results only through the rounding of
-    floating-point sums and, with model.lora.dropout above 0, through the draws of dropout.
+    floating-point numbers and, with model.lora.dropout above 0, through the draws of dropout.
 
-    device: auto, cpu, cuda or cuda:N. micro_batch_size: rows per forward-backward pass, 0 for all. checkpoint_every:
-    rollouts between checkpoints, checkpoint_minutes: minutes, 0 for no limit; the first reached counts. keep: which of
-    them stay: last, all, a number, every=UPDATES or best=validation. evaluation_batch_size: prompts per forward pass of
-    an evaluation. grace_seconds: how long a run that is asked to end by a signal may take over it; after what takes
-    longer it makes a checkpoint. timeout_minutes: how long a process waits for the others before the job ends.
+    device: auto, cpu, cuda or cuda:N. tf32: GPUs multiply float32 matrices with inputs rounded to 10 bits. sharding:
+    how several processes hold the weights: ddp, each of them all; fsdp2, a part each, gathered layer by layer; none
+    refuses several processes. timeout_minutes: how long a process waits for the others before the job ends.
+
+    micro_batch_size: sequences per forward-backward pass, 0 for all of a process; a method with several inputs per
+    completion, such as ESPO, has as many sequences. rollout_batch_size, evaluation_batch_size: prompts per forward pass
+    of a rollout, 0 for all of a process, and of an evaluation. What does not fit into the memory is halved.
+    activation_checkpointing: a layer's activations are computed again in the backward pass instead of kept.
+
+    checkpoint_every: rollouts between checkpoints, checkpoint_minutes: minutes, 0 for no limit; the first reached
+    counts. keep: which of them stay: last, all, a number, every=UPDATES or best=validation. grace_seconds: how long a
+    run that is asked to end by a signal may take over it; after what takes longer it makes a checkpoint.
+
     track: the experiment tracker that is told of everything recorded, besides the run folder; empty for none.
     """
 
     device: str = "auto"
+    tf32: bool = False
+    sharding: str = DDP
     micro_batch_size: int = 0
+    rollout_batch_size: int = 0
+    evaluation_batch_size: int = 64
+    activation_checkpointing: bool = False
     checkpoint_every: int = 50
     checkpoint_minutes: float = 10.0
     keep: str = "last"
-    evaluation_batch_size: int = 64
     grace_seconds: float = 20.0
     timeout_minutes: float = 60.0
     track: str = ""
@@ -251,10 +271,12 @@ class Execution:
             evaluation_batch_size=self.evaluation_batch_size,
             timeout_minutes=self.timeout_minutes,
         )
+        require_choice("execution.sharding", self.sharding, SHARDINGS)
         parse_keep(self.keep)
         require_choice("execution.track", self.track, TRACKERS)
         for name, meaning in {
             "micro_batch_size": "the whole batch",
+            "rollout_batch_size": "the whole batch",
             "checkpoint_minutes": "no limit",
             "grace_seconds": "to end at once",
         }.items():

@@ -15,6 +15,7 @@ from harness.diffusion.sampler import HEAD_CHUNK, best_tokens
 from harness.diffusion.schedule import reveal_counts
 from harness.models import flops
 from harness.models.diffusion_lm import DiffusionLM
+from harness.models.memory import PREPARATION
 from harness.rollout import Rollout
 
 
@@ -48,10 +49,15 @@ def greedy_completions(model: DiffusionLM, rollout: Rollout, step_BK: Tensor) ->
 def _lazily(model: DiffusionLM, rollout: Rollout, step_B: Tensor) -> Tensor:
     """The most probable token at every completion position (B, C) of state step_B."""
     tokens_BL, mask_BL = rollout.state_at(step_B)
-    hidden_BCd = model.hidden(tokens_BL, mask_BL)[:, -rollout.completion_length :]
-    chunks = hidden_BCd.flatten(0, 1).split(HEAD_CHUNK)
-    best = [best_tokens(model.head(chunk), rollout.mask_id) for chunk in chunks]
-    return torch.cat(best).view(rollout.completion_ids_BC.shape)
+
+    def best_of(rows: slice) -> Tensor:
+        hidden_BLd = model.hidden(tokens_BL[rows], None if mask_BL is None else mask_BL[rows])
+        chunks = hidden_BLd[:, -rollout.completion_length :].flatten(0, 1).split(HEAD_CHUNK)
+        return torch.cat([best_tokens(model.head(chunk), rollout.mask_id) for chunk in chunks])
+
+    total = rollout.num_rows
+    best = torch.cat(list(model.memory.pieces(PREPARATION, total, total, best_of)))
+    return best.view(rollout.completion_ids_BC.shape)
 
 
 def _compose(rollout: Rollout, best_BKC: Tensor, step_BK: Tensor) -> Tensor:

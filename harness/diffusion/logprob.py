@@ -1,15 +1,20 @@
-"""Log-probabilities of given tokens, nats: plain, or of the tempered and truncated distribution that was
-sampled. All but `without_gradient` are pure functions of logits.
+"""Log-probabilities of given tokens, nats: plain, or of the tempered and truncated distribution that was sampled, as
+pure functions of logits; and how to ask for many without holding all logits at once.
 
 Axes: B rows, n positions, V vocabulary, k tokens of a support.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from harness.models.diffusion_lm import DiffusionLM
+from harness.models.memory import PREPARATION
 
 POSITIONS_AT_ONCE = 4096
 
@@ -38,15 +43,39 @@ def behaviour_logprob(
 
 
 @torch.no_grad()
-def without_gradient(function: Callable[..., Tensor], *rows: Tensor | None, positions: int) -> Tensor:
+def without_gradient(
+    policy: DiffusionLM, function: Callable[..., Tensor], *rows: Tensor | None, positions: int, together: int = 1
+) -> Tensor:
     """`function` of row tensors, some rows at a time, so that few logits live at once; its results are joined.
 
-    positions: at how many positions per row `function` asks for logits. None is handed on as it is.
+    positions: at how many positions per row `function` asks for logits. together: so many successive rows go in one
+    piece where the memory suffices. None is handed on as it is.
     """
-    size = max(1, POSITIONS_AT_ONCE // positions)
-    total = next(len(tensor) for tensor in rows if tensor is not None)
-    pieces = [
-        function(*(None if tensor is None else tensor[start : start + size] for tensor in rows))
-        for start in range(0, total, size)
-    ]
-    return torch.cat(pieces)
+    wanted = max(1, POSITIONS_AT_ONCE // (positions * together)) * together
+    pieces = policy.memory.pieces(PREPARATION, _number(rows), wanted, lambda piece: function(*_those(rows, piece)))
+    return torch.cat(list(pieces))
+
+
+def recomputed(policy: DiffusionLM, function: Callable[..., Tensor], *rows: Tensor | None, at_once: int) -> Tensor:
+    """`function` of row tensors with its gradient, `at_once` rows at a time (0: all); its results are joined.
+
+    A piece keeps nothing but its rows: in the backward pass it is computed once more, which counts as no pass.
+    """
+    total = _number(rows)
+    if not at_once or at_once >= total:
+        return function(*rows)
+    again = lambda: (contextlib.nullcontext(), policy.meter.paused())  # noqa: E731
+    return torch.cat(
+        [
+            checkpoint(function, *_those(rows, slice(start, start + at_once)), use_reentrant=False, context_fn=again)
+            for start in range(0, total, at_once)
+        ]
+    )
+
+
+def _number(rows: Sequence[Tensor | None]) -> int:
+    return next(len(tensor) for tensor in rows if tensor is not None)
+
+
+def _those(rows: Sequence[Tensor | None], piece: slice) -> list[Tensor | None]:
+    return [None if tensor is None else tensor[piece] for tensor in rows]

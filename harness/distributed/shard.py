@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class Shard:
     """This process's rows of the global batch. A group may lie across processes, so baselines are taken of gathered
     rows. device: where the processes meet, by default the CPU."""
 
+    all_reduce: Callable[[Tensor], Tensor] = lambda values: values
     all_gather: Callable[[Tensor], Tensor] = lambda rows: rows
     all_gather_items: Callable[[list[Any]], list[Any]] = lambda items: items
     wait: Callable[[], None] = lambda: None
@@ -47,6 +49,14 @@ class Shard:
     def gather(self, rows: Tensor) -> Tensor:
         """The rows of all processes, in global order."""
         return self.all_gather(rows.contiguous())
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The elementwise sum of the processes' tensors of one shape."""
+        return self.all_reduce(values)
+
+    def any_of(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        return bool(self.sum(torch.tensor([int(flag)], device=self.device)))
 
     def gather_values(self, values_N: Tensor) -> Tensor:
         """The values of all processes, which may have different numbers of them."""
@@ -106,6 +116,7 @@ ALONE = Shard()
 def shard_of(accelerator: Accelerator) -> Shard:
     """The share of this process among those of `accelerator`."""
     return Shard(
+        all_reduce=functools.partial(accelerator.reduce, reduction="sum"),
         all_gather=accelerator.gather,
         all_gather_items=gather_object,
         wait=accelerator.wait_for_everyone,

@@ -13,6 +13,7 @@ from harness.config.decoding import Decoding
 from harness.diffusion.sampler import generate
 from harness.distributed.shard import ALONE, Shard
 from harness.models.diffusion_lm import DiffusionLM
+from harness.models.memory import EVALUATION
 from harness.rollout import Rollout
 from harness.task.base import Example
 
@@ -56,11 +57,15 @@ def complete(
     """
     missing = (index for index in range(len(prompts)) if index not in known)
     order = sorted(missing, key=lambda index: len(prompts[index]))[shard.index :: shard.count]
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        seed_B = torch.tensor([item_seed(examples[index].id, seed) for index in batch])
-        rollout = generate(model, model.encode_prompts([prompts[index] for index in batch]), decoding, seed_B)
-        yield list(zip(batch, completions_of(model, rollout), strict=True))
+
+    def batch(places: slice) -> list[tuple[int, Completion]]:
+        indices = order[places]
+        seed_B = torch.tensor([item_seed(examples[index].id, seed) for index in indices])
+        rollout = generate(model, model.encode_prompts([prompts[index] for index in indices]), decoding, seed_B)
+        return list(zip(indices, completions_of(model, rollout), strict=True))
+
+    with model.in_step():
+        yield from model.memory.pieces(EVALUATION, len(order), batch_size, batch)
 
 
 def gathered(done: list[tuple[int, Completion]], shard: Shard) -> list[Completion]:

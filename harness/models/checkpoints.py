@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
-from harness.config.tree import ModelConfig
+from harness.config.tree import AUTO, ModelConfig
 from harness.distributed.processes import local_index
 from harness.errors import UserError, printable, unknown_choice
 from harness.models import adapters as lora
@@ -91,7 +91,7 @@ def load_model(
         empty = empty_model(checkpoint.layout, checkpoint.config)
         adapter = lora.read_adapter(config.adapter, config.adapter_subfolder, layout=checkpoint.layout, model=empty)
     places = {config.name: checkpoint.folder} | ({config.adapter: adapter.weights_file} if adapter else {})
-    dtype = None if stored_dtype else getattr(torch, config.dtype)
+    dtype = None if stored_dtype or config.dtype == AUTO else getattr(torch, config.dtype)
     lm = DiffusionLM(
         _transformer(checkpoint, dtype, place, config.quantization).eval(),
         tokenizer,

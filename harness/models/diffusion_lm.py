@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from harness.config.tree import LoraConfig
 from harness.errors import UserError
 from harness.models.flops import HEAD, ModelShape
+from harness.models.memory import Memory
 from harness.models.meter import Meter
 from harness.rollout import Prompts
 from harness.task.base import Example, Task
@@ -102,9 +103,11 @@ def gather_positions(values_BLd: Tensor, positions_Bn: Tensor) -> Tensor:
 class DiffusionLM:
     """A masked diffusion language model with its tokenizer.
 
-    network: what is trained; the trainer may replace it by its wrapped form. fingerprint: hash of the loaded weights.
-    commits: of what was fetched from the hub, by hub id.
+    network: what is trained. fingerprint: hash of the loaded weights. commits: of what was fetched from the hub, by hub
+    id.
     warnings: sentences on what looks wrong about the checkpoint, for the user to judge. meter: counts every pass.
+    memory: how many sequences fit into it at once. reference: a copy of the weights as the reference policy, where
+    there is one.
     lora_ranks: of the adapters by kind of layer, as q_proj; empty without adapters.
     """
 
@@ -131,7 +134,10 @@ class DiffusionLM:
         self.commits = commits or {}
         self.warnings = warnings
         self.meter = Meter()
-        self._reference: MaskedPredictor | None = None
+        self.memory = Memory(self.meter)
+        self.reference: MaskedPredictor | None = None
+        self.goes_on: Callable[[bool], bool] | None = None
+        self._announces = False
         self._is_reference = False
         self.lora_ranks: Mapping[str, int] = {}
 
@@ -152,6 +158,7 @@ class DiffusionLM:
 
     def logits(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:
         """Logits (B, n, V), float32 or wider, at positions (B, n); mask_BL is None where nothing is padded."""
+        self._announce()
         logits_BnV = at_least_float32(self.network(tokens_BL, mask_BL, positions_Bn))
         return self._counted(logits_BnV, *tokens_BL.shape, head_positions=positions_Bn.numel())
 
@@ -163,6 +170,7 @@ class DiffusionLM:
 
     def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
         """Final hidden states (B, L, d), for callers that choose positions afterwards."""
+        self._announce()
         return self._counted(self.predictor.hidden(tokens_BL, mask_BL), *tokens_BL.shape, head_positions=0)
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -200,7 +208,7 @@ class DiffusionLM:
         """
         if predictor is None and isinstance(self.predictor.model, PeftModel):
             return
-        self._reference = (predictor or copy.deepcopy(self.predictor)).requires_grad_(False).eval()
+        self.reference = (predictor or copy.deepcopy(self.predictor)).requires_grad_(False).eval()
 
     @contextlib.contextmanager
     def reference_policy(self) -> Iterator[None]:
@@ -208,8 +216,8 @@ class DiffusionLM:
         network, predictor, training = self.network, self.predictor, self.network.training
         self._is_reference = True
         try:
-            if self._reference is not None:
-                self.network = self.predictor = self._reference
+            if self.reference is not None:
+                self.network = self.predictor = self.reference
                 yield
             elif isinstance(predictor.model, PeftModel):
                 network.eval()
@@ -221,6 +229,37 @@ class DiffusionLM:
             self._is_reference = False
             self.network, self.predictor = network, predictor
             network.train(training)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether this process holds a part of the weights, so that every pass takes all processes."""
+        return self.goes_on is not None
+
+    def go_in_step(self, any_of: Callable[[bool], bool]) -> None:
+        """Says that the weights are sharded. any_of: whether a flag is set in any process."""
+        self.goes_on, self.memory.recovers = any_of, False
+
+    @contextlib.contextmanager
+    def in_step(self) -> Iterator[None]:
+        """Inside, processes may make different numbers of passes, without gradient; with sharded weights those that
+        have no more to make go along with the others, at the end of the block."""
+        if self.goes_on is None:
+            yield
+            return
+        self._announces = True
+        try:
+            yield
+        finally:
+            self._announces = False
+        token_BL = torch.full((1, 1), self.special.mask_id, device=self.device)
+        with torch.no_grad():
+            while self.goes_on(False):
+                self.predictor.hidden(token_BL, None)
+
+    def _announce(self) -> None:
+        """Tells the other processes that a pass follows."""
+        if self._announces and self.goes_on is not None:
+            self.goes_on(True)
 
     def prompt_text(self, task: Task, example: Example) -> str:
         """The prompt as text: the task's compact prompt for the tiny model, otherwise its chat messages in the

@@ -34,6 +34,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._total = Cost()
+        self._counts = True
 
     @contextmanager
     def measure(self) -> Iterator[Cost]:
@@ -45,6 +46,25 @@ class Meter:
             for name, value in vars(self._total).items():
                 setattr(cost, name, value - getattr(before, name))
 
+    @contextmanager
+    def forgetting_failures(self) -> Iterator[None]:
+        """What is spent inside counts for nothing where the block raises."""
+        before = Cost(**vars(self._total))
+        try:
+            yield
+        except BaseException:
+            vars(self._total).update(vars(before))
+            raise
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is spent inside counts for nothing: passes that are repeated to save memory."""
+        counts, self._counts = self._counts, False
+        try:
+            yield
+        finally:
+            self._counts = counts
+
     def count(
         self, output: Tensor, shape: flops.ModelShape, *, rows: int, queries: int, keys: int, head_positions: int
     ) -> Tensor:
@@ -52,6 +72,8 @@ class Meter:
 
         rows: 0 where only the head ran.
         """
+        if not self._counts:
+            return output
         sizes = {"rows": rows, "queries": queries, "keys": keys, "head_positions": head_positions}
         self._total.forwards += rows
         self._total.forward_flops += flops.forward(shape, **sizes)

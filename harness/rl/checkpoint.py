@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from harness.config.keep import Keep
+from harness.distributed.sharding import part_like
 from harness.errors import UserError
 from harness.models.files import save_tensors, sync
 from harness.records.jsonl import write_atomic
@@ -156,7 +157,7 @@ def load_weights(place: Path, network: nn.Module) -> None:
         raise UserError(f"Checkpoint '{place}' is of another model: its weights have other names or shapes.")
     with torch.no_grad():
         for name, weight in weights.items():
-            weight.copy_(saved[name])
+            weight.copy_(part_like(saved[name], weight))
 
 
 def load_optimizer(place: Path) -> dict[str, Any]:

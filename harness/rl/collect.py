@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import torch
 
-from harness.config.tree import RunConfig
+from harness.config.tree import Execution, RunConfig
 from harness.diffusion.sampler import generate
 from harness.distributed.shard import Shard
 from harness.models.diffusion_lm import DiffusionLM
+from harness.models.memory import ROLLOUT
 from harness.randomness import row_seeds, stream
 from harness.rl.method import Method
 from harness.rl.rewards import CountedScores, RandomRewards, TaskRewards
-from harness.rollout import Rollout
+from harness.rollout import Rollout, joined
 from harness.task.base import Example, Task
 
 
@@ -23,6 +24,7 @@ class Collector:
     def __init__(
         self,
         config: RunConfig,
+        execution: Execution,
         *,
         method: Method,
         task: Task,
@@ -30,7 +32,7 @@ class Collector:
         train: Sequence[Example],
         shard: Shard,
     ) -> None:
-        self.config, self.method, self.task, self.model = config, method, task, model
+        self.config, self.execution, self.method, self.task, self.model = config, execution, method, task, model
         self.train, self.shard = train, shard
 
     def examples(self, iteration: int) -> list[Example]:
@@ -52,7 +54,14 @@ class Collector:
         generator = stream(self.config.seed, "rollout", iteration)
         seed_B = self.shard.mine(row_seeds(self.config.train.batch_size, generator))
         needs = self.method.needs(self.model.shape, self.config.rollout, prompts.ids_BP.shape[1])
-        return generate(self.model, prompts, self.config.rollout, seed_B, needs=needs)
+        total, decoding = len(examples), self.config.rollout
+
+        def complete(rows: slice) -> Rollout:
+            return generate(self.model, prompts.rows(rows), decoding, seed_B[rows], needs=needs)
+
+        wanted = self.execution.rollout_batch_size or total
+        with self.model.in_step():
+            return joined(list(self.model.memory.pieces(ROLLOUT, total, wanted, complete)), prompts)
 
     def score_function(self, examples: Sequence[Example], iteration: int) -> CountedScores:
         """Rewards of completions of these rows: the task's, or random ones for the control."""

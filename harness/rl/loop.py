@@ -10,19 +10,25 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from harness.config.keep import parse_keep
-from harness.config.tree import Execution, RunConfig
+from harness.config.tree import FSDP2, Execution, RunConfig
 from harness.distributed.shard import accelerator, shard_of
+from harness.distributed.sharding import gathered, load_optimizer_state
 from harness.distributed.signals import Signals
-from harness.errors import Interruption
+from harness.errors import Interruption, UserError
+from harness.models.checkpoints import resolve_device
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.files import sync
+from harness.models.memory import allow_tf32, keep_no_activations
+from harness.models.sharded import shard_model
 from harness.randomness import stream, stream_seed
 from harness.records.jsonl import append_line, keep_lines
 from harness.records.run_folder import CHECKPOINT_FOLDER, EVAL_FILE, METRICS_FILE, TRACE_FILE, reopen
@@ -74,24 +80,31 @@ class Trainer:
         self.config, self.execution, self.method, self.task, self.model = config, execution, method, task, model
         self.data, self.folder, self.keep = data, folder, parse_keep(execution.keep)
         self.signals = signals or Signals()
-        self.accelerator = accelerator(on_cpu=model.device.type == "cpu")
-        if method.needs_reference:
+        device = resolve_device(execution.device) if execution.sharding == FSDP2 else model.device
+        self.shard = shard_of(accelerator(on_cpu=device.type == "cpu"))
+        if len(set(self.shard.gather_items([model.fingerprint]))) > 1:
+            raise UserError(f"The processes have loaded different weights of '{model.name}'; copy the files anew.")
+        if execution.sharding == FSDP2:
+            shard_model(model, config.model, device, reference=method.needs_reference, any_of=self.shard.any_of)
+        elif method.needs_reference:
             model.keep_reference()
-        optimizer = adamw(model.network, config.optimizer, config.conventions)
-        model.network, self.optimizer = self.accelerator.prepare(model.network, optimizer)
-        self.shard = shard_of(self.accelerator)
+        if execution.activation_checkpointing:
+            keep_no_activations(model.predictor.transformer.model.layers)
+        allow_tf32(execution.tf32)
+        self.optimizer = adamw(model.network, config.optimizer, config.conventions)
         self.ledger = Ledger(config.budget, model.meter, self.shard, updates_per_step=method.updates_per_step)
         self.evaluator = Evaluator(
             config.evaluation, execution, task=task, model=model, data=data, shard=self.shard, folder=folder
         )
-        self.collector = Collector(config, method=method, task=task, model=model, train=data.train, shard=self.shard)
+        self.collector = Collector(
+            config, execution, method=method, task=task, model=model, train=data.train, shard=self.shard
+        )
         self.updater = Updater(
             config,
             micro_batch_size=execution.micro_batch_size,
             method=method,
             model=model,
             optimizer=self.optimizer,
-            accelerator=self.accelerator,
             shard=self.shard,
         )
         self._saved: Progress | None = None
@@ -134,10 +147,10 @@ class Trainer:
                 self._prune(spare=False)
 
     def leave(self) -> None:
-        """Makes a checkpoint of a run that stopped inside an evaluation; elsewhere the last one stands. Waits for no
-        other process."""
-        if self.progress.awaits_evaluation and self.shard.is_main:
-            self._write_checkpoint()
+        """Makes a checkpoint of a run that stopped inside an evaluation; elsewhere, and where the other processes hold
+        parts of the weights, the last one stands. Waits for no other process."""
+        if self.progress.awaits_evaluation and self.shard.is_main and not self.model.is_sharded:
+            self._write_checkpoint(checkpoint.trainable_weights(self.model.predictor), self.optimizer.state_dict())
 
     def _resume(self) -> None:
         """Goes back to the last checkpoint that is whole: counters, weights, optimiser, and the record files cut to its
@@ -147,7 +160,7 @@ class Trainer:
             if saved:
                 place, self.ledger.progress = saved
                 checkpoint.load_weights(place, self.model.predictor)
-                self.optimizer.load_state_dict(checkpoint.load_optimizer(place))
+                load_optimizer_state(self.optimizer, checkpoint.load_optimizer(place))
                 self._saved = copy.deepcopy(self.progress)
                 self._iteration_seconds = self.progress.training_seconds / max(1, self.progress.iteration)
         goes_on = self.ledger.spent() < 1
@@ -187,18 +200,21 @@ class Trainer:
             self._save()
 
     def _save(self) -> None:
-        with self.shard.together():
-            if self.shard.is_main:
-                self._write_checkpoint()
-
-    def _write_checkpoint(self) -> None:
-        """The records that a checkpoint counts are on the disk before it is."""
         if self.progress == self._saved:
             return
+        is_main = self.shard.is_main
+        weights = gathered(checkpoint.trainable_weights(self.model.predictor), keep=is_main)
+        optimizer = gathered(self.optimizer.state_dict(), keep=is_main)
+        with self.shard.together():
+            if is_main:
+                self._write_checkpoint(weights, optimizer)
+        self._saved = copy.deepcopy(self.progress)
+
+    def _write_checkpoint(self, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any]) -> None:
+        """The records that a checkpoint counts are on the disk before it is."""
         self._sync_records()
-        weights = checkpoint.trainable_weights(self.model.predictor)
-        checkpoint.save(self.folder / CHECKPOINT_FOLDER, weights, self.optimizer.state_dict(), self.progress)
-        self._saved, self._saved_at = copy.deepcopy(self.progress), time.monotonic()
+        checkpoint.save(self.folder / CHECKPOINT_FOLDER, weights, optimizer, self.progress)
+        self._saved_at = time.monotonic()
         self._prune(spare=True)
 
     def _sync_records(self) -> None:

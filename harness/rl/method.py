@@ -39,10 +39,20 @@ class LossPart:
         """Some of the rows."""
         return dataclasses.replace(self, **{name: value[index] for name, value in self._tensors().items()})
 
-    def split(self, rows: int) -> Iterator[Self]:
-        """Micro-batches of at most `rows` rows; 0 is all rows at once."""
-        total = len(next(iter(self._tensors().values())))
-        size = rows or total
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return len(next(iter(self._tensors().values())))
+
+    @property
+    def sequences_per_row(self) -> int:
+        """Inputs that the loss puts into the model per row."""
+        return 1
+
+    def split(self, sequences: int) -> Iterator[Self]:
+        """Micro-batches of at most `sequences` sequences, but of a row at least; 0 is all rows at once."""
+        total = self.num_rows
+        size = max(1, sequences // self.sequences_per_row) if sequences else total
         for start in range(0, total, size):
             yield self.rows(slice(start, start + size))
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.config.tree import RunConfig
 from harness.distributed.shard import Shard
+from harness.distributed.sharding import whole
 from harness.errors import UserError
 from harness.models.diffusion_lm import DiffusionLM
+from harness.models.memory import UPDATE
 from harness.randomness import stream_seed
 from harness.rl.checkpoint import trainable_weights
 from harness.rl.dropout import dropout_on
@@ -39,8 +40,8 @@ class UpdateLog:
 
 
 class Updater:
-    """Makes updates. micro_batch_size: rows per pass, 0 for all. bad_in_a_row: updates whose gradient was not finite,
-    since the last good one."""
+    """Makes updates. micro_batch_size: sequences per pass, 0 for all. bad_in_a_row: updates whose gradient was not
+    finite, since the last good one."""
 
     def __init__(
         self,
@@ -50,11 +51,10 @@ class Updater:
         method: Method,
         model: DiffusionLM,
         optimizer: torch.optim.Optimizer,
-        accelerator: Accelerator,
         shard: Shard,
     ) -> None:
         self.config, self.method, self.model = config, method, model
-        self.optimizer, self.accelerator, self.shard = optimizer, accelerator, shard
+        self.optimizer, self.shard = optimizer, shard
         self.micro_batch_size, self.bad_in_a_row = micro_batch_size, 0
 
     def update(self, batch: UpdateBatch, number: int, learning_rate: float) -> UpdateLog:
@@ -64,27 +64,34 @@ class Updater:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        log = UpdateLog()
-        self.optimizer.zero_grad()
-        with dropout_on(self.model, stream_seed(self.config.seed, "dropout", number, self.shard.index)):
-            self._accumulate(batch, log)
+        all_at_once = max(part.num_rows * part.sequences_per_row for part in batch.parts)
+        accumulate = functools.partial(self._accumulate, batch, number)
+        log = self.model.memory.fitting(UPDATE, self.micro_batch_size or all_at_once, accumulate)
         log.gradient_norm = self._step()
         return log
 
-    def _accumulate(self, batch: UpdateBatch, log: UpdateLog) -> None:
-        micro_batches = [part for whole in batch.parts for part in whole.split(self.micro_batch_size)]
-        for number, part in enumerate(micro_batches, start=1):
-            last = number == len(micro_batches)
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model.network):
+    def _accumulate(self, batch: UpdateBatch, number: int, sequences: int) -> UpdateLog:
+        """The gradient of this process's rows, that many sequences at a time, and nothing of an earlier attempt."""
+        log = UpdateLog()
+        self.optimizer.zero_grad()
+        with dropout_on(self.model, stream_seed(self.config.seed, "dropout", number, self.shard.index)):
+            for part in (part for whole in batch.parts for part in whole.split(sequences)):
                 loss, values = self.method.loss(self.model, part)
-                # Losses are normalised over the global batch, and accelerate averages over processes.
-                self.accelerator.backward(loss * self.shard.count)
-            log.add(loss, values)
+                # Losses are normalised over the global batch, and processes that hold parts average their gradients.
+                (loss * self.shard.count if self.model.is_sharded else loss).backward()
+                log.add(loss, values)
+        return log
 
     def _step(self) -> float:
-        """Clips the gradient and steps, unless it is not finite; returns its norm before clipping."""
+        """Adds the processes' gradients up, clips them and steps, unless they are not finite; returns the norm before
+        clipping."""
         weights = list(trainable_weights(self.model.network).values())
-        norm = float(self.accelerator.clip_grad_norm_(weights, self.config.optimizer.max_gradient_norm))
+        # Not in the backward pass, as DistributedDataParallel does it: a process that runs out of memory there could
+        # not start over while the others wait for its gradient.
+        for weight in weights if not self.model.is_sharded else ():
+            assert weight.grad is not None, "every weight takes part in every pass"
+            weight.grad = self.shard.sum(weight.grad)
+        norm = float(whole(nn.utils.clip_grad_norm_(weights, self.config.optimizer.max_gradient_norm)))
         if math.isfinite(norm):
             self.optimizer.step()
             self.bad_in_a_row = 0

@@ -32,8 +32,8 @@ def test_a_run_that_cannot_fit_is_refused_with_what_would_fit(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--sharding", "zero3"), "--sharding"),
-        (("--devices", "7"), "train.batch_size=64 is not a multiple of the 7 devices"),
+        (("--set", "execution.sharding=zero3"), "execution.sharding"),
+        (("--devices", "7"), "train.batch_size=64 rows cannot be shared equally by 7 processes; start 4 or 8"),
         (("--model", "nowhere"), "nowhere"),
     ],
 )

@@ -58,7 +58,7 @@ def test_the_whole_vocabulary_as_support_changes_nothing():
     torch.testing.assert_close(kept, free)
 
 
-def test_rows_go_through_in_pieces_and_come_back_in_order():
+def test_rows_go_through_in_pieces_and_come_back_in_order(random_model):
     seen = []
 
     def double(rows, nothing):
@@ -67,13 +67,14 @@ def test_rows_go_through_in_pieces_and_come_back_in_order():
         return 2 * rows
 
     rows = torch.arange(5.0, requires_grad=True)
-    doubled = without_gradient(double, rows, None, positions=POSITIONS_AT_ONCE // 2)
+    doubled = without_gradient(random_model, double, rows, None, positions=POSITIONS_AT_ONCE // 2)
     assert doubled.tolist() == [0.0, 2.0, 4.0, 6.0, 8.0]
     assert not doubled.requires_grad
     assert seen == [2, 2, 1]
 
 
-def test_a_row_longer_than_a_piece_goes_through_alone():
+def test_a_row_longer_than_a_piece_goes_through_alone(random_model):
     seen = []
-    without_gradient(lambda rows: seen.append(len(rows)) or rows, torch.zeros(2), positions=3 * POSITIONS_AT_ONCE)
+    count = lambda rows: seen.append(len(rows)) or rows  # noqa: E731
+    without_gradient(random_model, count, torch.zeros(2), positions=3 * POSITIONS_AT_ONCE)
     assert seen == [1, 1]

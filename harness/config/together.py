@@ -1,0 +1,47 @@
+"""Whether how a run is executed fits what is run, and the processes that share it. No torch."""
+
+from __future__ import annotations
+
+from harness.config.keep import parse_keep
+from harness.config.tree import FSDP2, Execution, RunConfig
+from harness.errors import UserError
+
+
+def check_together(config: RunConfig, execution: Execution) -> None:
+    """Raises UserError where execution's settings are at odds with the configuration."""
+    if parse_keep(execution.keep).best and not config.evaluation.validation_items:
+        raise UserError(
+            "execution.keep=best=validation needs validation items; set evaluation.validation_items above 0."
+        )
+    if config.model.compute_dtype and execution.sharding != FSDP2:
+        raise UserError(
+            f"model.compute_dtype={config.model.compute_dtype} needs execution.sharding=fsdp2, and it is "
+            f"{execution.sharding}; set that, or leave model.compute_dtype empty to compute in model.dtype."
+        )
+    if config.model.quantization and execution.sharding == FSDP2:
+        raise UserError(
+            f"model.quantization={config.model.quantization} cannot be sharded; set execution.sharding=ddp, or leave "
+            "model.quantization empty."
+        )
+
+
+def check_processes(config: RunConfig, execution: Execution, count: int) -> None:
+    """Raises UserError where `count` processes cannot share the run: they would not have equally many rows, or would
+    part rows that the conventions keep together. The nearest numbers of processes that can are named."""
+    if count > 1 and execution.sharding == "none":
+        raise UserError(f"execution.sharding=none is for one process, and there are {count}; set it to ddp or fsdp2.")
+    if not _shared_equally(config, count):
+        rows = config.train.batch_size
+        fitting = [number for number in range(1, rows + 1) if _shared_equally(config, number)]
+        fewer, more = max(one for one in fitting if one < count), [one for one in fitting if one > count][:1]
+        kept = "".join(f" ({size} at a time stay together)" for size in config.conventions.kept_together)
+        choice = " or ".join(map(str, [fewer, *more]))
+        raise UserError(
+            f"train.batch_size={rows} rows{kept} cannot be shared equally by {count} processes; start {choice}, or "
+            "choose another batch size with --set train.batch_size=N."
+        )
+
+
+def _shared_equally(config: RunConfig, count: int) -> bool:
+    share, rest = divmod(config.train.batch_size, count)
+    return not rest and not any(share % rows for rows in config.conventions.kept_together)

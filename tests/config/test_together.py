@@ -1,0 +1,67 @@
+"""Settings that do not go together are refused before a model is loaded."""
+
+import dataclasses
+
+import pytest
+
+from harness.config.conventions import Conventions
+from harness.config.together import check_processes, check_together
+from harness.config.tree import Execution, LoraConfig, MethodConfig, ModelConfig, RunConfig, TrainConfig
+from harness.errors import UserError
+
+RUN = RunConfig(method=MethodConfig(name="egspo"), task="sudoku", train=TrainConfig(batch_size=24, group_size=4))
+
+
+@pytest.mark.parametrize(
+    ("model", "sharding", "message"),
+    [
+        (ModelConfig(compute_dtype="bfloat16"), "ddp", r"compute_dtype=bfloat16 needs execution\.sharding=fsdp2"),
+        (ModelConfig(quantization="nf4", lora=LoraConfig(rank=8)), "fsdp2", "nf4 cannot be sharded"),
+    ],
+)
+def test_what_a_sharding_cannot_do_is_refused(model, sharding, message):
+    with pytest.raises(UserError, match=message):
+        check_together(dataclasses.replace(RUN, model=model), Execution(sharding=sharding))
+
+
+@pytest.mark.parametrize(
+    ("model", "sharding"),
+    [
+        (ModelConfig(compute_dtype="bfloat16"), "fsdp2"),
+        (ModelConfig(quantization="nf4", lora=LoraConfig(rank=8)), "ddp"),
+        (ModelConfig(), "none"),
+    ],
+)
+def test_what_a_sharding_can_do_passes(model, sharding):
+    check_together(dataclasses.replace(RUN, model=model), Execution(sharding=sharding))
+
+
+def test_no_sharding_is_for_one_process():
+    check_processes(RUN, Execution(sharding="none"), 1)
+    with pytest.raises(UserError, match="sharding=none is for one process, and there are 2"):
+        check_processes(RUN, Execution(sharding="none"), 2)
+
+
+def shared(rows: int, processes: int, **conventions: int) -> None:
+    config = dataclasses.replace(RUN, train=TrainConfig(batch_size=rows), conventions=Conventions(**conventions))
+    check_processes(config, Execution(), processes)
+
+
+@pytest.mark.parametrize(("rows", "processes"), [(48, 1), (48, 8), (48, 48), (8, 8)])
+def test_equal_shares_are_taken(rows, processes):
+    shared(rows, processes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "processes", "choice"), [(48, 32, "start 24 or 48,"), (48, 5, "start 4 or 6,"), (8, 16, "start 8,")]
+)
+def test_other_numbers_are_refused_with_the_nearest_that_fit(rows, processes, choice):
+    with pytest.raises(UserError, match=f"batch_size={rows} rows cannot be shared equally by {processes} ") as refused:
+        shared(rows, processes)
+    assert choice in str(refused.value)
+
+
+def test_rows_that_stay_together_are_not_parted():
+    shared(48, 8, attended_padding=6)
+    with pytest.raises(UserError, match=r"48 rows \(6 at a time stay together\) .* by 16 processes; start 8, or"):
+        shared(48, 16, attended_padding=6)

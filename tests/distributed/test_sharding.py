@@ -1,0 +1,114 @@
+"""The same global batch on one process, on two and on three, with whole weights and with parts: the same run."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from harness.distributed.shard import ALONE
+from harness.records.jsonl import read_lines
+from harness.records.run_folder import EVAL_FILE, METRICS_FILE, STATUS_FILE
+from harness.rl.checkpoint import checkpoints
+
+RUN_CELLS = Path(__file__).with_name("run_cells.py")
+COMMON = {"train.batch_size": 24, "train.group_size": 4, "evaluation.items": 13, "execution.evaluation_batch_size": 4}
+CELLS = {
+    "egspo": {"method": "egspo", "method.beta": 0.1, "method.num_selected": 2},
+    "egspo-sa": {"method": "egspo-sa", "method.beta": 0.1, "method.greedy": "lazy", "method.num_selected": 2},
+    "d1": {"method": "d1", "method.inner_updates": 2},
+    "agrpo": {"method": "agrpo", "method.beta": 0.1, "method.mc_samples": 2},
+    "espo": {"method": "espo", "method.inner_updates": 2, "execution.micro_batch_size": 3},
+    "adapters": {"method": "d1", "method.inner_updates": 2, "model.lora.rank": 2, "model.lora.targets": "all-and-head"},
+    "stops": {"method": "egspo", "method.num_selected": 2, "rollout.block_length": 4, "rollout.completion_length": 16},
+}
+SHARINGS = {"2 whole": (2, "ddp"), "2 parts": (2, "fsdp2"), "3 whole": (3, "ddp"), "3 parts": (3, "fsdp2")}
+
+
+def run(folder, processes, *, sharding="ddp", updates=2, cells=CELLS, **changes):
+    settings = {**COMMON, "execution.sharding": sharding, "budget": {"updates": updates}, **changes}
+    asked = {name: {**settings, **cell} for name, cell in cells.items()}
+    launcher = [sys.executable]
+    if processes > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command = [*launcher, str(RUN_CELLS), json.dumps(asked), str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def found(runs, cell):
+    """The folder of a cell's run."""
+    return next((runs / cell).rglob(METRICS_FILE)).parent
+
+
+def weights(runs, cell):
+    return load_file(checkpoints(found(runs, cell) / "checkpoints")[-1] / "weights.safetensors")
+
+
+def numbers(value, name=""):
+    if isinstance(value, dict):
+        return {key: item for part in value for key, item in numbers(value[part], f"{name}.{part}").items()}
+    if isinstance(value, list):
+        return {key: item for i, part in enumerate(value) for key, item in numbers(part, f"{name}.{i}").items()}
+    return {} if "seconds" in name else {name: value}
+
+
+def assert_same_runs(runs, expected, cell):
+    assert json.loads((found(runs, cell) / STATUS_FILE).read_text())["state"] == "finished"
+    records = [list(read_lines(found(one, cell) / METRICS_FILE)) for one in (runs, expected)]
+    for shared, alone in zip(*records, strict=True):
+        assert numbers(shared) == pytest.approx(numbers(alone), rel=1e-4, abs=1e-5)
+    evaluations = [list(read_lines(found(one, cell) / EVAL_FILE)) for one in (runs, expected)]
+    assert [one["metrics"] for one in evaluations[0]] == [one["metrics"] for one in evaluations[1]]
+    mine, theirs = weights(runs, cell), weights(expected, cell)
+    assert {name: weight.shape for name, weight in mine.items()} == {name: one.shape for name, one in theirs.items()}
+    assert max(float((mine[name] - theirs[name]).abs().max()) for name in mine) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("alone"), 1)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """The folder of the same runs by sharing, made when it is first asked for."""
+    made = {}
+
+    def folder(sharing):
+        if sharing not in made:
+            processes, sharding = SHARINGS[sharing]
+            made[sharing] = run(tmp_path_factory.mktemp("shared"), processes, sharding=sharding)
+        return made[sharing]
+
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_shared_run_has_the_numbers_and_weights_of_a_run_alone(alone, shared, cell, sharing):
+    assert_same_runs(shared(sharing), alone, cell)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_processes_and_another_sharding(tmp_path, alone):
+    cells = {name: CELLS[name] for name in ("espo", "adapters")}
+    expected = run(tmp_path / "alone", 1, updates=6, cells=cells)
+    run(tmp_path / "moved", 2, sharding="fsdp2", updates=2, cells=cells)
+    run(tmp_path / "moved", 1, updates=4, cells=cells)
+    run(tmp_path / "moved", 3, sharding="fsdp2", updates=6, cells=cells)
+    for cell in cells:
+        mine, theirs = weights(tmp_path / "moved", cell), weights(expected, cell)
+        assert max(float((mine[name] - theirs[name]).abs().max()) for name in mine) < 1e-5
+
+
+def test_a_lone_process_sums_nothing_and_sets_its_own_flags():
+    assert ALONE.sum(torch.tensor([2.5])).tolist() == [2.5]
+    assert [ALONE.any_of(flag) for flag in (False, True)] == [False, True]
