@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One torch thread for each of the two test processes: more of them only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: install demo paper reference test test-slow lint format clean
+.PHONY: install demo paper reference test test-slow test-long lint format clean
 .DELETE_ON_ERROR:
 
 install: $(STAMP)
@@ -43,10 +43,14 @@ reference: $(STAMP)
 	$(BIN)/harness report results/reference --out docs/example-report
 
 test: $(STAMP)
-	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow and not long" $(PYTEST_ARGS)
 
 test-slow: $(STAMP)
 	$(PYTEST) -m slow $(PYTEST_ARGS)
+
+# Fifty kills and ten collisions of runs, for which `make test-slow` has ten and two.
+test-long: $(STAMP)
+	$(PYTEST) -m long $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

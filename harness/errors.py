@@ -35,7 +35,12 @@ class Interruption(BaseException):
         self.number = number
 
     def __str__(self) -> str:
-        return f"interrupted by {signal.Signals(self.number).name}; the same command goes on from the last checkpoint"
+        return f"interrupted by {self.name}; the same command goes on from the last checkpoint"
+
+    @property
+    def name(self) -> str:
+        """The signal's name."""
+        return signal.Signals(self.number).name
 
     @property
     def exit_code(self) -> int:

@@ -140,7 +140,7 @@ def _train(planned: PlannedRun, trainer: Trainer, on_event: Callable[[Event], No
                 on_event(event)
     except Interruption as asked:
         trainer.leave()
-        _write_outcome(planned, trainer, state="interrupted", reason=str(asked))
+        _write_outcome(planned, trainer, state="interrupted", reason=asked.name)
         raise
     except (UserError, SandboxError) as error:
         _write_outcome(planned, trainer, state="failed", reason=str(error))

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 from harness import registry
 from harness.cli.main import main
+from harness.records.schema import RunStatus
 
 REFERENCE = next((Path(__file__).resolve().parents[2] / "results" / "reference").rglob("config.yaml")).parent
 
@@ -94,3 +96,13 @@ def test_cells_that_wait_in_slurm_s_queue_are_listed_and_watched_until_none_is_l
     assert "job 7_0" not in second
     assert second.splitlines()[-1].split()[:4] == ["sudoku/d1/tiny/0-seed0", "job", "7_1,", "running"]
     assert "job" not in third
+
+
+def test_a_run_that_was_killed_is_told_from_one_that_runs():
+    from harness.cli.list import _state
+
+    counts = {"updates": 3, "samples": 24}
+    assert _state(RunStatus(state="running", **counts, heartbeat=time.time())) == "running"
+    assert _state(RunStatus(state="running", **counts)) == "dead: the same command goes on with it"
+    assert _state(RunStatus(state="interrupted", **counts, reason="SIGTERM")) == "interrupted: SIGTERM"
+    assert _state(RunStatus(state="finished", **counts)) == "finished"
