@@ -261,6 +261,8 @@ def _requeue(planned: PlannedRun, *, has_progressed: bool) -> None:
     if not has_progressed:
         sys.exit(f"harness: '{planned.folder}' came to no checkpoint in the job's time; give more with --time.")
     job = os.environ["SLURM_JOB_ID"]
+    if "SLURM_ARRAY_TASK_ID" in os.environ:  # an array's last job has the number of the whole array
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(
