@@ -50,6 +50,7 @@ def test_a_run_records_its_prompts_and_never_shares_a_folder_with_another(publis
     data = yaml.safe_load((own / "config.yaml").read_text())["config"]["data"]
     assert (data["prompts"], data["few_shot"]) == (digest, 1)
     environment = json.loads((own / "environment.json").read_text())
+    assert environment["prompts"].pop("training")["published"] == "unverified"
     assert environment["prompts"] == {"file": str(prompts), "sha256": digest, "few_shot": 1}
     assert environment["data"]["train"]["items"] == 4095
     assert json.loads((plain / "environment.json").read_text())["data"]["train"]["items"] == 4096
