@@ -93,7 +93,8 @@ def test_losses_ratios_and_gradients_are_the_official_ones(case):
     weights = dict(model.predictor.model.named_parameters())
     for index, update in enumerate(prepared.updates):
         # Each official micro-batch is normalised alone: ours are its share of the whole batch.
-        for micro, part in enumerate(update.parts[0].split(3)):
+        (whole,) = update.parts
+        for micro, part in enumerate(whole.split(3 * whole.sequences_per_row)):
             model.predictor.zero_grad()
             loss, values = method.loss(model, part)
             loss = ACCUMULATION * loss

@@ -314,7 +314,9 @@ def replay(trace, golden_model, folder, *, frozen="nothing", **changes):
         data=Data(train=[], evaluation=[Example(id="0", question="1 2 3", target={})], evaluation_label="none"),
         folder=folder,
     )
-    trainer.collector = Recorded(config, method=method, task=task, model=lm, train=[], shard=trainer.shard)
+    trainer.collector = Recorded(
+        config, trainer.execution, method=method, task=task, model=lm, train=[], shard=trainer.shard
+    )
     for event in trainer.run():
         if isinstance(event, Updated):
             yield event.record, trainable(lm), prepared[-1]

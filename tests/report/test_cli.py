@@ -97,7 +97,10 @@ def test_list_shows_every_state_with_the_latest_headline_metric(
     cells = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if "seed" in line]
     assert cells[0] == "sudoku/egspo-sa/tiny/0a1b2c3d-seed0 finished 24 exact match 62.5 last"
     # 38 + (1 - exp(-1)) / (1 - exp(-3)) * 120 = 117.8: 118 of 256.
-    assert cells[1] == "sudoku/egspo-sa/tiny/0a1b2c3d-seed1 running 9 exact match 46.1 update 8"
+    assert (
+        cells[1]
+        == "sudoku/egspo-sa/tiny/0a1b2c3d-seed1 dead: the same command goes on with it 9 exact match 46.1 update 8"
+    )
     assert cells[2] == "sudoku/egspo-sa/tiny/0a1b2c3d-seed2 failed: loss became NaN 3 - - -"
     assert cells[3].startswith("sudoku/egspo-sa/tiny/0a1b2c3d-seed3 corrupt: config.yaml cannot be read")
 

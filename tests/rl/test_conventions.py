@@ -261,7 +261,13 @@ def test_rollouts_mask_pads_or_attend_to_them_as_configured(tmp_path, random_mod
     overrides = SMALL | {"conventions.attended_padding": rows}
     planned = plan(RunRequest(method="egspo", task="gsm8k", runs=tmp_path, overrides=overrides))
     collector = Collector(
-        planned.resolved.config, method=planned.method, task=planned.task, model=random_model, train=train, shard=ALONE
+        planned.resolved.config,
+        planned.resolved.execution,
+        method=planned.method,
+        task=planned.task,
+        model=random_model,
+        train=train,
+        shard=ALONE,
     )
     prompts = collector.rollout(collector.examples(0), 0).prompts
     assert (prompts.mask_BP is not None) == masked
@@ -274,7 +280,13 @@ def test_of_every_n_batches_of_prompts_the_first_is_used(tmp_path):
         overrides = SMALL | {"conventions.prompt_stride": stride}
         planned = plan(RunRequest(method="egspo", task="sudoku", runs=tmp_path, overrides=overrides))
         collector = Collector(
-            planned.resolved.config, method=planned.method, task=planned.task, model=None, train=train, shard=ALONE
+            planned.resolved.config,
+            planned.resolved.execution,
+            method=planned.method,
+            task=planned.task,
+            model=None,
+            train=train,
+            shard=ALONE,
         )
         seen[stride] = [[example.id for example in collector.examples(iteration)] for iteration in range(12)]
     assert seen[3][:4] == seen[1][::3]

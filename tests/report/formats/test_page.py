@@ -117,12 +117,15 @@ def test_a_run_without_curves_still_makes_a_report(synthetic: Any, tmp_path: Pat
     assert "50.0 [43.9, 56.1]‡" in (tmp_path / "out" / "report.md").read_text()
 
 
-def test_the_report_never_imports_torch_and_only_leaf_modules_of_the_harness(synthetic: Any, tmp_path: Path) -> None:
+def test_reports_and_lists_never_import_torch_and_reports_only_leaf_modules_of_the_harness(
+    synthetic: Any, tmp_path: Path
+) -> None:
     synthetic.demo()
     code = (
         "import sys; from pathlib import Path; from harness.cli.report import report; "
         "from harness.cli.list import list_runs; runs = [Path(sys.argv[1])]; "
-        "report(runs, Path(sys.argv[2])); list_runs(runs); print('MODULES', *sorted(sys.modules))"
+        "report(runs, Path(sys.argv[2])); print('MODULES', *sorted(sys.modules), 'MODULES'); "
+        "list_runs(runs); print('MODULES', *sorted(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(synthetic.root), str(tmp_path / "out")],
@@ -131,8 +134,9 @@ def test_the_report_never_imports_torch_and_only_leaf_modules_of_the_harness(syn
         text=True,
         env={"PYTHONPATH": ":".join(sys.path)},
     )
-    modules = set(done.stdout.rpartition("MODULES ")[2].split())
-    assert modules.isdisjoint({"torch", "transformers", "accelerate", "peft", "pandas", "statsmodels"})
+    _, reporting, _, listing = done.stdout.split("MODULES")
+    modules = set(reporting.split())
+    assert set(listing.split()).isdisjoint({"torch", "transformers", "accelerate", "peft", "pandas", "statsmodels"})
     ours = {name.split(".")[1] for name in modules if name.startswith("harness.")}
     assert ours <= {"cli", "config", "data", "errors", "records", "registry", "report", "task"}
 
