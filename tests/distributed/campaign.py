@@ -41,7 +41,8 @@ SETTINGS = (
 RUN = ["run", "--method", "egspo-sa", "--task", "sudoku", "--budget", "updates=8"]
 RUN += [part for text in SETTINGS for part in ("--set", text)]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-CODES = {signal.SIGKILL: (-9,), signal.SIGTERM: (143,), signal.SIGINT: (130,)}
+CODES = {signal.SIGKILL: (-9,), signal.SIGTERM: (143, -15), signal.SIGINT: (130, -2)}
+"""Below 0: the signal came before the run listened to signals, or after it."""
 TIMES = ("seconds", "eval_seconds", "tokens_per_second")
 LAST_WORD = 30
 """Seconds from a first signal to a kill, as torchrun's."""
