@@ -17,7 +17,7 @@ from harness.report.chapters.results import interval_notes, items_mark
 from harness.report.chapters.table import Column, Table, protocol_mark, text_columns, with_interval
 from harness.report.labels import DASH, headline_metric, metric_name, percent, task_name
 
-PAPER_METRICS = ("official_cell_accuracy", "official_accuracy", "official_pass@1", "pass@1")
+PAPER_METRICS = ("official_cell_accuracy", "official_accuracy", "pass@1")
 TOY = "toy settings (tiny model or built-in data, not comparable with papers)"
 OVERLAP_NOTE = (
     f"{WITHIN_MARK} The interval overlaps with that of the highest value under the same evaluation. Bold: the highest, "

@@ -128,7 +128,7 @@ FORGERIES = (
         source="import os\ndef f(x):\n    for folder, _, names in os.walk('/'):\n        for name in names:\n"
         "            if folder.startswith('/python/lib'): continue\n            try: data = open(os.path.join(folder, name), 'rb').read()\n"
         "            except OSError: continue\n            if b''.join([b'f(3) ', b'== 10']) in data: return 10\n    return 0",
-        reason=WRONG,
+        reason=f"{WRONG}|^out of time$",
     ),
     Attack(
         name="changed judge",
