@@ -6,12 +6,14 @@ Bars with their intervals; a dashed line where training began. A method has the 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 
 from matplotlib.axes import Axes
 
+from harness.records.schema import NO_METHOD
 from harness.report.analysis.groups import Group, group_by
 from harness.report.analysis.points import Points, make_points
 from harness.report.analysis.rows import Row
@@ -51,10 +53,21 @@ def bar_figures(rows: Sequence[Row], colours: Colours) -> list[frame.Figure]:
 
 
 def make_blocks(rows: Sequence[Row]) -> dict[str, list[Block]]:
-    """The blocks of every model, by task."""
+    """The blocks of every model, by task. A task's panels of models before training alone are left out where another
+    panel shows what came of training: a dashed line stands for them there."""
     models = sorted(group_by(rows, lambda row: row.group.model).items())
     together = {model: sorted(group_by(own, lambda row: row.group.conditions).items()) for model, own in models}
-    return {model: [block for _, block in blocks] for model, blocks in together.items()}
+    return {model: _telling([block for _, block in blocks]) for model, blocks in together.items()}
+
+
+def _telling(blocks: Sequence[Block]) -> list[Block]:
+    trained = [any(row.group.method != NO_METHOD for row in block) for block in blocks]
+    tasks = {block[0].group.task for block, is_trained in zip(blocks, trained, strict=True) if is_trained}
+    return [
+        block
+        for block, is_trained in zip(blocks, trained, strict=True)
+        if is_trained or block[0].group.task not in tasks
+    ]
 
 
 def bar_points(blocks: Sequence[Block]) -> Points:
@@ -75,12 +88,11 @@ def _where(block: Block) -> str:
 
 def draw(blocks: Sequence[Block], model: str, colours: Colours) -> frame.Picture:
     """A grid of panels with one axis of 0 to 100 %; each row of panels has the names of the methods at its left."""
-    groups = list({_place(row.group): row.group for block in blocks for row in block}.values())
-    places = {_place(group): number for number, group in enumerate(sorted(groups, key=lambda group: group.is_control))}
-    names = names_of(sorted(groups, key=lambda group: group.is_control), NAME_CHARACTERS)
+    groups, places = bar_lines(blocks)
+    names = names_of(groups, NAME_CHARACTERS)
     columns = 2 if len(blocks) == 4 else min(MOST_COLUMNS, len(blocks))
     width = (frame.WIDTH_INCHES - LEFT_INCHES) / columns - BETWEEN_INCHES
-    tall = BAR_INCHES * len(places)
+    tall = BAR_INCHES * len(groups)
     lines = math.ceil(len(blocks) / columns)
     height = TOP_INCHES + lines * (HEAD_INCHES + tall + GAP_INCHES) + BOTTOM_INCHES
     with frame.sheet(f"Last checkpoints, {model} model", _note(blocks), height=height) as sheet:
@@ -94,9 +106,27 @@ def draw(blocks: Sequence[Block], model: str, colours: Colours) -> frame.Picture
         return sheet.picture()
 
 
-def _place(group: Group) -> Hashable:
-    """The same for a configuration on every task: its settings differ between tasks, its name does not."""
-    return (*group.name[1:], group.variant)
+def bar_lines(blocks: Sequence[Block]) -> tuple[list[Group], dict[Hashable, int]]:
+    """A group for every line, controls last, and the line of every group by its key.
+
+    A configuration has one line on all tasks: its settings differ between them, and so does the reward that a task has
+    by default; a reward tells two lines apart only where one panel has both.
+    """
+    configured = [Counter(_configuration(row.group) for row in block) for block in blocks]
+    rewarded = {name for counts in configured for name, count in counts.items() if count > 1}
+
+    def line(group: Group) -> Hashable:
+        name = _configuration(group)
+        return (name, group.reward) if name in rewarded else name
+
+    groups = [row.group for block in blocks for row in block]
+    firsts = sorted({line(group): group for group in groups}.values(), key=lambda group: group.is_control)
+    numbers = {line(group): number for number, group in enumerate(firsts)}
+    return firsts, {group.key: numbers[line(group)] for group in groups}
+
+
+def _configuration(group: Group) -> Hashable:
+    return (group.method, group.model, group.recipe, group.variant, group.is_control)
 
 
 def _note(blocks: Sequence[Block]) -> str:
@@ -124,7 +154,7 @@ def _prepare_axes(axes: Axes, block: Block, names: Sequence[str]) -> None:
 
 def _draw_block(axes: Axes, block: Block, places: Mapping[Hashable, int], colours: Colours) -> None:
     for row in block:
-        _draw_bar(axes, places[_place(row.group)], row, colour_of(row.group, colours))
+        _draw_bar(axes, places[row.group.key], row, colour_of(row.group, colours))
     _draw_lines(axes, block)
 
 

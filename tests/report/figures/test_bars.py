@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.report.analysis.rows import Row, all_rows
-from harness.report.figures.bars import bar_points, make_blocks
+from harness.report.figures.bars import bar_lines, bar_points, make_blocks
 from harness.report.formats.csv import points_csv
 
 
@@ -39,3 +39,27 @@ def test_the_plotted_bars_as_csv(synthetic: Any) -> None:
     assert (row["label"], row["base"], row["mean"], row["seeds"]) == ("EGSPO-SA", "0.25", "0.5", "0")
     assert float(row["low"]) == pytest.approx(0.4392, abs=5e-5)
     assert float(row["high"]) == pytest.approx(0.5608, abs=5e-5)
+
+
+def test_a_configuration_has_one_line_on_all_tasks_whatever_their_rewards_are_by_default(synthetic: Any) -> None:
+    synthetic.run(method="egspo")
+    synthetic.run(method="egspo", reward="random", config_hash="2a1b2c3d")
+    synthetic.run(method="egspo", task="countdown", reward="correctness")
+    groups, places = bar_lines(make_blocks(rows_of(synthetic))["tiny"])
+    assert [(group.method, group.is_control) for group in groups] == [("egspo", False), ("egspo", True)]
+    assert sorted(places.values()) == [0, 0, 1]
+
+
+def test_two_rewards_on_one_task_have_a_line_each(synthetic: Any) -> None:
+    synthetic.run(method="egspo")
+    synthetic.run(method="egspo", reward="correctness", config_hash="1a1b2c3d")
+    groups, _ = bar_lines(make_blocks(rows_of(synthetic))["tiny"])
+    assert [group.reward for group in groups] == ["correctness", "task"]
+
+
+def test_models_before_training_have_no_panel_beside_one_of_trained_models(synthetic: Any) -> None:
+    synthetic.run(method="egspo")
+    synthetic.run(method="none", records=[synthetic.evaluation("last", 0, synthetic.metrics(64), data="folder")])
+    assert [[row.group.method for row in block] for block in make_blocks(rows_of(synthetic))["tiny"]] == [["egspo"]]
+    synthetic.run(method="none", task="countdown")
+    assert len(make_blocks(rows_of(synthetic))["tiny"]) == 2
