@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from shapes import BenchShape
 
 from harness import registry
@@ -104,15 +103,12 @@ def measure(job: Job, model: DiffusionLM, prompts: Prompts) -> dict[str, Measure
         model.keep_reference()
     if job.checkpointing:
         model.predictor.transformer.gradient_checkpointing_enable({"use_reentrant": False})
-    accelerator = Accelerator(cpu=model.device.type == "cpu")
-    model.network, optimizer = accelerator.prepare(model.network, adamw(model.network, config.optimizer))
     updater = Updater(
         config,
         micro_batch_size=job.micro_batch_size,
         method=method,
         model=model,
-        optimizer=optimizer,
-        accelerator=accelerator,
+        optimizer=adamw(model.network, config.optimizer),
         shard=ALONE,
     )
     needs = method.needs(model.shape, config.rollout, prompts.ids_BP.shape[1])
