@@ -76,25 +76,12 @@ def alone(tmp_path_factory):
     return run(tmp_path_factory.mktemp("alone"), 1)
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    """The folder of the same runs by sharing, made when it is first asked for."""
-    made = {}
-
-    def folder(sharing):
-        if sharing not in made:
-            processes, sharding = SHARINGS[sharing]
-            made[sharing] = run(tmp_path_factory.mktemp("shared"), processes, sharding=sharding)
-        return made[sharing]
-
-    return folder
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("sharing", SHARINGS)
-@pytest.mark.parametrize("cell", CELLS)
-def test_a_shared_run_has_the_numbers_and_weights_of_a_run_alone(alone, shared, cell, sharing):
-    assert_same_runs(shared(sharing), alone, cell)
+@pytest.mark.parametrize(("processes", "sharding"), SHARINGS.values(), ids=SHARINGS)
+def test_shared_runs_have_the_numbers_and_weights_of_runs_alone(alone, tmp_path, processes, sharding):
+    shared = run(tmp_path, processes, sharding=sharding)
+    for cell in CELLS:
+        assert_same_runs(shared, alone, cell)
 
 
 @pytest.mark.slow
