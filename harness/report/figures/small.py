@@ -19,7 +19,7 @@ MOST_BANDS = 3
 SMALL_INCHES, SMALL_HEAD_INCHES, SMALL_FOOT_INCHES = 0.78, 0.34, 0.22
 SMALL_COLUMNS = 6
 SMALL_GAP = 0.12
-SMALL_CHARACTERS = 15
+ROW_CHARACTERS = 90
 OTHERS = "#BFBFBF"
 
 
@@ -44,7 +44,8 @@ def draw_small_panels(
 ) -> None:
     """Every line with its band, the others behind it in grey, from `left` and `top` inches on."""
     columns = math.ceil(len(panel.lines) / _small_lines(panel))
-    names = names_of([line.group for line in panel.lines], 2 * SMALL_CHARACTERS)
+    characters = ROW_CHARACTERS // columns
+    names = names_of([line.group for line in panel.lines], 2 * characters)
     width = frame.WIDTH_INCHES - left - 0.1
     for start in range(0, len(panel.lines), columns):
         box = frame.Box(left=left, top=top + SMALL_HEAD_INCHES, width=width, height=SMALL_INCHES)
@@ -58,7 +59,7 @@ def draw_small_panels(
         frame.round_ticks(axes.yaxis, 3)
         for column, number in enumerate(range(start, min(start + columns, len(panel.lines)))):
             _draw_small_panel(axes, panel, number, looks[number], scale, column * (1 + SMALL_GAP))
-            text = "\n".join(textwrap.wrap(names[number], SMALL_CHARACTERS)[:2])
+            text = "\n".join(textwrap.wrap(names[number], characters)[:2])
             style: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "fontsize": frame.SMALL_POINTS}
             axes.text(column * (1 + SMALL_GAP), 1.04, text, linespacing=1.05, **style)
         top += SMALL_HEAD_INCHES + SMALL_INCHES
