@@ -33,9 +33,14 @@ def local_index() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def count() -> int:
+    """How many processes a launcher started, this one among them."""
+    return max(int(os.environ.get(name, "1")) for name in SIZE_VARIABLES)
+
+
 def is_one_of_several() -> bool:
     """Whether a launcher started more processes than this one."""
-    return any(int(os.environ.get(name, "1")) > 1 for name in SIZE_VARIABLES)
+    return count() > 1
 
 
 def was_started_alone_by_mistake() -> bool:
