@@ -1,13 +1,14 @@
 """Memory of one device, part by part: what a run holds all the time, and what each phase takes beside it.
 
 What is held follows from the trainable weights: AdamW keeps two moments per weight in the weight's dtype
-(arXiv 1711.05101, torch.optim.AdamW), gradients stay until the next update. NF4 weights take half a byte, an 8-bit
-scale per 64 weights and a float32 scale per 256 of these scales (QLoRA, arXiv 2305.14314, section 3). What the phases
-take is counted on a model without memory (phases.py). Bytes throughout.
+(arXiv 1711.05101, torch.optim.AdamW). Gradients live from an update's first pass to its step. NF4 weights take half
+a byte, an 8-bit scale per 64 weights and a float32 scale per 256 of these scales (QLoRA, arXiv 2305.14314, section 3).
+What the phases take is counted on a model without memory (phases.py). Bytes throughout.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -54,13 +55,17 @@ class Spread:
     evaluation_batch_size: int = 64
     on_gpu: bool = False
 
+    def part_of(self, size: int) -> int:
+        """A device's part of what FSDP2 shares."""
+        return size // self.devices if self.sharding == "fsdp2" else size
+
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
     """What one device needs.
 
-    held: bytes by part: weights, reference, adapters, gradients, optimiser, libraries; what FSDP2 has gathered, and the
-    4-bit weight that is unpacked to be used. phases: what each phase takes besides, at most, and the FLOPs that the
+    held: bytes by part: weights, reference, adapters, optimiser, libraries; what FSDP2 has gathered, and the 4-bit
+    weight that is unpacked to be used. phases: what each phase takes besides, at most, and the FLOPs that the
     first process spends: on one rollout, on preparing its updates, on all its updates, on one batch of an evaluation.
     checkpointed: the phase `update` with activation checkpointing, whatever is chosen. trainable: weights;
     trainable_bytes: theirs, on all devices together. updates: optimiser updates made from a rollout. evaluation_flops:
@@ -111,11 +116,13 @@ def predict(
         config, needs, prompt_length=prompt_length, vocabulary=shape.vocab_size, processes=spread.devices
     )
     prepared, preparing = trace_prepare(method, one, scored)
-    update = trace_update(method, whole, prepared, micro_batch_size=spread.micro_batch_size)
-    shallow = [
-        trace_update(method, model, prepared, micro_batch_size=spread.micro_batch_size, checkpointing=True)
-        for model in (one, two)
-    ]
+    trained = [weight for weight in whole.predictor.parameters() if weight.requires_grad]
+    gradients = spread.part_of(_bytes(trained))
+    traced = functools.partial(
+        trace_update, method, prepared=prepared, gradients=gradients, micro_batch_size=spread.micro_batch_size
+    )
+    update = traced(model=whole)
+    shallow = [traced(model=model, checkpointing=True) for model in (one, two)]
     checkpointed = _deepened(*shallow, layers=shape.num_hidden_layers)
     longest = max(config.evaluation.all_decodings, key=lambda decoding: decoding.completion_length)
     evaluation = trace_rollout(
@@ -125,12 +132,11 @@ def predict(
         rows=min(config.evaluation.items, spread.evaluation_batch_size),
         prompt_length=prompt_length,
     )
-    trained = [weight for weight in whole.predictor.parameters() if weight.requires_grad]
     phases = {
         "rollout": replace(rollout, flops=rollout.flops * rows / min(rows, spread.rollout_batch_size or rows)),
         "prepare": preparing,
         "update": checkpointed if spread.activation_checkpointing else update,
-        "step": Traced(bytes=_step_bytes(trained, spread), logits=0, flops=0.0),
+        "step": Traced(bytes=gradients + _step_bytes(trained, spread), logits=0, gradients=gradients, flops=0.0),
         "evaluation": evaluation,
     }
     gathered = _gathered(whole) if spread.sharding == "fsdp2" else 0
@@ -173,14 +179,9 @@ def _held(
         "weights": weights,
         "reference": weights if method.needs_reference and not model.lora_ranks else 0,
         "adapters": adapters,
-        "gradients": trainable,
         "optimiser": 2 * trainable,
     }
-    if spread.sharding == "fsdp2":
-        held = {name: size // spread.devices for name, size in held.items()}
-    if spread.sharding == "ddp":
-        # DDP's buckets are a second copy of the gradients unless gradient_as_bucket_view is asked for.
-        held["gradients"] *= 2
+    held = {name: spread.part_of(size) for name, size in held.items()}
     if config.model.quantization:
         held["unpacked"] = max(weight.nbytes for weight in _quantised(model))
     return held | {"libraries": CUDA_RESERVE if spread.on_gpu else 0}
@@ -191,7 +192,7 @@ def _step_bytes(trained: list[nn.Parameter], spread: Spread) -> int:
     weight's size."""
     if not spread.on_gpu:
         return 2 * max(weight.nbytes for weight in trained)
-    return _bytes(trained) // (spread.devices if spread.sharding == "fsdp2" else 1)
+    return spread.part_of(_bytes(trained))
 
 
 def _gathered(model: DiffusionLM) -> int:

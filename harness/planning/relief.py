@@ -23,7 +23,8 @@ class Change:
 
 def next_change(config: RunConfig, spread: Spread, footprint: Footprint, memory: int) -> Change | None:
     """The next setting to try where `footprint` is more than `memory` bytes; None where none is left."""
-    of_phase = None if sum(footprint.held.values()) > memory else _for_phase(config, spread, footprint.worst)
+    least = sum(footprint.held.values()) + footprint.phases["step"].gradients
+    of_phase = None if least > memory else _for_phase(config, spread, footprint.worst)
     return of_phase or _for_held(config, spread)
 
 
