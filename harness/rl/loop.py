@@ -291,6 +291,7 @@ class Trainer:
             learning_rate=rate,
             first=index == 0,
             reward_calls=reward_calls,
+            merging=self.collector.merging,
         )
         with self.shard.together():
             if self.shard.is_main:

@@ -24,8 +24,12 @@ CELLS = {
     "agrpo": {"method": "agrpo", "method.beta": 0.1, "method.mc_samples": 2},
     "espo": {"method": "espo", "method.inner_updates": 2, "execution.micro_batch_size": 3},
     "adapters": {"method": "d1", "method.inner_updates": 2, "model.lora.rank": 2, "model.lora.targets": "all-and-head"},
+    "merged": {
+        "method": "agrpo", "method.beta": 0.1, "method.mc_samples": 2, "model.lora.rank": 2,
+        "model.lora.targets": "all-and-head", "execution.merge_adapters": True,
+    },
     "stops": {"method": "egspo", "method.num_selected": 2, "rollout.block_length": 4, "rollout.completion_length": 16},
-}
+}  # fmt: skip
 SHARINGS = {"2 whole": (2, "ddp"), "2 parts": (2, "fsdp2"), "3 whole": (3, "ddp"), "3 parts": (3, "fsdp2")}
 
 
