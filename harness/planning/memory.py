@@ -12,6 +12,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
@@ -44,12 +45,14 @@ class Spread:
 
     sharding: `ddp` copies everything to each device and shares the rows; `fsdp2` also shares weights, reference,
     gradients and optimiser. micro_batch_size: rows of an update per pass, rollout_batch_size: completions that a device
-    generates at once; 0 is all. on_gpu: whether devices are GPUs, which update all weights at once.
+    generates at once; 0 is all. merge_adapters: for rollouts, beside copies of what they are merged into. on_gpu:
+    whether devices are GPUs, which update all weights at once.
     """
 
     devices: int = 1
     sharding: str = "none"
     activation_checkpointing: bool = False
+    merge_adapters: bool = False
     micro_batch_size: int = 0
     rollout_batch_size: int = 0
     evaluation_batch_size: int = 64
@@ -104,14 +107,6 @@ def predict(
         for layers in (0, 1, 2)
     )
     needs = method.needs(one.shape, config.rollout, prompt_length)
-    rows = config.train.batch_size // spread.devices
-    rollout = trace_rollout(
-        one,
-        config.rollout,
-        needs,
-        rows=min(rows, spread.rollout_batch_size or rows),
-        prompt_length=prompt_length,
-    )
     scored = made_up_rollouts(
         config, needs, prompt_length=prompt_length, vocabulary=shape.vocab_size, processes=spread.devices
     )
@@ -133,7 +128,7 @@ def predict(
         prompt_length=prompt_length,
     )
     phases = {
-        "rollout": replace(rollout, flops=rollout.flops * rows / min(rows, spread.rollout_batch_size or rows)),
+        "rollout": _rollout(config, one, needs, prompt_length, spread, copied=_merged_bytes(whole)),
         "prepare": preparing,
         "update": checkpointed if spread.activation_checkpointing else update,
         "step": Traced(bytes=gradients + _step_bytes(trained, spread), logits=0, gradients=gradients, flops=0.0),
@@ -149,6 +144,17 @@ def predict(
         updates=len(prepared.updates),
         evaluation_flops=_evaluation_flops(config.evaluation, one, prompt_length),
     )
+
+
+def _rollout(
+    config: RunConfig, model: DiffusionLM, needs: RolloutNeeds, prompt_length: int, spread: Spread, *, copied: int
+) -> Traced:
+    """One device's part of a rollout. copied: bytes of the weights that adapters are merged into."""
+    rows = config.train.batch_size // spread.devices
+    at_once = min(rows, spread.rollout_batch_size or rows)
+    traced = trace_rollout(model, config.rollout, needs, rows=at_once, prompt_length=prompt_length)
+    merging = spread.part_of(copied) if spread.merge_adapters else 0
+    return replace(traced, bytes=traced.bytes + merging, flops=traced.flops * rows / at_once)
 
 
 def _evaluation_flops(config: EvaluationConfig, model: DiffusionLM, prompt_length: int) -> float:
@@ -193,6 +199,12 @@ def _step_bytes(trained: list[nn.Parameter], spread: Spread) -> int:
     if not spread.on_gpu:
         return 2 * max(weight.nbytes for weight in trained)
     return spread.part_of(_bytes(trained))
+
+
+def _merged_bytes(model: DiffusionLM) -> int:
+    """The weights that have adapters, of which copies are kept while these are merged."""
+    layers = [module for module in model.predictor.modules() if isinstance(module, LoraLayer)]
+    return _bytes(layer.get_base_layer().weight for layer in layers)
 
 
 def _gathered(model: DiffusionLM) -> int:

@@ -84,6 +84,21 @@ def test_adapters_alone_have_gradients_and_nf4_takes_half_a_byte_and_its_scales(
     assert packed.held["weights"] == pytest.approx(4 * (2 * HEAD + NORMS) + 3 * BLOCK * NF4_BYTES, abs=30)
 
 
+def test_merging_adapters_takes_copies_of_the_weights_that_have_some_and_is_given_up_first(tmp_path):
+    lora = {"model.lora.rank": 4, "model.lora.targets": "official-subset"}
+    beside = small(tmp_path, Spread(), **lora)
+    merged = small(tmp_path, Spread(merge_adapters=True), **lora)
+    more = {name: merged.phases[name].bytes - phase.bytes for name, phase in beside.phases.items()}
+    assert {name: size for name, size in more.items() if size} == {"rollout": 4 * 3 * (3 * 32 * 32 + 32 * 48)}
+    config = tiny_run("espo", tmp_path, **lora).resolved.config
+    full = replace(
+        merged, phases={"rollout": replace(merged.phases["rollout"], bytes=1 << 40), "step": merged.phases["step"]}
+    )
+    change = next_change(config, Spread(merge_adapters=True), full, memory=1 << 36)
+    assert change is not None
+    assert (change.setting, change.spread.merge_adapters) == ("execution.merge_adapters=false", False)
+
+
 def test_gradients_live_in_updates_and_steps_alone(tmp_path):
     found = small(tmp_path, Spread(micro_batch_size=2))
     assert {name: phase.gradients for name, phase in found.phases.items() if phase.gradients} == {
