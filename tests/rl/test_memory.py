@@ -29,6 +29,10 @@ METHODS = {
     "agrpo": {"method.mc_samples": 2},
     "espo": {"method.inner_updates": 2},
 }
+TRAINED = {
+    "adapters": {"model.lora.rank": 4, "model.lora.targets": "official-subset"},
+    "all weights, with a reference policy": {"method.beta": 0.1},
+}
 PHASES = {"rollout": ROLLOUT, "prepare": PREPARATION, "update": UPDATE, "eval": EVALUATION}
 
 
@@ -66,11 +70,12 @@ def plain(tmp_path_factory):
     """Runs in whole batches, by method, made when they are first asked for."""
     made = {}
 
-    def folder(method):
-        if method not in made:
-            made[method], warnings = run(tmp_path_factory.mktemp(method), method)
+    def folder(method, **overrides):
+        key = (method, *overrides)
+        if key not in made:
+            made[key], warnings = run(tmp_path_factory.mktemp(method), method, **overrides)
             assert warnings == []
-        return made[method]
+        return made[key]
 
     return folder
 
@@ -133,14 +138,15 @@ def test_a_backward_pass_that_does_not_fit_leaves_no_half_a_gradient(tmp_path, p
     assert_same(folder, expected, 5e-6)
 
 
+@pytest.mark.parametrize("trained", TRAINED)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [1, 3, 8])
 @pytest.mark.slow
-def test_micro_batches_and_batches_of_rollouts_change_nothing(tmp_path, plain, method, size):
+def test_micro_batches_and_batches_of_rollouts_change_nothing(tmp_path, plain, method, size, trained):
     settings = {"execution.micro_batch_size": size, "execution.rollout_batch_size": 5}
-    folder, warnings = run(tmp_path, method, **settings)
+    folder, warnings = run(tmp_path, method, **TRAINED[trained], **settings)
     assert warnings == []
-    assert_same(folder, plain(method), 5e-6)
+    assert_same(folder, plain(method, **TRAINED[trained]), 5e-6)
 
 
 def test_what_fits_is_remembered_and_a_smaller_batch_is_left_as_it_is():
