@@ -4,12 +4,10 @@ A cell's `fails`, as "update backward", has the second process run out of memory
 where a pass has more than five sequences.
 """
 
-import contextlib
 import json
 import os
 import sys
 from pathlib import Path
-from unittest.mock import patch
 
 import torch
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
@@ -21,39 +19,40 @@ from harness.rl.ledger import Ledger
 FITTING, LAYER = 5, 1
 
 
-def main(cells: str, runs: str) -> None:
-    for name, cell in json.loads(cells).items():
-        method, fails = cell.pop("method"), cell.pop("fails", "")
-        request = RunRequest(method=method, task="sudoku", runs=Path(runs) / name, overrides=cell)
-        injected = (
-            out_of_memory(*fails.split()) if fails and os.environ.get("RANK") == "1" else contextlib.nullcontext()
-        )
-        with injected:
-            execute(plan(request), lambda event: None, lambda text: print(text, file=sys.stderr))
+class SmallMemory:
+    """Of one process, in one phase and direction at a time; patched once, since FSDP2 keeps the classes it derives."""
 
+    def __init__(self):
+        self.fails, self.phase = "", ""
+        phase, forward = Ledger.phase, LlamaDecoderLayer.forward
 
-@contextlib.contextmanager
-def out_of_memory(where, direction):
-    phase, forward, inside = Ledger.phase, LlamaDecoderLayer.forward, []
+        def noting(ledger, name):
+            self.phase = name
+            return phase(ledger, name)
 
-    def noting(self, entered):
-        inside.append(entered)
-        return phase(self, entered)
+        def limited(layer, hidden_states, *arguments, **options):
+            is_hit = len(hidden_states) > FITTING and layer.self_attn.layer_idx == LAYER
+            if is_hit and self.fails == f"{self.phase} forward":
+                self.run_out()
+            output = forward(layer, hidden_states, *arguments, **options)
+            if is_hit and self.fails == f"{self.phase} backward" and output.requires_grad:
+                output.register_hook(self.run_out)
+            return output
 
-    def limited(self, hidden_states, *arguments, **options):
-        is_hit = inside[-1:] == [where] and len(hidden_states) > FITTING and self.self_attn.layer_idx == LAYER
-        if is_hit and direction == "forward":
-            raise torch.OutOfMemoryError("injected")
-        output = forward(self, hidden_states, *arguments, **options)
-        if is_hit and output.requires_grad:
-            output.register_hook(fail)
-        return output
+        Ledger.phase, LlamaDecoderLayer.forward = noting, limited
 
-    def fail(gradient):
+    def run_out(self, gradient=None):
         raise torch.OutOfMemoryError("injected")
 
-    with patch.object(Ledger, "phase", noting), patch.object(LlamaDecoderLayer, "forward", limited):
-        yield
+
+def main(cells: str, runs: str) -> None:
+    memory = SmallMemory() if os.environ.get("RANK") == "1" else None
+    for name, cell in json.loads(cells).items():
+        method, fails = cell.pop("method"), cell.pop("fails", "")
+        if memory:
+            memory.fails = fails
+        request = RunRequest(method=method, task="sudoku", runs=Path(runs) / name, overrides=cell)
+        execute(plan(request), lambda event: None, lambda text: print(text, file=sys.stderr))
 
 
 if __name__ == "__main__":
