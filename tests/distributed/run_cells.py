@@ -1,7 +1,7 @@
 """Executes runs one after another in one process or, under torchrun, in several: cells as JSON, then the folder.
 
-A cell's `fails`, as "update backward", has the second process run out of memory there, in the middle of the model,
-where a pass has more than five sequences.
+A cell's `fails`, as "update backward", has the second process run out of memory there, in the middle of the model or at
+its head, where a pass has more than five sequences or asks for more than a hundred logits.
 """
 
 import json
@@ -14,9 +14,10 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from harness.app.plan import RunRequest, plan
 from harness.app.run import execute
+from harness.models.diffusion_lm import MaskedPredictor
 from harness.rl.ledger import Ledger
 
-FITTING, LAYER = 5, 1
+FITTING, POSITIONS, LAYER = 5, 100, 1
 
 
 class SmallMemory:
@@ -24,7 +25,7 @@ class SmallMemory:
 
     def __init__(self):
         self.fails, self.phase = "", ""
-        phase, forward = Ledger.phase, LlamaDecoderLayer.forward
+        phase, forward, head = Ledger.phase, LlamaDecoderLayer.forward, MaskedPredictor.head
 
         def noting(ledger, name):
             self.phase = name
@@ -39,7 +40,12 @@ class SmallMemory:
                 output.register_hook(self.run_out)
             return output
 
-        Ledger.phase, LlamaDecoderLayer.forward = noting, limited
+        def limited_head(predictor, hidden):
+            if self.fails == f"{self.phase} head" and len(hidden) > (POSITIONS if hidden.ndim == 2 else FITTING):
+                self.run_out()
+            return head(predictor, hidden)
+
+        Ledger.phase, LlamaDecoderLayer.forward, MaskedPredictor.head = noting, limited, limited_head
 
     def run_out(self, gradient=None):
         raise torch.OutOfMemoryError("injected")

@@ -36,6 +36,8 @@ OUT_OF_MEMORY = {
     "update": {"method": "egspo", "method.beta": 0.1, "method.num_selected": 2, "fails": "update forward"},
     "backward": {"method": "agrpo", "method.beta": 0.1, "method.mc_samples": 2, "fails": "update backward"},
     "evaluation": {"method": "d1", "method.inner_updates": 2, "fails": "eval forward"},
+    "logits": {"method": "d1", "method.beta": 0.1, "method.inner_updates": 2, "fails": "update head"},
+    "sampling": {"method": "espo", "fails": "rollout head"},
     "merged": {**CELLS["merged"], "fails": "rollout forward"},
 }
 SHARINGS = {"2 whole": (2, "ddp"), "2 parts": (2, "fsdp2"), "3 whole": (3, "ddp"), "3 parts": (3, "fsdp2")}
