@@ -97,6 +97,8 @@ def _memory_rows(found: Preflight) -> list[tuple[str, str]]:
     rows = [(name, size) for name, size in footprint.held.items() if size]
     for name, phase in footprint.phases.items():
         rows.append((f"during {name}", phase.bytes))
+        if phase.gradients:
+            rows.append((f"  of these gradients in {name}", phase.gradients))
         if phase.logits:
             rows.append((f"  of these logits in {name}", phase.logits))
     rows.append(("  update with activation checkpointing", footprint.checkpointed.bytes))

@@ -54,10 +54,6 @@ class Shard:
         """The elementwise sum of the processes' tensors of one shape."""
         return self.all_reduce(values)
 
-    def any_of(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
-        return bool(self.sum(torch.tensor([int(flag)], device=self.device)))
-
     def gather_values(self, values_N: Tensor) -> Tensor:
         """The values of all processes, which may have different numbers of them."""
         if self.count == 1:
