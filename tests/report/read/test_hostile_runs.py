@@ -190,6 +190,8 @@ NUMBERS = {
         for name, value in (
             ("update", HUGE),
             ("batch_size", [64]),
+            ("prompts", "ours"),
+            ("protocol", 7),
             ("dtype", {"name": "float32"}),
             ("samples", 10**30),
             ("flops_total", 1e200),
