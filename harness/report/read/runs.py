@@ -24,6 +24,7 @@ from harness.records.run_folder import (
     read_status,
 )
 from harness.records.schema import SCHEMA_VERSION, EvalRecord, MetricTotals, RunIdentity, RunStatus
+from harness.records.small import read_record
 from harness.records.values import is_cost, is_count, is_name, is_number, is_shallow
 from harness.report.labels import cut, one_line
 
@@ -197,9 +198,8 @@ def load_run(folder: Path, name: str) -> Run:
 
 def _training_prompts(folder: Path) -> str:
     """What the run recorded; unverified for one that recorded nothing of the kind."""
-    path = folder / ENVIRONMENT_FILE
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        found: Any = json.loads(read_record(folder / ENVIRONMENT_FILE) or b"{}")
     except ValueError as error:
         raise RecordError(f"{ENVIRONMENT_FILE} is not JSON") from error
     for key in ("prompts", "training", "published"):
