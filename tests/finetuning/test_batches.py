@@ -253,7 +253,7 @@ def test_the_rows_of_several_tasks_take_turns():
 def test_completions_are_filled_up_with_end_tokens_to_the_length_asked_for(at_least, length):
     model = fresh_tiny(0)
     rows = [EncodedPair(prompt_ids=[1], completion_ids=[2, 3, 4]), EncodedPair(prompt_ids=[1], completion_ids=[5])]
-    batch = mask_batch(model, rows, torch.Generator().manual_seed(0), at_least)
+    batch = mask_batch(model, draw_batch(rows, torch.Generator().manual_seed(0), at_least))
     end = model.special.end_ids[0]
     filled = [[2, 3, 4] + [end] * (length - 3), [5] + [end] * (length - 1)]
     assert batch.clean_BL[:, 1:].tolist() == filled
