@@ -95,7 +95,9 @@ def sft(
     execution = _execution(of_execution, device if pairs is not None else "cpu")
     if pairs is None:
         if model or given or not names:
-            raise UserError("Give --task NAME, or --model NAME and --data FILE.jsonl; --set model.* goes with these two.")
+            raise UserError(
+                "Give --task NAME, or --model NAME and --data FILE.jsonl; --set model.* goes with these two."
+            )
         prepare = functools.partial(_demonstrations, names, options)
     else:
         config = _model_config(str(model), given)
