@@ -1,4 +1,4 @@
-"""One process's share of a batch, and what it takes to see the others'."""
+"""One process's share of a batch, and what it takes to see the others'. A process alone needs no torch for it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
-
-import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.utils import gather_object
-from torch import Tensor
-from torch.distributed import DistError
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from harness.distributed.processes import is_one_of_several, mark_agreed
 from harness.errors import SandboxError, UserError
 from harness.records.jsonl import RecordError
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+    from torch import Tensor
 
 Item = TypeVar("Item")
 
@@ -56,6 +55,8 @@ class Shard:
 
     def gather_values(self, values_N: Tensor) -> Tensor:
         """The values of all processes, which may have different numbers of them."""
+        import torch
+
         if self.count == 1:
             return values_N
         lengths = self.gather(torch.tensor([len(values_N)], device=values_N.device)).tolist()
@@ -98,6 +99,8 @@ class Shard:
 
     def total(self, value: float) -> float:
         """The sum of a number over the processes."""
+        import torch
+
         return self.gather_values(torch.tensor([value], dtype=torch.float64, device=self.device)).sum().item()
 
     def mine(self, all_rows: Tensor) -> Tensor:
@@ -111,6 +114,8 @@ ALONE = Shard()
 
 def shard_of(accelerator: Accelerator) -> Shard:
     """The share of this process among those of `accelerator`."""
+    from accelerate.utils import gather_object
+
     return Shard(
         all_reduce=functools.partial(accelerator.reduce, reduction="sum"),
         all_gather=accelerator.gather,
@@ -124,6 +129,8 @@ def shard_of(accelerator: Accelerator) -> Shard:
 
 def accelerator(*, on_cpu: bool, patience: timedelta = PATIENCE) -> Accelerator:
     """Brings the processes together; nothing about training is left to accelerate's environment."""
+    from accelerate import Accelerator, InitProcessGroupKwargs
+
     return Accelerator(
         cpu=on_cpu,
         mixed_precision="no",
@@ -138,10 +145,26 @@ def join(device: str, patience: timedelta = PATIENCE) -> Shard:
     first call."""
     if not is_one_of_several():
         return ALONE
+    import torch
+
     return shard_of(accelerator(on_cpu=device == "cpu" or not torch.cuda.is_available(), patience=patience))
+
+
+def raise_together(fault: Exception) -> NoReturn:
+    """Raises what one process has seen before the processes met, in all of them: what they do first once they have met
+    is to ask whether any of them has seen a fault."""
+    if is_one_of_several():
+        import torch.distributed as dist
+
+        if not dist.is_initialized():
+            with join("auto").together():
+                raise fault
+    raise fault
 
 
 def is_loss_of_a_process(error: RuntimeError) -> bool:
     """Whether an operation of all processes failed since one of them is gone or has not answered: gloo has no class of
     its own for that."""
+    from torch.distributed import DistError
+
     return isinstance(error, DistError) or "gloo/transport" in str(error)
