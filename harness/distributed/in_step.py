@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -17,7 +18,6 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from harness.distributed.shard import PATIENCE
 from harness.errors import UserError
 
 NOTHING, GOES_ON, FAILED, ENDS = range(4)
@@ -33,17 +33,18 @@ class OutOfMemoryElsewhere(torch.OutOfMemoryError):
 
 
 class InStep:
-    """What the processes agree on. roots: the modules of which each holds a part.
+    """What the processes agree on. roots: the modules of which each holds a part. patience: how long one waits for
+    another.
 
     recovers: whether a pass that was given up can be made again; before torch 2.13 it cannot. is_trying: whether an
     attempt goes on, which is given up as a whole.
     """
 
-    def __init__(self, roots: Sequence[nn.Module]) -> None:
+    def __init__(self, roots: Sequence[nn.Module], *, patience: timedelta) -> None:
         self.recovers = hasattr(FSDPModule, "reset_iter_state")
         self.is_trying = False
         self._announces = False
-        self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        self._group = dist.new_group(backend="gloo", timeout=patience)
         self._gathered: set[nn.Module] = set()
         for root in roots if self.recovers else ():
             for module in root.modules():

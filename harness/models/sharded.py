@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import timedelta
 
 import torch
 from peft import PeftModel
@@ -17,13 +18,15 @@ from harness.models.diffusion_lm import DiffusionLM, MaskedPredictor
 ADAPTER = ".lora_"
 
 
-def shard_model(lm: DiffusionLM, config: ModelConfig, device: torch.device, *, reference: bool) -> None:
+def shard_model(
+    lm: DiffusionLM, config: ModelConfig, device: torch.device, *, reference: bool, patience: timedelta
+) -> None:
     """Puts this process's part of a model that is on the CPU, as its files have it, on `device` in the configured
     dtype.
 
     The files' tensors lie in pages that the processes share, and a layer is taken from them at a time, so that no
     process ever holds the model. reference: the present weights are the reference policy too, in parts of their own
-    unless adapters can be switched off.
+    unless adapters can be switched off. patience: how long a process waits for another.
     """
     mesh = mesh_of(device)
     if reference and not isinstance(lm.predictor.model, PeftModel):
@@ -33,7 +36,7 @@ def shard_model(lm: DiffusionLM, config: ModelConfig, device: torch.device, *, r
     # The weights outside of the layers stay whole after a pass without gradient: the head is asked again and again for
     # hidden states of one pass, by each process as often as it needs.
     _shard(lm.predictor, config, mesh, reshard=False)
-    lm.go_in_step(InStep([root for root in (lm.predictor, lm.reference) if root is not None]))
+    lm.go_in_step(InStep([root for root in (lm.predictor, lm.reference) if root is not None], patience=patience))
 
 
 def _sharing_weights(predictor: MaskedPredictor) -> MaskedPredictor:
