@@ -16,7 +16,7 @@ from harness.cli.options import grouped
 from harness.cli.plan import show_plans
 from harness.cli.progress import Display
 from harness.distributed.processes import count, is_agreed, is_main
-from harness.errors import UserError
+from harness.errors import Interruption, UserError
 
 if TYPE_CHECKING:
     from harness.distributed.shard import Shard
@@ -39,7 +39,11 @@ def run(cells: CellOptions, launch: LaunchOptions) -> int:
             show_plans(requests, devices=count(), show_config=True)
         return 0
     planned, shard = plan_together(requests)
-    return run_grid(planned, shard) if launch.jobs <= 1 else run_side_by_side(requests, planned, launch.jobs)
+    try:
+        return run_grid(planned, shard) if launch.jobs <= 1 else run_side_by_side(requests, planned, launch.jobs)
+    except Interruption:
+        _name_unfinished(planned)
+        raise
 
 
 def run_grid(planned: Sequence[PlannedRun], shard: Shard) -> int:
@@ -87,6 +91,13 @@ def run_side_by_side(requests: Sequence[RunRequest], planned: Sequence[PlannedRu
             failures.append(f"{outcome.folder}: {outcome.error}")
         typer.echo(f"[{number}/{len(waiting)}] {outcome.folder} {text}; about {left:.0f} min left")
     return _concluded(failures, in_use, len(planned))
+
+
+def _name_unfinished(planned: Sequence[PlannedRun]) -> None:
+    """Names the runs that a grid leaves when a signal ends it; main says that the same command goes on with them."""
+    left = [str(cell.folder) for cell in planned if not cell.finished]
+    if len(planned) > 1:
+        _say(f"{len(left)} of {len(planned)} runs are unfinished:", *left, err=True)
 
 
 def _concluded(failures: Sequence[str], in_use: Sequence[str], cells: int) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from harness.distributed.processes import is_one_of_several, mark_agreed
+from harness.distributed.processes import RESTARTS, is_one_of_several, mark_agreed, was_started_again
 from harness.errors import SandboxError, UserError
 from harness.records.jsonl import RecordError
 
@@ -146,8 +147,24 @@ def join(device: str, patience: timedelta = PATIENCE) -> Shard:
     if not is_one_of_several():
         return ALONE
     import torch
+    import torch.distributed as dist
 
-    return shard_of(accelerator(on_cpu=device == "cpu" or not torch.cuda.is_available(), patience=patience))
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    if was_started_again() and not dist.is_initialized():
+        _meet_anew("gloo" if on_cpu else "nccl", patience)
+    return shard_of(accelerator(on_cpu=on_cpu, patience=patience))
+
+
+def _meet_anew(backend: str, patience: timedelta) -> None:
+    """Brings together processes that torchrun has started again: in its store the addresses of the processes before
+    them still stand, and torch 2.13 would use those."""
+    import torch.distributed as dist
+    from torch._C._distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, count = next(rendezvous("env://", timeout=patience))
+    own = PrefixStore(f"restart-{os.environ[RESTARTS]}", store)
+    dist.init_process_group(backend, store=own, rank=rank, world_size=count, timeout=patience)
 
 
 def raise_together(fault: Exception) -> NoReturn:
