@@ -135,7 +135,7 @@ def _model_config(name: str, overrides: Mapping[str, Any]) -> ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Task:
+class _Training:
     """What is to be learnt. about: all that decides the weights, as plain values. write: puts the model into a folder;
     it is called once the model is trained."""
 
@@ -146,7 +146,7 @@ class _Task:
     write: Callable[[Path], object]
 
 
-def _demonstrations(names: Sequence[str], options: Mapping[str, Any]) -> _Task:
+def _demonstrations(names: Sequence[str], options: Mapping[str, Any]) -> _Training:
     from harness.finetuning.batches import demonstration_batches
     from harness.finetuning.train import SftConfig
     from harness.models.tiny import fresh_tiny, save_tiny
@@ -154,7 +154,7 @@ def _demonstrations(names: Sequence[str], options: Mapping[str, Any]) -> _Task:
     config = SftConfig(**options)
     tasks = [registry.get_task(name)() for name in names]
     model = fresh_tiny(config.seed)
-    return _Task(
+    return _Training(
         config=config,
         model=model,
         batches=demonstration_batches(model.tokenizer.encode, tasks, config.batch_size, config.seed),
@@ -163,7 +163,7 @@ def _demonstrations(names: Sequence[str], options: Mapping[str, Any]) -> _Task:
     )
 
 
-def _answers(start: NamedModel, pairs: Sequence[Pair], options: Mapping[str, Any], out: Path) -> _Task:
+def _answers(start: NamedModel, pairs: Sequence[Pair], options: Mapping[str, Any], out: Path) -> _Training:
     from harness.finetuning.batches import encode_pair, shuffled_batches
     from harness.finetuning.train import SftConfig
     from harness.models.adapters import merge_adapter
@@ -184,7 +184,7 @@ def _answers(start: NamedModel, pairs: Sequence[Pair], options: Mapping[str, Any
             merge_adapter(model)
         export_model(model, source, out, max_shard_size=parse_size(SHARD_SIZE))
 
-    return _Task(
+    return _Training(
         config=config,
         model=model,
         batches=shuffled_batches(encoded, config.batch_size, config.seed),
@@ -194,7 +194,7 @@ def _answers(start: NamedModel, pairs: Sequence[Pair], options: Mapping[str, Any
 
 
 def _train(
-    prepare: Callable[[], _Task],
+    prepare: Callable[[], _Training],
     out: Path,
     execution: Execution,
     on_step: OnStep,

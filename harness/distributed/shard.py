@@ -27,6 +27,9 @@ FAULTS = (UserError, SandboxError, RecordError, OSError)
 PATIENCE = timedelta(weeks=52)
 """How long a process waits for the others: a share of items may take long."""
 
+FIRST_MEETING = timedelta(minutes=5)
+"""How long a process that has failed waits for the others, to tell them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
@@ -174,8 +177,12 @@ def raise_together(fault: Exception) -> NoReturn:
         import torch.distributed as dist
 
         if not dist.is_initialized():
-            with join("auto").together():
-                raise fault
+            try:
+                with join("auto", patience=FIRST_MEETING).together():
+                    raise fault
+            except RuntimeError as error:
+                if not is_loss_of_a_process(error):
+                    raise
     raise fault
 
 
