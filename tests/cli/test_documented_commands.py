@@ -102,5 +102,10 @@ def test_every_command_is_taken_and_its_processes_can_share_its_runs(command: Co
 def test_every_run_fits_the_card_that_it_is_for(command: Command) -> None:
     for request in command.cells.requests():
         if not request.seed:
-            found = preflight(plan(request), devices=command.devices, memory_gib=command.memory, tflops=100)
+            found = preflight(
+                plan(request),
+                devices=command.devices,
+                memory_gib=command.options.get("memory") or command.memory,
+                tflops=100,
+            )
             assert found.fits, found.verdict
