@@ -215,6 +215,8 @@ def _tokens(planned: PlannedRun, tokenizer: Tokenizer, example: Example) -> int:
 
 def _rate(planned: PlannedRun, device: Device, tflops: float) -> Rate:
     """The stated rate, that of the newest earlier run of the model and method, or that of matrix products here."""
+    import torch
+
     from harness.planning.budget import TRAINING, Rate
     from harness.planning.device import matmul_rate
 
@@ -228,8 +230,10 @@ def _rate(planned: PlannedRun, device: Device, tflops: float) -> Rate:
             generating = last["flops_rollout"] / (seconds["rollout"] + seconds["prepare"])
             rates = {**dict.fromkeys(phases, generating), "update": updating}
             return Rate(by_phase=rates, source=f"measured by {metrics.parent.name}, on the device that it ran on")
-    rate = matmul_rate("cuda" if device.is_gpu else "cpu")
-    return Rate(by_phase=dict.fromkeys(phases, rate), source="matrix products on this machine: hours are a lower bound")
+    is_here = not device.is_gpu or torch.cuda.is_available()
+    rate = matmul_rate("cuda" if device.is_gpu and is_here else "cpu")
+    meaning = "hours are a lower bound" if is_here else "state the GPU's with --rate for its hours"
+    return Rate(by_phase=dict.fromkeys(phases, rate), source=f"matrix products on this machine: {meaning}")
 
 
 def _written(path: Path) -> float:

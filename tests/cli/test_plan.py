@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import pytest
+import torch
 
 from harness.cli.main import main
 from harness.cli.plan import plan_run
@@ -32,6 +33,12 @@ def test_a_run_that_cannot_fit_is_refused_with_what_would_fit(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "It does not fit" in said
     assert "With --set execution.activation_checkpointing=true it takes 0.1 GiB" in said
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_memory_of_a_gpu_that_is_not_here_needs_no_rate(tmp_path, capsys):
+    assert main([*TINY[:-2], "--runs", str(tmp_path), "--memory", "24"]) == 0
+    assert "matrix products on this machine: state the GPU's with --rate for its hours" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
