@@ -35,8 +35,11 @@ def run(cells: CellOptions, launch: LaunchOptions) -> int:
     if slurm is not None:
         return show_scripts(requests, slurm) if launch.dry_run else submit_grid(requests, slurm)
     if launch.dry_run:
-        if is_main():
-            show_plans(requests, devices=count(), show_config=True)
+        from harness.distributed.shard import join
+
+        with join("cpu").together():
+            if is_main():
+                show_plans(requests, devices=count(), show_config=True)
         return 0
     planned, shard = plan_together(requests)
     try:

@@ -76,13 +76,6 @@ def test_a_dry_run_shows_the_plan_of_every_cell_and_starts_nothing(tmp_path, cap
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dry_run_counts_the_processes_that_share_the_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("WORLD_SIZE", "7")
-    command = ["run", "--method", "espo", "--task", "sudoku", "--runs", str(tmp_path), "--dry-run"]
-    assert main(command) == 2
-    assert "rows cannot be shared equally by 7 processes" in capsys.readouterr().err
-
-
 def test_every_cell_is_shown_before_those_that_cannot_fit_are_refused(tmp_path, capsys):
     small = ["--memory", "0.1", "--set", "execution.device=cpu", "--set", "execution.micro_batch_size=0,1"]
     assert main([*TINY, "--runs", str(tmp_path), *small]) == 2

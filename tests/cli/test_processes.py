@@ -22,6 +22,7 @@ COSTS = ("eval_seconds", "tokens_per_second", "eval_flops")
 """What a machine spent; FLOPs depend on the padding, so on the rows that share a batch."""
 PAIRS = '{"prompt": "12+3=", "answer": "15"}\n{"prompt": "7*8=", "answer": "56"}\n{"prompt": "a", "answer": "b"}\n'
 SFT = ("--model", "tiny", "--steps", "60", "--learning-rate", "1e-3", "--set", "execution.checkpoint_every=7")
+ODD = ("--set", "train.batch_size=15", "--set", "train.group_size=5", "--set", "execution.sharding=ddp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +178,7 @@ def test_fine_tuning_that_is_stopped_goes_on_to_the_same_weights(
         (("grade", "/no/such", "--task", "gsm8k"), "No file '/no/such' to grade"),
         (("sft", "--model", "tiny", "--data", "/no/such", "--out", "x"), "Cannot read '/no/such'"),
         (("sft", "--task", "sudoku", "--batch-size", "1", "--out", "x"), "1 rows per step cannot be shared among 2"),
+        (("run", "--method", "espo", "--task", "sudoku", "--dry-run", *ODD), "rows cannot be shared equally by 2"),
     ],
 )
 def test_what_is_wrong_ends_both_processes_with_one_sentence(arguments: tuple[str, ...], said: str) -> None:
