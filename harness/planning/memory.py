@@ -16,7 +16,7 @@ from transformers import PretrainedConfig
 
 from harness.config.tree import EvaluationConfig, RunConfig
 from harness.models.diffusion_lm import DiffusionLM
-from harness.models.layouts import Layout
+from harness.models.layout import Layout
 from harness.planning.phases import (
     Traced,
     made_up_rollouts,
