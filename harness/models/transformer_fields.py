@@ -113,12 +113,16 @@ def llama(fields: Fields, *, llama3: bool = False) -> dict[str, Any]:
     """The arguments of LlamaConfig but for the special tokens. llama3: rotary embeddings may be Llama 3's."""
     fields.must_be(hidden_act="silu", attention_dropout=0.0, pretraining_tp=1)
     check_full_attention(fields)
+    found = heads(fields)
+    count = found["num_attention_heads"]
+    if fields.size("hidden_size") % count:
+        raise fields.wrong("hidden_size", f"where a multiple of num_attention_heads={count} is needed")
     return {
         "rope_parameters": rope(fields, llama3=llama3),
         "attention_bias": fields.flag("attention_bias"),
         "mlp_bias": fields.flag("mlp_bias"),
         "intermediate_size": fields.size("intermediate_size"),
-        **heads(fields),
+        **found,
         **sizes(fields),
         **BIDIRECTIONAL,
     }

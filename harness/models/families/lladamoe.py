@@ -33,6 +33,12 @@ LLADAMOE_WITHOUT_EFFECT = (
 )
 
 
+class LLaDAMoEConfig(Qwen3MoeConfig):
+    """Qwen3-MoE's under a name of its own: peft takes layers of qwen3_moe for slices of one tensor."""
+
+    model_type = "lladamoe"
+
+
 class Experts(nn.ModuleList):
     """The experts of one block: linear layers, as adapters, 4-bit weights and the checkpoint's names need them.
 
@@ -40,7 +46,7 @@ class Experts(nn.ModuleList):
     gradient.
     """
 
-    def __init__(self, config: Qwen3MoeConfig) -> None:
+    def __init__(self, config: LLaDAMoEConfig) -> None:
         width = config.moe_intermediate_size
         super().__init__(Qwen3MoeMLP(config, intermediate_size=width) for _ in range(config.num_experts))
 
@@ -57,14 +63,16 @@ class Experts(nn.ModuleList):
 class LLaDAMoE(Qwen3MoeForCausalLM):
     """Qwen3-MoE whose experts are layers of their own instead of slices of one tensor."""
 
-    def __init__(self, config: Qwen3MoeConfig) -> None:
+    config: LLaDAMoEConfig
+
+    def __init__(self, config: LLaDAMoEConfig) -> None:
         super().__init__(config)
         for block in self.modules():
             if isinstance(block, Qwen3MoeSparseMoeBlock):
                 block.experts = Experts(config)
 
 
-def to_config(fields: Fields) -> Qwen3MoeConfig:
+def to_config(fields: Fields) -> LLaDAMoEConfig:
     """Raises UserError where LLaDA-MoE's code would compute something else than Qwen3-MoE without shared experts."""
     fields.must_be(hidden_act="silu", attention_bias=False, attention_dropout=0.0, clip_qkv=None)
     fields.must_be(moe_router_enable_expert_bias=False, moe_router_score_function="softmax", routed_scaling_factor=1)
@@ -77,7 +85,7 @@ def to_config(fields: Fields) -> Qwen3MoeConfig:
     experts = fields.size("num_experts")
     dense = _dense_blocks(fields, config["num_hidden_layers"])
     width = fields.size("expert_intermediate_size")
-    return Qwen3MoeConfig(
+    return LLaDAMoEConfig(
         rope_parameters=rope(fields),
         num_experts=experts,
         num_experts_per_tok=fields.size("num_experts_per_tok", most=experts),
