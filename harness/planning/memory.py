@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, Qwen3MoeConfig
 
 from harness.config.tree import EvaluationConfig, RunConfig
+from harness.errors import UserError
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.layout import Layout
 from harness.planning.phases import (
@@ -91,8 +92,14 @@ def predict(
 ) -> Footprint:
     """The memory that a run takes on each device; no weights are loaded. shape: of the transformers model.
 
-    prompt_length: tokens of the longest prompt. Raises UserError where a published adapter cannot be read.
+    prompt_length: tokens of the longest prompt. Raises UserError where a published adapter cannot be read, and
+    for a mixture of experts.
     """
+    if isinstance(shape, Qwen3MoeConfig):
+        raise UserError(
+            f"The memory of '{config.model.name}' cannot be planned: how many tokens each of its experts gets is known "
+            "in a pass alone. Start the run; where a batch does not fit, it is halved."
+        )
     fake = fake_mode()
     whole, one, two = (
         weightless_model(layout, shape, config.model, fake=fake, reference=method.needs_reference, layers=layers)
