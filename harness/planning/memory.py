@@ -95,11 +95,7 @@ def predict(
     prompt_length: tokens of the longest prompt. Raises UserError where a published adapter cannot be read, and
     for a mixture of experts.
     """
-    if isinstance(shape, Qwen3MoeConfig):
-        raise UserError(
-            f"The memory of '{config.model.name}' cannot be planned: how many tokens each of its experts gets is known "
-            "in a pass alone. Start the run; where a batch does not fit, it is halved."
-        )
+    _refuse_mixture(config.model.name, shape)
     fake = fake_mode()
     whole, one, two = (
         weightless_model(layout, shape, config.model, fake=fake, reference=method.needs_reference, layers=layers)
@@ -150,6 +146,14 @@ def predict(
         updates=len(prepared.updates),
         evaluation_flops=_evaluation_flops(config.evaluation, one, prompt_length),
     )
+
+
+def _refuse_mixture(name: str, shape: PretrainedConfig) -> None:
+    if isinstance(shape, Qwen3MoeConfig):
+        raise UserError(
+            f"The memory of '{name}' cannot be planned: how many tokens each of its experts gets is known "
+            "in a pass alone. Start the run; where a batch does not fit, it is halved."
+        )
 
 
 def _evaluation_flops(config: EvaluationConfig, model: DiffusionLM, prompt_length: int) -> float:
