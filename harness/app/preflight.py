@@ -196,7 +196,8 @@ def _prompt(planned: PlannedRun, sizes: Sizes, data: Data | None) -> tuple[int, 
     if data is not None and sizes.compact_prompts:
         longest = max(len(planned.task.compact_prompt(example)) for example in data.train)
     elif data is not None and sizes.folder is not None:
-        tokenizer = load_tokenizer(sizes.folder, config.model.name, vocabulary=sizes.config.vocab_size)
+        options, rows = sizes.layout.template_options, sizes.config.vocab_size
+        tokenizer = load_tokenizer(sizes.folder, config.model.name, vocabulary=rows, template_options=options)
         longest = max(_tokens(planned, tokenizer, example) for example in data.train)
     elif most:
         return most, "train.max_prompt_length"

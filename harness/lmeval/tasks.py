@@ -23,7 +23,7 @@ from harness import registry
 from harness.data.sources import default_source, parse_source
 from harness.errors import require_choice
 from harness.lmeval.options import TASK_PREFIX, default_decoding
-from harness.models.layouts import CONFIG_JSON
+from harness.models.layout import CONFIG_JSON
 from harness.models.tokenizers import plain_text
 from harness.records.schema import MetricTotals
 from harness.task.base import Message, Score, TaskOptions

@@ -28,7 +28,7 @@ from harness.models.diffusion_lm import DiffusionLM
 from harness.models.files import read_header
 from harness.models.flops import HEAD
 from harness.models.hub import ADAPTER_FILES, adapter_folder
-from harness.models.layouts import Layout
+from harness.models.layout import Layout
 
 PEFT_PREFIX = "base_model.model."
 
@@ -185,12 +185,11 @@ def _check_coverage(modules: Mapping[str, str], config: AdapterConfig, layout: L
     untargeted = sorted({_kind(module) for module in modules.keys() - targeted})
     if untargeted or not modules:
         raise UserError(f"Adapter '{folder}' has tensors of {untargeted or 'no layer'}, unlike its target_modules.")
-    kinds = Counter(map(_kind, modules))
+    kinds, there = (Counter(map(_kind, names)) for names in (modules, linear))
     listed = {_kind(module) for module in targeted} - {HEAD} if config.lists_layers else set()
     for kind in sorted(kinds.keys() | listed):
-        wanted = 1 if kind == HEAD else model.config.num_hidden_layers
-        if kinds[kind] != wanted:
-            raise UserError(f"Adapter '{folder}' has tensors of {kinds[kind]} of {wanted} layers {kind}.")
+        if kinds[kind] != there[kind]:
+            raise UserError(f"Adapter '{folder}' has tensors of {kinds[kind]} of {there[kind]} layers {kind}.")
 
 
 def _kind(module: str) -> str:

@@ -26,7 +26,8 @@ from harness.models.config_fields import Fields
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens, Tokenizer
 from harness.models.files import check_headers, fingerprint, weight_files
 from harness.models.hub import commit, model_folder, repository
-from harness.models.layouts import CONFIG_JSON, Layout, layout_of, read_config, special_tokens
+from harness.models.layout import CONFIG_JSON, Layout, special_tokens
+from harness.models.layouts import layout_of, read_config
 from harness.models.tiny import CharacterTokenizer, tiny_weights
 from harness.models.tokenizers import CheckpointTokenizer, load_tokenizer
 
@@ -98,6 +99,7 @@ def load_model(
         special,
         name=config.name,
         shift=checkpoint.layout.shift,
+        attention=checkpoint.layout.attention,
         compact_prompts=isinstance(tokenizer, CharacterTokenizer),
         fingerprint=fingerprint([*checkpoint.files, *([adapter.weights_file] if adapter else [])]),
         commits={repository(name): commit(place) for name, place in places.items() if commit(place)},
@@ -146,11 +148,15 @@ def resolve_device(name: str) -> torch.device:
 def tokens(
     checkpoint: Checkpoint, raw: Mapping[str, Any], name: str, *, turns_end: bool
 ) -> tuple[Tokenizer, SpecialTokens]:
-    """The tokenizer, and the special tokens of config.json; with `turns_end` its end of a turn is an end token too."""
-    special = special_tokens(Fields(raw, checkpoint.folder / CONFIG_JSON))
+    """The tokenizer, and the special tokens of config.json or, where the family leaves them to it, of the tokenizer;
+    with `turns_end` its end of a turn is an end token too."""
+    fields, layout = Fields(raw, checkpoint.folder / CONFIG_JSON), checkpoint.layout
     if raw.get("tokenizer") == "characters":
-        return CharacterTokenizer(), special
-    tokenizer = load_tokenizer(checkpoint.folder, name, vocabulary=checkpoint.config.vocab_size)
+        return CharacterTokenizer(), special_tokens(fields)
+    options, rows = layout.template_options, checkpoint.config.vocab_size
+    tokenizer = load_tokenizer(checkpoint.folder, name, vocabulary=rows, template_options=options)
+    known = tokenizer.special_ids(layout.mask_token, appends_mask=layout.appends_mask) if layout.mask_token else {}
+    special = special_tokens(fields, known)
     ends = dict.fromkeys((*special.end_ids, *(tokenizer.turn_end_ids if turns_end else ())))
     return tokenizer, SpecialTokens(mask_id=special.mask_id, pad_id=special.pad_id, end_ids=tuple(ends))
 

@@ -1,4 +1,4 @@
-"""DiffusionLM: one interface over LLaDA, Dream and the tiny model, for sampling, scoring and training.
+"""DiffusionLM: one interface over all families of models, for sampling, scoring and training.
 
 Axes: B rows, L tokens, n asked positions, V vocabulary, d hidden width. Index i of the logits always predicts token
 i; Dream, whose raw output at i predicts i + 1, is shifted here and nowhere else.
@@ -16,14 +16,16 @@ import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel, get_peft_model
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from harness.config.tree import LoraConfig
 from harness.distributed.in_step import InStep
 from harness.errors import UserError
+from harness.models.attention import AttentionPattern, full_attention
 from harness.models.flops import HEAD, ModelShape
 from harness.models.memory import Memory
 from harness.models.meter import Meter
+from harness.models.shape import shape_of
 from harness.rollout import Prompts
 from harness.task.base import Example, Task
 from harness.task.messages import split_prefill
@@ -62,10 +64,13 @@ class SpecialTokens:
 class MaskedPredictor(nn.Module):
     """Trunk and head as one module, so that accelerate can wrap it and gradients synchronise through `forward`."""
 
-    def __init__(self, model: PreTrainedModel | PeftModel, *, shift: bool) -> None:
+    def __init__(
+        self, model: PreTrainedModel | PeftModel, *, shift: bool, attention: AttentionPattern = full_attention
+    ) -> None:
         super().__init__()
         self.model = model
         self.shift = shift
+        self.attention = attention
         # transformers freezes the padding token's embedding; here that token also ends completions, and has to learn.
         for module in model.modules():
             if isinstance(module, nn.Embedding):
@@ -78,8 +83,8 @@ class MaskedPredictor(nn.Module):
 
     def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
         """Final normalised hidden states (B, L, d), aligned with the tokens that they predict."""
-        attention = None if mask_BL is None else mask_BL[:, None, None, :].expand(-1, 1, mask_BL.shape[1], -1)
-        hidden_BLd = self.transformer.model(input_ids=tokens_BL, attention_mask=attention).last_hidden_state
+        mask = self.attention(mask_BL)
+        hidden_BLd = self.transformer.model(input_ids=tokens_BL, attention_mask=mask).last_hidden_state
         return torch.cat([hidden_BLd[:, :1], hidden_BLd[:, :-1]], 1) if self.shift else hidden_BLd
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -120,12 +125,13 @@ class DiffusionLM:
         *,
         name: str,
         shift: bool = False,
+        attention: AttentionPattern = full_attention,
         compact_prompts: bool = False,
         fingerprint: str = "",
         commits: Mapping[str, str] | None = None,
         warnings: Sequence[str] = (),
     ) -> None:
-        self.predictor = MaskedPredictor(model, shift=shift)
+        self.predictor = MaskedPredictor(model, shift=shift, attention=attention)
         self.network: nn.Module = self.predictor
         self.tokenizer = tokenizer
         self.special = special
@@ -324,18 +330,3 @@ def apply_chat_template(tokenizer: Tokenizer, messages: Sequence[Mapping[str, st
     if template is None:
         raise UserError(f"Model '{model}' has no chat template; use an instruction-tuned checkpoint.")
     return template(messages)
-
-
-def shape_of(config: PretrainedConfig, lora_ranks: Mapping[str, int]) -> ModelShape:
-    """The sizes that a Llama or Qwen2 configuration states."""
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return ModelShape(
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        intermediate=config.intermediate_size,
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        head_dim=head_dim,
-        vocabulary=config.vocab_size,
-        lora_ranks=lora_ranks,
-    )

@@ -25,7 +25,8 @@ from harness.models.diffusion_lm import DiffusionLM
 from harness.models.files import INDEX_FILE, save_tensors
 from harness.models.flops import HEAD
 from harness.models.hub import ADAPTER_FILES, TOKENIZER_FILES
-from harness.models.layouts import CONFIG_JSON, Layout, layout_of, read_config
+from harness.models.layout import CONFIG_JSON, Layout
+from harness.models.layouts import layout_of, read_config
 from harness.records.jsonl import write_atomic
 
 COPIED = (CONFIG_JSON, "generation_config.json", *TOKENIZER_FILES, "*.py")

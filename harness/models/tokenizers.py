@@ -19,15 +19,18 @@ from harness.records.small import check_small
 
 TOKENIZER_JSON = "tokenizer.json"
 LARGEST_FILE = 1 << 27
-TURN_ENDS = ("<|eot_id|>", "<|im_end|>")
+TURN_ENDS = ("<|eot_id|>", "<|im_end|>", "<|role_end|>")
 
 
 class CheckpointTokenizer:
     """A published tokenizer as DiffusionLM needs it: nothing is added when encoding, special tokens decode to ''."""
 
-    def __init__(self, backend: PreTrainedTokenizerBase, name: str) -> None:
+    def __init__(
+        self, backend: PreTrainedTokenizerBase, name: str, template_options: Mapping[str, bool] | None = None
+    ) -> None:
         self.backend = backend
         self.name = name
+        self.template_options = template_options or {}
 
     @property
     def has_chat_template(self) -> bool:
@@ -36,9 +39,22 @@ class CheckpointTokenizer:
 
     @property
     def turn_end_ids(self) -> tuple[int, ...]:
-        """Tokens that end a turn in a chat: LLaDA's <|eot_id|>, Dream's <|im_end|>, where the vocabulary has them."""
+        """Tokens that end a turn in a chat, where the vocabulary has them: LLaDA's <|eot_id|>, the Qwens' and Dream's
+        <|im_end|>, LLaDA-MoE's <|role_end|>."""
         vocabulary = self.backend.get_vocab()
         return tuple(vocabulary[token] for token in TURN_ENDS if token in vocabulary)
+
+    def special_ids(self, mask_token: str, *, appends_mask: bool) -> dict[str, int | None]:
+        """The special tokens under the keys that config.json has for them; None where the tokenizer has none.
+
+        appends_mask: without `mask_token` or a mask of the tokenizer's own, the mask is the number after its last one.
+        """
+        vocabulary = self.backend.get_vocab()
+        mask = vocabulary.get(mask_token, self.backend.mask_token_id)
+        if mask is None and appends_mask:
+            mask = max(vocabulary.values()) + 1
+        ids = {"pad_token_id": self.backend.pad_token_id, "eos_token_id": self.backend.eos_token_id}
+        return {"mask_token_id": mask, **ids}
 
     def encode(self, text: str) -> list[int]:
         """Token ids; special tokens written out in the text become their ids, none is added."""
@@ -62,7 +78,7 @@ class CheckpointTokenizer:
             return render_template(
                 self.backend.get_chat_template(),
                 [dict(message) for message in messages],
-                special_tokens=self.backend.special_tokens_map,
+                variables={**self.backend.special_tokens_map, **self.template_options},
                 continue_last=continue_last,
             )
         except ValueError as error:
@@ -74,9 +90,12 @@ def plain_text(messages: Sequence[Mapping[str, str]]) -> str:
     return "".join(f"{message['content'].strip()}\n\n" for message in messages)
 
 
-def load_tokenizer(folder: Path, name: str, *, vocabulary: int) -> CheckpointTokenizer:
+def load_tokenizer(
+    folder: Path, name: str, *, vocabulary: int, template_options: Mapping[str, bool] | None = None
+) -> CheckpointTokenizer:
     """The tokenizer of a checkpoint folder; `vocabulary` is the number of rows of the model's embedding.
 
+    template_options: what its chat template is told besides the messages, as enable_thinking is false.
     Raises UserError where its files are missing or damaged, or where it has more tokens than the model.
     """
     backend_class = _backend_class(folder, name)
@@ -92,7 +111,7 @@ def load_tokenizer(folder: Path, name: str, *, vocabulary: int) -> CheckpointTok
             f"The tokenizer of '{name}' has a token {largest}, the model knows {vocabulary} tokens; they do not belong "
             "together."
         )
-    return CheckpointTokenizer(backend, name)
+    return CheckpointTokenizer(backend, name, template_options)
 
 
 def _backend_class(folder: Path, name: str) -> type[PreTrainedTokenizerBase]:

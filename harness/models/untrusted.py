@@ -35,10 +35,11 @@ class UntrustedError(ValueError):
 
 
 def render_template(
-    template: str, messages: Sequence[Mapping[str, str]], *, special_tokens: Mapping[str, Any], continue_last: bool
+    template: str, messages: Sequence[Mapping[str, str]], *, variables: Mapping[str, Any], continue_last: bool
 ) -> str:
-    """The text that transformers writes for the messages. Raises UntrustedError."""
-    arguments = {"template": template, "messages": messages, "special_tokens": special_tokens}
+    """The text that transformers writes for the messages. variables: special tokens and what else the template may ask
+    for. Raises UntrustedError."""
+    arguments = {"template": template, "messages": messages, "variables": variables}
     return _worker().ask("render", {**arguments, "continue_last": continue_last})
 
 

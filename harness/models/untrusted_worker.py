@@ -61,14 +61,14 @@ def _template_renderer() -> Callable[..., str]:
     from transformers.utils.chat_template_utils import render_jinja_template
 
     def render(
-        template: str, messages: Sequence[Mapping[str, str]], special_tokens: Mapping[str, Any], continue_last: bool
+        template: str, messages: Sequence[Mapping[str, str]], variables: Mapping[str, Any], continue_last: bool
     ) -> str:
         (text,), _ = render_jinja_template(
             conversations=[messages],
             chat_template=template,
             add_generation_prompt=not continue_last,
             continue_final_message=continue_last,
-            **special_tokens,
+            **variables,
         )
         if len(text) > MOST_CHARACTERS:
             raise ValueError(f"it writes {len(text):,} characters, more than {MOST_CHARACTERS:,}")

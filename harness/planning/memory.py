@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, Qwen3MoeConfig
 
 from harness.config.tree import EvaluationConfig, RunConfig
+from harness.errors import UserError
 from harness.models.diffusion_lm import DiffusionLM
-from harness.models.layouts import Layout
+from harness.models.layout import Layout
 from harness.planning.phases import (
     Traced,
     made_up_rollouts,
@@ -99,8 +100,10 @@ def predict(
 ) -> Footprint:
     """The memory that a run takes on each device; no weights are loaded. shape: of the transformers model.
 
-    prompt_length: tokens of the longest prompt. Raises UserError where a published adapter cannot be read.
+    prompt_length: tokens of the longest prompt. Raises UserError where a published adapter cannot be read, and
+    for a mixture of experts.
     """
+    _refuse_mixture(config.model.name, shape)
     fake = fake_mode()
     whole, one, two = (
         weightless_model(layout, shape, config.model, fake=fake, reference=method.needs_reference, layers=layers)
@@ -155,6 +158,14 @@ def _rollout(
     traced = trace_rollout(model, config.rollout, needs, rows=at_once, prompt_length=prompt_length)
     merging = spread.part_of(copied) if spread.merge_adapters else 0
     return replace(traced, bytes=traced.bytes + merging, flops=traced.flops * rows / at_once)
+
+
+def _refuse_mixture(name: str, shape: PretrainedConfig) -> None:
+    if isinstance(shape, Qwen3MoeConfig):
+        raise UserError(
+            f"The memory of '{name}' cannot be planned: how many tokens each of its experts gets is known "
+            "in a pass alone. Start the run; where a batch does not fit, it is halved."
+        )
 
 
 def _evaluation_flops(config: EvaluationConfig, model: DiffusionLM, prompt_length: int) -> float:

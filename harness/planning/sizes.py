@@ -14,7 +14,8 @@ from transformers import LlamaConfig, PretrainedConfig, Qwen2Config
 
 from harness.data.hub import fetching
 from harness.models.checkpoints import TINY
-from harness.models.layouts import CONFIG_JSON, LAYOUTS, Layout, layout_of, read_config
+from harness.models.layout import CONFIG_JSON, Layout
+from harness.models.layouts import LAYOUTS, layout_of, read_config
 from harness.models.tiny import tiny_config
 
 LLADA_8B = LlamaConfig(

@@ -19,7 +19,7 @@ from harness.config.tree import ModelConfig
 from harness.models import adapters
 from harness.models.checkpoints import empty_model
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
-from harness.models.layouts import Layout
+from harness.models.layout import Layout
 from harness.models.tiny import CharacterTokenizer
 from harness.rollout import Prompts, Rollout, RolloutNeeds
 

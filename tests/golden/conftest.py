@@ -20,6 +20,8 @@ from harness.models.layouts import layout_of, read_config
 
 GOLDEN = Path(os.environ.get("HARNESS_GOLDEN") or Path(__file__).parent / "data")
 END_ID = 509
+MASK_ID, PAD_ID = 510, 508
+"""Of the families whose config.json leaves them to the tokenizer."""
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +47,8 @@ def golden_model() -> Callable[..., DiffusionLM]:
     def load(name: str, *, end_ids: tuple[int, ...] = (END_ID,), reference: str | None = None) -> DiffusionLM:
         folder = _existing(f"{name}/config.json").parent
         raw = read_config(folder)
-        special = SpecialTokens(mask_id=raw["mask_token_id"], pad_id=raw["pad_token_id"], end_ids=end_ids)
+        pad_id = raw.get("pad_token_id", PAD_ID)
+        special = SpecialTokens(mask_id=raw.get("mask_token_id", MASK_ID), pad_id=pad_id, end_ids=end_ids)
         network = open_checkpoint(folder, raw).load(torch.float32).eval()
         shift = layout_of(raw).shift
         model = DiffusionLM(network, tokenizer=_NoTokenizer(), special=special, name=name, shift=shift)

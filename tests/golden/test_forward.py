@@ -65,3 +65,24 @@ def test_dream_ignores_left_padding(golden, golden_model, positions):
     torch.testing.assert_close(logits[:, 1:][valid_BL], expected[valid_BL], atol=TOLERANCE, rtol=0)
     unpadded = case["row0_unpadded_logits_raw"]
     torch.testing.assert_close(logits[:1, 1 - unpadded.shape[1] :], unpadded[:, :-1], atol=TOLERANCE, rtol=0)
+
+
+FAMILIES = ("a2d_qwen3_tiny", "a2d_qwen2_tiny", "a2d_llama_tiny", "llada_moe_tiny")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "a2d_llama_tiny"])
+def test_a_family_s_logits_equal_the_official_ones(golden, golden_model, family):
+    case = golden(f"{family}/forward.safetensors")
+    logits = golden_model(family).logits(case["input_ids"], None, every_position(case["input_ids"]))
+    torch.testing.assert_close(logits, case["logits"], atol=TOLERANCE, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_ignores_left_padding(golden, golden_model, family):
+    case = golden(f"{family}/forward.safetensors")
+    mask_BL, tokens_BL = case["attention_mask"].bool(), case["padded_input_ids"]
+    assert not mask_BL.all()
+    logits = golden_model(family).logits(tokens_BL, mask_BL, every_position(tokens_BL))
+    torch.testing.assert_close(logits[mask_BL], case["padded_logits"][mask_BL], atol=TOLERANCE, rtol=0)

@@ -9,7 +9,8 @@ from transformers import PretrainedConfig
 
 from harness.errors import UserError
 from harness.models.config_fields import Fields
-from harness.models.layouts import LAYOUTS, read_config, special_tokens
+from harness.models.layout import special_tokens
+from harness.models.layouts import LAYOUTS, read_config
 
 JSON_VALUES = st.one_of(
     st.none(),
@@ -54,8 +55,8 @@ def test_dream_and_the_tiny_model_keep_the_names_of_transformers():
     assert LAYOUTS["llama"].official_tensor(name) == name
 
 
-def test_only_dream_is_shifted_by_one():
-    assert {kind: layout.shift for kind, layout in LAYOUTS.items()} == {"llada": False, "Dream": True, "llama": False}
+def test_dream_and_open_dcoder_alone_are_shifted_by_one():
+    assert {kind for kind, layout in LAYOUTS.items() if layout.shift} == {"Dream", "qwen2"}
 
 
 def test_llada_s_sizes_are_read_and_its_attention_looks_both_ways(published_llada):

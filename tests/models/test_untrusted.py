@@ -122,9 +122,9 @@ ENDLESS = LOOP * 3 + "{% endfor %}" * 3
 )
 def test_a_hostile_template_ends_in_one_sentence_and_the_next_one_is_rendered(template, said):
     with pytest.raises(UntrustedError, match=said) as raised:
-        render_template(template, QUESTION, special_tokens={}, continue_last=False)
+        render_template(template, QUESTION, variables={}, continue_last=False)
     assert "\n" not in str(raised.value)
-    assert render_template("ok", QUESTION, special_tokens={}, continue_last=False) == "ok"
+    assert render_template("ok", QUESTION, variables={}, continue_last=False) == "ok"
 
 
 def test_the_sentence_names_the_model(tokenizer):
@@ -133,11 +133,11 @@ def test_the_sentence_names_the_model(tokenizer):
 
 
 def test_a_process_that_was_killed_is_said_and_replaced():
-    render_template("ok", QUESTION, special_tokens={}, continue_last=False)
+    render_template("ok", QUESTION, variables={}, continue_last=False)
     os.kill(untrusted._worker()._process.pid, signal.SIGKILL)
     with pytest.raises(UntrustedError, match="crashes the process that computes it, which ended with status -9"):
-        render_template("ok", QUESTION, special_tokens={}, continue_last=False)
-    assert render_template("ok", QUESTION, special_tokens={}, continue_last=False) == "ok"
+        render_template("ok", QUESTION, variables={}, continue_last=False)
+    assert render_template("ok", QUESTION, variables={}, continue_last=False) == "ok"
 
 
 def test_the_process_ends_with_the_one_that_uses_it():

@@ -1,0 +1,16 @@
+"""Which tokens may attend to which: a property of the family of models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+AttentionPattern = Callable[[Tensor | None], Tensor | None]
+"""The mask for transformers, true where a query (third axis) may attend to a key (fourth), of the mask (B, L) of tokens
+that are no padding; None lets every token attend to every other."""
+
+
+def full_attention(mask_BL: Tensor | None) -> Tensor | None:
+    """Every token attends to all tokens but padding: (B, 1, L, L), or None where nothing is padded."""
+    return None if mask_BL is None else mask_BL[:, None, None, :].expand(-1, 1, mask_BL.shape[1], -1)

@@ -1,0 +1,25 @@
+"""Qwen2 and Qwen2.5 turned into masked diffusion models by dllm (github.com/ZHZisZZ/dllm, Tiny-A2D), mdlm
+checkpoints."""
+
+from __future__ import annotations
+
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from harness.models.config_fields import Fields
+from harness.models.layout import Layout
+from harness.models.transformer_fields import NO_TOKENS, QWEN_WITHOUT_EFFECT, SPECIAL_TOKENS, qwen2
+
+
+def to_config(fields: Fields) -> Qwen2Config:
+    """Raises UserError for what Qwen2 does not have."""
+    return Qwen2Config(**qwen2(fields), **NO_TOKENS)
+
+
+LAYOUT = Layout(
+    model_type="a2d-qwen2",
+    to_config=to_config,
+    model_class=Qwen2ForCausalLM,
+    without_effect=QWEN_WITHOUT_EFFECT | SPECIAL_TOKENS,
+    mask_token="<|mask|>",
+    appends_mask=True,
+)
