@@ -174,7 +174,7 @@ def test_fine_tuning_that_is_stopped_goes_on_to_the_same_weights(
         (("eval", "--task", "sudoko"), "Did you mean 'sudoku'"),
         (("eval", "--task", "sudoku", "--batch", "3"), "No such option: --batch"),
         (("eval", "--task", "sudoku", "--model", "/no/such", "--data", "builtin"), "Model '/no/such' is neither"),
-        (("compare", "--task", "sudoku", "--against", "nope"), "Unknown checkpoint 'nope'"),
+        (("compare", "--task", "sudoku", "--against", "nope,nada"), "Unknown checkpoint 'nope'"),
         (("grade", "/no/such", "--task", "gsm8k"), "No file '/no/such' to grade"),
         (("sft", "--model", "tiny", "--data", "/no/such", "--out", "x"), "Cannot read '/no/such'"),
         (("sft", "--task", "sudoku", "--batch-size", "1", "--out", "x"), "1 rows per step cannot be shared among 2"),
