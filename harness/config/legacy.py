@@ -19,6 +19,7 @@ YOUNGER = (
     "data.allow_packages",
     "conventions.",
     "model.compute_dtype",
+    *(f"{section}.{key}" for section in ("rollout", "evaluation.decoding") for key in ("cache", "threshold", "factor")),
     "evaluation.decodings",
     "evaluation.lengths",
     "evaluation.validation_items",
