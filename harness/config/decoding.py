@@ -119,7 +119,9 @@ class Decoding:
         if self.factor < 0:
             raise UserError(f"{section}.factor={self.factor} is negative; 0 is none.")
         if self.threshold and self.factor:
-            raise UserError(f"{section}.threshold and {section}.factor are two rules for the same; set one of them to 0.")
+            raise UserError(
+                f"{section}.threshold and {section}.factor are two rules for the same; set one of them to 0."
+            )
         if self.adaptive and self.remasking not in ("low_confidence", "maskgit_plus"):
             raise UserError(
                 f"{section}.remasking={self.remasking} does not go with {section}.threshold or {section}.factor, which "

@@ -50,10 +50,11 @@ def dllm_counts(length: int, num_steps: int) -> list[int]:
     """dllm: with j steps left, the part 1 - ((j-1)/T) / (j/T) of what is masked, rounded half to even; steps that
     reveal nothing are left out. 8 tokens in 3 steps give 3, 2, 3.
 
-    The part is float32, its product with the masked positions float64: this decides what is half.
+    The part is float32, with times counted down from 1, and its product with the masked positions float64: this decides
+    what is half.
     """
     left_T = torch.arange(num_steps, 0, -1, dtype=torch.float32)
-    part_T = 1 - ((left_T - 1) / num_steps) / (left_T / num_steps)
+    part_T = 1 - (1 - (1 - (left_T - 1) / num_steps)) / (1 - (1 - left_T / num_steps))
     counts: list[int] = []
     for part in part_T.tolist():
         counts.append(round((length - sum(counts)) * part))

@@ -1,5 +1,5 @@
-"""Confidence-aware parallel decoding (Fast-dLLM, arXiv 2505.22618): a step reveals all tokens of the block that are sure
-enough, so rows take different numbers of steps; a block is over when its last row has finished it.
+"""Confidence-aware parallel decoding (Fast-dLLM, arXiv 2505.22618): a step reveals all tokens of the block that are
+sure enough, so rows take different numbers of steps; a block is over when its last row has finished it.
 
 A row's steps are its own: those in which it waits for the others are forward passes, but no steps, and its draws are
 the same in every batch.
