@@ -35,6 +35,7 @@ def blank_rollout(prompts: Prompts, decoding: Decoding, needs: RolloutNeeds, *, 
         support_ids_BCk=zeros(*support_size, dtype=torch.int32) - 1 if needs.behaviour and decoding.truncated else None,
         # Greedy decoding is asked of the untempered distribution.
         temperature=decoding.temperature or 1.0,
+        is_exact=decoding.cache == "none",
         forwards_B=zeros(rows, dtype=torch.int32),
     )
 
