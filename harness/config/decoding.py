@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from harness.errors import UserError, require_choice, require_positive
 
@@ -10,6 +11,8 @@ REMASKING = ("low_confidence", "random", "entropy", "topk_margin", "maskgit_plus
 RANKINGS = ("untempered", "behaviour")
 SCHEDULES = ("even", "dream", "dllm")
 CACHES = ("none", "prefix", "dual")
+YOUNGER = {"cache": "none", "threshold": 0.0, "factor": 0.0}
+"""Options that the first records of evaluations did not have, with the value that changes nothing."""
 EOS_POLICIES = ("stop", "stop-agrpo", "run", "forbid", "defer", "forbid-defer")
 
 
@@ -75,6 +78,12 @@ class Decoding:
     def computes_all(self) -> bool:
         """Whether every step computes every masked position, at the same step in all rows."""
         return self.cache == "none" and not self.adaptive
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain values for the record of an evaluation. What is younger than the first records stands there where it is
+        used, so that an evaluation keeps its name."""
+        unused = {name for name, value in YOUNGER.items() if getattr(self, name) == value}
+        return {name: value for name, value in asdict(self).items() if name not in unused}
 
     def at_length(self, length: int) -> Decoding:
         """The decoding at another completion length, with as many tokens per step; a block is at most the whole.
