@@ -48,7 +48,7 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(PYTEST) -m slow $(PYTEST_ARGS)
 
-# Fifty kills and ten collisions of runs, for which `make test-slow` has ten and two.
+# Seventy kills and ten collisions of runs, for which `make test-slow` has ten and two.
 test-long: $(STAMP)
 	$(PYTEST) -m long $(PYTEST_ARGS)
 

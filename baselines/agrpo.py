@@ -130,11 +130,6 @@ class Agrpo(Method):
         """M where every draw is stepped."""
         return self.config.mc_samples if self.config.stepping == "per-draw" else 1
 
-    @property
-    def needs_reference(self) -> bool:
-        """For the KL term."""
-        return self.config.beta > 0
-
     def draw(self, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
         """Uniforms (B, M), a step each; low-discrepancy ones are spread over each micro-batch."""
         uniforms, draws = UNIFORMS[self.config.draws], self.config.mc_samples

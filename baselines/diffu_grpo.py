@@ -84,11 +84,6 @@ class DiffuGrpo(Method):
         if not 0 <= self.config.p_mask_prompt <= 1:
             raise UserError(f"method.p_mask_prompt={self.config.p_mask_prompt} must lie between 0 and 1.")
 
-    @property
-    def needs_reference(self) -> bool:
-        """For the KL term."""
-        return self.config.beta > 0
-
     def draw(self, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
         """The prompt tokens masked in each inner update, bool (B, U, P)."""
         source = generator if self.config.random_masking else torch.Generator().manual_seed(FIXED_SEED)

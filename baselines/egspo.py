@@ -148,11 +148,6 @@ class Egspo(Method):
         auto = cheaper_while_sampling(shape, decoding, prompt_length=prompt_length, num_states=states)
         return RolloutNeeds(argmax=self.config.greedy == "sampling" or auto)
 
-    @property
-    def needs_reference(self) -> bool:
-        """For the KL term."""
-        return self.config.beta > 0
-
     def draw(self, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
         """The chosen steps (B, K) in slot order, -1 where a row has fewer; only `random` selections draw."""
         rollout = scored.rollout

@@ -97,11 +97,6 @@ class Espo(Method):
         """Raises UserError for numbers of updates or draws below 1."""
         require_positive("method", inner_updates=self.config.inner_updates, mc_samples=self.config.mc_samples)
 
-    @property
-    def needs_reference(self) -> bool:
-        """For the KL term."""
-        return self.config.beta > 0
-
     def draw(self, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
         """M masks of the completion per inner update, bool (B, U, M, C), spread over each micro-batch."""
         updates, draws = range(self.config.inner_updates), range(self.config.mc_samples)

@@ -20,6 +20,7 @@ from harness.diffusion.sampler import generate
 from harness.distributed.shard import ALONE
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.layouts import LAYOUTS
+from harness.models.memory import keep_no_activations
 from harness.planning.device import synchronise
 from harness.planning.memory import Footprint, Spread, predict
 from harness.planning.phases import made_up_rewards
@@ -102,7 +103,7 @@ def measure(job: Job, model: DiffusionLM, prompts: Prompts) -> dict[str, Measure
     if method.needs_reference:
         model.keep_reference()
     if job.checkpointing:
-        model.predictor.transformer.gradient_checkpointing_enable({"use_reentrant": False})
+        keep_no_activations(model.predictor.transformer.model.layers)
     updater = Updater(
         config,
         micro_batch_size=job.micro_batch_size,

@@ -4,7 +4,7 @@ its own.
     python bench/memory.py                        all methods at both shapes with vocabulary 126,464: minutes
     python bench/memory.py --method espo --shape dream-192
 
-Both are bytes above what is there before the phase: weights, reference, optimiser and gradients. Memory is given back
+Both are bytes above what is there before the phase: weights, reference and optimiser. Memory is given back
 to the system at once (MALLOC_MMAP_THRESHOLD_), so that the resident set is what tensors take.
 """
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterable
 
 LONGEST_NAME, MOST_SHOWN = 1024, 60
+GOES_ON = "the same command goes on from the last checkpoint"
 
 
 class UserError(ValueError):
@@ -35,7 +36,7 @@ class Interruption(BaseException):
         self.number = number
 
     def __str__(self) -> str:
-        return f"interrupted by {self.name}; the same command goes on from the last checkpoint"
+        return f"interrupted by {self.name}; {GOES_ON}"
 
     @property
     def name(self) -> str:

@@ -26,6 +26,7 @@ from harness.task.base import Example, Task, TaskOptions
 from harness.task.prompts import COMPACT_ONLY, read_prompts, set_prompts
 
 if TYPE_CHECKING:
+    from harness.distributed.shard import Shard
     from harness.models.diffusion_lm import DiffusionLM
 
 CHECKPOINTS = ("last", "all")
@@ -280,9 +281,10 @@ def _evaluations(
     from harness.distributed.shard import join
 
     shard = join(request.device)
-    models = _Models(on_warning)
+    models = _Models(on_warning, shard)
     for one in prepared:
-        one.task.prepare()
+        with shard.together():
+            one.task.prepare()
         for loaded in models.of(one.named, request.checkpoints):
             folder = EvaluationFolder.of(request.out, one.task.name, loaded, shard=shard, fresh=request.fresh)
             for decoding in one.decodings:
@@ -302,8 +304,8 @@ def _evaluations(
 class _Models:
     """Loads the model of a task unless the task before had the same."""
 
-    def __init__(self, on_warning: Callable[[str], None]) -> None:
-        self._on_warning = on_warning
+    def __init__(self, on_warning: Callable[[str], None], shard: Shard) -> None:
+        self._on_warning, self._shard = on_warning, shard
         self._last: tuple[object, LoadedModel] | None = None
 
     def of(self, named: NamedModel | LoadedModel, checkpoints: str) -> Iterator[LoadedModel]:
@@ -314,7 +316,9 @@ class _Models:
         for one in named.at_all_checkpoints() if checkpoints == "all" else [named]:
             key = (one.config, one.place, one.run, one.task if one.is_tiny else "")
             if self._last is None or self._last[0] != key:
-                self._last = (key, self._warned(one.load(stored_dtype=not one.dtype_given and one.is_on_gpu)))
+                with self._shard.together():
+                    loaded = one.load(stored_dtype=not one.dtype_given and one.is_on_gpu)
+                self._last = (key, self._warned(loaded))
             yield self._last[1]
 
     def _warned(self, loaded: LoadedModel) -> LoadedModel:

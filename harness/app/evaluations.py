@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from harness.config.decoding import Decoding
     from harness.distributed.shard import Shard
     from harness.evaluation.completions import Completion
+    from harness.evaluation.judge import Evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,8 @@ class EvaluationFolder:
 
         about: what the record says of data, split, origin and prompts. before: as in `evaluate_all`.
         """
+        from harness.evaluation.judge import judge
+
         loaded, model = self.loaded, self.loaded.model
         prompts = [model.prompt_text(task, example) for example in examples]
         values = {
@@ -89,19 +92,18 @@ class EvaluationFolder:
             **about,
             "prompts": {**about["prompts"], **self._published(task, examples, str(about["protocol"]))},
         }
-        before(task.name, values)
+        with self.shard.together():
+            before(task.name, values)
         identity = identity_of(values)
-        found = self.shard.from_main(None if self.fresh else self._found(identity, task))
+        found = self.shard.decided(lambda: None if self.fresh else self._found(identity, task))
         if found is not None:
             return found
         note = f"{task.name}, {decoding.completion_length} tokens"
         completions = self._completed(
             examples, prompts, decoding, seed, batch_size, identity, lambda done: on_progress(done, len(examples), note)
         )
-        done = self._judged(task, examples, prompts, completions, values) if self.shard.is_main else None
-        result = self.shard.from_main(done)
-        assert result is not None, "the first process judged"
-        return result
+        result = judge(task, examples, prompts, completions, self.shard)
+        return self.shard.decided(lambda: self._recorded(task, result, values))
 
     def _published(self, task: Task, examples: Sequence[Example], protocol: str) -> dict[str, str]:
         """Whether the prompts are those of the protocol's paper, where one is followed."""
@@ -112,7 +114,7 @@ class EvaluationFolder:
 
     def _found(self, identity: str, task: Task) -> Evaluated | None:
         """What the folder holds of an evaluation, where that is its record and all its samples."""
-        if self.folder is None or not self.shard.is_main:
+        if self.folder is None:
             return None
         samples = self.folder / _samples_file(identity)
         for line in read_lines(self.folder / EVAL_FILE):
@@ -143,7 +145,8 @@ class EvaluationFolder:
         if partial and self.fresh and self.shard.is_main:
             shutil.rmtree(partial, ignore_errors=True)
         self.shard.wait()
-        store = AnswerStore(partial, process=self.shard.index)
+        with self.shard.together():
+            store = AnswerStore(partial, process=self.shard.index)
         known = {index: Completion.from_json(store[str(index)]) for index in range(len(prompts)) if str(index) in store}
         self.shard.wait()  # no process adds to the store before all have read it
         mine = []
@@ -164,17 +167,7 @@ class EvaluationFolder:
         store.close()
         return gathered([*(known.items() if self.shard.is_main else ()), *mine], self.shard)
 
-    def _judged(
-        self,
-        task: Task,
-        examples: Sequence[Example],
-        prompts: Sequence[str],
-        completions: Sequence[Completion],
-        values: Mapping[str, Any],
-    ) -> Evaluated:
-        from harness.evaluation.judge import judge
-
-        result = judge(task, examples, prompts, completions)
+    def _recorded(self, task: Task, result: Evaluation, values: Mapping[str, Any]) -> Evaluated:
         record = EvalRecord(**{**values, **result.measured}, samples_file=None)
         done = Evaluated(task=task.name, record=record, samples=result.samples, folder=None)
         return done if self.folder is None else self._written(done, self.folder)

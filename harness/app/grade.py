@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -108,6 +108,7 @@ def grade(
 
     Raises UserError and RecordError, one sentence each, for anything wrong with the request or the file.
     """
+    from harness.distributed.shard import join
     from harness.evaluation.forms import CompletionFile
     from harness.evaluation.grade import Tally, grade_items
     from harness.evaluation.lookup import Lookup
@@ -128,14 +129,16 @@ def grade(
         )
     )
     lookup = Lookup(chosen, split, parse_source(data or default_source(tiny=True)), file.count)
-    with _verdicts_file(file.path, None if out is None else Path(out)) as stream:
-        chosen.prepare()
-        for graded in grade_items(chosen, file.items(lookup)):
+    shard = join("cpu")
+    with ExitStack() as held:
+        with shard.together():
+            stream = held.enter_context(_verdicts_file(file.path, Path(out) if out and shard.is_main else None))
+            chosen.prepare()
+        for graded in grade_items(chosen, file.items(lookup), shard):
             tally.add(graded, grader)
             if stream is not None:
                 stream.write(_line(graded, grader))
-        pass_at = tally.pass_at()
-    return _summary(file, tally, pass_at, chosen, grader)
+        return shard.decided(lambda: _summary(file, tally, chosen, grader))
 
 
 @contextmanager
@@ -155,7 +158,8 @@ def _line(graded: Graded, grader: str) -> bytes:
     return (json.dumps(graded.to_json(grader), ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
-def _summary(file: CompletionFile, tally: Tally, pass_at: Mapping[int, float], task: Task, grader: str) -> GradeSummary:
+def _summary(file: CompletionFile, tally: Tally, task: Task, grader: str) -> GradeSummary:
+    pass_at = tally.pass_at()
     if not tally.n:
         raise UserError(f"{file.path.name} has no completions of problems in this split; choose --data and --split.")
     return GradeSummary(

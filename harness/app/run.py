@@ -255,14 +255,14 @@ def run_folder(planned: PlannedRun, shard: Shard) -> Iterator[None]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Makes a run folder and holds its lock."""
+def locked(folder: Path, *, option: str = "--runs") -> Iterator[None]:
+    """Makes a run folder and holds its lock. option: which of the command's names the place."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "w")  # noqa: SIM115  (held until the end of the with block)
     except OSError as error:
         raise UserError(
-            f"Cannot write to '{folder}': {error.strerror}. Choose another folder with --runs DIR."
+            f"Cannot write to '{folder}': {error.strerror}. Choose another folder with {option} DIR."
         ) from error
     with lock:
         try:

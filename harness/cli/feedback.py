@@ -1,4 +1,4 @@
-"""What commands say while they work, on standard error: progress and warnings."""
+"""What commands say while they work, on standard error: progress and warnings; of several processes the first."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
+
+from harness.distributed.processes import is_main
 
 PLAIN_INTERVAL = 30.0
 """Seconds between lines where there is no terminal."""
@@ -21,13 +23,13 @@ def progress_bar(label: str) -> Iterator[Callable[..., None]]:
     console = Console(stderr=True)
     columns = (BarColumn(bar_width=24), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     last_line = time.monotonic()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as live:
+    with Progress(*columns, console=console, transient=True, disable=not (is_main() and console.is_terminal)) as live:
         bar = live.add_task(label, total=None)
 
         def show(done: int, total: int, note: str = "") -> None:
             nonlocal last_line
             live.update(bar, completed=done, total=total, description=f"{label}  {note}")
-            if live.disable and time.monotonic() - last_line >= PLAIN_INTERVAL:
+            if is_main() and live.disable and time.monotonic() - last_line >= PLAIN_INTERVAL:
                 last_line = time.monotonic()
                 typer.echo(f"{label} {done}/{total} {note}".rstrip(), err=True)
 
@@ -36,4 +38,5 @@ def progress_bar(label: str) -> Iterator[Callable[..., None]]:
 
 def warn(text: str) -> None:
     """Shows what looks wrong but may be meant."""
-    typer.echo(f"harness: warning: {text}", err=True)
+    if is_main():
+        typer.echo(f"harness: warning: {text}", err=True)

@@ -10,6 +10,7 @@ import typer
 
 from harness import registry
 from harness.cli.options import AllowPackages, IncludePath, UnsafeLocalExec
+from harness.distributed.processes import is_main
 from harness.errors import UserError
 from harness.task.base import GRADERS, OFFICIAL, ROBUST
 
@@ -63,13 +64,20 @@ def grade(
         unsafe_local_exec=unsafe_local_exec,
         allow_packages=allow_packages or (),
     )
+    if is_main():
+        _say(summary, as_json=as_json)
+    if not summary.found:
+        raise typer.Exit(NOTHING_FOUND)
+
+
+def _say(summary: GradeSummary, *, as_json: bool) -> None:
     typer.echo(_read(summary), err=True)
     if as_json:
         typer.echo(json.dumps(summary.to_json(), sort_keys=True))
-    if not summary.found:
+    if summary.found:
+        _show(summary, to_stderr=as_json)
+    else:
         typer.echo(_nothing_found(summary), err=True)
-        raise typer.Exit(NOTHING_FOUND)
-    _show(summary, to_stderr=as_json)
 
 
 def _numbers(text: str) -> list[int]:

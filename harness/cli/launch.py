@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,63 +18,60 @@ if TYPE_CHECKING:
 LOCAL, SLURM = LAUNCHERS = ("local", "slurm")
 HOUR = "1:00:00"
 
-Launcher = Annotated[str, typer.Option(help="local runs the cells here; slurm submits a job for each.")]
-Jobs = Annotated[
-    int,
-    typer.Option(
-        "--jobs",
-        "--array-parallelism",
-        min=0,
-        show_default=False,
-        help="Cells at a time: here in processes of their own, 1 by default; jobs under Slurm, all by default.",
-    ),
-]
-Partition = Annotated[str, typer.Option(help="Slurm: partition.")]
-TimeLimit = Annotated[
-    str, typer.Option("--time", help="Slurm: time of a job, an hour by default; then it is put back into the queue.")
-]
-Nodes = Annotated[int, typer.Option(min=1, help="Slurm: nodes of a job.")]
-GpusPerNode = Annotated[int, typer.Option(min=0, help="Slurm: GPUs of a node, each with a process.")]
-Sbatch = Annotated[
-    list[str] | None, typer.Option(help="Slurm: option=value, as account=lab or cpus-per-task=8; repeatable.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Slurm: print the scripts and submit nothing.")]
 
+@dataclass(frozen=True, kw_only=True)
+class LaunchOptions:
+    """The options that say where the cells run."""
 
-def slurm_options(
-    launcher: str,
-    jobs: int,
-    partition: str,
-    time_limit: str,
-    nodes: int,
-    gpus_per_node: int,
-    sbatch: Sequence[str],
-    dry_run: bool,
-) -> SlurmOptions | None:
-    """What the jobs ask for, None where Slurm is not to run them. Raises UserError for Slurm's options without it."""
-    require_choice("--launcher", launcher, LAUNCHERS)
-    if launcher == LOCAL:
-        given = {
-            "--partition": partition,
-            "--time": time_limit,
-            "--nodes": nodes > 1,
-            "--gpus-per-node": gpus_per_node,
-            "--sbatch": sbatch,
-            "--dry-run": dry_run,
-        }
-        for name in (name for name, value in given.items() if value):
-            raise UserError(f"{name} is for Slurm; add --launcher slurm, or leave it out.")
-        return None
-    from harness.app.launch import SlurmOptions, minutes
+    launcher: Annotated[str, typer.Option(help="local runs the cells here; slurm submits a job for each.")] = LOCAL
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs",
+            "--array-parallelism",
+            min=0,
+            show_default=False,
+            help="Cells at a time: here in processes of their own, 1 by default; jobs under Slurm, all by default.",
+        ),
+    ] = 0
+    partition: Annotated[str, typer.Option(help="Slurm: partition.")] = ""
+    time: Annotated[
+        str, typer.Option(help="Slurm: time of a job, an hour by default; then it is put back into the queue.")
+    ] = ""
+    nodes: Annotated[int, typer.Option(min=1, help="Slurm: nodes of a job.")] = 1
+    gpus_per_node: Annotated[int, typer.Option(min=0, help="Slurm: GPUs of a node, each with a process.")] = 0
+    sbatch: Annotated[
+        list[str] | None, typer.Option(help="Slurm: option=value, as account=lab or cpus-per-task=8; repeatable.")
+    ] = None
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what harness plan shows, or Slurm's scripts; start nothing.")
+    ] = False
 
-    return SlurmOptions(
-        partition=partition,
-        minutes=minutes(time_limit or HOUR),
-        nodes=nodes,
-        gpus_per_node=gpus_per_node,
-        at_a_time=jobs,
-        sbatch=dict(map(_option, sbatch)),
-    )
+    def slurm(self) -> SlurmOptions | None:
+        """What the jobs ask for, None where Slurm is not to run them. Raises UserError for Slurm's options without
+        it."""
+        require_choice("--launcher", self.launcher, LAUNCHERS)
+        if self.launcher == LOCAL:
+            given = {
+                "--partition": self.partition,
+                "--time": self.time,
+                "--nodes": self.nodes > 1,
+                "--gpus-per-node": self.gpus_per_node,
+                "--sbatch": self.sbatch,
+            }
+            for name in (name for name, value in given.items() if value):
+                raise UserError(f"{name} is for Slurm; add --launcher slurm, or leave it out.")
+            return None
+        from harness.app.launch import SlurmOptions, minutes
+
+        return SlurmOptions(
+            partition=self.partition,
+            minutes=minutes(self.time or HOUR),
+            nodes=self.nodes,
+            gpus_per_node=self.gpus_per_node,
+            at_a_time=self.jobs,
+            sbatch=dict(map(_option, self.sbatch or [])),
+        )
 
 
 def submit_grid(requests: Sequence[RunRequest], options: SlurmOptions) -> int:

@@ -20,6 +20,7 @@ import typer
 
 from harness import __version__
 from harness.distributed.processes import is_agreed, is_main
+from harness.distributed.shard import FAULTS, raise_together
 from harness.distributed.slurm import take_ranks
 from harness.errors import Interruption, SandboxError, UserError, printable, unknown_choice
 from harness.records.jsonl import RecordError
@@ -86,15 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     take_ranks()
     try:
-        code = _execute(given)
+        code = _execute_together(given)
     except Interruption as asked:
         if is_main():
             _say(str(asked))
         return asked.exit_code
     except (UserError, SandboxError, RecordError) as error:
         return _refuse(str(error), is_told=is_agreed(error) and not is_main())
-    except typer.TyperException as error:
-        return _refuse(error.format_message())
     except OSError as error:
         if NO_TEMPORARY_FOLDER in str(error):
             return _refuse(f"No folder for temporary files can be used: {error.strerror or error}. Set TMPDIR to one.")
@@ -104,6 +103,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == INTERRUPTED:
         _say("interrupted")
     return code
+
+
+def _execute_together(arguments: list[str]) -> int:
+    """Executes a command; of several processes none ends before all know what the first that failed has seen."""
+    try:
+        return _execute(arguments)
+    except FAULTS as error:
+        raise_together(error)
+    except typer.TyperException as error:
+        raise_together(UserError(error.format_message()))
 
 
 def _execute(arguments: list[str]) -> int:

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+Result = TypeVar("Result")
+
+
+def grouped(command: Callable[..., Result]) -> Callable[..., Result]:
+    """Lets a command take dataclasses of options: on the command line their fields are options like any other."""
+    asked = inspect.signature(command, eval_str=True).parameters.values()
+    groups: dict[str, Any] = {one.name: one.annotation for one in asked if is_dataclass(one.annotation)}
+    members = {name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()}
+    options = [option for one in asked for option in members.get(one.name, {one.name: one}).values()]
+
+    @functools.wraps(command)
+    def called(**given: Any) -> Result:
+        made = {
+            name: group(**{option: given.pop(option) for option in members[name]}) for name, group in groups.items()
+        }
+        return command(**made, **given)
+
+    flat = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
+    called.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
+    called.__annotations__ = {option.name: option.annotation for option in flat}
+    return called
+
 
 Data = Annotated[str, typer.Option(help="builtin, hub, or a folder.")]
 TrainData = Annotated[str, typer.Option(help="Source of training and worked examples, if it is another.")]

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import registry
-from harness.app.plan import RunRequest, plan
-from harness.cli.lists import names
-from harness.cli.options import Data, FewShot, IncludePath, Prompts, TrainData
-from harness.cli.run import Budget, Recipe, Reward, Settings
+from harness.app.plan import PlannedRun, RunRequest, plan
+from harness.cli.cells import CellOptions
+from harness.cli.options import grouped
 from harness.cli.tables import show_table
-from harness.config.resolve import flatten, parse_budget, parse_settings
+from harness.config.resolve import flatten
 from harness.errors import UserError
-from harness.records.run_folder import DEFAULT_RUNS
-from harness.task.prompts import read_prompts
 
 if TYPE_CHECKING:
     from harness.app.preflight import Preflight
@@ -25,20 +22,9 @@ if TYPE_CHECKING:
 GIB = 2**30
 
 
+@grouped
 def plan_run(
-    method: Annotated[str, typer.Option(help="Method, or several: egspo-sa,egspo.")],
-    task: Annotated[str, typer.Option(help="Task, or several.")],
-    model: Annotated[str, typer.Option(help="tiny, a folder, or a hub id.")] = "tiny",
-    recipe: Recipe = "",
-    budget: Budget = "",
-    reward: Reward = "",
-    data: Data = "",
-    train_data: TrainData = "",
-    prompts: Prompts = None,
-    few_shot: FewShot = 0,
-    settings: Settings = None,
-    runs: Annotated[Path, typer.Option(help="Folder in which run folders are created.")] = DEFAULT_RUNS,
-    include_path: IncludePath = None,
+    cells: CellOptions,
     devices: Annotated[int, typer.Option(min=1, help="Devices that share the run.")] = 1,
     memory: Annotated[float, typer.Option(min=0, help="GiB of a device that is not this machine's.")] = 0.0,
     rate: Annotated[float, typer.Option(min=0, help="TFLOP/s of a device, for the hours.")] = 0.0,
@@ -49,43 +35,39 @@ def plan_run(
     Nothing is trained and no weights are loaded. Exit code 2 where a run cannot fit, with the settings that make it
     fit.
     """
+    show_plans(cells.requests(), devices=devices, memory=memory, rate=rate, show_config=show_config)
+
+
+def show_plans(
+    requests: Sequence[RunRequest],
+    *,
+    devices: int,
+    memory: float = 0.0,
+    rate: float = 0.0,
+    show_config: bool = False,
+) -> None:
+    """Shows what each cell will take; those that differ in their seeds alone take the same. memory: GiB, rate: TFLOP/s,
+    both of a device that is not here. Raises UserError in the end where one cannot fit."""
     from harness.app.preflight import preflight
 
-    registry.add_include_paths(include_path or [])
-    overrides: dict[str, Any] = parse_settings(settings or [])
-    if budget:
-        overrides["budget"] = parse_budget(budget)
-    for one_task, one_method in itertools.product(names(task), names(method)):
-        request = RunRequest(
-            method=one_method,
-            task=one_task,
-            recipe=recipe,
-            model=model,
-            data=data,
-            train_data=train_data,
-            reward=reward,
-            overrides=overrides,
-            runs=runs,
-            prompts=read_prompts(prompts, registry.names("task")) if prompts else None,
-            few_shot=few_shot,
-        )
-        found = preflight(
-            plan(request),
-            devices=devices,
-            memory_gib=memory,
-            tflops=rate,
-        )
-        show_preflight(found, show_config=show_config)
+    misfits = []
+    for _, alike in itertools.groupby(requests, key=lambda request: replace(request, seed=0)):
+        planned = [plan(request) for request in alike]
+        found = preflight(planned[0], devices=devices, memory_gib=memory, tflops=rate)
+        show_preflight(found, planned, show_config=show_config)
         if not found.fits:
-            raise UserError(found.verdict)
+            misfits.append(f"{_title(planned[0])}: {found.verdict}")
+    if misfits:
+        raise UserError(" ".join(misfits))
 
 
-def show_preflight(found: Preflight, *, show_config: bool = False) -> None:
-    """Prints what was found out about a run, one table for memory and one for compute."""
+def show_preflight(found: Preflight, planned: Sequence[PlannedRun], *, show_config: bool) -> None:
+    """Prints what was found out about runs that take the same, one table for memory and one for compute."""
     if show_config:
         _show_config(found)
-    identity, footprint = found.planned.identity, found.footprint
-    typer.echo(f"{identity.method} on {identity.task}, {identity.model}: {found.planned.folder}")
+    footprint = found.footprint
+    for cell in planned:
+        typer.echo(f"{_title(cell)}: {cell.folder}{' (finished already)' if cell.finished else ''}")
     typer.echo(f"Model: {found.sizes.source}; {footprint.trainable:,} trainable weights")
     typer.echo(f"Data: {found.data}")
     typer.echo(f"Prompts: {found.prompt[0]} tokens ({found.prompt[1]})\n")
@@ -105,12 +87,18 @@ def show_preflight(found: Preflight, *, show_config: bool = False) -> None:
         typer.echo(found.verdict)
 
 
+def _title(planned: PlannedRun) -> str:
+    return f"{planned.identity.method} on {planned.identity.task}, {planned.identity.model}"
+
+
 def _memory_rows(found: Preflight) -> list[tuple[str, str]]:
     """What is held, what each phase takes besides, and the peak against the device's."""
     footprint = found.footprint
     rows = [(name, size) for name, size in footprint.held.items() if size]
     for name, phase in footprint.phases.items():
         rows.append((f"during {name}", phase.bytes))
+        if phase.gradients:
+            rows.append((f"  of these gradients in {name}", phase.gradients))
         if phase.logits:
             rows.append((f"  of these logits in {name}", phase.logits))
     rows.append(("  update with activation checkpointing", footprint.checkpointed.bytes))

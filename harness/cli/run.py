@@ -2,141 +2,48 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
-from harness import registry
-from harness.app.grid import grid
 from harness.app.plan import PlannedRun, RunRequest
 from harness.app.run import InUseError, execute, plan_together
-from harness.cli.launch import (
-    LOCAL,
-    DryRun,
-    GpusPerNode,
-    Jobs,
-    Launcher,
-    Nodes,
-    Partition,
-    Sbatch,
-    TimeLimit,
-    show_scripts,
-    slurm_options,
-    submit_grid,
-)
-from harness.cli.lists import names, whole_numbers
-from harness.cli.options import AllowPackages, Data, FewShot, IncludePath, Prompts, TrainData, UnsafeLocalExec
+from harness.cli.cells import CellOptions
+from harness.cli.launch import LaunchOptions, show_scripts, submit_grid
+from harness.cli.options import grouped
+from harness.cli.plan import show_plans
 from harness.cli.progress import Display
-from harness.config.resolve import parse_budget
-from harness.distributed.processes import is_agreed, is_main
-from harness.errors import UserError
-from harness.records.run_folder import DEFAULT_RUNS
-from harness.task.prompts import read_prompts
+from harness.distributed.processes import count, is_agreed, is_main
+from harness.errors import Interruption, UserError
 
 if TYPE_CHECKING:
     from harness.distributed.shard import Shard
 
 FAILED = 1
 
-Recipe = Annotated[
-    str, typer.Option(help="tiny, paper, egspo:paper, or a YAML file; tiny for the tiny model, otherwise paper.")
-]
-Budget = Annotated[str, typer.Option(help="updates=N, samples=N, flops=X, minutes=X; the first reached ends it.")]
-Reward = Annotated[
-    str,
-    typer.Option(help="A profile: official (of the task itself), agrpo, espo, correctness; random is the control."),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="key=value over the recipe, key=a,b for several values; repeatable."),
-]
-GridFile = Annotated[
-    Path | None, typer.Option("--grid", help="YAML file of keys and lists of values, or a list of cells.")
-]
-KeepRule = Annotated[str, typer.Option(help="Checkpoints that stay: last, all, 3, every=200, best=validation.")]
 
-Track = Annotated[str, typer.Option(help="Tell a tracker too: tensorboard, wandb or trackio.")]
-
-
-def run(
-    method: Annotated[str, typer.Option(help="Method, or several: egspo-sa,egspo.")],
-    task: Annotated[str, typer.Option(help="Task, or several.")],
-    seed: Annotated[str, typer.Option(help="Seed, or several: 0,1,2.")] = "0",
-    model: Annotated[str, typer.Option(help="tiny, a folder, or a hub id.")] = "tiny",
-    recipe: Recipe = "",
-    budget: Budget = "",
-    reward: Reward = "",
-    data: Data = "",
-    train_data: TrainData = "",
-    prompts: Prompts = None,
-    few_shot: FewShot = 0,
-    settings: Settings = None,
-    grid_file: GridFile = None,
-    keep: KeepRule = "",
-    track: Track = "",
-    runs: Annotated[Path, typer.Option(help="Folder in which run folders are created.")] = DEFAULT_RUNS,
-    include_path: IncludePath = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
-    unsafe_local_exec: UnsafeLocalExec = False,
-    allow_packages: AllowPackages = None,
-    launcher: Launcher = LOCAL,
-    jobs: Jobs = 0,
-    partition: Partition = "",
-    time_limit: TimeLimit = "",
-    nodes: Nodes = 1,
-    gpus_per_node: GpusPerNode = 0,
-    sbatch: Sbatch = None,
-    dry_run: DryRun = False,
-) -> int:
+@grouped
+def run(cells: CellOptions, launch: LaunchOptions) -> int:
     """Train and evaluate: --method egspo-sa --task sudoku. Lists make a grid.
 
     The same command again resumes an unfinished run and skips a finished one; with a longer --budget, where the
     learning rate does not follow it, a finished run goes on. SIGTERM, SIGINT and SIGUSR1 end it after a checkpoint.
     """
-    registry.add_include_paths(include_path or [])
-    shared = RunRequest(
-        method=method,
-        task=task,
-        recipe=recipe,
-        model=model,
-        data=data,
-        train_data=train_data,
-        reward=reward,
-        overrides=_overrides(budget, keep, track),
-        runs=runs,
-        fresh=fresh,
-        unsafe_local_exec=unsafe_local_exec,
-        allow_packages=allow_packages or (),
-        prompts=read_prompts(prompts, registry.names("task")) if prompts else None,
-        few_shot=few_shot,
-    )
-    requests = _cells(shared, grid(settings or [], grid_file), whole_numbers("--seed", seed))
-    asked = slurm_options(launcher, jobs, partition, time_limit, nodes, gpus_per_node, sbatch or [], dry_run)
-    if asked is not None:
-        return show_scripts(requests, asked) if dry_run else submit_grid(requests, asked)
-    cells, shard = plan_together(requests)
-    return run_grid(cells, shard) if jobs <= 1 else run_side_by_side(requests, cells, jobs)
-
-
-def _overrides(budget: str, keep: str, track: str) -> dict[str, Any]:
-    """The configuration keys that options of their own set."""
-    given = {"execution.keep": keep, "execution.track": track}
-    whole: dict[str, Any] = {"budget": parse_budget(budget)} if budget else {}
-    return whole | {key: value for key, value in given.items() if value}
-
-
-def _cells(shared: RunRequest, changes: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[RunRequest]:
-    """A request for each combination of tasks, methods, changes and seeds."""
-    product = itertools.product(names(shared.task), names(shared.method), changes, seeds)
-    return [
-        replace(shared, task=task, method=method, seed=seed, overrides={**changed, **shared.overrides})
-        for task, method, changed, seed in product
-    ]
+    requests, slurm = cells.requests(), launch.slurm()
+    if slurm is not None:
+        return show_scripts(requests, slurm) if launch.dry_run else submit_grid(requests, slurm)
+    if launch.dry_run:
+        if is_main():
+            show_plans(requests, devices=count(), show_config=True)
+        return 0
+    planned, shard = plan_together(requests)
+    try:
+        return run_grid(planned, shard) if launch.jobs <= 1 else run_side_by_side(requests, planned, launch.jobs)
+    except Interruption:
+        _name_unfinished(planned)
+        raise
 
 
 def run_grid(planned: Sequence[PlannedRun], shard: Shard) -> int:
@@ -184,6 +91,13 @@ def run_side_by_side(requests: Sequence[RunRequest], planned: Sequence[PlannedRu
             failures.append(f"{outcome.folder}: {outcome.error}")
         typer.echo(f"[{number}/{len(waiting)}] {outcome.folder} {text}; about {left:.0f} min left")
     return _concluded(failures, in_use, len(planned))
+
+
+def _name_unfinished(planned: Sequence[PlannedRun]) -> None:
+    """Names the runs that a grid leaves when a signal ends it; main says that the same command goes on with them."""
+    left = [str(cell.folder) for cell in planned if not cell.finished]
+    if len(planned) > 1:
+        _say(f"{len(left)} of {len(planned)} runs are unfinished:", *left, err=True)
 
 
 def _concluded(failures: Sequence[str], in_use: Sequence[str], cells: int) -> int:

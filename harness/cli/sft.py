@@ -11,6 +11,7 @@ from harness.app.sft import sft as fine_tune
 from harness.cli.feedback import progress_bar, warn
 from harness.cli.lists import any_names
 from harness.config.resolve import parse_settings
+from harness.distributed.processes import is_main
 
 
 def sft(
@@ -39,13 +40,16 @@ def sft(
     seed: Annotated[int, typer.Option(help="Seed of weights, order, demonstrations and masks.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; goes with --data.")] = "auto",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="model.lora.rank=128, model.dtype=bfloat16 ...; repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="model.lora.rank=128, execution.micro_batch_size=4 ...; repeatable."),
     ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
 ) -> None:
     """Masked fine-tuning: --task sudoku --out DIR, or --model NAME --data FILE.jsonl --out DIR.
 
     With --task alone a tiny base model learns the demonstrations of a task, or of several, from nothing. With --data a
     model learns the answers of a file; adapters are merged at the end, and harness run --model DIR goes on from there.
+    The same command goes on from the last checkpoint of an unfinished training.
     """
     with progress_bar(f"sft {data or task}") as show:
         done = fine_tune(
@@ -61,7 +65,9 @@ def sft(
             seed=seed,
             device=device,
             overrides=parse_settings(settings or []),
+            fresh=fresh,
             on_step=lambda step, steps, loss: show(step, steps, f"loss {loss:.3f}"),
             on_warning=warn,
         )
-    typer.echo(f"mean loss of the last 100 steps {done.loss:.4f}; weights in {done.folder}")
+    if is_main():
+        typer.echo(f"mean loss of the last 100 steps {done.loss:.4f}; weights in {done.folder}")

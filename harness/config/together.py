@@ -23,6 +23,27 @@ def check_together(config: RunConfig, execution: Execution) -> None:
             f"model.quantization={config.model.quantization} cannot be sharded; set execution.sharding=ddp, or leave "
             "model.quantization empty."
         )
+    if execution.merge_adapters:
+        _check_merging(config)
+
+
+def _check_merging(config: RunConfig) -> None:
+    model = config.model
+    if not model.lora.rank and not model.adapter:
+        raise UserError(
+            "execution.merge_adapters=true needs adapters to merge; set model.lora.rank above 0 or model.adapter, or "
+            "leave it false."
+        )
+    if model.quantization:
+        raise UserError(
+            f"execution.merge_adapters=true cannot merge adapters into the 4-bit weights of model.quantization="
+            f"{model.quantization}: rounding them anew would lose most of the adapters. Leave one of the two out."
+        )
+    if config.conventions.dropout_in_rollouts and (model.lora.dropout or not model.lora.rank):
+        raise UserError(
+            "execution.merge_adapters=true leaves no dropout to conventions.dropout_in_rollouts=true; set that to "
+            "false, or leave execution.merge_adapters false."
+        )
 
 
 def check_processes(config: RunConfig, execution: Execution, count: int) -> None:

@@ -241,6 +241,8 @@ class Execution:
     completion, such as ESPO, has as many sequences. rollout_batch_size, evaluation_batch_size: prompts per forward pass
     of a rollout, 0 for all of a process, and of an evaluation. What does not fit into the memory is halved.
     activation_checkpointing: a layer's activations are computed again in the backward pass instead of kept.
+    merge_adapters: into the weights while completions are generated, which is faster but rounds them to their dtype;
+    how far that moves log-probabilities is recorded.
 
     checkpoint_every: rollouts between checkpoints, checkpoint_minutes: minutes, 0 for no limit; the first reached
     counts. keep: which of them stay: last, all, a number, every=UPDATES or best=validation. grace_seconds: how long a
@@ -256,6 +258,7 @@ class Execution:
     rollout_batch_size: int = 0
     evaluation_batch_size: int = 64
     activation_checkpointing: bool = False
+    merge_adapters: bool = False
     checkpoint_every: int = 50
     checkpoint_minutes: float = 10.0
     keep: str = "last"

@@ -9,6 +9,9 @@ from harness.errors import UserError
 SIZE_VARIABLES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where launchers say how many processes there are."""
 
+RESTARTS = "TORCHELASTIC_RESTART_COUNT"
+"""Where torchrun says how often it has started its processes again."""
+
 UNCHANGED = {
     "ACCELERATE_MIXED_PRECISION": "no",
     "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "1",
@@ -33,9 +36,19 @@ def local_index() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def count() -> int:
+    """How many processes a launcher started, this one among them."""
+    return max(int(os.environ.get(name, "1")) for name in SIZE_VARIABLES)
+
+
 def is_one_of_several() -> bool:
     """Whether a launcher started more processes than this one."""
-    return any(int(os.environ.get(name, "1")) > 1 for name in SIZE_VARIABLES)
+    return count() > 1
+
+
+def was_started_again() -> bool:
+    """Whether torchrun started other processes before these, which met by the store that these are given."""
+    return os.environ.get(RESTARTS, "0") != "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def was_started_alone_by_mistake() -> bool:

@@ -1,23 +1,23 @@
-"""One process's share of a batch, and what it takes to see the others'."""
+"""One process's share of a batch, and what it takes to see the others'. A process alone needs no torch for it."""
 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.utils import gather_object
-from torch import Tensor
-from torch.distributed import DistError
-
-from harness.distributed.processes import is_one_of_several, mark_agreed
+from harness.distributed.processes import RESTARTS, is_one_of_several, mark_agreed, was_started_again
 from harness.errors import SandboxError, UserError
 from harness.records.jsonl import RecordError
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+    from torch import Tensor
 
 Item = TypeVar("Item")
 
@@ -26,6 +26,9 @@ FAULTS = (UserError, SandboxError, RecordError, OSError)
 
 PATIENCE = timedelta(weeks=52)
 """How long a process waits for the others: a share of items may take long."""
+
+FIRST_MEETING = timedelta(minutes=5)
+"""How long a process that has failed waits for the others, to tell them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +57,10 @@ class Shard:
         """The elementwise sum of the processes' tensors of one shape."""
         return self.all_reduce(values)
 
-    def any_of(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
-        return bool(self.sum(torch.tensor([int(flag)], device=self.device)))
-
     def gather_values(self, values_N: Tensor) -> Tensor:
         """The values of all processes, which may have different numbers of them."""
+        import torch
+
         if self.count == 1:
             return values_N
         lengths = self.gather(torch.tensor([len(values_N)], device=values_N.device)).tolist()
@@ -102,6 +103,8 @@ class Shard:
 
     def total(self, value: float) -> float:
         """The sum of a number over the processes."""
+        import torch
+
         return self.gather_values(torch.tensor([value], dtype=torch.float64, device=self.device)).sum().item()
 
     def mine(self, all_rows: Tensor) -> Tensor:
@@ -115,6 +118,8 @@ ALONE = Shard()
 
 def shard_of(accelerator: Accelerator) -> Shard:
     """The share of this process among those of `accelerator`."""
+    from accelerate.utils import gather_object
+
     return Shard(
         all_reduce=functools.partial(accelerator.reduce, reduction="sum"),
         all_gather=accelerator.gather,
@@ -128,6 +133,8 @@ def shard_of(accelerator: Accelerator) -> Shard:
 
 def accelerator(*, on_cpu: bool, patience: timedelta = PATIENCE) -> Accelerator:
     """Brings the processes together; nothing about training is left to accelerate's environment."""
+    from accelerate import Accelerator, InitProcessGroupKwargs
+
     return Accelerator(
         cpu=on_cpu,
         mixed_precision="no",
@@ -142,10 +149,46 @@ def join(device: str, patience: timedelta = PATIENCE) -> Shard:
     first call."""
     if not is_one_of_several():
         return ALONE
-    return shard_of(accelerator(on_cpu=device == "cpu" or not torch.cuda.is_available(), patience=patience))
+    import torch
+    import torch.distributed as dist
+
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    if was_started_again() and not dist.is_initialized():
+        _meet_anew("gloo" if on_cpu else "nccl", patience)
+    return shard_of(accelerator(on_cpu=on_cpu, patience=patience))
+
+
+def _meet_anew(backend: str, patience: timedelta) -> None:
+    """Brings together processes that torchrun has started again: in its store the addresses of the processes before
+    them still stand, and torch 2.13 would use those."""
+    import torch.distributed as dist
+    from torch._C._distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, count = next(rendezvous("env://", timeout=patience))
+    own = PrefixStore(f"restart-{os.environ[RESTARTS]}", store)
+    dist.init_process_group(backend, store=own, rank=rank, world_size=count, timeout=patience)
+
+
+def raise_together(fault: Exception) -> NoReturn:
+    """Raises what one process has seen before the processes met, in all of them: what they do first once they have met
+    is to ask whether any of them has seen a fault."""
+    if is_one_of_several():
+        import torch.distributed as dist
+
+        if not dist.is_initialized():
+            try:
+                with join("auto", patience=FIRST_MEETING).together():
+                    raise fault
+            except RuntimeError as error:
+                if not is_loss_of_a_process(error):
+                    raise
+    raise fault
 
 
 def is_loss_of_a_process(error: RuntimeError) -> bool:
     """Whether an operation of all processes failed since one of them is gone or has not answered: gloo has no class of
     its own for that."""
+    from torch.distributed import DistError
+
     return isinstance(error, DistError) or "gloo/transport" in str(error)

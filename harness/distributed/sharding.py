@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
@@ -47,6 +47,13 @@ def shard(
     fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard)
     for name in forward_methods:
         register_fsdp_forward_method(module, name)
+
+
+def give_back(module: nn.Module) -> None:
+    """Leaves this process with its parts alone of the weights outside of the layers, which may still be whole after a
+    pass: a change of the parts then counts in the next one."""
+    if isinstance(module, FSDPModule):
+        module.reshard()
 
 
 def whole(values: Tensor) -> Tensor:

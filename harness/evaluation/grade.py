@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.distributed.shard import ALONE, Shard
 from harness.errors import UserError
 from harness.evaluation.forms import Item
+from harness.evaluation.judge import score_together
 from harness.records.schema import MetricTotals
 from harness.task.base import OFFICIAL, ROBUST, Score, Task, Verdict
 
@@ -39,11 +41,12 @@ class Graded:
         }
 
 
-def grade_items(task: Task, items: Iterable[Item]) -> Iterator[Graded]:
-    """Scores the items, some hundred at a time."""
+def grade_items(task: Task, items: Iterable[Item], shard: Shard = ALONE) -> Iterator[Graded]:
+    """Scores the items, some hundred at a time in each of the processes that share them; all get all scores. The items
+    are read in the first process."""
     source = iter(items)
-    while batch := list(itertools.islice(source, ITEMS_AT_ONCE)):
-        scores = task.score([item.example for item in batch], [item.completion for item in batch])
+    while batch := shard.decided(lambda: list(itertools.islice(source, ITEMS_AT_ONCE * shard.count))):
+        scores = score_together(task, [item.example for item in batch], [item.completion for item in batch], shard)
         for item, score in zip(batch, scores, strict=True):
             if not score.verdicts:
                 raise UserError(f"Task '{task.name}' has no graders to choose from.")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.data.sources import sha256_of_text
-from harness.evaluation.completions import Completion
+from harness.distributed.shard import ALONE, Shard
 from harness.records.schema import MetricTotals
 from harness.task.base import Example, Score, Task
+
+if TYPE_CHECKING:
+    from harness.evaluation.completions import Completion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +35,15 @@ class Evaluation:
 
 
 def judge(
-    task: Task, examples: Sequence[Example], prompts: Sequence[str], completions: Sequence[Completion]
+    task: Task,
+    examples: Sequence[Example],
+    prompts: Sequence[str],
+    completions: Sequence[Completion],
+    shard: Shard = ALONE,
 ) -> Evaluation:
-    """Scores completion i of prompt i against example i and adds up what all of them cost."""
-    scores = task.score(examples, [completion.text for completion in completions])
+    """Scores completion i of prompt i against example i and adds up what all of them cost. Several processes share the
+    scoring; all of them have all completions and get the result."""
+    scores = score_together(task, examples, [completion.text for completion in completions], shard)
     seconds = sum(completion.seconds for completion in completions)
     return Evaluation(
         samples=[
@@ -58,6 +66,15 @@ def judge(
         eval_seconds=seconds,
         eval_flops=sum(completion.flops for completion in completions),
     )
+
+
+def score_together(task: Task, examples: Sequence[Example], completions: Sequence[str], shard: Shard) -> list[Score]:
+    """The scores of completion i against example i, each process having scored its part of them."""
+    start, stop = (len(completions) * part // shard.count for part in (shard.index, shard.index + 1))
+    scores: list[Score] = []
+    with shard.together():
+        scores += task.score(examples[start:stop], completions[start:stop])
+    return shard.gather_items(scores)
 
 
 def totals(task: Task, scores: Sequence[Score]) -> dict[str, MetricTotals]:

@@ -1,31 +1,39 @@
-"""Masked-diffusion fine-tuning (LLaDA, arXiv 2502.09992, eq. 6): trains the tiny base models, and any model on prompts
-and answers, which is d1's first stage (arXiv 2504.12216).
-
-A row masks l of its C completion tokens, l stratified over the batch; its loss is the mean cross-entropy of the
-masked tokens. That is the likelihood bound with the number of masks drawn exactly, which varies less than masking
-each token with probability t and dividing by t. Prompts are never masked. All rows of a batch have C completion tokens:
-shorter ones are filled up with end tokens, which count, as in LLaDA.
-
-Axes: B rows, P prompt, C completion, L = P + C, n masked positions, V vocabulary.
+"""The loop of masked fine-tuning: trains the tiny base models, and any model on prompts and answers, which is d1's
+first stage (arXiv 2504.12216). It goes on from its last checkpoint; every draw up to there is made again, so that the
+weights are those of a training that nothing stopped.
 """
 
 from __future__ import annotations
 
-import random
+import functools
+import itertools
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from harness.config.tree import OptimizerConfig
-from harness.errors import UserError
-from harness.finetuning.data import Pair
-from harness.models.diffusion_lm import DiffusionLM, apply_chat_template
+from harness.config.keep import Keep
+from harness.config.tree import Execution, OptimizerConfig
+from harness.distributed.shard import ALONE, Shard
+from harness.distributed.signals import Signals
+from harness.errors import Interruption, UserError
+from harness.finetuning.batches import DrawnBatch, EncodedPair, draw_batch, mask_batch, masked_loss
+from harness.models.diffusion_lm import DiffusionLM
+from harness.models.files import sync
+from harness.models.memory import UPDATE
 from harness.randomness import stream, stream_seed
+from harness.records.jsonl import append_line, keep_lines, read_lines
+from harness.records.run_folder import CHECKPOINT_FOLDER, METRICS_FILE
+from harness.rl import checkpoint
+from harness.rl.dropout import dropout_on
+from harness.rl.ledger import Progress
 from harness.rl.optimizer import adamw, learning_rate
-from harness.rollout import Prompts
-from harness.task.base import Demonstration, Task
+
+LAST_STEPS = 100
+KEPT = Keep(count=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,182 +54,128 @@ class SftConfig:
     seed: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class EncodedPair:
-    """Token ids of a prompt and of its completion."""
+class FineTuner:
+    """Trains the trainable weights of `model` (all, or the adapters) in place.
 
-    prompt_ids: Sequence[int]
-    completion_ids: Sequence[int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskedBatch:
-    """tokens_BL: input with masks. mask_BL: attention mask, None where nothing is padded. clean_BL: what the masks
-    hide. masked_BL: where they are."""
-
-    tokens_BL: Tensor
-    mask_BL: Tensor | None
-    clean_BL: Tensor
-    masked_BL: Tensor
-
-
-def train(
-    model: DiffusionLM,
-    tasks: Sequence[Task],
-    config: SftConfig,
-    *,
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
-) -> float:
-    """Trains all weights on fresh demonstrations of the tasks, which take turns row by row, in place.
-
-    Returns the mean loss of the last 100 steps; on_step is told (step, loss).
+    execution: rows per pass, and when checkpoints are due, a step being what a rollout is in a run. folder: of the
+    checkpoints and losses. shard: this process's share of every batch. signals: looked at after every step.
     """
-    rng, encode = random.Random(stream_seed(config.seed, "demonstrations")), model.tokenizer.encode
 
-    def batches() -> Iterator[Sequence[EncodedPair]]:
-        while True:
-            rows = take_turns(tasks, config.batch_size, rng)
-            yield [EncodedPair(prompt_ids=encode(row.prompt), completion_ids=encode(row.completion)) for row in rows]
-
-    return _fit(model, batches(), config, on_step)
-
-
-def take_turns(tasks: Sequence[Task], count: int, rng: random.Random) -> list[Demonstration]:
-    """Rows of the tasks in turn: their places in the batch decide how much of them is masked."""
-    each = -(-count // len(tasks))
-    rows = zip(*[task.demonstrations(each, rng) for task in tasks], strict=True)
-    return [row for turn in rows for row in turn][:count]
-
-
-def train_on_pairs(
-    model: DiffusionLM,
-    pairs: Sequence[EncodedPair],
-    config: SftConfig,
-    *,
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
-) -> float:
-    """Trains the trainable weights (all, or the adapters) on given pairs, in place; returns as `train` does."""
-    return _fit(model, shuffled_batches(pairs, config.batch_size, config.seed), config, on_step)
-
-
-def _fit(
-    model: DiffusionLM,
-    batches: Iterator[Sequence[EncodedPair]],
-    config: SftConfig,
-    on_step: Callable[[int, float], None],
-) -> float:
-    optimizer_config = OptimizerConfig(
-        learning_rate=config.learning_rate,
-        schedule="cosine",
-        warmup_updates=config.warmup_steps,
-        beta2=config.beta2,
-        weight_decay=0.0,
-    )
-    optimizer = adamw(model.network, optimizer_config)
-    trainable = [weight for weight in model.network.parameters() if weight.requires_grad]
-    mask_rng = stream(config.seed, "masks")
-    losses: list[float] = []
-    model.network.train()
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(stream_seed(config.seed, "dropout"))
-        for step in range(config.steps):
-            loss = masked_loss(model, mask_batch(model, next(batches), mask_rng, config.completion_length))
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(optimizer_config, step=step, spent=step / config.steps)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(trainable, 1.0)
-            optimizer.step()
-            losses.append(loss.item())
-            on_step(step + 1, losses[-1])
-    model.network.eval()
-    return sum(losses[-100:]) / len(losses[-100:])
-
-
-def shuffled_batches(pairs: Sequence[EncodedPair], size: int, seed: int) -> Iterator[list[EncodedPair]]:
-    """Endless batches of `size` rows: every pass takes the pairs in a new order; a batch may reach into the next."""
-    rng = random.Random(stream_seed(seed, "order"))
-    waiting: list[EncodedPair] = []
-    while True:
-        while len(waiting) < size:
-            waiting += rng.sample(pairs, len(pairs))
-        yield waiting[:size]
-        del waiting[:size]
-
-
-def encode_pair(model: DiffusionLM, pair: Pair, max_length: int) -> EncodedPair:
-    """The token ids of a pair: the prompt in the model's chat template, the answer and one end token, cut at the end
-    where both exceed `max_length` tokens.
-
-    Raises UserError, with file and line, where the prompt leaves no room for the answer, the model has no token for a
-    character, or the answer contains the mask token.
-    """
-    try:
-        prompt_ids = model.tokenizer.encode(_prompt_text(model, pair))
-        answer_ids = model.tokenizer.encode(pair.answer)
-    except UserError as error:
-        raise UserError(f"{pair.place}: {error}") from error
-    room = max_length - len(prompt_ids)
-    if room < 1:
-        raise UserError(
-            f"{pair.place}: the prompt of {len(prompt_ids)} tokens leaves no room for an answer; raise --max-length "
-            f"{max_length}."
+    def __init__(
+        self,
+        model: DiffusionLM,
+        config: SftConfig,
+        execution: Execution,
+        *,
+        folder: Path,
+        shard: Shard = ALONE,
+        signals: Signals | None = None,
+    ) -> None:
+        self.model, self.config, self.execution = model, config, execution
+        self.folder, self.shard, self.signals = folder, shard, signals or Signals()
+        self._schedule = OptimizerConfig(
+            learning_rate=config.learning_rate,
+            schedule="cosine",
+            warmup_updates=config.warmup_steps,
+            beta2=config.beta2,
+            weight_decay=0.0,
         )
-    if model.special.mask_id in answer_ids:
-        raise UserError(f"{pair.place}: the answer contains the mask token, which is never part of an answer.")
-    return EncodedPair(prompt_ids=prompt_ids, completion_ids=[*answer_ids, model.special.end_ids[0]][:room])
+        self._optimizer = adamw(model.network, self._schedule)
+        self._saved_at, self._step_seconds = time.monotonic(), math.inf
 
+    def run(
+        self,
+        batches: Iterator[Sequence[EncodedPair]],
+        on_step: Callable[[int, float], None] = lambda step, loss: None,
+    ) -> float:
+        """Takes the steps that are left; `batches` begin with the first step's, and all processes have the same.
 
-def _prompt_text(model: DiffusionLM, pair: Pair) -> str:
-    """The tiny model takes a text as it stands; for others it becomes the user's message."""
-    if isinstance(pair.prompt, str) and model.compact_prompts:
-        return pair.prompt
-    messages = [{"role": "user", "content": pair.prompt}] if isinstance(pair.prompt, str) else pair.prompt
-    return apply_chat_template(model.tokenizer, messages, model.name)
+        Returns the mean loss of the last 100 steps, in nats; on_step is told (step, loss). Raises UserError where the
+        gradient is not finite, and Interruption where a signal asked for it, after a checkpoint.
+        """
+        done, generator = self._resume(), stream(self.config.seed, "masks")
+        drawn = (draw_batch(rows, generator, self.config.completion_length) for rows in batches)
+        for step, batch in itertools.islice(enumerate(drawn), done, self.config.steps):
+            started = time.monotonic()
+            self.signals.pause_in(self._step_seconds)
+            loss = self._step(step, batch)
+            on_step(step + 1, loss)
+            self._step_seconds = time.monotonic() - started
+            self._pause(step + 1)
+        losses = self.shard.decided(lambda: [line["loss"] for line in self._lines()][-LAST_STEPS:])
+        return sum(losses) / len(losses)
 
+    def _lines(self) -> Iterator[dict[str, float]]:
+        return read_lines(self.folder / METRICS_FILE, is_bounded=False)
 
-def mask_batch(
-    model: DiffusionLM, rows: Sequence[EncodedPair], generator: torch.Generator, at_least: int = 0
-) -> MaskedBatch:
-    """Pads prompts on the left, fills completions up with end tokens, and draws which of their tokens are masked.
+    def _step(self, step: int, batch: DrawnBatch) -> float:
+        """Step number `step`, from 0; returns the loss of all rows and records it."""
+        mine = batch.part(slice(self.shard.index, None, self.shard.count))
+        accumulate = functools.partial(self._accumulate, step, mine, len(batch.rows))
+        wanted = self.execution.micro_batch_size or len(mine.rows)
+        loss = self.shard.total(self.model.memory.fitting(UPDATE, wanted, accumulate))
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(self._schedule, step=step, spent=step / self.config.steps)
+        weights = list(checkpoint.trainable_weights(self.model.network).values())
+        for weight in weights:
+            assert weight.grad is not None, "every weight takes part in every pass"
+            weight.grad = self.shard.sum(weight.grad)
+        norm = float(torch.nn.utils.clip_grad_norm_(weights, 1.0))
+        with self.shard.together():
+            if not math.isfinite(norm):
+                raise UserError(
+                    f"Training diverged: the gradient of step {step + 1} is not finite; lower --learning-rate "
+                    f"{self.config.learning_rate}."
+                )
+            if self.shard.is_main:
+                append_line(self.folder / METRICS_FILE, {"step": step + 1, "loss": loss})
+        self._optimizer.step()
+        return loss
 
-    at_least: completion tokens per row, more where a row has more.
-    """
-    longest = max(at_least, *(len(row.completion_ids) for row in rows))
-    end_id = model.special.end_ids[0]
-    filled = [[*row.completion_ids, *[end_id] * (longest - len(row.completion_ids))] for row in rows]
-    masked_BC = draw_masks(len(rows), longest, generator)
-    prompts = model.pad_prompts([row.prompt_ids for row in rows])
-    return masked_batch(prompts, torch.tensor(filled), masked_BC, mask_id=model.special.mask_id)
+    def _accumulate(self, step: int, batch: DrawnBatch, num_rows: int, size: int) -> float:
+        """Adds up the gradient of this process's rows, `size` of them at a time; returns their share of the loss."""
+        total = 0.0
+        self._optimizer.zero_grad()
+        with dropout_on(self.model, stream_seed(self.config.seed, "dropout", step, self.shard.index)):
+            for start in range(0, len(batch.rows), size):
+                piece = mask_batch(self.model, batch.part(slice(start, start + size)))
+                loss = masked_loss(self.model, piece, num_rows=num_rows)
+                loss.backward()
+                total += loss.item()
+        return total
 
+    def _resume(self) -> int:
+        """Goes back to the last checkpoint that is whole; returns how many steps were made before it."""
+        folder = self.folder / CHECKPOINT_FOLDER
+        saved = self.shard.decided(lambda: checkpoint.last_whole(folder))
+        done = saved[1].update if saved else 0
+        with self.shard.together():
+            if saved:
+                checkpoint.load_weights(saved[0], self.model.predictor)
+                self._optimizer.load_state_dict(checkpoint.load_optimizer(saved[0]))
+            if self.shard.is_main:
+                keep_lines(self.folder / METRICS_FILE, done)
+        return done
 
-def masked_batch(prompts: Prompts, completion_BC: Tensor, masked_BC: Tensor, *, mask_id: int) -> MaskedBatch:
-    """The batch for given masks of the completions."""
-    device = prompts.ids_BP.device
-    masked_BC = masked_BC.to(device)
-    clean_BL, mask_BL = prompts.with_completion(completion_BC.to(device))
-    masked_BL = torch.cat([torch.zeros_like(prompts.ids_BP, dtype=torch.bool), masked_BC], 1)
-    return MaskedBatch(
-        tokens_BL=torch.where(masked_BL, mask_id, clean_BL),
-        mask_BL=mask_BL,
-        clean_BL=clean_BL,
-        masked_BL=masked_BL,
-    )
+    def _pause(self, done: int) -> None:
+        """Makes a checkpoint where one is due, and ends the training after one where any process was sent a signal."""
+        received = max(self.shard.gather_items([self.signals.received]))
+        if received or self.shard.decided(lambda: self._is_due(done)):
+            with self.shard.together():
+                if self.shard.is_main:
+                    self._save(done)
+        if received:
+            raise Interruption(received)
 
+    def _is_due(self, done: int) -> bool:
+        minutes = self.execution.checkpoint_minutes
+        is_late = 0 < minutes < (time.monotonic() - self._saved_at) / 60
+        return is_late or done % self.execution.checkpoint_every == 0
 
-def draw_masks(num_rows: int, length: int, generator: torch.Generator) -> Tensor:
-    """Masked positions (B, C), bool. Row b masks l of them, l on an even grid over 1..C with a random start."""
-    start = torch.rand(1, generator=generator)
-    share_B = (start + torch.arange(num_rows) / num_rows) % 1
-    count_B = (share_B * length).long().clamp_max(length - 1) + 1
-    rank_BC = torch.rand(num_rows, length, generator=generator).argsort(1).argsort(1)
-    return rank_BC < count_B[:, None]
-
-
-def masked_loss(model: DiffusionLM, batch: MaskedBatch) -> Tensor:
-    """Mean over rows of the mean cross-entropy of their masked tokens; nats."""
-    hidden_BLd = model.hidden(batch.tokens_BL, batch.mask_BL)
-    logits_nV = model.head(hidden_BLd[batch.masked_BL])
-    cross_entropy_n = torch.nn.functional.cross_entropy(logits_nV, batch.clean_BL[batch.masked_BL], reduction="none")
-    row_n = batch.masked_BL.nonzero()[:, 0]
-    return (cross_entropy_n / batch.masked_BL.sum(1)[row_n]).sum() / len(batch.masked_BL)
+    def _save(self, done: int) -> None:
+        """The losses before a checkpoint are on the disk before it is."""
+        sync(self.folder / METRICS_FILE)
+        folder, weights = self.folder / CHECKPOINT_FOLDER, checkpoint.trainable_weights(self.model.predictor)
+        checkpoint.save(folder, weights, self._optimizer.state_dict(), Progress(update=done))
+        checkpoint.prune(folder, KEPT, best=None, updates_per_step=1, spare=True)
+        self._saved_at = time.monotonic()

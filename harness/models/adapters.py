@@ -7,6 +7,7 @@ gate_proj and down_proj, and ff_out is also its output layer.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from harness.distributed.sharding import give_back
 from harness.errors import UserError
 from harness.models.adapter_config import AdapterConfig, read_adapter_config
 from harness.models.diffusion_lm import DiffusionLM
@@ -91,17 +93,48 @@ def merge_adapter(lm: DiffusionLM) -> None:
     """
     model = lm.predictor.model
     assert isinstance(model, PeftModel)
+    check_mergeable(lm, "export the adapter itself")
+    for _, layer in adapted_layers(model):
+        _merge(layer)
+    lm.set_model(model.unload().requires_grad_(True), {})
+
+
+def check_mergeable(lm: DiffusionLM, fix: str) -> None:
+    """Raises UserError for an adapter of an output layer that is the embedding too. fix: what to do then."""
     if HEAD in lm.lora_ranks and lm.predictor.transformer.config.tie_word_embeddings:
         raise UserError(
             f"Model '{lm.name}' uses its embedding as output layer, so an adapter of that layer cannot be merged; "
-            "export the adapter itself."
+            f"{fix}."
         )
-    with torch.no_grad():
-        for _, layer in adapted_layers(model):
-            weight = layer.get_base_layer().weight
-            exact = torch.promote_types(weight.dtype, torch.float32)
-            weight.copy_(weight.to(exact) + layer.get_delta_weight("default").to(exact))
-    lm.set_model(model.unload().requires_grad_(True), {})
+
+
+@contextlib.contextmanager
+def merged(lm: DiffusionLM) -> Iterator[None]:
+    """Inside, the adapter is merged into the weights, as `merge_adapter` rounds them, and takes no computation of its
+    own; afterwards the weights are the copies that were kept of them, the same to the bit."""
+    model = lm.predictor.model
+    assert isinstance(model, PeftModel)
+    layers = [layer for _, layer in adapted_layers(model)]
+    give_back(lm.predictor)
+    kept = [layer.get_base_layer().weight.detach().clone() for layer in layers]
+    try:
+        for layer in layers:
+            _merge(layer)
+            layer.merged_adapters.append("default")
+        yield
+    finally:
+        give_back(lm.predictor)
+        with torch.no_grad():
+            for layer, weight in zip(layers, kept, strict=True):
+                layer.get_base_layer().weight.copy_(weight)
+                layer.merged_adapters.clear()
+
+
+@torch.no_grad()
+def _merge(layer: LoraLayer) -> None:
+    weight = layer.get_base_layer().weight
+    exact = torch.promote_types(weight.dtype, torch.float32)
+    weight.copy_(weight.to(exact) + layer.get_delta_weight("default").to(exact))
 
 
 def adapted_layers(model: PeftModel) -> Iterator[tuple[str, LoraLayer]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from harness.config.tree import LoraConfig
+from harness.distributed.in_step import InStep
 from harness.errors import UserError
 from harness.models.flops import HEAD, ModelShape
 from harness.models.key_values import KeyValueCache
@@ -152,8 +153,7 @@ class DiffusionLM:
         self.meter = Meter()
         self.memory = Memory(self.meter)
         self.reference: MaskedPredictor | None = None
-        self.goes_on: Callable[[bool], bool] | None = None
-        self._announces = False
+        self.together: InStep | None = None
         self._is_reference = False
         self.lora_ranks: Mapping[str, int] = {}
 
@@ -258,33 +258,29 @@ class DiffusionLM:
     @property
     def is_sharded(self) -> bool:
         """Whether this process holds a part of the weights, so that every pass takes all processes."""
-        return self.goes_on is not None
+        return self.together is not None
 
-    def go_in_step(self, any_of: Callable[[bool], bool]) -> None:
-        """Says that the weights are sharded. any_of: whether a flag is set in any process."""
-        self.goes_on, self.memory.recovers = any_of, False
+    def go_in_step(self, together: InStep) -> None:
+        """Says that the weights are sharded."""
+        self.together = self.memory.together = together
 
     @contextlib.contextmanager
     def in_step(self) -> Iterator[None]:
         """Inside, processes may make different numbers of passes, without gradient; with sharded weights those that
         have no more to make go along with the others, at the end of the block."""
-        if self.goes_on is None:
+        if self.together is None:
             yield
             return
-        self._announces = True
-        try:
+        with self.together.announcing():
             yield
-        finally:
-            self._announces = False
         token_BL = torch.full((1, 1), self.special.mask_id, device=self.device)
         with torch.no_grad():
-            while self.goes_on(False):
-                self.predictor.hidden(token_BL, None)
+            self.together.go_along(lambda: self.predictor.hidden(token_BL, None))
 
     def _announce(self) -> None:
         """Tells the other processes that a pass follows."""
-        if self._announces and self.goes_on is not None:
-            self.goes_on(True)
+        if self.together is not None:
+            self.together.announce()
 
     def prompt_text(self, task: Task, example: Example) -> str:
         """The prompt as text: the task's compact prompt for the tiny model, otherwise its chat messages in the

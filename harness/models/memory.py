@@ -10,12 +10,14 @@ import functools
 import gc
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import TypeVar
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from harness.distributed.in_step import InStep
 from harness.errors import UserError
 from harness.models.meter import Meter
 
@@ -31,13 +33,13 @@ PREPARATION = "the preparation of updates"
 class Memory:
     """How many sequences fit into the device's memory at once, in each phase.
 
-    say: is told each time that a batch did not fit. recovers: whether such a batch is tried again; where processes hold
-    parts of the weights it cannot be, since the others wait in the middle of the pass.
+    say: is told each time that a batch did not fit. together: where processes hold parts of the weights, so that a
+    batch that does not fit into the memory of one is given up, and halved, by all.
     """
 
     def __init__(self, meter: Meter) -> None:
         self.say: Callable[[str], None] = logging.getLogger(__name__).warning
-        self.recovers = True
+        self.together: InStep | None = None
         self._meter = meter
         self._fits: dict[str, int] = {}
 
@@ -46,19 +48,28 @@ class Memory:
 
         Raises UserError where not even one sequence fits.
         """
+        if self.together is not None and self.together.is_trying:
+            return attempt(min(wanted, self._fits.get(phase, wanted)))
         while True:
             size = min(wanted, self._fits.get(phase, wanted))
             try:
-                with self._meter.forgetting_failures():
+                with self._meter.forgetting_failures(), self.together.attempt() if self.together else nullcontext():
                     return attempt(size)
             except torch.OutOfMemoryError as error:
-                if size == 1 or not self.recovers:
+                if self._ends(error, size):
                     raise UserError(does_not_fit(phase, size)) from error
             # Outside of the clause above nothing refers to the failed attempt's tensors any more.
-            self._fits[phase] = size // 2
-            self.say(f"Out of memory with {phase}={size}; going on with {size // 2}.")
+            if size > 1:
+                self._fits[phase] = size // 2
+                self.say(f"Out of memory with {phase}={size}; going on with {size // 2}.")
             gc.collect()
             torch.cuda.empty_cache()
+
+    def _ends(self, error: torch.OutOfMemoryError, size: int) -> bool:
+        """Whether a batch of `size` sequences that did not fit cannot be tried again."""
+        if self.together is None:
+            return size == 1
+        return not self.together.recovers or self.together.give_up(error, ends=size == 1)
 
     def pieces(self, phase: str, total: int, wanted: int, run: Callable[[slice], Result]) -> Iterator[Result]:
         """`run` on successive pieces of `total` rows, of `wanted` rows each or as many as fit."""

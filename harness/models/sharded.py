@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from datetime import timedelta
 
 import torch
 from peft import PeftModel
@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from harness.config.tree import AUTO, ModelConfig
+from harness.distributed.in_step import InStep
 from harness.distributed.sharding import mesh_of, shard
 from harness.models.diffusion_lm import DiffusionLM, MaskedPredictor
 
@@ -18,14 +19,14 @@ ADAPTER = ".lora_"
 
 
 def shard_model(
-    lm: DiffusionLM, config: ModelConfig, device: torch.device, *, reference: bool, any_of: Callable[[bool], bool]
+    lm: DiffusionLM, config: ModelConfig, device: torch.device, *, reference: bool, patience: timedelta
 ) -> None:
     """Puts this process's part of a model that is on the CPU, as its files have it, on `device` in the configured
     dtype.
 
     The files' tensors lie in pages that the processes share, and a layer is taken from them at a time, so that no
     process ever holds the model. reference: the present weights are the reference policy too, in parts of their own
-    unless adapters can be switched off. any_of: whether a flag is set in any process.
+    unless adapters can be switched off. patience: how long a process waits for another.
     """
     mesh = mesh_of(device)
     if reference and not isinstance(lm.predictor.model, PeftModel):
@@ -35,7 +36,7 @@ def shard_model(
     # The weights outside of the layers stay whole after a pass without gradient: the head is asked again and again for
     # hidden states of one pass, by each process as often as it needs.
     _shard(lm.predictor, config, mesh, reshard=False)
-    lm.go_in_step(any_of)
+    lm.go_in_step(InStep([root for root in (lm.predictor, lm.reference) if root is not None], patience=patience))
 
 
 def _sharing_weights(predictor: MaskedPredictor) -> MaskedPredictor:

@@ -1,16 +1,18 @@
 """Memory of one device, part by part: what a run holds all the time, and what each phase takes beside it.
 
 What is held follows from the trainable weights: AdamW keeps two moments per weight in the weight's dtype
-(arXiv 1711.05101, torch.optim.AdamW), gradients stay until the next update. NF4 weights take half a byte, an 8-bit
-scale per 64 weights and a float32 scale per 256 of these scales (QLoRA, arXiv 2305.14314, section 3). What the phases
-take is counted on a model without memory (phases.py). Bytes throughout.
+(arXiv 1711.05101, torch.optim.AdamW). Gradients live from an update's first pass to its step. NF4 weights take half
+a byte, an 8-bit scale per 64 weights and a float32 scale per 256 of these scales (QLoRA, arXiv 2305.14314, section 3).
+What the phases take is counted on a model without memory (phases.py). Bytes throughout.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
@@ -43,24 +45,30 @@ class Spread:
 
     sharding: `ddp` copies everything to each device and shares the rows; `fsdp2` also shares weights, reference,
     gradients and optimiser. micro_batch_size: rows of an update per pass, rollout_batch_size: completions that a device
-    generates at once; 0 is all. on_gpu: whether devices are GPUs, which update all weights at once.
+    generates at once; 0 is all. merge_adapters: for rollouts, beside copies of what they are merged into. on_gpu:
+    whether devices are GPUs, which update all weights at once.
     """
 
     devices: int = 1
     sharding: str = "none"
     activation_checkpointing: bool = False
+    merge_adapters: bool = False
     micro_batch_size: int = 0
     rollout_batch_size: int = 0
     evaluation_batch_size: int = 64
     on_gpu: bool = False
+
+    def part_of(self, size: int) -> int:
+        """A device's part of what FSDP2 shares."""
+        return size // self.devices if self.sharding == "fsdp2" else size
 
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
     """What one device needs.
 
-    held: bytes by part: weights, reference, adapters, gradients, optimiser, libraries; what FSDP2 has gathered, and the
-    4-bit weight that is unpacked to be used. phases: what each phase takes besides, at most, and the FLOPs that the
+    held: bytes by part: weights, reference, adapters, optimiser, libraries; what FSDP2 has gathered, and the 4-bit
+    weight that is unpacked to be used. phases: what each phase takes besides, at most, and the FLOPs that the
     first process spends: on one rollout, on preparing its updates, on all its updates, on one batch of an evaluation.
     checkpointed: the phase `update` with activation checkpointing, whatever is chosen. trainable: weights;
     trainable_bytes: theirs, on all devices together. updates: optimiser updates made from a rollout. evaluation_flops:
@@ -99,23 +107,17 @@ def predict(
         for layers in (0, 1, 2)
     )
     needs = method.needs(one.shape, config.rollout, prompt_length)
-    rows = config.train.batch_size // spread.devices
-    rollout = trace_rollout(
-        one,
-        config.rollout,
-        needs,
-        rows=min(rows, spread.rollout_batch_size or rows),
-        prompt_length=prompt_length,
-    )
     scored = made_up_rollouts(
         config, needs, prompt_length=prompt_length, vocabulary=shape.vocab_size, processes=spread.devices
     )
     prepared, preparing = trace_prepare(method, one, scored)
-    update = trace_update(method, whole, prepared, micro_batch_size=spread.micro_batch_size)
-    shallow = [
-        trace_update(method, model, prepared, micro_batch_size=spread.micro_batch_size, checkpointing=True)
-        for model in (one, two)
-    ]
+    trained = [weight for weight in whole.predictor.parameters() if weight.requires_grad]
+    gradients = spread.part_of(_bytes(trained))
+    traced = functools.partial(
+        trace_update, method, prepared=prepared, gradients=gradients, micro_batch_size=spread.micro_batch_size
+    )
+    update = traced(model=whole)
+    shallow = [traced(model=model, checkpointing=True) for model in (one, two)]
     checkpointed = _deepened(*shallow, layers=shape.num_hidden_layers)
     longest = max(config.evaluation.all_decodings, key=lambda decoding: decoding.completion_length)
     evaluation = trace_rollout(
@@ -125,12 +127,11 @@ def predict(
         rows=min(config.evaluation.items, spread.evaluation_batch_size),
         prompt_length=prompt_length,
     )
-    trained = [weight for weight in whole.predictor.parameters() if weight.requires_grad]
     phases = {
-        "rollout": replace(rollout, flops=rollout.flops * rows / min(rows, spread.rollout_batch_size or rows)),
+        "rollout": _rollout(config, one, needs, prompt_length, spread, copied=_merged_bytes(whole)),
         "prepare": preparing,
         "update": checkpointed if spread.activation_checkpointing else update,
-        "step": Traced(bytes=_step_bytes(trained, spread), logits=0, flops=0.0),
+        "step": Traced(bytes=gradients + _step_bytes(trained, spread), logits=0, gradients=gradients, flops=0.0),
         "evaluation": evaluation,
     }
     gathered = _gathered(whole) if spread.sharding == "fsdp2" else 0
@@ -143,6 +144,17 @@ def predict(
         updates=len(prepared.updates),
         evaluation_flops=_evaluation_flops(config.evaluation, one, prompt_length),
     )
+
+
+def _rollout(
+    config: RunConfig, model: DiffusionLM, needs: RolloutNeeds, prompt_length: int, spread: Spread, *, copied: int
+) -> Traced:
+    """One device's part of a rollout. copied: bytes of the weights that adapters are merged into."""
+    rows = config.train.batch_size // spread.devices
+    at_once = min(rows, spread.rollout_batch_size or rows)
+    traced = trace_rollout(model, config.rollout, needs, rows=at_once, prompt_length=prompt_length)
+    merging = spread.part_of(copied) if spread.merge_adapters else 0
+    return replace(traced, bytes=traced.bytes + merging, flops=traced.flops * rows / at_once)
 
 
 def _evaluation_flops(config: EvaluationConfig, model: DiffusionLM, prompt_length: int) -> float:
@@ -173,14 +185,9 @@ def _held(
         "weights": weights,
         "reference": weights if method.needs_reference and not model.lora_ranks else 0,
         "adapters": adapters,
-        "gradients": trainable,
         "optimiser": 2 * trainable,
     }
-    if spread.sharding == "fsdp2":
-        held = {name: size // spread.devices for name, size in held.items()}
-    if spread.sharding == "ddp":
-        # DDP's buckets are a second copy of the gradients unless gradient_as_bucket_view is asked for.
-        held["gradients"] *= 2
+    held = {name: spread.part_of(size) for name, size in held.items()}
     if config.model.quantization:
         held["unpacked"] = max(weight.nbytes for weight in _quantised(model))
     return held | {"libraries": CUDA_RESERVE if spread.on_gpu else 0}
@@ -191,7 +198,13 @@ def _step_bytes(trained: list[nn.Parameter], spread: Spread) -> int:
     weight's size."""
     if not spread.on_gpu:
         return 2 * max(weight.nbytes for weight in trained)
-    return _bytes(trained) // (spread.devices if spread.sharding == "fsdp2" else 1)
+    return spread.part_of(_bytes(trained))
+
+
+def _merged_bytes(model: DiffusionLM) -> int:
+    """The weights that have adapters, of which copies are kept while these are merged."""
+    layers = [module for module in model.predictor.modules() if isinstance(module, LoraLayer)]
+    return _bytes(layer.get_base_layer().weight for layer in layers)
 
 
 def _gathered(model: DiffusionLM) -> int:

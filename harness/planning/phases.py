@@ -20,6 +20,7 @@ from harness.diffusion.schedule import block_lengths, reveal_counts
 from harness.distributed.shard import Shard
 from harness.models import flops
 from harness.models.diffusion_lm import DiffusionLM
+from harness.models.memory import keep_no_activations
 from harness.planning.live_bytes import LiveBytes
 from harness.planning.weightless import fake_mode_of, made_up_prompts, made_up_rollout
 from harness.randomness import stream
@@ -30,11 +31,13 @@ from harness.rollout import Rewards, RolloutNeeds, ScoredRollouts
 @dataclass(frozen=True, kw_only=True)
 class Traced:
     """bytes: the most that lived at once beyond what the model holds; logits: of these, tensors over the vocabulary.
-    saved: of an update, what its backward pass finds. flops: of all passes, on one process."""
+    gradients: of these, those of the weights. saved: of an update, what its backward pass finds. flops: of all passes,
+    on one process."""
 
     bytes: int
     logits: int
     flops: float
+    gradients: int = 0
     saved: int = 0
 
 
@@ -111,12 +114,19 @@ def trace_prepare(method: Method, model: DiffusionLM, scored: ScoredRollouts) ->
 
 
 def trace_update(
-    method: Method, model: DiffusionLM, prepared: Prepared, *, micro_batch_size: int, checkpointing: bool = False
+    method: Method,
+    model: DiffusionLM,
+    prepared: Prepared,
+    *,
+    gradients: int,
+    micro_batch_size: int,
+    checkpointing: bool = False,
 ) -> Traced:
-    """Forward and backward pass of one micro-batch, beyond the gradients; FLOPs of all updates of the rollout, without
-    those of recomputed activations.
+    """Forward and backward pass of one micro-batch; FLOPs of all updates of the rollout, without those of recomputed
+    activations.
 
-    Where an update is a single micro-batch, its gradients take the place of activations as these are given up.
+    gradients: bytes that a device holds of them. Where an update is a single micro-batch, they take the place of
+    activations as these are given up.
     """
     parts = [part for update in prepared.updates for part in update.parts]
     micro_batch = next(parts[0].split(micro_batch_size))
@@ -129,9 +139,10 @@ def trace_update(
         loss = method.loss(model, micro_batch)[0]
         saved = live.alive
         loss.backward()
-    gradients = 0 if several else sum(weight.nbytes for weight in weights)
+    made = 0 if several else sum(weight.nbytes for weight in weights)
     spent = cost.flops / _rows(micro_batch) * sum(map(_rows, parts))
-    return Traced(bytes=max(saved, live.peak - gradients), logits=live.logits, saved=saved, flops=spent)
+    peak = max(saved, live.peak - made + gradients)
+    return Traced(bytes=peak, logits=live.logits, gradients=gradients, saved=saved, flops=spent)
 
 
 def _rows(part: LossPart) -> int:
@@ -140,17 +151,14 @@ def _rows(part: LossPart) -> int:
 
 @contextlib.contextmanager
 def _training(model: DiffusionLM, *, checkpointing: bool) -> Iterator[None]:
-    """As in an update: dropout on, and with `checkpointing` the blocks keep their inputs alone."""
-    transformer = model.predictor.transformer
+    """As in an update: dropout on, and with `checkpointing` the blocks keep their inputs alone, from now on."""
     if checkpointing:
-        transformer.gradient_checkpointing_enable({"use_reentrant": False})
+        keep_no_activations(model.predictor.transformer.model.layers)
     model.network.train()
     try:
         yield
     finally:
         model.network.eval()
-        if checkpointing:
-            transformer.gradient_checkpointing_disable()
 
 
 @contextlib.contextmanager

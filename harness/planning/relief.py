@@ -23,7 +23,8 @@ class Change:
 
 def next_change(config: RunConfig, spread: Spread, footprint: Footprint, memory: int) -> Change | None:
     """The next setting to try where `footprint` is more than `memory` bytes; None where none is left."""
-    of_phase = None if sum(footprint.held.values()) > memory else _for_phase(config, spread, footprint.worst)
+    least = sum(footprint.held.values()) + footprint.phases["step"].gradients
+    of_phase = None if least > memory else _for_phase(config, spread, footprint.worst)
     return of_phase or _for_held(config, spread)
 
 
@@ -34,6 +35,8 @@ def _for_phase(config: RunConfig, spread: Spread, phase: str) -> Change | None:
         return _execution(config, spread, activation_checkpointing=True)
     if phase == "update" and spread.micro_batch_size != 1:
         return _execution(config, spread, micro_batch_size=max(1, (spread.micro_batch_size or rows) // 4))
+    if phase == "rollout" and spread.merge_adapters:
+        return _execution(config, spread, merge_adapters=False)
     if phase == "rollout" and (spread.rollout_batch_size or rows) > SMALL_BATCH:
         return _execution(config, spread, rollout_batch_size=SMALL_BATCH)
     if phase == "evaluation" and spread.evaluation_batch_size > SMALL_BATCH:

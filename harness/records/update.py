@@ -17,8 +17,10 @@ class UpdateRecord:
     terms: how many values the loss reported, 0 where no row was eligible, None for a method that reports none. ratio,
     kl (nats), clip: None where the method reports no such values, or none of this update.
     step_entropy: nats, by unmasking step. chosen_steps: how often each was chosen. values: means of whatever else the
-    method reports. reward_calls: completions scored beyond the rollout's own. text_past_end: the fraction of final and
-    greedy completions with tokens after their first end token, which conventions.reward_text decides about.
+    method reports and, of a rollout with merged adapters, merged_logprob_mean and merged_logprob_max: by how much the
+    merged weights' log-probabilities differ, nats. reward_calls: completions scored beyond the rollout's own.
+    text_past_end: the fraction of final and greedy completions with tokens after their first end token, which
+    conventions.reward_text decides about.
     """
 
     update: int

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from harness.config.tree import Execution, RunConfig
 from harness.diffusion.sampler import generate
 from harness.distributed.shard import Shard
+from harness.models.adapters import check_mergeable, merged
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.memory import ROLLOUT
 from harness.randomness import row_seeds, stream
+from harness.rl.merging import deviation, masked_logprob
 from harness.rl.method import Method
 from harness.rl.rewards import CountedScores, RandomRewards, TaskRewards
 from harness.rollout import Rollout, joined
@@ -19,7 +21,8 @@ from harness.task.base import Example, Task
 
 
 class Collector:
-    """Makes this process's part of each rollout."""
+    """Makes this process's part of each rollout. merging: how far merged adapters moved the log-probabilities of the
+    last one, for its records."""
 
     def __init__(
         self,
@@ -34,6 +37,9 @@ class Collector:
     ) -> None:
         self.config, self.execution, self.method, self.task, self.model = config, execution, method, task, model
         self.train, self.shard = train, shard
+        self.merging: dict[str, float] = {}
+        if execution.merge_adapters:
+            check_mergeable(model, "leave execution.merge_adapters false")
 
     def examples(self, iteration: int) -> list[Example]:
         """The example of each of this process's rows; epochs are shuffled, one after another."""
@@ -59,9 +65,20 @@ class Collector:
         def complete(rows: slice) -> Rollout:
             return generate(self.model, prompts.rows(rows), decoding, seed_B[rows], needs=needs)
 
+        def complete_all() -> Rollout:
+            with self.model.in_step():
+                return joined(list(self.model.memory.pieces(ROLLOUT, total, wanted, complete)), prompts)
+
         wanted = self.execution.rollout_batch_size or total
-        with self.model.in_step():
-            return joined(list(self.model.memory.pieces(ROLLOUT, total, wanted, complete)), prompts)
+        return self._merged(complete_all) if self.execution.merge_adapters else complete_all()
+
+    def _merged(self, complete_all: Callable[[], Rollout]) -> Rollout:
+        """A rollout with the adapters merged into the weights."""
+        with merged(self.model):
+            rollout = complete_all()
+            merged_N = masked_logprob(self.model, rollout, self.shard)
+        self.merging = deviation(merged_N, masked_logprob(self.model, rollout, self.shard), self.shard)
+        return rollout
 
     def score_function(self, examples: Sequence[Example], iteration: int) -> CountedScores:
         """Rewards of completions of these rows: the task's, or random ones for the control."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from harness.config.decoding import Decoding
 from harness.config.tree import VALIDATION, EvaluationConfig, Execution
 from harness.distributed.shard import Shard
-from harness.evaluation.completions import Completion, complete, gathered
-from harness.evaluation.judge import judge
+from harness.evaluation.completions import complete, gathered
+from harness.evaluation.judge import Evaluation, judge
 from harness.models.diffusion_lm import DiffusionLM
 from harness.records.jsonl import append_line, read_lines, write_samples
 from harness.records.run_folder import EVAL_FILE, samples_name
@@ -99,15 +99,11 @@ class Evaluator:
         ):
             done += batch
             yield Evaluating(checkpoint=name, done=len(done) * self._shard.count, total=len(setting.items))
-        completions = gathered(done, self._shard)
-        yield Evaluated(record=self._shard.decided(lambda: self._record(name, number, setting, completions, progress)))
+        result = judge(self._task, setting.items, prompts, gathered(done, self._shard), self._shard)
+        yield Evaluated(record=self._shard.decided(lambda: self._record(name, number, setting, result, progress)))
 
-    def _record(
-        self, name: str, number: int, setting: Setting, completions: Sequence[Completion], progress: Progress
-    ) -> EvalRecord:
-        """Judges the completions and writes what came of it."""
-        prompts = [self._model.prompt_text(self._task, example) for example in setting.items]
-        result = judge(self._task, setting.items, prompts, completions)
+    def _record(self, name: str, number: int, setting: Setting, result: Evaluation, progress: Progress) -> EvalRecord:
+        """Writes what came of an evaluation."""
         samples_file = samples_name(name, progress.update, number)
         write_samples(self._folder / samples_file, result.samples)
         record = EvalRecord(

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,8 @@ class Trainer:
         if len(set(self.shard.gather_items([model.fingerprint]))) > 1:
             raise UserError(f"The processes have loaded different weights of '{model.name}'; copy the files anew.")
         if execution.sharding == FSDP2:
-            shard_model(model, config.model, device, reference=method.needs_reference, any_of=self.shard.any_of)
+            patience = timedelta(minutes=execution.timeout_minutes)
+            shard_model(model, config.model, device, reference=method.needs_reference, patience=patience)
         elif method.needs_reference:
             model.keep_reference()
         if execution.activation_checkpointing:
@@ -291,6 +293,7 @@ class Trainer:
             learning_rate=rate,
             first=index == 0,
             reward_calls=reward_calls,
+            merging=self.collector.merging,
         )
         with self.shard.together():
             if self.shard.is_main:

@@ -145,8 +145,9 @@ class Method(ABC):
 
     @property
     def needs_reference(self) -> bool:
-        """Whether the loss asks for the reference policy."""
-        return False
+        """Whether the loss asks for the reference policy. By default where there is an option `beta`, the weight of the
+        KL term, that is above 0."""
+        return bool(getattr(self.config, "beta", 0.0) > 0)
 
     @property
     def updates_per_step(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -28,8 +30,9 @@ def update_record(
     learning_rate: float,
     first: bool,
     reward_calls: int,
+    merging: Mapping[str, float],
 ) -> UpdateRecord:
-    """The record of the update that was just made. All processes call this together."""
+    """The record of the update that was just made. merging: as in Collector. All processes call this together."""
     rollout, rewards, shard = scored.rollout, scored.rewards, scored.shard
     reward_B = shard.gather(rewards.total_B).double()
     advantage = shard.gather_values(prepared.advantages.double())
@@ -71,7 +74,10 @@ def update_record(
         tokens_generated=int(length_B.sum()),
         reward_calls=int(shard.total(reward_calls)),
         text_past_end=_text_past_end(scored, prepared.chosen, model),
-        values={name: value.mean().item() for name, value in values.items() if name not in OWN_COLUMNS and len(value)},
+        values={
+            **{name: value.mean().item() for name, value in values.items() if name not in OWN_COLUMNS and len(value)},
+            **merging,
+        },
     )
 
 

@@ -68,6 +68,7 @@ class Updater:
         accumulate = functools.partial(self._accumulate, batch, number)
         log = self.model.memory.fitting(UPDATE, self.micro_batch_size or all_at_once, accumulate)
         log.gradient_norm = self._step()
+        self.optimizer.zero_grad()  # Rollouts need the memory.
         return log
 
     def _accumulate(self, batch: UpdateBatch, number: int, sequences: int) -> UpdateLog:

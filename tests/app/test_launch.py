@@ -134,7 +134,6 @@ def test_other_times_are_refused(text: str) -> None:
     ("options", "reason"),
     [
         (["--partition", "gpu"], "--partition is for Slurm; add --launcher slurm"),
-        (["--dry-run"], "--dry-run is for Slurm"),
         (["--launcher", "slrum"], "slurm"),
         (["--launcher", "slurm", "--sbatch", "account"], "--sbatch 'account' is not of the form option=value"),
     ],

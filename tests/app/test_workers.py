@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness.app.plan import RunRequest, plan
 from harness.app.run import execute
-from harness.app.workers import run_cells
+from harness.app.workers import Outcome, _one, run_cells
 from harness.cli.main import main
-from harness.errors import UserError
+from harness.records.run_folder import METRICS_FILE
 
 SMALL = {"train.batch_size": 8, "train.group_size": 4, "evaluation.items": 4, "budget": {"updates": 2}}
 
 
 def request(runs: Path, seed: int = 0, **changes: object) -> RunRequest:
     return RunRequest(method="egspo", task="sudoku", seed=seed, runs=runs, overrides=SMALL | changes)
+
+
+def is_finished(status: Path) -> bool:
+    return bool(json.loads(status.read_text())["state"] == "finished")
 
 
 def weights(folder: Path) -> bytes:
@@ -52,14 +63,64 @@ def test_the_command_line_runs_a_grid_side_by_side(tmp_path: Path, capsys: pytes
     assert "2 of 2 cells are finished already" in capsys.readouterr().out
 
 
-def _end_at_once(request: RunRequest) -> None:
-    import os
+def _killed(request: RunRequest) -> Outcome:
+    if request.seed == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _one(request)
 
-    os._exit(9)
+
+def _asked_to_end(request: RunRequest) -> Outcome:
+    metrics = plan(request).folder / METRICS_FILE
+
+    def ask() -> None:
+        while not metrics.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if request.seed == 1:
+        threading.Thread(target=ask, daemon=True).start()
+    return _one(request)
 
 
 @pytest.mark.slow
-def test_a_process_that_the_system_ends_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.app.workers._one", _end_at_once)
-    with pytest.raises(UserError, match="The system ended one of the 2 processes"):
-        list(run_cells([request(tmp_path)], jobs=2))
+@pytest.mark.parametrize(
+    ("instead", "reason"),
+    [(_killed, "the system ended its process"), (_asked_to_end, "interrupted by SIGTERM")],
+    ids=["SIGKILL", "SIGTERM"],
+)
+def test_a_cell_whose_process_is_ended_is_named_and_the_others_finish(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    instead: Callable[[RunRequest], Outcome],
+    reason: str,
+) -> None:
+    monkeypatch.setattr("harness.app.workers._one", instead)
+    options = [part for key, value in SMALL.items() if key != "budget" for part in ("--set", f"{key}={value}")]
+    command = ["run", "--method", "egspo", "--task", "sudoku", "--seed", "0,1,2", "--budget", "updates=40", *options]
+    assert main([*command, "--jobs", "2", "--runs", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "1 of 3 runs failed:" in said
+    (named,) = (line for line in said.splitlines() if reason in line)
+    assert "-seed1: " in named
+    assert "the same command goes on from the last checkpoint" in named
+    finished = [path.parent.name[-1] for path in tmp_path.rglob("status.json") if is_finished(path)]
+    assert sorted(finished) == ["0", "2"]
+
+
+@pytest.mark.slow
+def test_a_grid_that_is_asked_to_end_begins_no_other_cell_and_names_what_is_left(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "harness", "run", "--method", "egspo", "--task", "sudoku", "--seed", "0,1,2,3,4"]
+    command += ["--jobs", "2", "--budget", "updates=4000", "--runs", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    grid = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True)
+    end = time.monotonic() + 300
+    while len(list(tmp_path.rglob(METRICS_FILE))) < 2 and time.monotonic() < end:
+        time.sleep(0.1)
+    grid.send_signal(signal.SIGTERM)
+    _, said = grid.communicate(timeout=300)
+    assert grid.returncode == 143
+    assert "5 of 5 runs are unfinished:" in said
+    assert said.endswith("harness: interrupted by SIGTERM; the same command goes on from the last checkpoint\n")
+    states = [json.loads(path.read_text())["state"] for path in tmp_path.rglob("status.json")]
+    assert states == ["interrupted", "interrupted"]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
 from harness.cli.main import main
+from harness.cli.plan import plan_run
+from harness.cli.run import run
 
+PHASES = ("rollout", "prepare", "update ", "evaluation ", "together")
 TINY = ("plan", "--method", "espo", "--task", "sudoku", "--rate", "1")
 
 
@@ -40,3 +45,46 @@ def test_a_run_that_cannot_fit_is_refused_with_what_would_fit(tmp_path, capsys):
 def test_bad_input_is_one_sentence(tmp_path, capsys, options, said):
     assert main([*TINY, "--runs", str(tmp_path), *options]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_dry_run_shows_the_plan_of_every_cell_and_starts_nothing(tmp_path, capsys):
+    cells = ["--method", "egspo,espo", "--task", "sudoku", "--seed", "0,1", "--runs", str(tmp_path / "runs")]
+    assert main(["plan", *cells, "--config", "--set", "execution.device=cpu"]) == 0
+    planned = capsys.readouterr().out
+    assert (
+        main(["run", *cells, "--dry-run", "--launcher", "local", "--jobs", "2", "--set", "execution.device=cpu"]) == 0
+    )
+    shown = capsys.readouterr().out
+
+    def unmeasured(text):
+        """Without what depends on the rate and the disk of the moment."""
+        return [line for line in text.splitlines() if not line.startswith(("Rate:", "Disk:", *PHASES))]
+
+    assert unmeasured(shown) == unmeasured(planned)
+    folders = [line for line in shown.splitlines() if line.startswith("egspo on sudoku, tiny: ")]
+    assert [folder[-6:] for folder in folders] == ["-seed0", "-seed1"]
+    assert shown.count("Compute: 24 rollouts, 48 updates") == 2
+    assert "method.num_selected" in shown
+    assert "method.mc_samples" in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_counts_the_processes_that_share_the_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "7")
+    command = ["run", "--method", "espo", "--task", "sudoku", "--runs", str(tmp_path), "--dry-run"]
+    assert main(command) == 2
+    assert "rows cannot be shared equally by 7 processes" in capsys.readouterr().err
+
+
+def test_every_cell_is_shown_before_those_that_cannot_fit_are_refused(tmp_path, capsys):
+    small = ["--memory", "0.1", "--set", "execution.device=cpu", "--set", "execution.micro_batch_size=0,1"]
+    assert main([*TINY, "--runs", str(tmp_path), *small]) == 2
+    shown = capsys.readouterr()
+    assert shown.out.count("Memory per device") == 2
+    assert shown.err.count("espo on sudoku, tiny: It does not fit") == 1
+
+
+def test_plan_has_every_option_of_run_that_says_what_is_run():
+    where = {"launcher", "jobs", "partition", "time", "nodes", "gpus_per_node", "sbatch", "dry_run"}
+    own = {"devices", "memory", "rate", "show_config"}
+    assert inspect.signature(plan_run).parameters.keys() - own == inspect.signature(run).parameters.keys() - where

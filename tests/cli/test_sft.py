@@ -52,11 +52,11 @@ def test_without_steps_a_file_is_passed_over_twenty_times(tmp_path, pairs, monke
 
     seen = []
 
-    def remember(model, rows, config, *, on_step):
-        seen.append(config)
+    def remember(tuner, batches, on_step):
+        seen.append(tuner.config)
         return 0.0
 
-    monkeypatch.setattr(module, "train_on_pairs", remember)
+    monkeypatch.setattr(module.FineTuner, "run", remember)
     assert sft("--model", "tiny", "--data", pairs, "--out", tmp_path / "out") == 0
     # 3 lines 20 times in batches of 8: 7.5 steps.
     assert (seen[0].steps, seen[0].batch_size, seen[0].learning_rate) == (8, 8, 1e-5)
@@ -74,7 +74,7 @@ def test_a_tiny_model_is_still_trained_from_nothing(tmp_path, capsys):
         ([], "Give --task NAME, or --model NAME and --data FILE.jsonl"),
         (["--model", "tiny"], "Give --task NAME, or --model NAME and --data FILE.jsonl"),
         (["--data", "PAIRS"], "--data goes with --model"),
-        (["--task", "sudoku", "--set", "model.dtype=bfloat16"], "--set goes with these two"),
+        (["--task", "sudoku", "--set", "model.dtype=bfloat16"], "--set model.* goes with these two"),
         (["--task", "sudoko"], "Did you mean 'sudoku'"),
         (["--model", "tiny", "--data", "missing.jsonl"], "Cannot read 'missing.jsonl'"),
         (["--model", "no/such", "--data", "PAIRS"], "no/such"),
@@ -84,6 +84,9 @@ def test_a_tiny_model_is_still_trained_from_nothing(tmp_path, capsys):
         (["--model", "tiny", "--data", "PAIRS", "--set", "model.name=x"], "--set model.name is not for"),
         (["--model", "tiny", "--data", "PAIRS", "--set", "model.lora.rang=4"], "Did you mean 'model.lora.rank'"),
         (["--model", "tiny", "--data", "PAIRS", "--set", "model.quantization=nf4"], "leave it out"),
+        (["--task", "sudoku", "--set", "execution.micro_batch_size=-1"], "micro_batch_size=-1 is negative"),
+        (["--task", "sudoku", "--set", "execution.microbatch_size=4"], "Did you mean 'execution.micro_batch_size'"),
+        (["--task", "sudoku", "--set", "execution.keep=all"], "Choices: execution.checkpoint_every"),
         (["--model", "tiny", "--data", "PAIRS", "--out", "TAKEN"], "is not an empty folder"),
     ],
 )
@@ -111,7 +114,7 @@ def test_a_place_that_cannot_be_written_to_is_found_before_training(tmp_path, pa
     def refuse(self, *arguments, **options):
         raise OSError(30, "Read-only file system", str(self))
 
-    monkeypatch.setattr(module, "train_on_pairs", lambda *arguments, **options: pytest.fail("trained"))
+    monkeypatch.setattr(module.FineTuner, "run", lambda *arguments, **options: pytest.fail("trained"))
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     assert sft("--model", "tiny", "--data", pairs, "--out", tmp_path / "out") == 2
     assert "Read-only file system" in capsys.readouterr().err

@@ -36,6 +36,39 @@ def test_what_a_sharding_can_do_passes(model, sharding):
     check_together(dataclasses.replace(RUN, model=model), Execution(sharding=sharding))
 
 
+@pytest.mark.parametrize(
+    ("model", "dropout", "message"),
+    [
+        (ModelConfig(), False, r"needs adapters to merge; set model\.lora\.rank above 0 or model\.adapter"),
+        (ModelConfig(quantization="nf4", lora=LoraConfig(rank=8)), False, r"4-bit weights of model\.quantization=nf4"),
+        (
+            ModelConfig(lora=LoraConfig(rank=8, dropout=0.1)),
+            True,
+            r"no dropout to conventions\.dropout_in_rollouts=true",
+        ),
+        (ModelConfig(adapter="published"), True, r"no dropout to conventions\.dropout_in_rollouts=true"),
+    ],
+)
+def test_adapters_that_cannot_be_merged_are_refused(model, dropout, message):
+    config = dataclasses.replace(RUN, model=model, conventions=Conventions(dropout_in_rollouts=dropout))
+    check_together(config, Execution())
+    with pytest.raises(UserError, match=message):
+        check_together(config, Execution(merge_adapters=True))
+
+
+@pytest.mark.parametrize(
+    ("model", "dropout"),
+    [
+        (ModelConfig(lora=LoraConfig(rank=8, dropout=0.1)), False),
+        (ModelConfig(lora=LoraConfig(rank=8)), True),
+        (ModelConfig(adapter="published"), False),
+    ],
+)
+def test_adapters_that_can_be_merged_pass(model, dropout):
+    config = dataclasses.replace(RUN, model=model, conventions=Conventions(dropout_in_rollouts=dropout))
+    check_together(config, Execution(merge_adapters=True))
+
+
 def test_no_sharding_is_for_one_process():
     check_processes(RUN, Execution(sharding="none"), 1)
     with pytest.raises(UserError, match="sharding=none is for one process, and there are 2"):

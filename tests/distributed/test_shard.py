@@ -2,11 +2,13 @@
 
 import errno
 import pickle
+import subprocess
+import sys
 
 import pytest
 
 from harness.distributed.processes import UNCHANGED, is_agreed, refuse_other_training
-from harness.distributed.shard import ALONE, Shard, is_loss_of_a_process
+from harness.distributed.shard import ALONE, Shard, is_loss_of_a_process, raise_together
 from harness.errors import SandboxError, UserError
 
 
@@ -65,6 +67,24 @@ def test_the_first_process_decides_and_the_others_do_not_look():
 def test_a_process_alone_agrees_with_itself():
     with pytest.raises(OSError, match="No space"), ALONE.together():
         raise OSError(errno.ENOSPC, "No space")
+
+
+def test_a_process_alone_raises_its_own_fault_and_loads_no_torch_for_it():
+    code = (
+        "import sys\nfrom harness.distributed.shard import raise_together\nfrom harness.errors import UserError\n"
+        "try:\n    raise_together(UserError('mine'))\n"
+        "except UserError as error:\n    print(error, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "mine False\n"
+
+
+def test_once_the_processes_have_met_a_fault_of_one_is_its_own(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    with pytest.raises(UserError, match="mine") as raised:
+        raise_together(UserError("mine"))
+    assert not is_agreed(raised.value)
 
 
 def test_the_loss_of_a_process_is_told_from_other_errors():

@@ -317,9 +317,16 @@ def replay(trace, golden_model, folder, *, frozen="nothing", **changes):
     trainer.collector = Recorded(
         config, trainer.execution, method=method, task=task, model=lm, train=[], shard=trainer.shard
     )
+    trainer.optimizer.register_step_pre_hook(keep_gradients)
     for event in trainer.run():
         if isinstance(event, Updated):
             yield event.record, trainable(lm), prepared[-1]
+
+
+def keep_gradients(optimizer, *_):
+    """Those of a step, which an update gives up after it."""
+    for weight in (weight for group in optimizer.param_groups for weight in group["params"]):
+        weight.stepped_with = weight.grad
 
 
 def expected_loss(trace, number):
@@ -354,7 +361,7 @@ def deviations(trace, number, record, weights):
     }
     if f"step{number}/grad_norm_per_tensor" in trace.tensors:
         clipped = min(1.0, trace.official["max_grad_norm"] / (record.gradient_norm + 1e-6))
-        norms = torch.stack([weights[name].grad.double().norm() / clipped for name in trace.meta["trainable"]])
+        norms = torch.stack([weights[name].stepped_with.double().norm() / clipped for name in trace.meta["trainable"]])
         found["grad_norm_per_tensor"] = relative(norms, trace.step(number, "grad_norm_per_tensor"))
     return found
 

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.config.tree import LoraConfig, ModelConfig
 from harness.errors import UserError
-from harness.models.adapters import merge_adapter
+from harness.models.adapters import adapted_layers, check_mergeable, merge_adapter, merged, pair
 from harness.models.checkpoints import load_model
 
 TOKENS = torch.tensor([[5, 80, 13, 201, 7, 44], [9, 9, 130, 2, 77, 61]])
@@ -127,6 +127,55 @@ def test_merging_rounds_once(published_llada, write_adapter, official_subset):
     assert after.dtype == torch.bfloat16
     assert torch.equal(after, (before.float() + high @ low * 2.0).to(torch.bfloat16))
     assert lm.shape.lora_ranks == {}
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 5e-5), ("bfloat16", 0.5)])
+def test_merged_for_a_while_the_weights_come_back_to_the_bit(
+    published_llada, write_adapter, every_layer, dtype, tolerance
+):
+    lm = load(published_llada, adapter=str(write_adapter(every_layer)), dtype=dtype)
+    layers = dict(adapted_layers(lm.predictor.model))
+    before, beside = {name: weight.clone() for name, weight in lm.predictor.named_parameters()}, logits(lm)
+    for _ in range(3):
+        with merged(lm):
+            inside = {name: layer.get_base_layer().weight.clone() for name, layer in layers.items()}
+            assert (logits(lm) - beside).abs().max() < tolerance
+        assert all(torch.equal(weight, before[name]) for name, weight in lm.predictor.named_parameters())
+        assert torch.equal(logits(lm), beside)
+    subtracted = {
+        name: inside[name] - layer.get_delta_weight("default").to(inside[name].dtype) for name, layer in layers.items()
+    }
+    assert not all(torch.equal(subtracted[name], layer.get_base_layer().weight) for name, layer in layers.items())
+
+
+def test_merged_computes_what_the_merged_checkpoint_does_whatever_the_adapter_becomes(
+    published_llada, write_adapter, every_layer
+):
+    adapter = str(write_adapter(every_layer))
+    lm, exported = load(published_llada, adapter=adapter), load(published_llada, adapter=adapter)
+    merge_adapter(exported)
+    with merged(lm):
+        for _, layer in adapted_layers(lm.predictor.model):
+            pair(layer)["lora_B"].data.zero_()
+        assert torch.equal(logits(lm), logits(exported))
+    assert torch.equal(logits(lm), logits(load(published_llada)))
+
+
+def test_a_failure_while_merged_leaves_the_weights_as_they_were(published_llada, write_adapter, official_subset):
+    lm = load(published_llada, adapter=str(write_adapter(official_subset)))
+    beside = logits(lm)
+    with pytest.raises(UserError, match="does not fit"), merged(lm):
+        raise UserError("does not fit")
+    assert torch.equal(logits(lm), beside)
+
+
+def test_an_adapted_output_layer_that_is_the_embedding_too_is_not_merged(random_model):
+    random_model.predictor.transformer.config.tie_word_embeddings = True
+    random_model.add_lora(LoraConfig(rank=2, targets="all"), seed=0)
+    check_mergeable(random_model, "fix")
+    random_model.lora_ranks = {"lm_head": 2}
+    with pytest.raises(UserError, match=r"'random' uses its embedding as output layer.*cannot be merged; fix"):
+        check_mergeable(random_model, "fix")
 
 
 def test_adapters_on_a_bfloat16_model_stay_exact(published_llada, write_adapter, official_subset):

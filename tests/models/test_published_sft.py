@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 
 from harness.cli.main import main
 from harness.config.tree import ModelConfig
+from harness.finetuning.batches import encode_pair
 from harness.finetuning.data import Pair
-from harness.finetuning.train import encode_pair
 from harness.models.checkpoints import load_model
 from harness.models.files import weight_files
 

@@ -62,13 +62,12 @@ def test_the_flops_of_the_phases_are_those_that_the_committed_run_counted(tmp_pa
     assert found.updates * rollouts == last["update"]
 
 
-def test_full_fine_tuning_holds_weights_reference_gradients_and_two_moments(tmp_path):
+def test_full_fine_tuning_holds_weights_reference_and_two_moments(tmp_path):
     held = small(tmp_path, Spread(), **{"method.beta": 0.1}).held
     assert held == {
         "weights": WEIGHTS,
         "reference": WEIGHTS,
         "adapters": 0,
-        "gradients": WEIGHTS,
         "optimiser": 2 * WEIGHTS,
         "libraries": 0,
     }
@@ -79,21 +78,47 @@ def test_adapters_alone_have_gradients_and_nf4_takes_half_a_byte_and_its_scales(
     lora = {"model.lora.rank": 4, "model.lora.targets": "official-subset", "method.beta": 0.1}
     plain = small(tmp_path, Spread(), **lora)
     assert plain.trainable == 3 * 4 * (3 * (32 + 32) + 32 + 48)
-    assert plain.held["gradients"] == plain.held["adapters"] == 4 * plain.trainable
+    assert plain.phases["update"].gradients == plain.held["adapters"] == 4 * plain.trainable
     assert (plain.held["weights"], plain.held["reference"]) == (WEIGHTS, 0)
     packed = small(tmp_path, Spread(), **lora, **{"model.quantization": "nf4"})
     assert packed.held["weights"] == pytest.approx(4 * (2 * HEAD + NORMS) + 3 * BLOCK * NF4_BYTES, abs=30)
 
 
-def test_fsdp_shares_what_is_held_and_gathers_blocks_and_ddp_copies_gradients(tmp_path):
+def test_merging_adapters_takes_copies_of_the_weights_that_have_some_and_is_given_up_first(tmp_path):
+    lora = {"model.lora.rank": 4, "model.lora.targets": "official-subset"}
+    beside = small(tmp_path, Spread(), **lora)
+    merged = small(tmp_path, Spread(merge_adapters=True), **lora)
+    more = {name: merged.phases[name].bytes - phase.bytes for name, phase in beside.phases.items()}
+    assert {name: size for name, size in more.items() if size} == {"rollout": 4 * 3 * (3 * 32 * 32 + 32 * 48)}
+    config = tiny_run("espo", tmp_path, **lora).resolved.config
+    full = replace(
+        merged, phases={"rollout": replace(merged.phases["rollout"], bytes=1 << 40), "step": merged.phases["step"]}
+    )
+    change = next_change(config, Spread(merge_adapters=True), full, memory=1 << 36)
+    assert change is not None
+    assert (change.setting, change.spread.merge_adapters) == ("execution.merge_adapters=false", False)
+
+
+def test_gradients_live_in_updates_and_steps_alone(tmp_path):
+    found = small(tmp_path, Spread(micro_batch_size=2))
+    assert {name: phase.gradients for name, phase in found.phases.items() if phase.gradients} == {
+        "update": WEIGHTS,
+        "step": WEIGHTS,
+    }
+    assert found.phases["step"].bytes == WEIGHTS + 2 * 4 * HEAD
+    assert found.phases["update"].bytes > WEIGHTS + 4 * 2 * 16 * 512
+
+
+def test_fsdp_shares_what_is_held_and_gathers_blocks_and_ddp_holds_everything(tmp_path):
     alone = small(tmp_path, Spread())
     shared = small(tmp_path, Spread(devices=4, sharding="fsdp2"))
     assert shared.held["weights"] == WEIGHTS // 4
     assert shared.held["optimiser"] == 2 * WEIGHTS // 4
     assert shared.held["gathered"] == 4 * (2 * (BLOCK + 2 * 32) + 2 * HEAD + 32)
     assert shared.phases["rollout"].flops == alone.phases["rollout"].flops / 4
-    copied = small(tmp_path, Spread(devices=4, sharding="ddp")).held
-    assert (copied["weights"], copied["gradients"]) == (WEIGHTS, 2 * WEIGHTS)
+    assert shared.phases["step"].gradients == WEIGHTS // 4
+    copied = small(tmp_path, Spread(devices=4, sharding="ddp"))
+    assert (copied.held["weights"], copied.phases["update"].gradients) == (WEIGHTS, WEIGHTS)
 
 
 def test_smaller_passes_take_less_and_checkpointing_keeps_block_inputs_alone(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,14 @@ import pytest
 import yaml
 
 from harness.records.jsonl import append_line, write_atomic, write_samples
-from harness.records.run_folder import CONFIG_FILE, EVAL_FILE, METRICS_FILE, TRACE_FILE, write_status
+from harness.records.run_folder import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    EVAL_FILE,
+    METRICS_FILE,
+    TRACE_FILE,
+    write_status,
+)
 from harness.records.schema import EvalRecord, GreedyTrace, MetricTotals, RunIdentity, RunStatus, TraceRecord
 from harness.report.analysis.groups import Group, make_groups
 from harness.report.analysis.paired import Measured, Outcomes
@@ -126,9 +134,10 @@ def write_run(
     traces: Sequence[TraceRecord] = (),
     settings: Mapping[str, Any] | None = None,
     provenance: Mapping[str, str] | None = None,
+    prompts: str = "",
     **identity: Any,
 ) -> Path:
-    """A run folder below `root`; `identity` overrides fields of RunIdentity."""
+    """A run folder below `root`; `identity` overrides fields of RunIdentity. prompts: what it says of its training."""
     values = {
         "task": "sudoku",
         "method": "egspo-sa",
@@ -150,6 +159,9 @@ def write_run(
         "provenance": dict(provenance or {"optimizer.learning_rate": "recipe", "budget.updates": "recipe"}),
     }
     write_atomic(folder / CONFIG_FILE, yaml.safe_dump(tree))
+    if prompts:
+        environment = {"prompts": {"training": {"published": prompts}}}
+        write_atomic(folder / ENVIRONMENT_FILE, json.dumps(environment))
     for line in [metrics_line(update) for update in range(1, updates + 1)] if lines is None else lines:
         append_line(folder / METRICS_FILE, line)
     for item in traces:

@@ -1,11 +1,14 @@
 """Batches that do not fit into the memory: halved, said so, and with the numbers of the batch that fits."""
 
+import contextlib
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from harness.app.plan import RunRequest, plan
 from harness.app.run import execute
+from harness.distributed.in_step import OutOfMemoryElsewhere
 from harness.errors import UserError
 from harness.models.diffusion_lm import MaskedPredictor
 from harness.models.memory import EVALUATION, PREPARATION, ROLLOUT, UPDATE, Memory
@@ -28,6 +31,10 @@ METHODS = {
     "d1": {"method.inner_updates": 2},
     "agrpo": {"method.mc_samples": 2},
     "espo": {"method.inner_updates": 2},
+}
+TRAINED = {
+    "adapters": {"model.lora.rank": 4, "model.lora.targets": "official-subset"},
+    "all weights, with a reference policy": {"method.beta": 0.1},
 }
 PHASES = {"rollout": ROLLOUT, "prepare": PREPARATION, "update": UPDATE, "eval": EVALUATION}
 
@@ -66,11 +73,12 @@ def plain(tmp_path_factory):
     """Runs in whole batches, by method, made when they are first asked for."""
     made = {}
 
-    def folder(method):
-        if method not in made:
-            made[method], warnings = run(tmp_path_factory.mktemp(method), method)
+    def folder(method, **overrides):
+        key = (method, *overrides)
+        if key not in made:
+            made[key], warnings = run(tmp_path_factory.mktemp(method), method, **overrides)
             assert warnings == []
-        return made[method]
+        return made[key]
 
     return folder
 
@@ -133,14 +141,15 @@ def test_a_backward_pass_that_does_not_fit_leaves_no_half_a_gradient(tmp_path, p
     assert_same(folder, expected, 5e-6)
 
 
+@pytest.mark.parametrize("trained", TRAINED)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [1, 3, 8])
 @pytest.mark.slow
-def test_micro_batches_and_batches_of_rollouts_change_nothing(tmp_path, plain, method, size):
+def test_micro_batches_and_batches_of_rollouts_change_nothing(tmp_path, plain, method, size, trained):
     settings = {"execution.micro_batch_size": size, "execution.rollout_batch_size": 5}
-    folder, warnings = run(tmp_path, method, **settings)
+    folder, warnings = run(tmp_path, method, **TRAINED[trained], **settings)
     assert warnings == []
-    assert_same(folder, plain(method), 5e-6)
+    assert_same(folder, plain(method, **TRAINED[trained]), 5e-6)
 
 
 def test_what_fits_is_remembered_and_a_smaller_batch_is_left_as_it_is():
@@ -181,6 +190,67 @@ def test_one_sequence_that_does_not_fit_ends_the_run_with_what_to_set():
     memory.say = lambda text: None
     with pytest.raises(UserError, match=r"rollout_batch_size=1\..*activation_checkpointing"):
         memory.fitting(ROLLOUT, 2, attempt)
+
+
+class Others:
+    """Other processes, of which one runs out of memory in the attempts of these numbers, the first being 0."""
+
+    recovers, is_trying = True, False
+
+    def __init__(self, *failing, ends=False):
+        self.failing, self.ends, self.attempts, self.told = failing, ends, 0, []
+
+    @contextlib.contextmanager
+    def attempt(self):
+        self.is_trying = True
+        try:
+            yield
+            self.attempts += 1
+            if self.attempts - 1 in self.failing:
+                raise OutOfMemoryElsewhere(ends=self.ends)
+        finally:
+            self.is_trying = False
+
+    def give_up(self, error, *, ends):
+        self.told.append((type(error), ends))
+        return error.ends if isinstance(error, OutOfMemoryElsewhere) else ends
+
+
+def memory_with(others):
+    memory = Memory(Meter())
+    memory.together, memory.say = others, lambda text: None
+    return memory
+
+
+def test_what_fits_here_is_halved_where_it_did_not_fit_elsewhere_and_one_sequence_is_tried_again():
+    others, tried = Others(0, 1, 2), []
+    assert memory_with(others).fitting(UPDATE, 2, lambda size: tried.append(size) or size) == 1
+    assert tried == [2, 1, 1, 1]
+    assert others.told == [(OutOfMemoryElsewhere, False), (OutOfMemoryElsewhere, True), (OutOfMemoryElsewhere, True)]
+
+
+def test_another_process_that_cannot_do_with_less_ends_the_run_here_too():
+    with pytest.raises(UserError, match=r"ran out of memory with execution\.micro_batch_size=8"):
+        memory_with(Others(0, ends=True)).fitting(UPDATE, 8, lambda size: size)
+
+
+def test_a_batch_inside_an_attempt_that_all_make_is_given_up_with_it():
+    others, tried = Others(), []
+    memory = memory_with(others)
+
+    def inner(size):
+        tried.append(("inner", size))
+        if size > 4:
+            raise torch.OutOfMemoryError("injected")
+        return size
+
+    def outer(size):
+        tried.append(("outer", size))
+        return memory.fitting(PREPARATION, size, inner)
+
+    assert memory.fitting(UPDATE, 8, outer) == 4
+    assert tried == [("outer", 8), ("inner", 8), ("outer", 4), ("inner", 4)]
+    assert others.told == [(torch.OutOfMemoryError, False)]
 
 
 def test_the_passes_of_an_attempt_that_failed_are_not_counted(random_model):

@@ -35,6 +35,7 @@ def record(scored, model, log, *, advantages, chosen=None):
         learning_rate=0.1,
         first=True,
         reward_calls=0,
+        merging={},
     )
 
 

@@ -223,7 +223,7 @@ def test_a_corrupt_checkpoint_is_named_and_fresh_starts_over(finished, tmp_path,
     assert main([*arguments, "--fresh"]) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
     whole = run(tmp_path / "whole", budget={"updates": 24})
     runs = tmp_path / "killed"

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.config.prompt_hashes import STATES as PROMPT_STATES
+from harness.config.prompt_hashes import UNVERIFIED
 from harness.config.resolve import flatten
-from harness.records.schema import EvalRecord
-from harness.report.labels import data_name, method_name
+from harness.records.schema import NO_METHOD, EvalRecord
+from harness.report.labels import DASH, data_name, method_name
 from harness.report.read.runs import CHECKPOINTS, Run
 
 HEAD = ("task", "method", "reward", "model", "recipe", "config_hash")
@@ -103,6 +105,17 @@ class Group:
         return [record for member in self.members if (record := member.at("last")) is not None]
 
     @property
+    def training_prompts(self) -> str:
+        """`ours`, `unverified`: what the runs recorded; `-` for models that none of them trained."""
+        states = sorted({member.run.training_prompts for member in self.members})
+        return DASH if self.method == NO_METHOD else ", ".join(states)
+
+    @property
+    def evaluation_prompts(self) -> str:
+        """`as published (d1)`: of the last checkpoints, against the protocol that they followed."""
+        return ", ".join(sorted({_prompts_of(record) for record in self.lasts}))
+
+    @property
     def label(self) -> str:
         """Method, control, variant and decoding: how the group is called in tables and figures."""
         return self.called(self.variant, self.decoded)
@@ -156,6 +169,12 @@ def measures(record: EvalRecord, metric: str) -> bool:
 def metrics_of(groups: Iterable[Group]) -> set[str]:
     """The metrics of all last checkpoints."""
     return {metric for group in groups for record in group.lasts for metric in record.metrics}
+
+
+def _prompts_of(record: EvalRecord) -> str:
+    """Evaluations that follow no paper's protocol were compared with none."""
+    state = record.prompts.get("published")
+    return f"{state} ({record.protocol})" if state in PROMPT_STATES else UNVERIFIED
 
 
 def protocol_of(record: EvalRecord) -> Protocol:

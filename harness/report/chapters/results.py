@@ -38,9 +38,14 @@ def make_table(found: MetricRows) -> Table:
     protocols = sorted({row.group.protocol for row in found.rows})
     values = ("Base, %", "Last, % [95 % interval]", "Gain, points")
     counts = ("Items", "Seeds", "Updates", "Samples", unit.name, "Train time, s")
+    prompts = text_columns("Training prompts", "Evaluation prompts")
     return Table(
         title=f"{task_name(found.task)}, {metrics_text(found)}",
-        columns=(*text_columns("Method", "Reward", "Model", "Recipe", "Data"), *number_columns(*values, *counts)),
+        columns=(
+            *text_columns("Method", "Reward", "Model", "Recipe", "Data"),
+            *number_columns(*values, *counts),
+            *prompts,
+        ),
         cells=tuple(_cells(row, unit, protocols) for row in found.rows),
         notes=(*_agreement(found), *_notes(found.rows, protocols)),
         supports=tuple(interval_supports(found.rows)),
@@ -80,6 +85,8 @@ def _cells(row: Row, unit: Unit, protocols: Sequence[Protocol]) -> tuple[str, ..
         f"{row.samples:,.0f}",
         digits(row.flops_total / unit.size),
         digits(row.seconds),
+        group.training_prompts,
+        group.evaluation_prompts,
     )
 
 

@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from harness.records.schema import NO_METHOD
 from harness.report.analysis.groups import Group, group_by
@@ -28,8 +30,8 @@ TOP_INCHES = 0.42
 HEAD_INCHES = 0.36
 BAR_INCHES = 0.19
 GAP_INCHES = 0.24
-BOTTOM_INCHES = 0.28
-NAME_CHARACTERS = 25
+BOTTOM_INCHES = 0.04
+NAME_CHARACTERS = 23
 CAPTION = "Bars: mean over seeds; whiskers: 95 % intervals; dashed: before training; dotted: a perfect solver."
 
 
@@ -140,7 +142,7 @@ def _prepare_axes(axes: Axes, block: Block, names: Sequence[str]) -> None:
     axes.set_xticks([0, 50, 100])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks(range(len(names)), names)
-    axes.tick_params(axis="y", length=0, labelsize=frame.TEXT_POINTS - 0.5)
+    axes.tick_params(axis="y", length=0, labelsize=frame.SMALL_POINTS)
     head = axes.annotate(
         metric_name(block[0].metric).capitalize(),
         (0, 1),
@@ -167,7 +169,9 @@ def _draw_bar(axes: Axes, y: int, row: Row, colour: str) -> None:
         for x in (low, high):
             axes.plot([x, x], [y - 0.15, y + 0.15], color=frame.INK, linewidth=0.9, zorder=3, clip_on=False)
         end = max(end, high)
-    frame.write_beside(axes, percent(row.value), (end, y), 3, fontsize=frame.SMALL_POINTS, fontweight="bold")
+    # A dashed line that a number lies on ends at its letters.
+    style: dict[str, Any] = {"zorder": 5, "path_effects": [withStroke(linewidth=2, foreground=frame.PAPER)]}
+    frame.write_beside(axes, percent(row.value), (end, y), 3, fontsize=frame.SMALL_POINTS, fontweight="bold", **style)
 
 
 def _inside(value: float) -> float:

@@ -34,7 +34,6 @@ LEFT_INCHES = 0.53
 RIGHT_INCHES = 1.71
 BOTTOM_INCHES = 0.46
 TOP_INCHES = 0.56
-SUBTITLE_CHARACTERS = 104
 
 
 def curve_figure(panel: Panel, axis: Axis, colours: Colours, *, title: str = "") -> frame.Figure:
@@ -99,8 +98,7 @@ def _note(panel: Panel) -> str:
     band = "small panels" if has_small_panels(panel) else "band"
     spread = f"mean of {seeds} seeds, {band}: 95 % interval over seeds" if counts[-1] > 1 else "one seed, no band"
     where = f"{panel.model} model, {data_name(panel.protocol.data)}, {panel.n:,} {panel.protocol.split} items"
-    fits = len(where) + len(spread) <= SUBTITLE_CHARACTERS
-    return f"{where}; {spread}" if fits else f"{where}\n{spread}"
+    return f"{where}; {spread}"
 
 
 def _prepare_axes(axes: Axes, panel: Panel, scale: Scale, *, with_bands: bool) -> None:

@@ -6,6 +6,7 @@ The same points, style and matplotlib give the same files.
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,6 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.report.analysis.points import Points
+from harness.report.labels import cut
 
 FIGURE_FOLDER = "figures"
 KINDS = ("bars", "curves", "training", "steps", "ablations", "completions")
@@ -34,6 +36,8 @@ PAPER = "#FFFFFF"
 TITLE_POINTS = 10.0
 TEXT_POINTS = 7.5
 SMALL_POINTS = 6.5
+TITLE_CHARACTERS, NOTE_CHARACTERS = 58, 110
+"""What fits into the width of a figure."""
 HEAD: dict[str, Any] = {"fontsize": TEXT_POINTS, "fontweight": "bold"}
 NOTE: dict[str, Any] = {"fontsize": SMALL_POINTS, "color": FAINT}
 TICKS = {"color": FAINT, "labelcolor": INK, "major.size": 2.5, "major.width": 0.6}
@@ -124,8 +128,9 @@ class Sheet:
         self.figure = figure.Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
         self.width, self.height = width, height
         FigureCanvasAgg(self.figure)
-        self.figure.text(0.02, 1 - 0.21 / height, title, fontsize=TITLE_POINTS, fontweight="bold")
-        self.figure.text(0.02, 1 - 0.27 / height, note, verticalalignment="top", **NOTE)
+        head, lines = cut(title, TITLE_CHARACTERS), textwrap.fill(note, NOTE_CHARACTERS)
+        self.figure.text(0.02, 1 - 0.21 / height, head, fontsize=TITLE_POINTS, fontweight="bold")
+        self.figure.text(0.02, 1 - 0.27 / height, lines, verticalalignment="top", **NOTE)
 
     def axes(self, box: Box) -> Axes:
         """Axes that fill `box`."""
@@ -168,7 +173,7 @@ def sheet(title: str, note: str, *, height: float, width: float = WIDTH_INCHES) 
     """An empty figure, to be drawn and turned into its bytes inside.
 
     There the harness's style holds, with what `styled` adds, and not the user's matplotlibrc.
-    A note of two lines has a line feed in it.
+    A title is cut where it is too long; a note takes a second line.
     """
     with mpl.rc_context():
         mpl.rcdefaults()

@@ -16,13 +16,13 @@ from harness.report.analysis.rows import Row
 from harness.report.analysis.sweeps import NUM_STEPS, Sweep, SweepLine, sweep_points
 from harness.report.figures import frame
 from harness.report.figures.curves import curve_figure
+from harness.report.figures.legend import NAME_CHARACTERS, draw_legend, legend_height
 from harness.report.figures.looks import Colours, Look, looks_of, names_of, short_name
 from harness.report.labels import metric_name, slug, task_name
 
-HEIGHT_INCHES = 2.8
-LEFT_INCHES, RIGHT_INCHES, TOP_INCHES, BOTTOM_INCHES = 0.53, 0.2, 0.68, 0.46
+PLOT_INCHES = 1.66
+LEFT_INCHES, RIGHT_INCHES, TOP_INCHES, BETWEEN_INCHES, BOTTOM_INCHES = 0.53, 0.2, 0.46, 0.12, 0.46
 STEPS_LABEL = "Forward passes per completion in the evaluation (NFE)"
-NAME_CHARACTERS = 40
 SHIFT = 0.012
 """Neighbouring lines are shifted by this part of the axis, so that their whiskers do not overlap."""
 
@@ -50,26 +50,21 @@ def draw(sweep: Sweep, title: str, colours: Colours) -> frame.Picture:
     groups = _named(sweep)
     looks, names = looks_of(groups, colours), names_of(groups, NAME_CHARACTERS)
     note = f"{sweep.model} model, last checkpoint, 95 % intervals; all other settings as in the method's own line"
-    box = frame.Box(
-        left=LEFT_INCHES,
-        top=TOP_INCHES,
-        width=frame.WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES,
-        height=HEIGHT_INCHES - TOP_INCHES - BOTTOM_INCHES,
-    )
-    with frame.sheet(title, note, height=HEIGHT_INCHES) as sheet:
-        axes = sheet.axes(box)
+    top, width = TOP_INCHES + legend_height(names) + BETWEEN_INCHES, frame.WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES
+    with frame.sheet(title, note, height=top + PLOT_INCHES + BOTTOM_INCHES) as sheet:
+        axes = sheet.axes(frame.Box(left=LEFT_INCHES, top=top, width=width, height=PLOT_INCHES))
         xs = [point.x for point in sweep.points]
-        width = (max(xs) - min(xs)) or 1.0
-        for index, (line, look, name) in enumerate(zip(sweep.lines, looks, names, strict=True)):
-            shift = SHIFT * width * (index - (len(sweep.lines) - 1) / 2)
-            _draw_line(axes, line, look, name, shift=shift)
-        _prepare_axes(axes, sweep, min(xs) - 0.08 * width, max(xs) + 0.08 * width)
-        style: dict[str, Any] = {"frameon": False, "handlelength": 2.4, "borderaxespad": 0.1}
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, fontsize=frame.TEXT_POINTS, **style)
+        extent = (max(xs) - min(xs)) or 1.0
+        for index, (line, look) in enumerate(zip(sweep.lines, looks, strict=True)):
+            shift = SHIFT * extent * (index - (len(sweep.lines) - 1) / 2)
+            _draw_line(axes, line, look, shift=shift)
+        prepare_axes(axes, sweep, min(xs) - 0.08 * extent, max(xs) + 0.08 * extent)
+        draw_legend(sheet, names, looks, top=TOP_INCHES, with_markers=True)
         return sheet.picture()
 
 
-def _prepare_axes(axes: Axes, sweep: Sweep, low: float, high: float) -> None:
+def prepare_axes(axes: Axes, sweep: Sweep, low: float, high: float) -> None:
+    """Names and ticks of the axes, between `low` and `high`."""
     axes.set_xlim(low, high)
     axes.set_xlabel(STEPS_LABEL if sweep.key == NUM_STEPS else sweep.key)
     axes.set_ylabel(f"{metric_name(sweep.metric).capitalize()} (%)")
@@ -78,9 +73,11 @@ def _prepare_axes(axes: Axes, sweep: Sweep, low: float, high: float) -> None:
     axes.set_ylim(max(0.0, min(ends) - margin), min(100.0, max(ends) + margin))
     frame.round_ticks(axes.yaxis, 6)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if sweep.key == NUM_STEPS:  # every line has its own means, of which neighbours would lie over each other
+        frame.round_ticks(axes.xaxis, 8)
+        return
     settings = {point.x: point.setting for point in sweep.points}
-    shown = settings if sweep.key != NUM_STEPS else {x: f"{x:g}" for x in settings}
-    axes.set_xticks(sorted(shown), [str(shown[x]) for x in sorted(shown)])
+    axes.set_xticks(sorted(settings), [str(settings[x]) for x in sorted(settings)])
 
 
 def _span(row: Row) -> tuple[float, float]:
@@ -97,11 +94,11 @@ def _named(sweep: Sweep) -> list[Group]:
     return [group if lines[short_name(group)] > 1 else replace(group, variant="") for group in references]
 
 
-def _draw_line(axes: Axes, line: SweepLine, look: Look, label: str, *, shift: float) -> None:
+def _draw_line(axes: Axes, line: SweepLine, look: Look, *, shift: float) -> None:
     xs = [point.x + shift for point in line.points]
     values = [100 * point.row.value for point in line.points]
     style: dict[str, Any] = {"linestyle": look.dashes, "linewidth": 1.3, "marker": look.marker, "markersize": 5}
     edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.6}
-    axes.plot(xs, values, color=look.colour, label=label, zorder=3, **style, **edge)
+    axes.plot(xs, values, color=look.colour, zorder=3, **style, **edge)
     for x, point in zip(xs, line.points, strict=True):
         axes.plot([x, x], _span(point.row), color=look.colour, linewidth=1.0, zorder=2, solid_capstyle="butt")

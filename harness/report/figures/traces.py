@@ -40,7 +40,7 @@ MOST_TOKENS = 110
 MOST_CHARACTERS = 8
 CHARACTER_INCHES = 0.056
 TEXT_CHARACTERS = 96
-END_POINTS = 5.0
+TITLE_CHARACTERS = frame.TITLE_CHARACTERS - len(": one completion")
 STEP_COLOURS = "cividis"
 FIRST_MISSING = 0x2E80
 """The first of the characters, as of Chinese, that the figures' font has no shapes for."""
@@ -125,7 +125,7 @@ def _trace_figure(item: GroupTraces, colour: str) -> frame.Figure:
         title=f"{where}: how one completion came about{single}",
         caption=f"The first completion of the first and of the last rollout, seed {group.seeds[0]}. Prompts: {prompts}",
         points=trace_points(item.traces),
-        draw=partial(draw, item.traces, f"{where}: one completion", note, colour),
+        draw=partial(draw, item.traces, f"{cut(where, TITLE_CHARACTERS)}: one completion", note, colour),
         family=f"completion-{slug(group.task)}-{slug(group.model)}",
         tab=f"{group.label}{single}",
     )
@@ -225,7 +225,7 @@ def _cell(sheet: frame.Sheet, cell: frame.Box, token: str, fill: str, edge: str 
         left + width / 2,
         bottom + 0.47 * height,
         shown_token(token, MOST_CHARACTERS) or "end",
-        fontsize=(frame.TEXT_POINTS if cell.height > LOW_INCHES else frame.SMALL_POINTS) if token else END_POINTS,
+        fontsize=frame.TEXT_POINTS if token and cell.height > LOW_INCHES else frame.SMALL_POINTS,
         color=frame.PAPER if _is_dark(fill) else frame.INK,
         horizontalalignment="center",
         verticalalignment="center",

@@ -7,11 +7,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from harness.report.analysis.groups import Group
 from harness.report.analysis.training import Channel, TrainingCurve, read_history, training_curves, training_points
 from harness.report.figures import frame
+from harness.report.figures.legend import NAME_CHARACTERS, draw_legend, legend_height
 from harness.report.figures.looks import Colours, Look, looks_of, names_of
 from harness.report.figures.steps import step_figures
 from harness.report.labels import slug, task_name
@@ -23,9 +23,6 @@ RIGHT_INCHES = 0.12
 BETWEEN_INCHES = 0.5
 HEAD_INCHES = 0.46
 TOP_INCHES = 0.46
-LEGEND_INCHES = 0.16
-LEGEND_COLUMNS = 3
-NAME_CHARACTERS = 34
 BOTTOM_INCHES = 0.42
 CAPTION = (
     "Mean over seeds; strong lines are running means over a sixth of training, thin lines single updates. Quantities "
@@ -55,9 +52,9 @@ def draw(curves: Sequence[TrainingCurve], title: str, colours: Colours) -> frame
     """The curves over optimiser updates."""
     channels = list({curve.channel.name: curve.channel for curve in curves}.values())
     groups = list({_runs(curve.group): curve.group for curve in curves}.values())
-    looks = dict(zip(map(_runs, groups), looks_of(groups, colours), strict=True))
-    rows, legend = math.ceil(len(channels) / COLUMNS), math.ceil(len(groups) / LEGEND_COLUMNS) * LEGEND_INCHES
-    above = TOP_INCHES + legend - 0.12
+    names, own_looks = names_of(groups, NAME_CHARACTERS), looks_of(groups, colours)
+    looks = dict(zip(map(_runs, groups), own_looks, strict=True))
+    rows, above = math.ceil(len(channels) / COLUMNS), TOP_INCHES + legend_height(names) - 0.12
     width = (frame.WIDTH_INCHES - LEFT_INCHES - RIGHT_INCHES - BETWEEN_INCHES) / COLUMNS
     note = "mean over seeds; strong: running mean, thin: single updates"
     with frame.sheet(title, note, height=above + rows * (HEAD_INCHES + PANEL_INCHES) + BOTTOM_INCHES) as sheet:
@@ -68,7 +65,7 @@ def draw(curves: Sequence[TrainingCurve], title: str, colours: Colours) -> frame
             axes = sheet.axes(frame.Box(left=left, top=top, width=width, height=PANEL_INCHES))
             own = [curve for curve in curves if curve.channel.name == channel.name]
             _draw_panel(axes, channel, own, looks, is_lowest=index + COLUMNS >= len(channels))
-        _draw_legend(sheet, groups, looks)
+        draw_legend(sheet, names, own_looks, top=TOP_INCHES)
         return sheet.picture()
 
 
@@ -99,13 +96,3 @@ def _draw_panel(
         frame.separate_thousands(axis)
     if is_lowest:
         axes.set_xlabel("Optimiser updates")
-
-
-def _draw_legend(sheet: frame.Sheet, groups: Sequence[Group], looks: Mapping[Hashable, Look]) -> None:
-    for index, (group, name) in enumerate(zip(groups, names_of(groups, NAME_CHARACTERS), strict=True)):
-        row, column = divmod(index, LEGEND_COLUMNS)
-        x, y = 0.02 + column * 0.98 / LEGEND_COLUMNS, 1 - (TOP_INCHES + (row + 0.5) * LEGEND_INCHES) / sheet.height
-        look = looks[_runs(group)]
-        line = Line2D([x, x + 0.045], [y, y], color=look.colour, linestyle=look.dashes, linewidth=1.6)
-        sheet.figure.add_artist(line)
-        sheet.figure.text(x + 0.055, y, name, fontsize=frame.SMALL_POINTS, verticalalignment="center")

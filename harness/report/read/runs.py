@@ -9,11 +9,22 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from harness.config.prompt_hashes import STATES as PROMPT_STATES
+from harness.config.prompt_hashes import UNVERIFIED
 from harness.config.resolve import flatten
 from harness.records.description import EVALUATED_FILE, RunDescription, read_tree
 from harness.records.jsonl import RecordError, read_lines
-from harness.records.run_folder import CHECKPOINT_FOLDER, CONFIG_FILE, EVAL_FILE, METRICS_FILE, STATUS_FILE, read_status
+from harness.records.run_folder import (
+    CHECKPOINT_FOLDER,
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    EVAL_FILE,
+    METRICS_FILE,
+    STATUS_FILE,
+    read_status,
+)
 from harness.records.schema import SCHEMA_VERSION, EvalRecord, MetricTotals, RunIdentity, RunStatus
+from harness.records.small import read_record
 from harness.records.values import is_cost, is_count, is_name, is_number, is_shallow
 from harness.report.labels import cut, one_line
 
@@ -35,7 +46,8 @@ class Run:
 
     name: the folder relative to the runs root. settings: the configuration, dotted key to value.
     provenance: dotted key to default, recipe or command line. evaluated_only: a folder of `harness eval`, with the
-    identity of the run that the model comes from, or of a model that no run here trained.
+    identity of the run that the model comes from, or of a model that no run here trained. training_prompts: whether
+    they are published ones, as harness.config.prompt_hashes calls it.
     """
 
     folder: Path
@@ -46,6 +58,7 @@ class Run:
     status: RunStatus
     evals: tuple[EvalRecord, ...]
     evaluated_only: bool = False
+    training_prompts: str = UNVERIFIED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +192,19 @@ def load_run(folder: Path, name: str) -> Run:
         status=status or RunStatus(state="finished", updates=updates, samples=0),
         evals=evals,
         evaluated_only=evaluated_only,
+        training_prompts=_training_prompts(folder),
     )
+
+
+def _training_prompts(folder: Path) -> str:
+    """What the run recorded; unverified for one that recorded nothing of the kind."""
+    try:
+        found: Any = json.loads(read_record(folder / ENVIRONMENT_FILE) or b"{}")
+    except ValueError as error:
+        raise RecordError(f"{ENVIRONMENT_FILE} is not JSON") from error
+    for key in ("prompts", "training", "published"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if found in PROMPT_STATES else UNVERIFIED
 
 
 def _setting(value: Any) -> Any:
@@ -261,6 +286,8 @@ def _fits(record: EvalRecord) -> bool:
         and (record.samples_file is None or is_name(record.samples_file))
         and isinstance(record.decoding, dict)
         and len(json.dumps(record.decoding)) <= LONGEST_DECODING
+        and isinstance(record.prompts, dict)
+        and is_name(record.protocol)
         and isinstance(record.ceiling, dict)
         and all(is_cost(value) and value <= 1 for value in record.ceiling.values())
         and len(record.metrics) <= MOST_METRICS

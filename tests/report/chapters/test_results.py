@@ -8,6 +8,7 @@ import pytest
 from harness.report.analysis.rows import Row, all_rows
 from harness.report.analysis.statistics import Interval
 from harness.report.chapters.results import interval_supports, make_table
+from harness.report.chapters.table import condense
 from harness.report.formats.markdown import table_markdown
 
 
@@ -99,7 +100,7 @@ def test_toy_settings_are_labelled(synthetic: Any, model: str, data: str, labels
 def test_the_cells_of_the_demo(synthetic: Any) -> None:
     synthetic.demo()
     table = make_table(synthetic.tables()[0])
-    assert [column.title for column in table.columns][-4:] == ["Updates", "Samples", "GFLOP", "Train time, s"]
+    assert [column.title for column in table.columns][-6:-2] == ["Updates", "Samples", "GFLOP", "Train time, s"]
     assert table.cells[1] == (
         "EGSPO-SA",
         "task",
@@ -115,6 +116,8 @@ def test_the_cells_of_the_demo(synthetic: Any) -> None:
         "1,536",
         "240",
         "12.0",
+        "unverified",
+        "unverified",
     )
 
 
@@ -180,3 +183,35 @@ def test_the_sentences_stand_under_the_table(synthetic: Any) -> None:
     text = table_markdown(make_table(found))
     assert "What the numbers support:\n\n- The highest is EGSPO-SA with 63.3 %.\n" in text
     assert "\n\nNotes:\n\n- Evaluated on" in text
+
+
+def test_a_row_says_which_prompts_it_was_trained_on_and_evaluated_with(synthetic: Any) -> None:
+    published = {"protocol": "d1", "prompts": {"published": "as published", "because": "the same sha256"}}
+    synthetic.run(prompts="ours", records=synthetic.ends(32, 158, **published))
+    synthetic.run(method="egspo", prompts="as published", records=synthetic.ends(32, 158))
+    synthetic.run(method="espo", records=synthetic.ends(32, 158))
+    synthetic.run(method="none", records=synthetic.ends(32, 158)[1:])
+    table = make_table(synthetic.tables()[0])
+    assert [column.title for column in table.columns[-2:]] == ["Training prompts", "Evaluation prompts"]
+    assert {cells[0]: cells[-2:] for cells in table.cells} == {
+        "EGSPO-SA": ("ours", "as published (d1)"),
+        "EGSPO": ("as published", "unverified"),
+        "ESPO": ("unverified", "unverified"),
+        "not trained here": ("-", "unverified"),
+    }
+
+
+def test_seeds_with_different_prompts_are_said_to_be_so_and_equal_ones_are_one_sentence(synthetic: Any) -> None:
+    for seed, prompts in enumerate(("ours", "unverified")):
+        synthetic.run(seed=seed, prompts=prompts)
+        synthetic.run(seed=seed, method="egspo", prompts=prompts)
+    (*_, training, _), _ = make_table(synthetic.tables()[0]).cells
+    assert training == "ours, unverified"
+    shared = condense(make_table(synthetic.tables()[0]), numbers=True).shared
+    assert shared[-2:] == ("training prompts ours, unverified", "evaluation prompts unverified")
+
+
+@pytest.mark.parametrize("content", ["[]", '{"prompts": 7}', '{"prompts": {"training": {"published": ["ours"]}}}'])
+def test_a_record_that_says_nothing_of_prompts_leaves_them_unverified(synthetic: Any, content: str) -> None:
+    (synthetic.run() / "environment.json").write_text(content, encoding="utf-8")
+    assert synthetic.groups()[0].training_prompts == "unverified"

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from harness.report.analysis.sweeps import find_sweeps
 from harness.report.chapters.document import make_document
+from harness.report.figures import frame
 from harness.report.figures.frame import Figure
+from harness.report.figures.sweeps import prepare_axes
 from harness.report.read.runs import collect
 
 KINDS = ("bars", "training", "steps", "selection", "num_selected", "completion")
@@ -95,3 +98,17 @@ def test_long_completions_have_a_figure_each_and_short_ones_share_one(synthetic:
     completions = [figure for figure in figures_of(synthetic.root).values() if figure.tab.startswith("EGSPO")]
     assert [figure.tab for figure in completions] == ["EGSPO", "EGSPO-SA, rollout 1", "EGSPO-SA, rollout 9"]
     assert completions[1].draw().png != completions[2].draw().png
+
+
+def test_the_ticks_of_forward_passes_are_round_however_close_the_means_of_lines_lie(synthetic: Any) -> None:
+    for method, shift in (("egspo", 0.0), ("espo", 0.1)):
+        ends = [
+            synthetic.evaluation("last", 24, synthetic.metrics(64), decoding={"num_steps": steps}, nfe=steps - shift)
+            for steps in (4, 8, 16)
+        ]
+        synthetic.run(method=method, records=ends)
+    (sweep,) = find_sweeps(synthetic.groups(), {"sudoku": "exact_match"})
+    with frame.sheet("", "", height=2.0) as sheet:
+        axes = sheet.axes(frame.Box(left=0.5, top=0.2, width=5, height=1.5))
+        prepare_axes(axes, sweep, 3.0, 17.0)
+        assert [tick for tick in axes.get_xticks() if 3 <= tick <= 17] == [4, 6, 8, 10, 12, 14, 16]

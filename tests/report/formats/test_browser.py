@@ -209,6 +209,27 @@ def test_on_a_phone_nothing_scrolls_sideways_but_the_chapters_and_no_word_is_bro
     assert found == {"scrolls": [], "broken": []}
 
 
+def test_on_a_phone_a_tap_opens_a_figure_with_letters_of_nine_pixels_and_more_and_the_page_stays_as_wide(
+    demo_page: Path, tmp_path: Path
+) -> None:
+    script = """
+    document.body.style.width = "390px";
+    const shown = [...document.querySelectorAll(".canvas")].filter((box) => box.clientWidth > 0);
+    // A letter of 100 units is drawn at the scale of its group.
+    const size = (group) => Math.hypot(group.getScreenCTM().a, group.getScreenCTM().b) * 100;
+    const least = (box) => Math.min(...[...box.querySelectorAll("svg g[transform*=scale]")].map(size));
+    result.small = shown.filter((box) => { box.focus(); return least(box) < 9; }).map((box) => box.ariaLabel);
+    result.still = shown.filter((box) => { box.blur(); return least(box) < 5; }).map((box) => box.ariaLabel);
+    shown[0].focus();
+    result.open = getComputedStyle(shown[0], "::after").content;
+    result.count = shown.length;
+    result.scrolls = document.documentElement.scrollWidth > innerWidth;
+    """
+    found = ask(demo_page, tmp_path, script, "--window-size=500,900")
+    assert found.pop("count") >= 4
+    assert found == {"small": [], "still": [], "open": '"Tap beside it to close"', "scrolls": False}
+
+
 def test_an_error_in_a_script_would_be_seen(demo_page: Path, tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         ask(demo_page, tmp_path, "result.x = missing;")

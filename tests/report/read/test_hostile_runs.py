@@ -16,7 +16,7 @@ import yaml
 from harness import read_runs
 from harness.cli.list import list_runs
 from harness.cli.report import report
-from harness.records.run_folder import CONFIG_FILE, EVAL_FILE, METRICS_FILE, STATUS_FILE, TRACE_FILE
+from harness.records.run_folder import CONFIG_FILE, ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE, STATUS_FILE, TRACE_FILE
 from harness.report.read.runs import Run, Skipped, scan
 
 Damage = Callable[[Path], object]
@@ -170,6 +170,8 @@ DEEP = {
     "deep update": (line(METRICS_FILE, values=nested(300)), "nested too deeply"),
     "deep lists in an update": (content(METRICS_FILE, f'{{"a": {"[" * 400}{"]" * 400}}}\n'), "nested too deeply"),
     "deep status": (content(STATUS_FILE, "[" * 30_000), "nested too deeply"),
+    "environment that is not JSON": (content(ENVIRONMENT_FILE, "prompts: ours"), "environment.json is not JSON"),
+    "deep environment": (content(ENVIRONMENT_FILE, "[" * 30_000), "nested too deeply"),
 }
 NUMBERS = {
     "huge seed": (config(identity__seed=10**60), "identity.seed=1000"),
@@ -190,6 +192,8 @@ NUMBERS = {
         for name, value in (
             ("update", HUGE),
             ("batch_size", [64]),
+            ("prompts", "ours"),
+            ("protocol", 7),
             ("dtype", {"name": "float32"}),
             ("samples", 10**30),
             ("flops_total", 1e200),
