@@ -125,24 +125,18 @@ def first_block_alone(model: DiffusionLM, steps: int) -> Iterator[None]:
     """Inside, a rollout ends where it would make more than `steps` passes."""
     passes = 0
 
-    def bounded(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def run(*arguments: object) -> Tensor:
-            nonlocal passes
-            passes += 1
-            if passes > steps:
-                raise BlockIsDoneError
-            return function(*arguments)
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+        if passes > steps:
+            raise BlockIsDoneError
 
-        return run
-
-    predictor = model.predictor
-    whole, part = predictor.hidden, predictor.cached_hidden
-    vars(predictor).update(hidden=bounded(whole), cached_hidden=bounded(part))
+    hook = model.predictor.transformer.model.register_forward_pre_hook(count)
     try:
         with contextlib.suppress(BlockIsDoneError):
             yield
     finally:
-        del predictor.hidden, predictor.cached_hidden
+        hook.remove()
 
 
 def block_seconds(model: DiffusionLM, shape: BenchShape, decoding: Decoding, device: str, place: int) -> float:

@@ -22,7 +22,7 @@ from harness.config.tree import LoraConfig
 from harness.distributed.in_step import InStep
 from harness.errors import UserError
 from harness.models.flops import HEAD, ModelShape
-from harness.models.key_values import KeyValueCache
+from harness.models.key_values import KeyValueCache, cached_hidden
 from harness.models.memory import Memory
 from harness.models.meter import Meter
 from harness.rollout import Prompts
@@ -80,22 +80,7 @@ class MaskedPredictor(nn.Module):
     def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
         """Final normalised hidden states (B, L, d), aligned with the tokens that they predict."""
         attention = None if mask_BL is None else mask_BL[:, None, None, :].expand(-1, 1, mask_BL.shape[1], -1)
-        return self._aligned(self.transformer.model(input_ids=tokens_BL, attention_mask=attention).last_hidden_state)
-
-    def cached_hidden(self, tokens_Bq: Tensor, mask_BL: Tensor | None, cache: KeyValueCache) -> Tensor:
-        """Hidden states (B, q, d) of the columns from cache.first on, which attend to all columns of the cache and
-        replace their own there. With a shift, those of the first column are not to be used unless it is column 0: the
-        token before it is not among the columns."""
-        queries, device = tokens_Bq.shape[1], tokens_Bq.device
-        hidden_Bqd = self.transformer.model(
-            input_ids=tokens_Bq,
-            attention_mask=None if mask_BL is None else mask_BL[:, None, None, :].expand(-1, 1, queries, -1),
-            position_ids=torch.arange(cache.first, cache.first + queries, device=device)[None],
-            past_key_values=cache,
-        ).last_hidden_state
-        return self._aligned(hidden_Bqd)
-
-    def _aligned(self, hidden_BLd: Tensor) -> Tensor:
+        hidden_BLd = self.transformer.model(input_ids=tokens_BL, attention_mask=attention).last_hidden_state
         return torch.cat([hidden_BLd[:, :1], hidden_BLd[:, :-1]], 1) if self.shift else hidden_BLd
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -189,22 +174,21 @@ class DiffusionLM:
         self._announce()
         return self._counted(self.predictor.hidden(tokens_BL, mask_BL), *tokens_BL.shape, head_positions=0)
 
-    def cached_hidden(self, tokens_Bq: Tensor, mask_BL: Tensor | None, cache: KeyValueCache) -> Tensor:
-        """Final hidden states (B, q, d) of the columns from cache.first on, as MaskedPredictor.cached_hidden has
-        them."""
+    def cached_hidden(self, tokens_Bq: Tensor, mask_BL: Tensor | None, cache: KeyValueCache) -> tuple[Tensor, int]:
+        """Final hidden states (B, q, d) of the columns from cache.first on, and the position that the first of them
+        predicts."""
         self._announce()
-        hidden_Bqd = self.predictor.cached_hidden(tokens_Bq, mask_BL, cache)
-        rows, queries = tokens_Bq.shape
-        sizes = {"rows": rows, "queries": queries, "keys": len(cache), "head_positions": 0}
-        return self.meter.count(hidden_Bqd, self.shape, **sizes)
+        hidden_Bqd = cached_hidden(self.predictor.transformer, tokens_Bq, mask_BL, cache)
+        counted_Bqd = self._counted(hidden_Bqd, *tokens_Bq.shape, keys=len(cache), head_positions=0)
+        return counted_Bqd, cache.first + self.predictor.shift
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (..., V), float32 or wider, of hidden states (..., d)."""
         positions = hidden.numel() // hidden.shape[-1]
         return self._counted(at_least_float32(self.predictor.head(hidden)), 0, 0, head_positions=positions)
 
-    def _counted(self, output: Tensor, rows: int, length: int, *, head_positions: int) -> Tensor:
-        sizes = {"rows": rows, "queries": length, "keys": length, "head_positions": head_positions}
+    def _counted(self, output: Tensor, rows: int, length: int, *, head_positions: int, keys: int = 0) -> Tensor:
+        sizes = {"rows": rows, "queries": length, "keys": keys or length, "head_positions": head_positions}
         return self.meter.count(output, self.shape, **sizes)
 
     def add_lora(self, config: LoraConfig, seed: int) -> None:

@@ -1,11 +1,13 @@
 """Keys and values that a pass leaves behind for the passes after it, one column per token of the sequence.
 
-Axes: B rows, H key/value heads, q columns of a pass, L tokens, e width of a head.
+Axes: B rows, H key/value heads, q columns of a pass, L tokens, d hidden width, e width of a head.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 
 class KeyValueCache:
@@ -37,3 +39,18 @@ class KeyValueCache:
     def get_mask_sizes(self, query_length: int, layer: int) -> tuple[int, int]:
         """How many columns the present pass attends to, and the first of them."""
         return len(self) or query_length, 0
+
+
+def cached_hidden(
+    transformer: PreTrainedModel, tokens_Bq: Tensor, mask_BL: Tensor | None, cache: KeyValueCache
+) -> Tensor:
+    """Final normalised hidden states (B, q, d) of the columns from cache.first on, which attend to all columns and
+    replace the cache's own there. mask_BL: of all columns."""
+    queries, device = tokens_Bq.shape[1], tokens_Bq.device
+    hidden_Bqd: Tensor = transformer.model(
+        input_ids=tokens_Bq,
+        attention_mask=None if mask_BL is None else mask_BL[:, None, None, :].expand(-1, 1, queries, -1),
+        position_ids=torch.arange(cache.first, cache.first + queries, device=device)[None],
+        past_key_values=cache,
+    ).last_hidden_state
+    return hidden_Bqd

@@ -53,13 +53,11 @@ def test_every_row_is_completed_block_by_block_and_alone_as_in_a_batch(random_mo
 @pytest.mark.parametrize(("cache", "widths"), [("prefix", [28, 12, 28, 8, 28, 4]), ("dual", [28, 4, 28, 4, 28, 4])])
 def test_passes_after_the_first_of_a_block_compute_what_the_cache_leaves_open(random_model, cache, widths, rule):
     seen = []
-    original = random_model.predictor.cached_hidden
 
-    def hidden(tokens_Bq, mask_BL, kept):
-        seen.append((kept.first, tokens_Bq.clone()))
-        return original(tokens_Bq, mask_BL, kept)
+    def see(module, arguments, options):
+        seen.append((options["past_key_values"].first, options["input_ids"].clone()))
 
-    random_model.predictor.cached_hidden = hidden
+    random_model.predictor.transformer.model.register_forward_pre_hook(see, with_kwargs=True)
     rollout = rollout_of(random_model, decoding_with(cache=cache, **rule))
     if not rule:
         assert [tokens.shape[1] for _, tokens in seen] == widths
@@ -75,13 +73,15 @@ def test_a_pass_over_a_part_gives_the_states_of_the_whole_where_nothing_else_has
     tokens_BL, mask_BL = prompts.ids_BP.clone(), prompts.mask_BP
     cache = KeyValueCache()
     whole = random_model.hidden(tokens_BL, mask_BL)
-    first = random_model.cached_hidden(tokens_BL, mask_BL, cache)
+    first, predicted = random_model.cached_hidden(tokens_BL, mask_BL, cache)
     assert torch.equal(first, whole)
+    assert predicted == 0
     cache.first = 5
-    part = random_model.cached_hidden(tokens_BL[:, 5:7], mask_BL, cache)
+    part, predicted = random_model.cached_hidden(tokens_BL[:, 5:7], mask_BL, cache)
+    assert predicted == 5
     torch.testing.assert_close(part, whole[:, 5:7], atol=1e-5, rtol=0)
     tokens_BL[:, 5:7] = tokens_BL[:, 6:8]
-    changed = random_model.cached_hidden(tokens_BL[:, 5:7], mask_BL, cache)
+    changed, _ = random_model.cached_hidden(tokens_BL[:, 5:7], mask_BL, cache)
     assert (changed - whole[:, 5:7]).abs().max() > 0.1
 
 

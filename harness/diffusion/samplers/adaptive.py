@@ -69,8 +69,8 @@ class _Block:
         """Writes the tokens that one pass is sure enough of, and their record; returns where (B, n)."""
         row_N, place_N = masked_Bn.nonzero(as_tuple=True)
         first_alone = passes.first_comes_first
-        hidden_Bqd, column = passes.hidden()
-        column_N = self.rows.prompt_length + self.first + place_N - column
+        hidden_Bqd, predicted = passes.hidden()
+        column_N = self.rows.prompt_length + self.first + place_N - predicted
         logits_NV = self.model.head(hidden_Bqd[row_N, column_N])
         step_N = self.trace.num_steps_B[self.rows.index_B][row_N].long()
         position_N = self.first + place_N

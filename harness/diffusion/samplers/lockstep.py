@@ -65,8 +65,8 @@ class _Step:
     def reveal(self, count: int) -> Tensor:
         """Writes `count` tokens per row and their record; returns the positions still masked (B, n - count)."""
         first_comes_first = self.passes.first_comes_first
-        hidden_Bqd, unconditional_BLd, column = self._hidden()
-        logits_NV = self._logits(hidden_Bqd, unconditional_BLd, self.rows.prompt_length + self.masked_Bn - column)
+        hidden_Bqd, unconditional_BLd, predicted = self._hidden()
+        logits_NV = self._logits(hidden_Bqd, unconditional_BLd, self.rows.prompt_length + self.masked_Bn - predicted)
         proposal = propose(
             logits_NV,
             self.decoding,
@@ -85,11 +85,11 @@ class _Step:
         return self.masked_Bn.gather(1, rest)
 
     def _hidden(self) -> tuple[Tensor, Tensor | None, int]:
-        """Hidden states (B, q, d), with guidance those of the same rows with the prompt masked, and the column of the
-        first of them."""
+        """Hidden states (B, q, d), with guidance those of the same rows with the prompt masked, and the position that
+        the first of them predicts."""
         if not self.decoding.guidance_scale:
-            hidden_Bqd, column = self.passes.hidden()
-            return hidden_Bqd, None, column
+            hidden_Bqd, predicted = self.passes.hidden()
+            return hidden_Bqd, None, predicted
         tokens_BL, mask_BL = self.rows.tokens_BL, self.rows.mask_BL
         is_prompt_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device) < self.rows.prompt_length
         blind_BL = torch.where(is_prompt_L, self.model.special.mask_id, tokens_BL)

@@ -28,13 +28,13 @@ class BlockPasses:
         return self.model.predictor.shift and self.cache != "none" and self._kept is None
 
     def hidden(self) -> tuple[Tensor, int]:
-        """Hidden states (B, q, d) of the next pass, and the column of the first of them."""
+        """Hidden states (B, q, d) of the next pass, and the position that the first of them predicts."""
         tokens_BL, mask_BL = self.rows.tokens_BL, self.rows.mask_BL
         if self.cache == "none":
             return self.model.hidden(tokens_BL, mask_BL), 0
         if self._kept is None:
             self._kept = KeyValueCache()
-            return self.model.cached_hidden(tokens_BL, mask_BL, self._kept), 0
+            return self.model.cached_hidden(tokens_BL, mask_BL, self._kept)
         self._kept.first = self.begin
         end = tokens_BL.shape[1] if self.cache == "prefix" else self.end
-        return self.model.cached_hidden(tokens_BL[:, self.begin : end], mask_BL, self._kept), self.begin
+        return self.model.cached_hidden(tokens_BL[:, self.begin : end], mask_BL, self._kept)
