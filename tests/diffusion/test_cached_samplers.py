@@ -169,3 +169,9 @@ def test_rules_that_do_not_go_together_are_refused(options, message):
 def test_blocks_of_dream_and_a_short_last_block_of_dllm_are_allowed():
     decoding_with(schedule="dream", cache="dual").check("rollout")
     dataclasses.replace(decoding_with(schedule="dllm"), completion_length=10).check("rollout")
+
+
+def test_a_record_names_what_is_on_and_is_as_it_was_where_nothing_is():
+    plain = decoding_with().to_record()
+    assert not {"cache", "threshold", "factor"} & set(plain)
+    assert decoding_with(cache="dual", threshold=0.9).to_record() == {**plain, "cache": "dual", "threshold": 0.9}
