@@ -30,6 +30,7 @@ from harness.registry import method
 from harness.rl import step_selection
 from harness.rl.advantages import centre_in_group
 from harness.rl.estimator import Estimator, Outcome, Setting
+from harness.rl.exact_record import exact_at
 from harness.rl.method import ChosenSteps, Loss, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, k3
 from harness.rollout import Rollout, RolloutNeeds, ScoredRollouts
@@ -109,6 +110,7 @@ class Agrpo(Method):
     """AGRPO."""
 
     Config: ClassVar[type] = AgrpoConfig
+    takes_cached: ClassVar[bool] = True
     config: AgrpoConfig = field(default_factory=AgrpoConfig)
 
     def check(self, decoding: Decoding) -> None:
@@ -141,6 +143,7 @@ class Agrpo(Method):
         steps = draw_steps(scored.rollout, policy.is_end(scored.rollout.completion_ids_BC), draws, self.config)
         normalisers = self._normalisers(scored, draws.shape[1])
         columns = zip(steps.step_BM.unbind(1), steps.importance_BM.unbind(1), normalisers, strict=True)
+        scored = exact_at(scored, policy, steps.step_BM)
         parts = [
             make_draw(scored.rollout, step_B, importance_B, advantage_B, normaliser=normaliser)
             for step_B, importance_B, normaliser in columns

@@ -74,6 +74,8 @@ class DiffuGrpo(Method):
     """diffu-GRPO."""
 
     Config: ClassVar[type] = DiffuGrpoConfig
+    takes_cached: ClassVar[bool] = True
+    takes_adaptive: ClassVar[bool] = True
     config: DiffuGrpoConfig = field(default_factory=DiffuGrpoConfig)
 
     def check(self, decoding: Decoding) -> None:

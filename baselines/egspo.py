@@ -2,8 +2,7 @@
 
 Denoising is a finite-horizon MDP with a reward at its end; the policy gradient is a sum over unmasking steps (Theorem
 1). EGSPO uses, per completion, the K steps of highest step entropy alone (Proposition 5 bounds what the others would
-add). EGSPO-SA is EGSPO with: a return per step that subtracts lambda times the reward of the greedy one-step completion
-from it.
+add). In EGSPO-SA the return of a step is less lambda times the reward of its greedy one-step completion.
 
 Axes: B rows, prompt-major in groups of G; P prompt, C completion, L = P + C; T steps; K chosen steps; n positions
 revealed by one step; V vocabulary. A slot k holds the k-th chosen step of every row, in falling order of entropy.
@@ -37,6 +36,7 @@ from harness.rl.advantages import (
     stepwise_returns,
 )
 from harness.rl.estimator import Estimator, Outcome, Setting
+from harness.rl.exact_record import exact_at
 from harness.rl.method import ChosenSteps, Loss, LossPart, Method, Prepared, ScoreFunction, UpdateBatch, score_rows
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, exact_kl, k3
 from harness.rollout import RolloutNeeds, ScoredRollouts
@@ -57,12 +57,10 @@ class EgspoConfig:
     num_selected: K. selection: which steps. until_last_non_eos: steps after the last real token are not eligible.
     aggregation: of the log-probabilities of the tokens that a step reveals. clip_low, clip_high: the ratio stays within
     1 - clip_low and 1 + clip_high. beta: weight of the KL term, 0 for none. slots_per_update: slots averaged into one
-    update.
-    stepwise_lambda: weight of the greedy completion's reward. normalize_returns: divide by 1 + lambda.
+    update. stepwise_lambda: weight of the greedy completion's reward. normalize_returns: divide by 1 + lambda.
     correctness_only: score greedy completions by the correctness part alone, and all parts with weight 1.
     stepwise_after_baseline: add the stepwise part after the group baseline. baseline: mean over the group at equal
-    rank, leave-one-out at the same step, or none.
-    greedy: how greedy completions are taken; auto is the cheaper one by FLOPs.
+    rank, leave-one-out at the same step, or none. greedy: how greedy completions are taken, auto the cheaper way.
     """
 
     num_selected: int = 8
@@ -123,6 +121,7 @@ class Egspo(Method):
     """EGSPO."""
 
     Config: ClassVar[type] = EgspoConfig
+    takes_cached: ClassVar[bool] = True
     config: EgspoConfig = field(default_factory=EgspoConfig)
 
     def check(self, decoding: Decoding) -> None:
@@ -166,6 +165,7 @@ class Egspo(Method):
         """Advantages at the chosen steps, and the rollout cut into slots; draws: the steps (B, K)."""
         greedy = self._score_greedy(scored, policy, score, draws) if self.config.stepwise_lambda else None
         advantage_BK = self._advantages(scored, greedy, draws)
+        scored = exact_at(scored, policy, draws)
         columns = zip(draws.unbind(1), advantage_BK.unbind(1), strict=True)
         slots = [self._slot(scored, step_B, advantage_B) for step_B, advantage_B in columns]
         # The published trainer takes slots 1, 2, .., K - 1, 0: it counts a batch before it looks its slot up.

@@ -89,6 +89,8 @@ class Espo(Method):
     """ESPO."""
 
     Config: ClassVar[type] = EspoConfig
+    takes_cached: ClassVar[bool] = True
+    takes_adaptive: ClassVar[bool] = True
     config: EspoConfig = field(default_factory=EspoConfig)
 
     def check(self, decoding: Decoding) -> None:

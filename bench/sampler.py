@@ -7,22 +7,27 @@ it.
     python bench/sampler.py                        d 512, 16 layers, vocabulary 126,464, batch 8, 128 steps
     python bench/sampler.py --shape v32k           the same with vocabulary 32,000; --shape tiny: the embedded model
     python bench/sampler.py --device cuda --shape llada-8b
+    python bench/sampler.py --cache --shape c512 --batch 1 --runs 5
 
 Times of ours and of the bare forward are whole rollouts, in turn; the textbook runs `--textbook-steps` steps, scaled
-up."""
+up. --cache instead compares key/value caches with the exact sampler: each generates the blocks number `--places` of the
+completion, in turn, the tokens before them being given; a rollout is their mean times the number of blocks. The times
+are the processor's on a CPU, so that other work on the machine counts less."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from shapes import SHAPES, BenchShape, make_model, peak_memory
 from torch import Tensor
 
-from harness.config.decoding import Decoding
+from harness.config.decoding import CACHES, Decoding
 from harness.diffusion.sampler import generate
 from harness.models.diffusion_lm import DiffusionLM
 from harness.planning.device import matmul_rate, synchronise
@@ -111,6 +116,69 @@ def run(shape: BenchShape, device: str, runs: int, textbook_steps: int) -> None:
         print(f"  {plain * shape.steps / mine:.1f}x ours")
 
 
+class BlockIsDoneError(Exception):
+    """Ends a rollout after its first block."""
+
+
+@contextlib.contextmanager
+def first_block_alone(model: DiffusionLM, steps: int) -> Iterator[None]:
+    """Inside, a rollout ends where it would make more than `steps` passes."""
+    passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+        if passes > steps:
+            raise BlockIsDoneError
+
+    hook = model.predictor.transformer.model.register_forward_pre_hook(count)
+    try:
+        with contextlib.suppress(BlockIsDoneError):
+            yield
+    finally:
+        hook.remove()
+
+
+def block_seconds(model: DiffusionLM, shape: BenchShape, decoding: Decoding, device: str, place: int) -> float:
+    """Seconds of block number `place`; of the processor on a CPU."""
+    before = place * shape.block
+    rest = dataclasses.replace(
+        decoding,
+        completion_length=shape.completion - before,
+        num_steps=shape.steps * (shape.completion - before) // shape.completion,
+    )
+    ids_BP = torch.randint(1, shape.vocabulary - 1, (shape.batch, shape.prompt + before), device=device)
+    clock = time.perf_counter if device.startswith("cuda") else time.process_time
+    synchronise(device)
+    start = clock()
+    with first_block_alone(model, shape.steps * shape.block // shape.completion):
+        generate(model, Prompts(ids_BP=ids_BP, mask_BP=None), rest, torch.arange(shape.batch))
+    synchronise(device)
+    return clock() - start
+
+
+def compare_caches(shape: BenchShape, device: str, runs: int, places: list[int]) -> None:
+    """Exact, prefix and dual in turn, and prints their ratios."""
+    model, _ = make_model(shape, device)
+    decoding = Decoding(block_length=shape.block, temperature=0.9, eos_policy="run")
+    kinds = {cache: dataclasses.replace(decoding, cache=cache) for cache in CACHES}
+    for kind in kinds.values():
+        block_seconds(model, shape, kind, device, places[-1])
+    seconds: dict[str, list[float]] = {cache: [] for cache in kinds}
+    blocks = shape.completion // shape.block
+    for _ in range(runs):
+        measured = dict.fromkeys(kinds, 0.0)
+        for place in places:
+            for cache, kind in kinds.items():
+                measured[cache] += block_seconds(model, shape, kind, device, place)
+        for cache, spent in measured.items():
+            seconds[cache].append(spent / len(places) * blocks)
+    print(f"{shape.name} on {device}: batch {shape.batch}, prompt {shape.prompt}, {shape.steps} steps, blocks {places}")
+    for cache, spent in seconds.items():
+        ratio = statistics.median(exact / own for exact, own in zip(seconds["none"], spent, strict=True))
+        print(f"  {cache:7s}{statistics.median(spent):9.2f} s  exact / this = {ratio:.2f}", flush=True)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -120,8 +188,13 @@ def main() -> None:
     parser.add_argument("--textbook-steps", type=int, default=3, help="0 leaves the textbook out")
     parser.add_argument("--batch", type=int, default=0, help="rows; 0 is the shape's own")
     parser.add_argument("--blocks", type=int, default=0, help="blocks to generate, the rest as prompt; 0 is all")
+    parser.add_argument("--cache", action="store_true", help="compare key/value caches with the exact sampler")
+    parser.add_argument("--places", type=int, nargs="+", default=[0, 5, 10, 15], help="with --cache: blocks")
     chosen = parser.parse_args()
     shape = SHAPES[chosen.shape].with_sizes(batch=chosen.batch, blocks=chosen.blocks)
+    if chosen.cache:
+        compare_caches(shape, chosen.device, chosen.runs, chosen.places)
+        return
     run(shape, chosen.device, chosen.runs, chosen.textbook_steps)
 
 

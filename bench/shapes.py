@@ -68,6 +68,9 @@ class BenchShape:
 SHAPES = {
     "v126k": BenchShape(name="v126k", hidden=512, layers=16, heads=8, intermediate=1376, vocabulary=126_464),
     "v32k": BenchShape(name="v32k", hidden=512, layers=16, heads=8, intermediate=1376, vocabulary=32_000),
+    "c512": BenchShape(
+        name="c512", hidden=512, layers=8, heads=8, intermediate=1376, vocabulary=32_000, completion=512, steps=256,
+    ),
     "llada-256": BenchShape(
         name="llada-256", hidden=256, layers=8, heads=4, intermediate=688, vocabulary=126_464, prompt=80, completion=48,
         block=16, steps=6, batch=4,

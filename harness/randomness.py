@@ -27,13 +27,14 @@ def row_seeds(num_rows: int, generator: torch.Generator) -> Tensor:
     return torch.randint(0, 2**63 - 1, (num_rows,), generator=generator)
 
 
-def uniforms(seed_B: Tensor, step: int, position_Bn: Tensor, kind: int) -> Tensor:
-    """Float64 uniforms in [0, 1) of shape (B, n), a pure function of row seed, step, position and kind of draw.
+def uniforms(seed_B: Tensor, step: int | Tensor, position_Bn: Tensor, kind: int) -> Tensor:
+    """Float64 uniforms in [0, 1) of shape (B, n), a pure function of row seed, step, position and kind of draw. step:
+    of all rows, or int64 (B,).
 
     Counter-based: each is a 64-bit mix (the splitmix64 finaliser, applied to seed, then step and kind, then
     position), so the values are the same on every device, in any batch and in any order.
     """
-    counter_B = _mix(seed_B + _wrap(0x9E3779B97F4A7C15 * (2 * step + 1 + (kind << 40))))
+    counter_B = _mix(seed_B + _wrap(0x9E3779B97F4A7C15) * (2 * torch.as_tensor(step) + 1 + (kind << 40)))
     bits_Bn = _mix(_mix(counter_B)[:, None] + (position_Bn.to(torch.int64) + 1) * _wrap(0xD1342543DE82EF95))
     return _shift_right(bits_Bn, 11).to(torch.float64) * 2.0**-53
 

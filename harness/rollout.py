@@ -45,12 +45,14 @@ class Rollout:
     unmask_step_BC: int16, the step that revealed the token; T for filler after an early stop, which is outside every
     loss. logprob_BC, entropy_BC: float32, nats, of the untempered whole-vocabulary softmax at the moment of
     unmasking; 0 on filler.
-    num_steps_B: int16, steps the row took, T without an early stop.
-    num_steps: T. mask_id: the mask token.
+    num_steps_B: int16, steps the row took, T without an early stop. num_steps: T; under a threshold or factor the most
+    steps that a row may take. mask_id: the mask token.
     argmax_BTC: int32, on request: the most probable token of every position that was masked at the step.
     behaviour_logprob_BC, behaviour_entropy_BC: float32, on request, nats: as logprob_BC and entropy_BC, but of the
     tempered and truncated distribution that was sampled. support_ids_BCk: int32, the tokens that truncation kept,
     padded with -1; None where nothing is truncated. temperature: of that distribution.
+    is_exact: whether logprob_BC, entropy_BC and the behaviour fields are those of whole forward passes; after a
+    generation with cached keys and values they are approximate.
     forwards_B: int32, forward passes of each row, guidance included. flops: of the whole generation. seconds: wall
     time.
     """
@@ -68,6 +70,7 @@ class Rollout:
     behaviour_entropy_BC: Tensor | None = None
     support_ids_BCk: Tensor | None = None
     temperature: float = 1.0
+    is_exact: bool = True
     forwards_B: Tensor | None = None
     flops: float = 0.0
     seconds: float = 0.0

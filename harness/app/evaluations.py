@@ -83,7 +83,7 @@ class EvaluationFolder:
             "checkpoint": loaded.checkpoint,
             **loaded.progress.spent_so_far,
             "items_sha256": sha256_of_text(prompts),
-            "decoding": asdict(decoding),
+            "decoding": decoding.to_record(),
             "seed": seed,
             "batch_size": batch_size,
             "dtype": model.dtype_name,

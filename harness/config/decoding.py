@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from harness.errors import UserError, require_choice, require_positive
 
 REMASKING = ("low_confidence", "random", "entropy", "topk_margin", "maskgit_plus")
 RANKINGS = ("untempered", "behaviour")
-SCHEDULES = ("even", "dream")
+SCHEDULES = ("even", "dream", "dllm")
+CACHES = ("none", "prefix", "dual")
+YOUNGER = {"cache": "none", "threshold": 0.0, "factor": 0.0}
+"""Options that the first records of evaluations did not have, with the value that changes nothing."""
 EOS_POLICIES = ("stop", "stop-agrpo", "run", "forbid", "defer", "forbid-defer")
 
 
@@ -17,7 +21,13 @@ class Decoding:
     """How completions are generated.
 
     completion_length: C, tokens. block_length: tokens per semi-autoregressive block; divides C. num_steps: T,
-    unmasking steps over the whole completion. schedule: reveal evenly, or by Dream's time steps.
+    unmasking steps over the whole completion. schedule: reveal evenly, by Dream's time steps, or by dllm's rounding,
+    with which the last block may be shorter than the others.
+
+    cache: what later passes of a block take from its first, over the whole sequence, instead of computing it again
+    (Fast-dLLM): with prefix the keys and values of what is before the block, with dual of all but the block; both are
+    approximations. threshold, factor: a step reveals every token of the block whose probability reaches the threshold,
+    or, of rank r, 1 - factor / (r + 1), at least the surest, whatever num_steps is; 0 for none.
 
     temperature: 0 is greedy. top_k, top_p: truncate the tempered distribution, 0 and 1 for none; top_p_keeps_crossing
     says whether the token that crosses p stays (AGRPO drops it). guidance_scale: s of classifier-free guidance,
@@ -45,6 +55,9 @@ class Decoding:
     remasking: str = "low_confidence"
     ranking: str = "untempered"
     eos_policy: str = "stop"
+    cache: str = "none"
+    threshold: float = 0.0
+    factor: float = 0.0
 
     @property
     def truncated(self) -> bool:
@@ -55,6 +68,22 @@ class Decoding:
     def stops_early(self) -> bool:
         """Whether rows can leave the batch before their last step."""
         return self.eos_policy in ("stop", "stop-agrpo")
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether a step reveals as many tokens as are sure enough, so that the number of steps is not known before."""
+        return self.threshold > 0 or self.factor > 0
+
+    @property
+    def computes_all(self) -> bool:
+        """Whether every step computes every masked position, at the same step in all rows."""
+        return self.cache == "none" and not self.adaptive
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain values for the record of an evaluation. What is younger than the first records stands there where it is
+        used, so that an evaluation keeps its name."""
+        unused = {name for name, value in YOUNGER.items() if getattr(self, name) == value}
+        return {name: value for name, value in asdict(self).items() if name not in unused}
 
     def at_length(self, length: int) -> Decoding:
         """The decoding at another completion length, with as many tokens per step; a block is at most the whole.
@@ -78,6 +107,7 @@ class Decoding:
             "ranking": RANKINGS,
             "schedule": SCHEDULES,
             "eos_policy": EOS_POLICIES,
+            "cache": CACHES,
         }.items():
             require_choice(f"{section}.{name}", getattr(self, name), choices)
         self._check_lengths(section)
@@ -90,19 +120,40 @@ class Decoding:
             )
         if self.guidance_scale < 0:
             raise UserError(f"{section}.guidance_scale={self.guidance_scale} is negative; 0 is no guidance.")
+        self._check_parallel(section)
+
+    def _check_parallel(self, section: str) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise UserError(f"{section}.threshold={self.threshold} must be a probability from 0 (none) to 1.")
+        if self.factor < 0:
+            raise UserError(f"{section}.factor={self.factor} is negative; 0 is none.")
+        if self.threshold and self.factor:
+            raise UserError(
+                f"{section}.threshold and {section}.factor are two rules for the same; set one of them to 0."
+            )
+        if self.adaptive and self.remasking not in ("low_confidence", "maskgit_plus"):
+            raise UserError(
+                f"{section}.remasking={self.remasking} does not go with {section}.threshold or {section}.factor, which "
+                "ask for the probability of the token; set it to low_confidence."
+            )
+        if self.guidance_scale and not self.computes_all:
+            raise UserError(
+                f"{section}.guidance_scale={self.guidance_scale} does not go with {section}.cache, {section}.threshold "
+                f"or {section}.factor; set it to 0."
+            )
 
     def _check_lengths(self, section: str) -> None:
-        if self.schedule == "dream" and self.block_length != self.completion_length:
+        if self.schedule == "dream" and self.cache == "none" and self.block_length != self.completion_length:
             raise UserError(
-                f"{section}.schedule=dream has no blocks; set {section}.block_length={self.completion_length}, the "
-                "completion length."
+                f"{section}.schedule=dream has no blocks without a cache; set {section}.block_length="
+                f"{self.completion_length}, the completion length."
             )
-        if self.completion_length % self.block_length:
+        if self.schedule != "dllm" and self.completion_length % self.block_length:
             raise UserError(
                 f"{section}.block_length={self.block_length} does not divide {section}.completion_length="
                 f"{self.completion_length}; choose a divisor."
             )
-        blocks = self.completion_length // self.block_length
+        blocks = -(-self.completion_length // self.block_length)
         if not blocks <= self.num_steps <= self.completion_length:
             raise UserError(
                 f"{section}.num_steps={self.num_steps} must lie between the number of blocks ({blocks}) and the "

@@ -38,6 +38,9 @@ VALUES: Mapping[str, Any] = {
     "rollout.remasking": "low_confidence",
     "rollout.ranking": "untempered",
     "rollout.eos_policy": "stop",
+    "rollout.cache": "none",
+    "rollout.threshold": 0.0,
+    "rollout.factor": 0.0,
     "train.batch_size": 64,
     "train.group_size": 8,
     "train.max_prompt_length": 0,
@@ -81,6 +84,9 @@ VALUES: Mapping[str, Any] = {
     "evaluation.decoding.remasking": "low_confidence",
     "evaluation.decoding.ranking": "untempered",
     "evaluation.decoding.eos_policy": "stop",
+    "evaluation.decoding.cache": "none",
+    "evaluation.decoding.threshold": 0.0,
+    "evaluation.decoding.factor": 0.0,
 }
 
 _EGSPO: Mapping[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from harness.config.decoding import YOUNGER as YOUNGER_DECODING
 from harness.config.frozen import neutral_values
 from harness.config.naming import digest
 from harness.config.resolve import flatten, nested
@@ -19,6 +20,7 @@ YOUNGER = (
     "data.allow_packages",
     "conventions.",
     "model.compute_dtype",
+    *(f"{section}.{key}" for section in ("rollout", "evaluation.decoding") for key in YOUNGER_DECODING),
     "evaluation.decodings",
     "evaluation.lengths",
     "evaluation.validation_items",

@@ -1,1 +1,1 @@
-"""Generation by iterative unmasking: schedule, remasking rules, exact sampling, and the one sampler."""
+"""Generation by iterative unmasking: schedules, remasking rules, exact sampling, and the samplers."""

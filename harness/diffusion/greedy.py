@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
-from harness.diffusion.sampler import HEAD_CHUNK, best_tokens
+from harness.diffusion.samplers.lockstep import HEAD_CHUNK, best_tokens
 from harness.diffusion.schedule import reveal_counts
 from harness.models import flops
 from harness.models.diffusion_lm import DiffusionLM
@@ -20,7 +20,10 @@ from harness.rollout import Rollout
 
 
 def cheaper_while_sampling(shape: flops.ModelShape, decoding: Decoding, *, prompt_length: int, num_states: int) -> bool:
-    """Whether recording every argmax while sampling takes fewer FLOPs than `num_states` more forward passes per row."""
+    """Whether recording every argmax while sampling takes fewer FLOPs than `num_states` more forward passes per row;
+    never where the steps leave positions out."""
+    if not decoding.computes_all:
+        return False
     counts = reveal_counts(decoding)
     beyond = sum(
         len(block) * (decoding.completion_length - (index + 1) * decoding.block_length)

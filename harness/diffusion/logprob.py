@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from harness.diffusion import categorical
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.memory import PREPARATION
 
@@ -36,10 +37,25 @@ def behaviour_logprob(
     target_Bn1 = target_Bn[:, :, None]
     if support_Bnk is None:
         return chosen_logprob(tempered_BnV, target_Bn)
+    kept_Bnk = _kept(tempered_BnV, target_Bn1, support_Bnk)
+    return tempered_BnV.gather(-1, target_Bn1)[:, :, 0] - kept_Bnk.logsumexp(-1)
+
+
+def behaviour_entropy(
+    logits_BnV: Tensor, target_Bn: Tensor, *, temperature: float, support_Bnk: Tensor | None
+) -> Tensor:
+    """Entropy (B, n) of the distribution that `behaviour_logprob` is asked of, nats."""
+    tempered_BnV = logits_BnV / temperature
+    if support_Bnk is not None:
+        tempered_BnV = _kept(tempered_BnV, target_Bn[:, :, None], support_Bnk)
+    return categorical.entropy(tempered_BnV.flatten(0, 1)).view(target_Bn.shape)
+
+
+def _kept(tempered_BnV: Tensor, target_Bn1: Tensor, support_Bnk: Tensor) -> Tensor:
+    """Logits (B, n, k) of a support, -inf where it is padded; those of the target alone where it is empty."""
     is_empty_Bn1 = (support_Bnk < 0).all(-1, keepdim=True)
     ids_Bnk = torch.where(is_empty_Bn1, target_Bn1, support_Bnk.long())
-    kept_Bnk = tempered_BnV.gather(-1, ids_Bnk.clamp_min(0)).masked_fill(ids_Bnk < 0, -torch.inf)
-    return tempered_BnV.gather(-1, target_Bn1)[:, :, 0] - kept_Bnk.logsumexp(-1)
+    return tempered_BnV.gather(-1, ids_Bnk.clamp_min(0)).masked_fill(ids_Bnk < 0, -torch.inf)
 
 
 @torch.no_grad()

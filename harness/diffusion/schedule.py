@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
+
 from harness.config.decoding import Decoding
 
 DREAM_LAST_TIME = 1e-3
@@ -13,12 +15,29 @@ def reveal_counts(decoding: Decoding) -> list[list[int]]:
     """Per block, the number of positions that each of its steps reveals.
 
     Evenly, the steps are shared among the blocks and each block's positions among its steps: 8 tokens in blocks of 4
-    with 5 steps give [[2, 1, 1], [2, 2]]. Dream's schedule has one block.
+    with 5 steps give [[2, 1, 1], [2, 2]]. Dream's schedule has one block, with a cache several. dllm's gives every
+    block as many steps, rounded up, and its last block may be short.
     """
+    lengths = block_lengths(decoding)
+    if decoding.schedule == "dllm":
+        return [dllm_counts(length, -(-decoding.num_steps // len(lengths))) for length in lengths]
+    shares = zip(lengths, share_evenly(decoding.num_steps, len(lengths)), strict=True)
     if decoding.schedule == "dream":
-        return [dream_counts(decoding.completion_length, decoding.num_steps)]
-    blocks = decoding.completion_length // decoding.block_length
-    return [share_evenly(decoding.block_length, steps) for steps in share_evenly(decoding.num_steps, blocks)]
+        count = dream_counts if decoding.cache == "none" else dream_cached_counts
+        return [count(length, steps) for length, steps in shares]
+    return [share_evenly(length, steps) for length, steps in shares]
+
+
+def block_lengths(decoding: Decoding) -> list[int]:
+    """Tokens of each block."""
+    starts = range(0, decoding.completion_length, decoding.block_length)
+    return [min(decoding.block_length, decoding.completion_length - start) for start in starts]
+
+
+def most_steps(decoding: Decoding) -> int:
+    """The steps that a completion takes without an early stop; under a threshold or factor, the most that it may
+    take."""
+    return decoding.completion_length if decoding.adaptive else sum(map(len, reveal_counts(decoding)))
 
 
 def share_evenly(total: int, parts: int) -> list[int]:
@@ -27,11 +46,35 @@ def share_evenly(total: int, parts: int) -> list[int]:
     return [total // parts + (index < total % parts) for index in range(parts)]
 
 
+def dllm_counts(length: int, num_steps: int) -> list[int]:
+    """dllm: with j steps left, the part 1 - ((j-1)/T) / (j/T) of what is masked, rounded half to even; steps that
+    reveal nothing are left out. 8 tokens in 3 steps give 3, 2, 3.
+
+    The part is float32, with times counted down from 1, and its product with the masked positions float64: this decides
+    what is half.
+    """
+    left_T = torch.arange(num_steps, 0, -1, dtype=torch.float32)
+    part_T = 1 - (1 - (1 - (left_T - 1) / num_steps)) / (1 - (1 - left_T / num_steps))
+    counts: list[int] = []
+    for part in part_T.tolist():
+        counts.append(round((length - sum(counts)) * part))
+    return [count for count in counts if count]
+
+
 def dream_counts(length: int, num_steps: int) -> list[int]:
     """Dream: time falls evenly from 1 to 0.001; step i reveals the whole part of masked * (1 - t[i+1] / t[i]), the
     last all."""
+    return _dream(length, num_steps, [])
+
+
+def dream_cached_counts(length: int, num_steps: int) -> list[int]:
+    """Dream with a cache: step 0, the pass over the whole sequence, reveals one position, the others as ever."""
+    return _dream(length, num_steps, [1][: num_steps - 1])
+
+
+def _dream(length: int, num_steps: int, counts: list[int]) -> list[int]:
+    """`counts` of the first steps and Dream's of the others."""
     times = [1 + (DREAM_LAST_TIME - 1) * index / num_steps for index in range(num_steps + 1)]
-    counts: list[int] = []
-    for now, following in pairwise(times[:-1]):
+    for now, following in list(pairwise(times[:-1]))[len(counts) :]:
         counts.append(int((length - sum(counts)) * (1 - following / now)))
     return [*counts, length - sum(counts)]

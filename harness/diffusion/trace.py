@@ -7,12 +7,13 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion.proposal import Proposal
+from harness.diffusion.schedule import most_steps
 from harness.rollout import Prompts, Rollout, RolloutNeeds
 
 
 def blank_rollout(prompts: Prompts, decoding: Decoding, needs: RolloutNeeds, *, mask_id: int) -> Rollout:
-    """Nothing revealed yet."""
-    rows, steps, length = prompts.ids_BP.shape[0], decoding.num_steps, decoding.completion_length
+    """Nothing revealed yet, in no step."""
+    rows, steps, length = prompts.ids_BP.shape[0], most_steps(decoding), decoding.completion_length
     device = prompts.ids_BP.device
 
     def zeros(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -25,7 +26,7 @@ def blank_rollout(prompts: Prompts, decoding: Decoding, needs: RolloutNeeds, *, 
         unmask_step_BC=torch.full((rows, length), steps, dtype=torch.int16, device=device),
         logprob_BC=zeros(rows, length),
         entropy_BC=zeros(rows, length),
-        num_steps_B=torch.full((rows,), steps, dtype=torch.int16, device=device),
+        num_steps_B=zeros(rows, dtype=torch.int16),
         num_steps=steps,
         mask_id=mask_id,
         argmax_BTC=zeros(rows, steps, length, dtype=torch.int32) if needs.argmax else None,
@@ -34,37 +35,35 @@ def blank_rollout(prompts: Prompts, decoding: Decoding, needs: RolloutNeeds, *, 
         support_ids_BCk=zeros(*support_size, dtype=torch.int32) - 1 if needs.behaviour and decoding.truncated else None,
         # Greedy decoding is asked of the untempered distribution.
         temperature=decoding.temperature or 1.0,
+        is_exact=decoding.cache == "none",
         forwards_B=zeros(rows, dtype=torch.int32),
     )
 
 
 def reveal(
     trace: Rollout,
-    rows_B: Tensor,
-    step: int,
-    position_Bk: Tensor,
+    place: tuple[Tensor, Tensor],
+    step: int | Tensor,
     *,
     proposal: Proposal,
-    chosen_Bk: Tensor,
-    entropy_Bk: Tensor,
+    chosen: Tensor,
+    entropy: Tensor,
 ) -> None:
-    """Records the tokens that `step` writes at `position_Bk` of the batch rows `rows_B`; chosen_Bk: their place in the
+    """Records the tokens that `step` writes. place: row of the batch and position of each; chosen: its place in the
     proposal."""
-    place = (rows_B[:, None], position_Bk)
-    trace.completion_ids_BC[place] = proposal.token_N[chosen_Bk]
-    trace.unmask_step_BC[place] = step
-    trace.logprob_BC[place] = proposal.logprob_N[chosen_Bk].to(trace.logprob_BC.dtype)
-    trace.entropy_BC[place] = entropy_Bk.to(trace.entropy_BC.dtype)
+    trace.completion_ids_BC[place] = proposal.token_N[chosen]
+    trace.unmask_step_BC[place] = step if isinstance(step, int) else step.to(trace.unmask_step_BC.dtype)
+    trace.logprob_BC[place] = proposal.logprob_N[chosen].to(trace.logprob_BC.dtype)
+    trace.entropy_BC[place] = entropy.to(trace.entropy_BC.dtype)
     behaviour = proposal.behaviour
     if behaviour is None or trace.behaviour_logprob_BC is None or trace.behaviour_entropy_BC is None:
         return
-    trace.behaviour_logprob_BC[place] = behaviour.logprob_N[chosen_Bk]
-    trace.behaviour_entropy_BC[place] = behaviour.entropy_N[chosen_Bk]
+    trace.behaviour_logprob_BC[place] = behaviour.logprob_N[chosen]
+    trace.behaviour_entropy_BC[place] = behaviour.entropy_N[chosen]
     if trace.support_ids_BCk is not None and behaviour.ids_Nk is not None:
-        trace.support_ids_BCk[place] = behaviour.ids_Nk[chosen_Bk].to(torch.int32)
+        trace.support_ids_BCk[place] = behaviour.ids_Nk[chosen].to(torch.int32)
 
 
-def stop(trace: Rollout, rows_b: Tensor, step: int, from_position: int, filler: int) -> None:
-    """Fills the rest of the batch rows `rows_b` from `from_position` on; they took `step` steps."""
+def stop(trace: Rollout, rows_b: Tensor, from_position: int, filler: int) -> None:
+    """Fills the rest of the batch rows `rows_b` from `from_position` on."""
     trace.completion_ids_BC[rows_b, from_position:] = filler
-    trace.num_steps_B[rows_b] = step

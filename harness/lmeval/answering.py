@@ -95,7 +95,7 @@ class Answering:
         content = {
             "kind": "completion",
             "prompt": ids,
-            "decoding": asdict(decoding),
+            "decoding": decoding.to_record(),
             "max_tokens": max_tokens,
             **draws,
         }

@@ -205,7 +205,7 @@ class DiffusionEvalLM(TemplateLM):
             "weights": {task or config.name: one.identity["weights"] for task, one in self._models.loaded.items()},
             "peft": "/".join(part for part in (config.adapter, config.adapter_subfolder) if part),
             "quantization": config.quantization,
-            "decoding": {task: asdict(decoding) for task, decoding in sorted(self._decodings.items())},
+            "decoding": {task: decoding.to_record() for task, decoding in sorted(self._decodings.items())},
             "likelihood": {**asdict(self._answering.likelihood), "greedy_check": self._greedy_check},
             "seed": self._answering.seed,
             "cost": self._answering.cost(),

@@ -23,6 +23,7 @@ from harness.distributed.in_step import InStep
 from harness.errors import UserError
 from harness.models.attention import AttentionPattern, full_attention
 from harness.models.flops import HEAD, ModelShape
+from harness.models.key_values import KeyValueCache, cached_hidden
 from harness.models.memory import Memory
 from harness.models.meter import Meter
 from harness.models.shape import shape_of
@@ -179,13 +180,21 @@ class DiffusionLM:
         self._announce()
         return self._counted(self.predictor.hidden(tokens_BL, mask_BL), *tokens_BL.shape, head_positions=0)
 
+    def cached_hidden(self, tokens_Bq: Tensor, mask_BL: Tensor | None, cache: KeyValueCache) -> tuple[Tensor, int]:
+        """Final hidden states (B, q, d) of the columns from cache.first on, and the position that the first of them
+        predicts."""
+        self._announce()
+        hidden_Bqd = cached_hidden(self.predictor.transformer, tokens_Bq, mask_BL, cache)
+        counted_Bqd = self._counted(hidden_Bqd, *tokens_Bq.shape, keys=len(cache), head_positions=0)
+        return counted_Bqd, cache.first + self.predictor.shift
+
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (..., V), float32 or wider, of hidden states (..., d)."""
         positions = hidden.numel() // hidden.shape[-1]
         return self._counted(at_least_float32(self.predictor.head(hidden)), 0, 0, head_positions=positions)
 
-    def _counted(self, output: Tensor, rows: int, length: int, *, head_positions: int) -> Tensor:
-        sizes = {"rows": rows, "queries": length, "keys": length, "head_positions": head_positions}
+    def _counted(self, output: Tensor, rows: int, length: int, *, head_positions: int, keys: int = 0) -> Tensor:
+        sizes = {"rows": rows, "queries": length, "keys": keys or length, "head_positions": head_positions}
         return self.meter.count(output, self.shape, **sizes)
 
     def add_lora(self, config: LoraConfig, seed: int) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.config.decoding import Decoding
 from harness.config.tree import RunConfig
 from harness.diffusion.sampler import generate
-from harness.diffusion.schedule import reveal_counts
+from harness.diffusion.schedule import block_lengths, reveal_counts
 from harness.distributed.shard import Shard
 from harness.models import flops
 from harness.models.diffusion_lm import DiffusionLM
@@ -49,8 +49,10 @@ def trace_rollout(
     model: DiffusionLM, decoding: Decoding, needs: RolloutNeeds, *, rows: int, prompt_length: int
 ) -> Traced:
     """Generation of `rows` completions at once: the bytes of its first step, when the most positions are masked."""
-    # Whether rows stop early is asked of values, which do not exist; before the first block's end it changes nothing.
+    # Whether rows stop early and what is sure enough is asked of values, which do not exist; in the first step it
+    # changes nothing.
     unstopped = replace(decoding, eos_policy="run") if decoding.stops_early else decoding
+    unstopped = replace(unstopped, threshold=0.0, factor=0.0)
     prompts = made_up_prompts(rows, prompt_length, vocabulary=model.shape.vocabulary)
     live = LiveBytes(vocabulary=model.shape.vocabulary)
     with fake_mode_of(model), live, _one_pass(model), contextlib.suppress(_SecondPassError):
@@ -63,15 +65,19 @@ def rollout_flops(
     shape: flops.ModelShape, decoding: Decoding, needs: RolloutNeeds, *, rows: int, prompt_length: int
 ) -> float:
     """FLOPs of whole rollouts that no end token shortens: per step one pass, two under guidance, with the head at the
-    masked positions of the block, and of the blocks after it where every argmax is recorded."""
+    masked positions of the block, and of the blocks after it where every argmax is recorded; with a cache the passes
+    after the first of a block are those of a part. Under a threshold or factor, the most: a token per step."""
     length, passes, spent = prompt_length + decoding.completion_length, 1 + bool(decoding.guidance_scale), 0.0
-    for block, counts in enumerate(reveal_counts(decoding)):
-        masked = decoding.block_length
-        beyond = decoding.completion_length - (block + 1) * decoding.block_length if needs.argmax else 0
-        for count in counts:
+    blocks = block_lengths(decoding)
+    for block, masked in enumerate(blocks):
+        ahead, queries = sum(blocks[block:]), length
+        beyond = ahead - masked if needs.argmax else 0
+        later = {"none": length, "prefix": ahead, "dual": masked}[decoding.cache]
+        for count in [1] * masked if decoding.adaptive else reveal_counts(decoding)[block]:
             positions = rows * (masked + beyond)
             if count:
-                spent += flops.forward(shape, rows=rows, queries=length, keys=length, head_positions=positions)
+                spent += flops.forward(shape, rows=rows, queries=queries, keys=length, head_positions=positions)
+                queries = later
             masked -= count
     return spent * passes
 

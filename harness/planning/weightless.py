@@ -116,4 +116,5 @@ def made_up_rollout(prompts: Prompts, decoding: Decoding, needs: RolloutNeeds, *
         behaviour_entropy_BC=torch.rand(rows, length, generator=generator).to(device) if needs.behaviour else None,
         support_ids_BCk=support_BCk,
         temperature=decoding.temperature or 1.0,
+        is_exact=decoding.cache == "none",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.config.decoding import Decoding
@@ -112,7 +112,7 @@ class Evaluator:
             **result.measured,
             data=self._label,
             split=setting.split,
-            decoding=asdict(setting.decoding),
+            decoding=setting.decoding.to_record(),
             samples_file=samples_file,
             batch_size=self._batch_size,
             dtype=self._model.dtype_name,

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
+from harness.errors import UserError
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.flops import ModelShape
 from harness.randomness import stream
@@ -112,11 +113,28 @@ class NoOptions:
 class Method(ABC):
     """A method with its options. Register a subclass with `@method("name")` in one leaf file.
 
-    Config: the frozen dataclass of its options, all of which have defaults.
+    Config: the frozen dataclass of its options, all of which have defaults. takes_cached: whether it takes no old
+    log-probability from a rollout that was made with a cache, or `exact_at` has computed it again. takes_adaptive:
+    whether rows may have taken different numbers of steps.
     """
 
     Config: ClassVar[type] = NoOptions
+    takes_cached: ClassVar[bool] = False
+    takes_adaptive: ClassVar[bool] = False
     config: Any = field(default_factory=NoOptions)
+
+    def check_record(self, decoding: Decoding) -> None:
+        """Raises UserError for a decoding whose record of a rollout the method cannot take."""
+        if decoding.cache != "none" and not self.takes_cached:
+            raise UserError(
+                f"rollout.cache={decoding.cache}: the method takes old log-probabilities from the rollout, and with a "
+                "cache they are approximate; set it to none."
+            )
+        if decoding.adaptive and not self.takes_adaptive:
+            raise UserError(
+                "rollout.threshold and rollout.factor give every completion a number of steps of its own, but the "
+                "method draws from rollout.num_steps; set both to 0."
+            )
 
     def check(self, decoding: Decoding) -> None:  # noqa: B027  (any options may be right)
         """Raises UserError where the options do not fit the rollout's decoding."""

@@ -202,6 +202,21 @@ def test_rows_whose_block_is_all_end_of_text_stop_and_are_filled(random_model):
     assert full.forwards_B.sum() == 3 * 6
 
 
+def test_rows_that_are_sure_of_the_end_stop_after_one_step_of_a_threshold(random_model):
+    texts = ["ab#", "abc", "12#"]
+    decoding = Decoding(completion_length=12, block_length=4, threshold=0.99)
+    with EndsAfterFirstBlock(random_model, texts):
+        stopped = rollout_of(random_model, decoding, texts)
+    assert stopped.num_steps_B[[0, 2]].tolist() == [1, 1]
+    assert (stopped.completion_ids_BC[[0, 2]] == END_ID).all()
+    assert (stopped.unmask_step_BC[[0, 2], :4] == 0).all()
+    assert (stopped.unmask_step_BC[[0, 2], 4:] == stopped.num_steps).all()
+    assert stopped.num_steps_B[1] > 3
+    # They wait for the other row in their one block.
+    waited = stopped.unmask_step_BC[1, :4].max() + 1
+    assert stopped.forwards_B.tolist() == [waited, stopped.num_steps_B[1], waited]
+
+
 @pytest.mark.parametrize("decoding", [Decoding(completion_length=12, block_length=4, num_steps=7, temperature=0.9)])
 def test_greedy_completions_are_the_same_recorded_and_lazily(random_model, decoding):
     decoding = dataclasses.replace(decoding, eos_policy="run")

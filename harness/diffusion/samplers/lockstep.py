@@ -1,0 +1,146 @@
+"""Steps of a fixed size: all rows keep step, so the loop never asks the device for a value; only the end of a block
+does, to see which rows are finished.
+
+Axes: B rows, P prompt, C completion, L = P + C, q columns of a pass, n masked positions of the active block,
+N = B * n, V vocabulary, T steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.config.decoding import Decoding
+from harness.diffusion import categorical
+from harness.diffusion.guidance import guide
+from harness.diffusion.proposal import Proposal, propose
+from harness.diffusion.remasking import split_by_confidence
+from harness.diffusion.samplers.passes import BlockPasses
+from harness.diffusion.samplers.rows import ORDER_DRAW, TOKEN_DRAW, Rows, leave_finished
+from harness.diffusion.schedule import reveal_counts
+from harness.diffusion.trace import reveal
+from harness.models.diffusion_lm import DiffusionLM, gather_positions
+from harness.randomness import uniforms
+from harness.rollout import Rollout
+
+HEAD_CHUNK = 4096
+
+
+def unmask(model: DiffusionLM, decoding: Decoding, rows: Rows, trace: Rollout) -> None:
+    """Block after block until every row is finished."""
+    assert trace.forwards_B is not None
+    step = end = 0
+    for counts in reveal_counts(decoding):
+        if not len(rows):
+            break
+        first, end = end, min(end + decoding.block_length, decoding.completion_length)
+        masked_Bn = torch.arange(first, end, device=model.device).repeat(len(rows), 1)
+        offset = rows.prompt_length
+        passes = BlockPasses(model, rows, decoding.cache, begin=offset + first, end=offset + end)
+        for count in counts:
+            if count:
+                with model.meter.measure() as cost:
+                    masked_Bn = _Step(model, decoding, rows, trace, passes, masked_Bn, step, end).reveal(count)
+                trace.forwards_B[rows.index_B] += cost.forwards // len(rows)
+            step += 1
+        trace.num_steps_B[rows.index_B] = step
+        if end < decoding.completion_length:
+            rows = leave_finished(model, decoding, rows, trace, block_end=end)
+
+
+@dataclass
+class _Step:
+    """One unmasking step on the masked positions masked_Bn of the block that ends at block_end."""
+
+    model: DiffusionLM
+    decoding: Decoding
+    rows: Rows
+    trace: Rollout
+    passes: BlockPasses
+    masked_Bn: Tensor
+    step: int
+    block_end: int
+
+    def reveal(self, count: int) -> Tensor:
+        """Writes `count` tokens per row and their record; returns the positions still masked (B, n - count)."""
+        first_comes_first = self.passes.first_comes_first
+        hidden_Bqd, unconditional_BLd, predicted = self._hidden()
+        logits_NV = self._logits(hidden_Bqd, unconditional_BLd, self.rows.prompt_length + self.masked_Bn - predicted)
+        proposal = propose(
+            logits_NV,
+            self.decoding,
+            self.model.special,
+            token_uniform_N=self._uniforms(TOKEN_DRAW) if self.decoding.temperature else None,
+            order_uniform_N=self._uniforms(ORDER_DRAW) if self.decoding.remasking == "random" else None,
+            record_behaviour=self.trace.behaviour_logprob_BC is not None,
+        )
+        if self.trace.argmax_BTC is not None:
+            self._record_argmax(self.trace.argmax_BTC, logits_NV, hidden_Bqd, unconditional_BLd)
+        confidence_Bn = proposal.confidence_N.view(self.masked_Bn.shape)
+        if first_comes_first:
+            confidence_Bn[:, 0] = torch.inf
+        revealed_Bk, rest = split_by_confidence(confidence_Bn, count)
+        self._write(proposal, logits_NV, revealed_Bk)
+        return self.masked_Bn.gather(1, rest)
+
+    def _hidden(self) -> tuple[Tensor, Tensor | None, int]:
+        """Hidden states (B, q, d), with guidance those of the same rows with the prompt masked, and the position that
+        the first of them predicts."""
+        if not self.decoding.guidance_scale:
+            hidden_Bqd, predicted = self.passes.hidden()
+            return hidden_Bqd, None, predicted
+        tokens_BL, mask_BL = self.rows.tokens_BL, self.rows.mask_BL
+        is_prompt_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device) < self.rows.prompt_length
+        blind_BL = torch.where(is_prompt_L, self.model.special.mask_id, tokens_BL)
+        both_mask = None if mask_BL is None else torch.cat([mask_BL, mask_BL])
+        seen, blind = self.model.hidden(torch.cat([tokens_BL, blind_BL]), both_mask).chunk(2)
+        return seen, blind, 0
+
+    def _logits(self, hidden_Bqd: Tensor, unconditional_BLd: Tensor | None, column_Bn: Tensor) -> Tensor:
+        """Logits (N, V), float32 or wider, at those columns of the hidden states; guided where that is asked for."""
+        logits_NV = self.model.head(gather_positions(hidden_Bqd, column_Bn).flatten(0, 1))
+        if unconditional_BLd is None:
+            return logits_NV
+        blind_NV = self.model.head(gather_positions(unconditional_BLd, column_Bn).flatten(0, 1))
+        return guide(logits_NV, blind_NV, self.decoding.guidance_scale)
+
+    def _uniforms(self, kind: int) -> Tensor:
+        return uniforms(self.rows.seed_B, self.step, self.masked_Bn, kind).flatten()
+
+    def _write(self, proposal: Proposal, logits_NV: Tensor, revealed_Bk: Tensor) -> None:
+        """Writes the revealed tokens into the rows and the trace."""
+        row_start_B1 = torch.arange(0, logits_NV.shape[0], self.masked_Bn.shape[1], device=revealed_Bk.device)[:, None]
+        chosen_Bk = row_start_B1 + revealed_Bk
+        position_Bk = self.masked_Bn.gather(1, revealed_Bk)
+        self.rows.tokens_BL.scatter_(1, self.rows.prompt_length + position_Bk, proposal.token_N[chosen_Bk])
+        reveal(
+            self.trace,
+            (self.rows.index_B[:, None], position_Bk),
+            self.step,
+            proposal=proposal,
+            chosen=chosen_Bk,
+            entropy=categorical.entropy(logits_NV[chosen_Bk.flatten()]).view(chosen_Bk.shape),
+        )
+
+    def _record_argmax(
+        self, argmax_BTC: Tensor, logits_NV: Tensor, hidden_BLd: Tensor, unconditional_BLd: Tensor | None
+    ) -> None:
+        """The most probable token at every masked position: from the block's logits, and in chunks beyond the block."""
+        best_Bn = best_tokens(logits_NV, self.model.special.mask_id).view(self.masked_Bn.shape)
+        argmax_BTC[self.rows.index_B[:, None], self.step, self.masked_Bn] = best_Bn.to(torch.int32)
+        rows, length = self.rows.tokens_BL.shape
+        beyond = torch.arange(self.rows.prompt_length + self.block_end, length, device=best_Bn.device)
+        for places in beyond.split(max(1, HEAD_CHUNK // rows)):
+            chunk_NV = self._logits(hidden_BLd, unconditional_BLd, places.expand(rows, -1))
+            best = best_tokens(chunk_NV, self.model.special.mask_id).view(rows, -1)
+            columns = (places - self.rows.prompt_length)[None, :]
+            argmax_BTC[self.rows.index_B[:, None], self.step, columns] = best.to(torch.int32)
+
+
+def best_tokens(logits_NV: Tensor, mask_id: int) -> Tensor:
+    """The most probable token (N,) that is not the mask token; the logits are left as they came."""
+    mask_logit_N = categorical.forbid(logits_NV, mask_id)
+    best_N = logits_NV.argmax(1)
+    logits_NV[:, mask_id] = mask_logit_N
+    return best_N

@@ -1,0 +1,56 @@
+"""Keys and values that a pass leaves behind for the passes after it, one column per token of the sequence.
+
+Axes: B rows, H key/value heads, q columns of a pass, L tokens, d hidden width, e width of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+
+class KeyValueCache:
+    """What transformers asks of a cache. The first pass covers the whole sequence; a later one covers the columns from
+    `first` on, replaces theirs, and attends to all."""
+
+    def __init__(self) -> None:
+        self.first = 0
+        self._layers: list[tuple[Tensor, Tensor]] = []
+
+    def __len__(self) -> int:
+        """Columns, 0 before the first pass."""
+        return self._layers[0][0].shape[2] if self._layers else 0
+
+    def update(self, key_BHqe: Tensor, value_BHqe: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, H, L, e) of a layer with those of the present pass in their columns."""
+        if layer == len(self._layers):
+            self._layers.append((key_BHqe, value_BHqe))
+            return key_BHqe, value_BHqe
+        key_BHLe, value_BHLe = self._layers[layer]
+        columns = slice(self.first, self.first + key_BHqe.shape[2])
+        key_BHLe[:, :, columns], value_BHLe[:, :, columns] = key_BHqe, value_BHqe
+        return key_BHLe, value_BHLe
+
+    def get_query_offset(self, layer: int) -> int:
+        """The first column of the present pass."""
+        return self.first
+
+    def get_mask_sizes(self, query_length: int, layer: int) -> tuple[int, int]:
+        """How many columns the present pass attends to, and the first of them."""
+        return len(self) or query_length, 0
+
+
+def cached_hidden(
+    transformer: PreTrainedModel, tokens_Bq: Tensor, mask_BL: Tensor | None, cache: KeyValueCache
+) -> Tensor:
+    """Final normalised hidden states (B, q, d) of the columns from cache.first on, which attend to all columns and
+    replace the cache's own there. mask_BL: of all columns."""
+    queries, device = tokens_Bq.shape[1], tokens_Bq.device
+    hidden_Bqd: Tensor = transformer.model(
+        input_ids=tokens_Bq,
+        attention_mask=None if mask_BL is None else mask_BL[:, None, None, :].expand(-1, 1, queries, -1),
+        position_ids=torch.arange(cache.first, cache.first + queries, device=device)[None],
+        past_key_values=cache,
+    ).last_hidden_state
+    return hidden_Bqd
