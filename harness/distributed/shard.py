@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 from collections.abc import Callable, Iterator
@@ -153,9 +154,19 @@ def join(device: str, patience: timedelta = PATIENCE) -> Shard:
     import torch.distributed as dist
 
     on_cpu = device == "cpu" or not torch.cuda.is_available()
+    if not dist.is_initialized():
+        atexit.register(_part)
     if was_started_again() and not dist.is_initialized():
         _meet_anew("gloo" if on_cpu else "nccl", patience)
     return shard_of(accelerator(on_cpu=on_cpu, patience=patience))
+
+
+def _part() -> None:
+    """Ends the threads of the connections, which would abort an interpreter that ends before them."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _meet_anew(backend: str, patience: timedelta) -> None:
