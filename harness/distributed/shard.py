@@ -136,6 +136,8 @@ def accelerator(*, on_cpu: bool, patience: timedelta = PATIENCE) -> Accelerator:
     """Brings the processes together; nothing about training is left to accelerate's environment."""
     from accelerate import Accelerator, InitProcessGroupKwargs
 
+    atexit.unregister(_part)
+    atexit.register(_part)
     return Accelerator(
         cpu=on_cpu,
         mixed_precision="no",
@@ -154,8 +156,6 @@ def join(device: str, patience: timedelta = PATIENCE) -> Shard:
     import torch.distributed as dist
 
     on_cpu = device == "cpu" or not torch.cuda.is_available()
-    if not dist.is_initialized():
-        atexit.register(_part)
     if was_started_again() and not dist.is_initialized():
         _meet_anew("gloo" if on_cpu else "nccl", patience)
     return shard_of(accelerator(on_cpu=on_cpu, patience=patience))
