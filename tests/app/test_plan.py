@@ -30,6 +30,9 @@ class Mine:
 
     def check(self, decoding):
         pass
+
+    def check_record(self, decoding):
+        pass
 """
 
 
