@@ -17,7 +17,7 @@ from harness.errors import UserError
 from harness.records.run_folder import METRICS_FILE, read_status
 
 SMALL = {"train.batch_size": 8, "train.group_size": 4, "evaluation.items": 4, "execution.grace_seconds": 60}
-SHORT, LONG = 12, 400
+SHORT, LONG = 12, 1200
 """Updates; the long cell outlasts the half minute after which Slurm looks at times again."""
 
 
@@ -57,7 +57,7 @@ def test_a_grid_that_is_preempted_and_timed_out_ends_as_a_serial_one(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
     requests = cells(tmp_path / "runs")
     planned = [plan(request) for request in requests]
-    options = SlurmOptions(partition="low", minutes=120, sbatch={"signal": "USR1@20"})
+    options = SlurmOptions(partition="low", minutes=120, sbatch={"signal": "USR1@45"})
     jobs = [one.job for one in submit(requests, planned, options)]
     assert len(in_queue(tmp_path / "runs")) == 6
     assert submit(requests, planned, options) == []
