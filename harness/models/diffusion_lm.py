@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from harness.config.tree import LoraConfig
 from harness.distributed.in_step import InStep
 from harness.errors import UserError
-from harness.models.attention import AttentionPattern, full_attention
+from harness.models.attention import GIVEN_MASK, AttentionPattern, full_attention
 from harness.models.flops import HEAD, ModelShape
 from harness.models.graphs import PassGraphs
 from harness.models.key_values import KeyValueCache, cached_hidden
@@ -74,6 +74,7 @@ class MaskedPredictor(nn.Module):
         self.model = model
         self.shift = shift
         self.attention = attention
+        self.transformer.set_attn_implementation(GIVEN_MASK)
         # transformers freezes the padding token's embedding; here that token also ends completions, and has to learn.
         for module in model.modules():
             if isinstance(module, nn.Embedding):

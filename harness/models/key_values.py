@@ -50,14 +50,6 @@ class KeyValueCache:
         key_BHLe[:, :, columns], value_BHLe[:, :, columns] = key_BHqe, value_BHqe
         return key_BHLe, value_BHLe
 
-    def get_query_offset(self, layer: int) -> int:
-        """The first column of the present pass."""
-        return self.first
-
-    def get_mask_sizes(self, query_length: int, layer: int) -> tuple[int, int]:
-        """How many columns the present pass attends to, and the first of them."""
-        return len(self) or query_length, 0
-
 
 def cached_hidden(
     transformer: PreTrainedModel, tokens_Bq: Tensor, mask_BL: Tensor | None, cache: KeyValueCache

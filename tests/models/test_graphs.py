@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from transformers import masking_utils
 
 from harness.config.decoding import Decoding
 from harness.config.tree import LoraConfig
@@ -12,6 +13,7 @@ from harness.errors import UserError
 from harness.models import graphs
 from harness.models.adapters import merged
 from harness.models.flops import Experts
+from harness.models.key_values import KeyValueCache
 
 PROMPTS = ["12+3=", "7*8=", "hello world:"]
 MORE = ["1+1=", "2*12=", "other  words"]
@@ -158,3 +160,16 @@ def test_what_cannot_be_captured_is_refused(random_model):
     )
     with pytest.raises(UserError, match="quantized weights"):
         random_model.graphs.capture(random_model.predictor, random_model.shape, by=StandIn())
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_transformers_makes_no_masks(random_model, monkeypatch, padded):
+    def refuse(**_):
+        raise AssertionError("a mask was made")
+
+    for name in masking_utils.ALL_MASK_ATTENTION_FUNCTIONS:
+        monkeypatch.setitem(masking_utils.ALL_MASK_ATTENTION_FUNCTIONS, name, refuse)
+    prompts = random_model.encode_prompts(PROMPTS)
+    mask_BP = prompts.mask_BP if padded else None
+    random_model.hidden(prompts.ids_BP, mask_BP)
+    random_model.cached_hidden(prompts.ids_BP, mask_BP, KeyValueCache())
