@@ -2,7 +2,7 @@
 sequence.
 
 Axes: B rows (completions, prompt-major), P prompt tokens, C completion tokens, L = P + C, T steps, K selected steps,
-k tokens of a support.
+n positions that one step reveals, k tokens of a support.
 """
 
 from __future__ import annotations
@@ -35,6 +35,16 @@ class Prompts:
         if self.mask_BP is None:
             return tokens_BL, None
         return tokens_BL, torch.cat([self.mask_BP, torch.ones_like(completion_BC, dtype=torch.bool)], 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revealed:
+    """What one step per row reveals: position_Bn, places in the completion; is_revealed_Bn, False where a row has fewer
+    than n; target_Bn, the tokens there."""
+
+    position_Bn: Tensor
+    is_revealed_Bn: Tensor
+    target_Bn: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +108,17 @@ class Rollout:
     def revealed_at(self, step_B: Tensor) -> Tensor:
         """U_s as a bool mask (B, C): the positions that step s revealed."""
         return self.unmask_step_BC == step_B[:, None]
+
+    def revealed_positions(self, step_B: Tensor) -> Revealed:
+        """U_s of every row, in rising order of position."""
+        revealed_BC = self.revealed_at(step_B)
+        width = max(1, int(revealed_BC.sum(1).max()))
+        position_Bn = revealed_BC.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
+        return Revealed(
+            position_Bn=position_Bn,
+            is_revealed_Bn=revealed_BC.gather(1, position_Bn),
+            target_Bn=self.completion_ids_BC.gather(1, position_Bn),
+        )
 
 
 def joined(rollouts: Sequence[Rollout], prompts: Prompts) -> Rollout:
