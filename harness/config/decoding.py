@@ -79,6 +79,18 @@ class Decoding:
         """Whether every step computes every masked position, at the same step in all rows."""
         return self.cache == "none" and not self.adaptive
 
+    @property
+    def is_approximate(self) -> bool:
+        """Whether completions may differ from those of `exact`."""
+        return self.cache != "none" or self.adaptive
+
+    @property
+    def exact(self) -> Decoding:
+        """The same without cache, threshold and factor: a whole pass for each of num_steps steps. Dream's schedule has
+        no blocks then."""
+        block_length = self.completion_length if self.schedule == "dream" else self.block_length
+        return replace(self, block_length=block_length, cache="none", threshold=0.0, factor=0.0)
+
     def to_record(self) -> dict[str, Any]:
         """Plain values for the record of an evaluation. What is younger than the first records stands there where it is
         used, so that an evaluation keeps its name."""
