@@ -50,5 +50,5 @@ class Agreement:
             value = getattr(found, name)
             fits = is_name(value) if name in TEXTS else is_number(value) or (value is None and name in MAY_LACK)
             if not fits:
-                raise RecordError(f"the agreement of an evaluation has a {name} of a wrong kind")
+                raise RecordError(f"the agreement of an evaluation has a value of a wrong kind in '{name}'")
         return found
