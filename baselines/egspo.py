@@ -24,6 +24,7 @@ from harness.config.decoding import Decoding
 from harness.diffusion.exact_record import exact_at
 from harness.diffusion.greedy import cheaper_while_sampling, greedy_completions
 from harness.diffusion.logprob import chosen_logprob
+from harness.diffusion.schedule import most_steps
 from harness.errors import UserError, require_choice, require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.flops import ModelShape
@@ -128,10 +129,11 @@ class Egspo(Method):
         """Raises UserError for unknown options, for K above T, for sizes below 1 and for guided rollouts."""
         for name, choices in CHOICES.items():
             require_choice(f"method.{name}", getattr(self.config, name), choices)
-        if not 1 <= self.config.num_selected <= decoding.num_steps:
+        steps = most_steps(decoding)
+        if not 1 <= self.config.num_selected <= steps:
             raise UserError(
                 f"method.num_selected={self.config.num_selected} must lie between 1 and rollout.num_steps="
-                f"{decoding.num_steps}: a completion has no more steps to choose from."
+                f"{steps}: a completion has no more steps to choose from."
             )
         if decoding.guidance_scale:
             raise UserError(

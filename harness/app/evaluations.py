@@ -106,7 +106,7 @@ class EvaluationFolder:
             examples, prompts, decoding, seed, batch_size, identity, lambda done: on_progress(done, len(examples), note)
         )
         result = judge(task, examples, prompts, completions, self.shard)
-        ids = [completion.ids[: completion.tokens] for completion in completions]
+        ids = [list(completion.ids[: completion.tokens]) for completion in completions]
         return self.shard.decided(lambda: self._recorded(task, result, ids, values))
 
     def _published(self, task: Task, examples: Sequence[Example], protocol: str) -> dict[str, str]:

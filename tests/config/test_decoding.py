@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from harness.config.decoding import Decoding
+from harness.errors import UserError
 
 EXACT = Decoding(completion_length=16, block_length=4, num_steps=8, temperature=0.5)
 
@@ -27,3 +28,9 @@ def test_dreams_schedule_has_no_blocks_without_a_cache() -> None:
     cached.check("rollout")
     assert cached.exact.block_length == 16
     cached.exact.check("rollout")
+
+
+def test_more_steps_than_tokens_go_with_the_schedule_that_leaves_steps_out_alone() -> None:
+    Decoding(completion_length=16, block_length=8, num_steps=64, schedule="dllm").check("rollout")
+    with pytest.raises(UserError, match=r"num_steps=64 must lie between the number of blocks \(2\)"):
+        Decoding(completion_length=16, block_length=8, num_steps=64).check("rollout")
