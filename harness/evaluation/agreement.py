@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,4 +74,4 @@ def logprob_gap(
     with model.in_step():
         own = [gap for part in model.memory.pieces(EVALUATION, len(mine), batch_size, gaps) for gap in part]
     found = shard.gather_items(own)
-    return LogprobGap(mean=sum(found) / len(found), largest=max(found), tokens=len(found))
+    return LogprobGap(mean=math.fsum(found) / len(found), largest=max(found), tokens=len(found))
