@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +110,31 @@ def test_exact_decodings_and_comparisons_tell_nothing() -> None:
     request = EvaluationRequest(model=first, tasks=("sudoku",), decodings=(DUAL,), items=8)
     found = compare(ComparisonRequest(evaluation=request, against=[second]))
     assert [one.main.record.agreement for one in found.measured] == [None, None]
+
+
+@pytest.mark.slow
+def test_two_processes_tell_what_one_tells(tmp_path: Path) -> None:
+    one = evaluated(None, DUAL).record.agreement
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    settings = [word for name, value in DUAL.items() for word in ("--set", f"{name}={value}")]
+    command = [
+        *launcher,
+        "-m",
+        "harness",
+        "eval",
+        "--task",
+        "sudoku",
+        "--items",
+        "40",
+        "--out",
+        str(tmp_path),
+        *settings,
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (two,) = (record.agreement for record in records(tmp_path) if record.agreement)
+    assert astuple(two) == tuple(
+        pytest.approx(value, abs=1e-4) if isinstance(value, float) else value for value in astuple(one)
+    )
