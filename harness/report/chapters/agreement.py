@@ -51,7 +51,7 @@ def agreement_tables(groups: Sequence[Group]) -> list[Table]:
 
 def difference_text(found: Agreement) -> str:
     """`-1.2 [-3.4, +1.0] points of exact_match, p = 0.375`."""
-    test = f"p = {chance(found.p)}" if found.p is not None else "no exact test"
+    test = "no exact test" if found.p is None else f"p = {chance(found.p)}".replace("= <", "< ")
     return f"{_difference(found)} points of {found.metric}, {test}"
 
 

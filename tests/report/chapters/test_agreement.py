@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from harness.records.agreement import Agreement
@@ -63,6 +64,7 @@ def test_the_report_has_the_table_where_there_is_one(synthetic: Any) -> None:
 
 def test_the_terminal_is_told_the_same_in_words() -> None:
     assert difference_text(CACHED) == "-3.1 [-9.1, +3.0] points of exact_match, p = 0.375"
+    assert difference_text(replace(CACHED, p=1e-9)).endswith("exact_match, p < 0.001")
     assert difference_text(BY_THRESHOLD) == "-3.1 points of exact_match, no exact test"
     assert gap_text(CACHED) == "mean 0.0123, largest 2.50 nats over 2,048 tokens"
     assert gap_text(BY_THRESHOLD) == "none: every pass is whole"
