@@ -177,8 +177,8 @@ class Decoding:
                 f"{self.completion_length}; choose a divisor."
             )
         blocks = -(-self.completion_length // self.block_length)
-        # dllm leaves out the steps that would reveal nothing.
-        if self.num_steps < blocks or (self.num_steps > self.completion_length and self.schedule != "dllm"):
+        # The other schedules know steps that reveal nothing, and make no pass for them.
+        if self.num_steps < blocks or (self.num_steps > self.completion_length and self.schedule == "even"):
             raise UserError(
                 f"{section}.num_steps={self.num_steps} must lie between the number of blocks ({blocks}) and the "
                 f"completion length ({self.completion_length})."

@@ -30,7 +30,8 @@ def test_dreams_schedule_has_no_blocks_without_a_cache() -> None:
     cached.exact.check("rollout")
 
 
-def test_more_steps_than_tokens_go_with_the_schedule_that_leaves_steps_out_alone() -> None:
+def test_more_steps_than_tokens_go_with_the_schedules_that_know_steps_without_a_token_alone() -> None:
     Decoding(completion_length=16, block_length=8, num_steps=64, schedule="dllm").check("rollout")
+    Decoding(completion_length=16, block_length=16, num_steps=64, schedule="dream").check("rollout")
     with pytest.raises(UserError, match=r"num_steps=64 must lie between the number of blocks \(2\)"):
         Decoding(completion_length=16, block_length=8, num_steps=64).check("rollout")
