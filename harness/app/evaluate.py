@@ -43,6 +43,7 @@ class EvaluationRequest:
     by default. tasks: names, or tasks of your own. data: builtin, hub, or a folder; train_data: the source of worked
     examples, where it is another. prompts: YAML file with prompts of your own. few_shot: worked training examples
     before each question. items: the first so many of the split, 0 for all. batch_size: prompts per forward pass.
+    cuda_graphs: as in Execution.
     checkpoint: one of harness list checkpoints in the place of a model, `egspo-sa/sudoku`, or `egspo-sa` for that of
     each task. protocol: a paper's (harness list protocols), whose decodings and items replace the recipe's.
 
@@ -73,6 +74,7 @@ class EvaluationRequest:
     device: str = "auto"
     adapter: str = ""
     adapter_subfolder: str = ""
+    cuda_graphs: bool = False
     unsafe_local_exec: bool = False
     allow_packages: Sequence[str] = ()
     out: Path | None = None
@@ -95,6 +97,7 @@ class EvaluationOptions(TypedDict, total=False):
     device: str
     adapter: str
     adapter_subfolder: str
+    cuda_graphs: bool
     unsafe_local_exec: bool
     allow_packages: Sequence[str]
     agreement: bool
@@ -291,6 +294,8 @@ def _evaluations(
         with shard.together():
             one.task.prepare()
         for loaded in models.of(one.named, request.checkpoints):
+            if request.cuda_graphs:
+                loaded.model.graphs.capture(loaded.model.predictor, loaded.model.shape)
             folder = EvaluationFolder.of(request.out, one.task.name, loaded, shard=shard, fresh=request.fresh)
             evaluated = functools.partial(
                 folder.evaluated,
