@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,9 +26,14 @@ def with_agreement(
     decoding: Decoding,
     done: Evaluated,
     exact: Evaluated,
+    on_progress: Callable[[int, int, str], None],
 ) -> Evaluated:
-    """The evaluation `done`, made with the approximate `decoding`, with its agreement with the exact one, recorded."""
-    gap = _logprob_gap(folder, task, examples[:SAMPLE], decoding, done) if decoding.cache != "none" else None
+    """The evaluation `done`, made with the approximate `decoding`, with its agreement with the exact one, recorded.
+    on_progress: as in `evaluate_all`."""
+    gap = None
+    if decoding.cache != "none":
+        on_progress(0, len(examples[:SAMPLE]), f"{task.name}, exact log-probabilities")
+        gap = _logprob_gap(folder, task, examples[:SAMPLE], decoding, done)
     record = replace(done.record, agreement=_agreement(done, exact, gap))
     return folder.shard.decided(lambda: folder.written(replace(done, record=record)))
 

@@ -312,7 +312,7 @@ def _evaluations(
                     done = evaluated(decoding, seed=seed, needs_ids=tells)
                     if tells and done.record.agreement is None:
                         exact = evaluated(decoding.exact, seed=seed, needs_ids=True)
-                        done = with_agreement(folder, one.task, one.examples, decoding, done, exact)
+                        done = with_agreement(folder, one.task, one.examples, decoding, done, exact, on_progress)
                     yield done
 
 

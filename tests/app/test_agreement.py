@@ -68,20 +68,21 @@ def notes(out: Path | None, decoding: dict[str, Any], **options: Any) -> list[st
 
 
 CACHED, EXACT = "sudoku, 16 tokens, approximate", "sudoku, 16 tokens"
+GAP = "sudoku, exact log-probabilities"
 
 
 def test_what_is_there_already_is_not_evaluated_again(tmp_path: Path) -> None:
     assert notes(tmp_path, BLOCKS) == [EXACT]
-    assert notes(tmp_path, DUAL) == [CACHED]
+    assert notes(tmp_path, DUAL) == [CACHED, GAP]
     assert notes(tmp_path, DUAL) == []
     assert notes(tmp_path, BLOCKS | {"threshold": 0.9}) == [CACHED]
-    assert notes(tmp_path, DUAL, fresh=True) == [CACHED, EXACT]
+    assert notes(tmp_path, DUAL, fresh=True) == [CACHED, EXACT, GAP]
 
 
 def test_an_evaluation_without_agreement_gets_it_when_it_is_asked_for(tmp_path: Path) -> None:
     assert evaluated(tmp_path, DUAL, agreement=False).record.agreement is None
     assert len(records(tmp_path)) == 1
-    assert notes(tmp_path, DUAL) == [EXACT]
+    assert notes(tmp_path, DUAL) == [EXACT, GAP]
     again = evaluated(tmp_path, DUAL)
     assert again.known
     assert again.record.agreement is not None
@@ -93,7 +94,7 @@ def test_an_exact_evaluation_whose_samples_lack_ids_is_done_again(tmp_path: Path
     path = old.folder / old.record.samples_file
     write_samples(path, [{name: value for name, value in row.items() if name != "ids"} for row in read_samples(path)])
     assert notes(tmp_path, BLOCKS) == []
-    assert notes(tmp_path, DUAL) == [CACHED, EXACT]
+    assert notes(tmp_path, DUAL) == [CACHED, EXACT, GAP]
     assert all("ids" in row for row in read_samples(path))
     assert len(records(tmp_path)) == 2
 
