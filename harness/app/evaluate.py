@@ -6,6 +6,7 @@ item list or prompt makes a record of its own; an evaluation that is there alrea
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from harness import registry
+from harness.app.agreement import with_agreement
 from harness.app.evaluations import Evaluated, EvaluationFolder
 from harness.app.models import LoadedModel, NamedModel, named_model, published_model
 from harness.config.build import build
@@ -49,7 +51,8 @@ class EvaluationRequest:
     completion lengths in tokens, each with the tokens per step of the decoding. seeds: of draws; nothing is drawn at
     temperature 0. checkpoints: of a run, `last`, or `all` that it kept. For tasks by name, unsafe_local_exec: run
     model-written code without a sandbox, and allow_packages: what it may import beside the standard library. out:
-    folder to write to, None for none. fresh: do again what is there.
+    folder to write to, None for none. agreement: evaluate exactly too where a decoding has a cache, threshold or
+    factor, and record what it changes. fresh: do again what is there.
     """
 
     model: str | Path | DiffusionLM
@@ -75,6 +78,7 @@ class EvaluationRequest:
     unsafe_local_exec: bool = False
     allow_packages: Sequence[str] = ()
     out: Path | None = None
+    agreement: bool = True
     fresh: bool = False
 
 
@@ -96,6 +100,7 @@ class EvaluationOptions(TypedDict, total=False):
     cuda_graphs: bool
     unsafe_local_exec: bool
     allow_packages: Sequence[str]
+    agreement: bool
     fresh: bool
 
 
@@ -292,18 +297,23 @@ def _evaluations(
             if request.cuda_graphs:
                 loaded.model.graphs.capture(loaded.model.predictor, loaded.model.shape)
             folder = EvaluationFolder.of(request.out, one.task.name, loaded, shard=shard, fresh=request.fresh)
+            evaluated = functools.partial(
+                folder.evaluated,
+                one.task,
+                one.examples,
+                batch_size=request.batch_size,
+                about=one.about,
+                before=before,
+                on_progress=on_progress,
+            )
             for decoding in one.decodings:
+                tells = request.agreement and decoding.is_approximate
                 for seed in request.seeds:
-                    yield folder.evaluated(
-                        one.task,
-                        one.examples,
-                        decoding,
-                        seed=seed,
-                        batch_size=request.batch_size,
-                        about=one.about,
-                        before=before,
-                        on_progress=on_progress,
-                    )
+                    done = evaluated(decoding, seed=seed, needs_ids=tells)
+                    if tells and done.record.agreement is None:
+                        exact = evaluated(decoding.exact, seed=seed, needs_ids=True)
+                        done = with_agreement(folder, one.task, one.examples, decoding, done, exact, on_progress)
+                    yield done
 
 
 class _Models:
