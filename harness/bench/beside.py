@@ -82,9 +82,10 @@ class Beside:
         self._process.wait()
         self._errors.seek(0)
         said = [text.strip() for text in self._errors if text.strip()]
+        reason = said[-1].rstrip(".") if said else "it said nothing"
         raise UserError(
-            f"The code of '{self.title}' failed under '{self._python}': {said[-1] if said else 'it said nothing'}. "
-            "Name a Python that has the packages it asks for with --beside-python."
+            f"The code of '{self.title}' failed under '{self._python}': {reason}. "
+            "It asks for older packages (--beside-python), and some of its samplers take one row alone (--batch 1)."
         )
 
 
@@ -104,6 +105,7 @@ def beside(clone: Path, python: str, shape: BenchShape, prompts: Prompts, device
             "device": device,
             "dtype": str(shape.dtype).removeprefix("torch."),
             "mask_id": shape.mask_id,
+            "block_length": shape.block,
             "prompts": prompts.ids_BP.tolist(),
         }
         path = Path(place, "settings.json")

@@ -45,6 +45,9 @@ class Samplers:
         model = model_class.from_pretrained(settings["checkpoint"], torch_dtype=dtype)
         self.model = model.to(settings["device"]).eval()
         self.prompt_BP = torch.tensor(settings["prompts"], device=settings["device"])
+        block = {"gen_length": settings["block_length"], "block_length": settings["block_length"], "steps": 2}
+        for function in self.options:  # what libraries load at their first use
+            self.answer(function, block)
 
     @property
     def options(self) -> dict[str, list[str]]:
