@@ -25,9 +25,9 @@ from typing import Any
 
 import torch
 from iteration import METHODS, Job, measure
-from random_checkpoint import save_random_checkpoint
-from shapes import SHAPES, BenchShape, make_model
 
+from harness.bench.checkpoint import save_random_checkpoint
+from harness.bench.shapes import SHAPES, BenchShape, make_model
 from harness.config.decoding import Decoding
 from harness.config.tree import LoraConfig
 from harness.diffusion.sampler import generate

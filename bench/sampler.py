@@ -21,30 +21,18 @@ import contextlib
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
-from shapes import SHAPES, BenchShape, make_model, peak_memory
-from torch import Tensor
 
+from harness.bench.rollouts import bare_passes, decoding_of
+from harness.bench.shapes import SHAPES, BenchShape, make_model, peak_memory
+from harness.bench.timing import timed
 from harness.config.decoding import CACHES, Decoding
 from harness.diffusion.sampler import generate
 from harness.models.diffusion_lm import DiffusionLM
 from harness.planning.device import matmul_rate, synchronise
-from harness.rollout import Prompts, Rollout
-
-
-@torch.no_grad()
-def bare_forward(model: DiffusionLM, prompts: Prompts, decoding: Decoding) -> None:
-    """Trunk and head on the active block at every step; nothing is sampled."""
-    rows, prompt_length = prompts.ids_BP.shape
-    blank_BC = torch.full((rows, decoding.completion_length), model.special.mask_id, device=model.device)
-    tokens_BL, mask_BL = prompts.with_completion(blank_BC)
-    per_block = decoding.num_steps * decoding.block_length // decoding.completion_length
-    for step in range(decoding.num_steps):
-        first = prompt_length + step // per_block * decoding.block_length
-        hidden_BLd = model.hidden(tokens_BL, mask_BL)
-        model.head(hidden_BLd[:, first : first + decoding.block_length].flatten(0, 1))
+from harness.rollout import Prompts
 
 
 @torch.no_grad()
@@ -75,31 +63,17 @@ def textbook(model: DiffusionLM, prompts: Prompts, decoding: Decoding, steps: in
         trajectory.append(x.clone())
 
 
-def timed(function: Callable[[], Rollout | Tensor | None], device: str) -> float:
-    """Seconds of one call, the device's queue drained."""
-    synchronise(device)
-    start = time.perf_counter()
-    function()
-    synchronise(device)
-    return time.perf_counter() - start
-
-
 def run(shape: BenchShape, device: str, runs: int, textbook_steps: int) -> None:
     """Measures one shape and prints the figures."""
     model, prompts = make_model(shape, device)
-    decoding = Decoding(
-        completion_length=shape.completion,
-        block_length=shape.block,
-        num_steps=shape.steps,
-        temperature=0.9,
-        eos_policy="run",
-    )
+    decoding = decoding_of(shape, 0.9)
+    passes = [shape.steps * shape.block // shape.completion] * (shape.completion // shape.block)
     seeds = torch.arange(shape.batch)
     warm = Decoding(**{**vars(decoding), "num_steps": shape.completion // shape.block})
     one_step = generate(model, prompts, warm, seeds)
     ours, bare = [], []
     for _ in range(runs):
-        bare.append(timed(lambda: bare_forward(model, prompts, decoding), device))
+        bare.append(timed(lambda: bare_passes(model, prompts, decoding, passes), device))
         ours.append(timed(lambda: generate(model, prompts, decoding, seeds), device))
     mine, forward = statistics.median(ours), statistics.median(bare)
     ratio = statistics.median(b / o for b, o in zip(bare, ours, strict=True))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import hf_hub_download
-from transformers import LlamaConfig, PretrainedConfig, Qwen2Config
+from transformers import LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 from harness.data.hub import fetching
 from harness.models.checkpoints import TINY
@@ -42,9 +42,23 @@ DREAM_7B = Qwen2Config(
     is_causal=False,
 )
 """Dream 7B: arXiv 2508.15487; the sizes of Qwen2.5 7B, which it was initialised from."""
+QWEN3_600M = Qwen3Config(
+    vocab_size=151_936,
+    hidden_size=1024,
+    num_hidden_layers=28,
+    num_attention_heads=16,
+    num_key_value_heads=8,
+    head_dim=128,
+    intermediate_size=3072,
+    tie_word_embeddings=True,
+    use_cache=False,
+    is_causal=False,
+)
+"""Qwen3 0.6B: arXiv 2505.09388, table 1; widths as in Qwen's config.json."""
 PUBLISHED: Mapping[str, tuple[str, PretrainedConfig]] = {
     r"GSAI-ML/LLaDA-(8B-(Base|Instruct)|1\.5)": ("llada", LLADA_8B),
     r"Dream-org/Dream-(v0|Coder-v0)-(Base|Instruct)-7B": ("Dream", DREAM_7B),
+    r"dllm-hub/Qwen3-0\.6B-diffusion-mdlm-v0\.1": ("a2d-qwen3", QWEN3_600M),
 }
 
 

@@ -8,7 +8,9 @@ from safetensors.torch import load_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from harness.config.decoding import CACHES, Decoding
 from harness.config.tree import LoraConfig, ModelConfig
+from harness.diffusion.sampler import generate
 from harness.errors import UserError
 from harness.models.adapters import merge_adapter
 from harness.models.checkpoints import load_model
@@ -117,6 +119,17 @@ def test_a_pass_costs_within_one_per_cent_of_what_torch_counts(published_family,
         output.sum().backward()
     assert cost.forward_flops == pytest.approx(forward, rel=0.01)
     assert cost.flops == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+@EACH
+@pytest.mark.parametrize("cache", CACHES)
+def test_a_rollout_costs_within_one_per_cent_of_what_torch_counts(published_family, family, cache):
+    lm = load(published_family(family))
+    prompts = lm.pad_prompts([[5, 6, 7], [8, 9, 10, 11, 12]])
+    decoding = Decoding(completion_length=8, block_length=4, num_steps=4, eos_policy="run", cache=cache)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        rollout = generate(lm, prompts, decoding, torch.arange(2))
+    assert rollout.flops == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
 def test_a_mixture_counts_the_experts_that_a_token_goes_through_and_not_all(published_family):
