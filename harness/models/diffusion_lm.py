@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from harness.config.tree import LoraConfig
 from harness.distributed.in_step import InStep
 from harness.errors import UserError
-from harness.models.attention import AttentionPattern, full_attention
+from harness.models.attention import COMPLETION, FULL, Attention
 from harness.models.flops import HEAD, ModelShape
 from harness.models.key_values import KeyValueCache, cached_hidden
 from harness.models.memory import Memory
@@ -65,9 +65,7 @@ class SpecialTokens:
 class MaskedPredictor(nn.Module):
     """Trunk and head as one module, so that accelerate can wrap it and gradients synchronise through `forward`."""
 
-    def __init__(
-        self, model: PreTrainedModel | PeftModel, *, shift: bool, attention: AttentionPattern = full_attention
-    ) -> None:
+    def __init__(self, model: PreTrainedModel | PeftModel, *, shift: bool, attention: Attention = FULL) -> None:
         super().__init__()
         self.model = model
         self.shift = shift
@@ -84,7 +82,8 @@ class MaskedPredictor(nn.Module):
 
     def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
         """Final normalised hidden states (B, L, d), aligned with the tokens that they predict."""
-        mask = self.attention(mask_BL)
+        length = tokens_BL.shape[1]
+        mask = self.attention.mask(mask_BL, length, slice(0, length), tokens_BL.device)
         hidden_BLd = self.transformer.model(input_ids=tokens_BL, attention_mask=mask).last_hidden_state
         return torch.cat([hidden_BLd[:, :1], hidden_BLd[:, :-1]], 1) if self.shift else hidden_BLd
 
@@ -126,7 +125,7 @@ class DiffusionLM:
         *,
         name: str,
         shift: bool = False,
-        attention: AttentionPattern = full_attention,
+        attention: Attention = FULL,
         compact_prompts: bool = False,
         fingerprint: str = "",
         commits: Mapping[str, str] | None = None,
@@ -147,6 +146,11 @@ class DiffusionLM:
         self.together: InStep | None = None
         self._is_reference = False
         self.lora_ranks: Mapping[str, int] = {}
+
+    @property
+    def attention(self) -> Attention:
+        """Which tokens may attend to which."""
+        return self.predictor.attention
 
     @property
     def device(self) -> torch.device:
@@ -184,7 +188,7 @@ class DiffusionLM:
         """Final hidden states (B, q, d) of the columns from cache.first on, and the position that the first of them
         predicts."""
         self._announce()
-        hidden_Bqd = cached_hidden(self.predictor.transformer, tokens_Bq, mask_BL, cache)
+        hidden_Bqd = cached_hidden(self.predictor.transformer, tokens_Bq, mask_BL, cache, self.attention)
         counted_Bqd = self._counted(hidden_Bqd, *tokens_Bq.shape, keys=len(cache), head_positions=0)
         return counted_Bqd, cache.first + self.predictor.shift
 
@@ -295,9 +299,12 @@ class DiffusionLM:
         """Token ids of prompts, padded on the left to the longest, on the model's device.
 
         With `length` they are padded to it, and there is a mask even where nothing is padded: a row then sees the same
-        numbers whatever else is in the batch. attended_padding: as in Conventions.
+        numbers whatever else is in the batch. Where the model's blocks begin with the completion, it is padded to whole
+        blocks. attended_padding: as in Conventions.
         """
         width = length or max(len(row) for row in rows)
+        if self.attention.blocks_from == COMPLETION:
+            width += -width % self.attention.block_length
         padded = [[*[self.special.pad_id] * (width - len(row)), *row] for row in rows]
         ids_BP = torch.tensor(padded, device=self.device)
         seen = [len(row) for row in rows]
