@@ -1,7 +1,6 @@
 """DiffusionLM: one interface over all families of models, for sampling, scoring and training.
 
-Axes: B rows, L tokens, n asked positions, V vocabulary, d hidden width. Index i of the logits always predicts token
-i; Dream, whose raw output at i predicts i + 1, is shifted here and nowhere else.
+Axes: B rows, L tokens, n asked positions, V vocabulary, d hidden width. Index i of the logits always predicts token i.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from harness.models.flops import HEAD, ModelShape
 from harness.models.key_values import KeyValueCache, cached_hidden
 from harness.models.memory import Memory
 from harness.models.meter import Meter
+from harness.models.predictor import MaskedPredictor, at_least_float32
 from harness.models.shape import shape_of
 from harness.rollout import Prompts
 from harness.task.base import Example, Task
@@ -60,50 +60,6 @@ class SpecialTokens:
     mask_id: int
     pad_id: int
     end_ids: tuple[int, ...]
-
-
-class MaskedPredictor(nn.Module):
-    """Trunk and head as one module, so that accelerate can wrap it and gradients synchronise through `forward`."""
-
-    def __init__(self, model: PreTrainedModel | PeftModel, *, shift: bool, attention: Attention = FULL) -> None:
-        super().__init__()
-        self.model = model
-        self.shift = shift
-        self.attention = attention
-        # transformers freezes the padding token's embedding; here that token also ends completions, and has to learn.
-        for module in model.modules():
-            if isinstance(module, nn.Embedding):
-                module.padding_idx = None
-
-    @property
-    def transformer(self) -> PreTrainedModel:
-        """The transformers model below any adapter."""
-        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
-
-    def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
-        """Final normalised hidden states (B, L, d), aligned with the tokens that they predict."""
-        length = tokens_BL.shape[1]
-        mask = self.attention.mask(mask_BL, length, slice(0, length), tokens_BL.device)
-        hidden_BLd = self.transformer.model(input_ids=tokens_BL, attention_mask=mask).last_hidden_state
-        return torch.cat([hidden_BLd[:, :1], hidden_BLd[:, :-1]], 1) if self.shift else hidden_BLd
-
-    def head(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of hidden states (..., d)."""
-        return self.transformer.lm_head(hidden)
-
-    def forward(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:
-        """Logits (B, n, V) at the asked positions alone."""
-        return self.head(gather_positions(self.hidden(tokens_BL, mask_BL), positions_Bn))
-
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """Half-precision values as float32; float32 and float64 as they are."""
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-
-
-def gather_positions(values_BLd: Tensor, positions_Bn: Tensor) -> Tensor:
-    """values (B, L, d) at positions (B, n) -> (B, n, d)."""
-    return values_BLd.gather(1, positions_Bn[:, :, None].expand(-1, -1, values_BLd.shape[2]))
 
 
 class DiffusionLM:
@@ -165,7 +121,16 @@ class DiffusionLM:
     @property
     def shape(self) -> ModelShape:
         """Sizes for the FLOPs account, of the reference policy inside `reference_policy`."""
-        return shape_of(self.predictor.transformer.config, {} if self._is_reference else self.lora_ranks)
+        ranks = {} if self._is_reference else self.lora_ranks
+        return shape_of(self.predictor.transformer.config, ranks, self.attention.block_length)
+
+    def require_full_attention(self, what: str) -> None:
+        """Raises UserError where the model attends by blocks; `what` needs one that does not."""
+        if self.attention.block_length:
+            raise UserError(
+                f"Model '{self.name}' attends by blocks of {self.attention.block_length} tokens; {what} so far takes "
+                "only models in which every token attends to every other."
+            )
 
     def logits(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:
         """Logits (B, n, V), float32 or wider, at positions (B, n); mask_BL is None where nothing is padded."""

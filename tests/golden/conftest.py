@@ -17,8 +17,9 @@ from torch import Tensor
 from harness.models.attention import Attention
 from harness.models.checkpoints import open_checkpoint
 from harness.models.config_fields import Fields
-from harness.models.diffusion_lm import DiffusionLM, MaskedPredictor, SpecialTokens
+from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
 from harness.models.layouts import layout_of, read_config
+from harness.models.predictor import MaskedPredictor
 
 GOLDEN = Path(os.environ.get("HARNESS_GOLDEN") or Path(__file__).parent / "data")
 END_ID = 509

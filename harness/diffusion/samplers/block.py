@@ -26,6 +26,7 @@ from harness.diffusion.samplers.rows import Rows
 from harness.diffusion.samplers.surest import ActiveBlock, reveal_surest
 from harness.diffusion.schedule import block_diffusion_counts
 from harness.diffusion.trace import stop
+from harness.errors import UserError
 from harness.models.attention import COMPLETION
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.key_values import KeyValueCache
@@ -62,13 +63,20 @@ class LaidOut:
 
     @classmethod
     def of(cls, rows: Rows, model: DiffusionLM) -> LaidOut:
-        """The layout of rows that nothing is revealed of."""
+        """The layout of rows that nothing is revealed of. Raises UserError where blocks begin with the completion, but
+        prompts are not padded to whole blocks."""
         (count, length), device = rows.tokens_BL.shape, rows.tokens_BL.device
+        size = model.attention.block_length
+        if model.attention.blocks_from == COMPLETION and rows.prompt_length % size:
+            raise UserError(
+                f"There are prompts of {rows.prompt_length} columns, which are not whole blocks of {size}; pad them "
+                "with DiffusionLM.pad_prompts."
+            )
         padding_B = torch.zeros(count, dtype=torch.long, device=device)
         if rows.mask_BL is not None:
             padding_B = model.attention.padding(rows.mask_BL)
         seen_B = rows.prompt_length - padding_B
-        begun_B = seen_B % model.attention.block_length
+        begun_B = seen_B % size
         first = int((seen_B - begun_B).max())
         start_B = first + begun_B
         width = int(start_B.max()) + length - rows.prompt_length
