@@ -81,7 +81,7 @@ MIXTURE = {
     "tie_word_embeddings": False,
 }
 SDAR = {
-    "block_size": 4,
+    "block_size": 8,
     "debug": False,
     "ep_size": 1,
     "eos_token_id": 256,
@@ -164,15 +164,15 @@ def write_tokenizer(family: str, folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def published_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a checkpoint of a family, by its model_type; kind: part of its name."""
+def published_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The folder of a checkpoint of a family, by its model_type; kind is in its name, changes in its config.json."""
     hub = tmp_path_factory.mktemp("hub")
 
-    def published(family: str, kind: str = "Tiny") -> Path:
+    def published(family: str, kind: str = "Tiny", **changes: Any) -> Path:
         folder = hub / f"{family}-{kind}-Instruct"
         if not folder.exists():
             folder.mkdir()
-            (folder / "config.json").write_text(json.dumps({**CONFIGS[family], "model_type": family}))
+            (folder / "config.json").write_text(json.dumps({**CONFIGS[family], "model_type": family, **changes}))
             (folder / "modeling.py").write_text("raise SystemExit('remote code was run')\n")
             if family == "sdar":
                 (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [258, 256]}))

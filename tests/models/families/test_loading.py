@@ -180,10 +180,10 @@ def test_whatever_a_key_holds_it_is_understood_or_refused(published_family, fami
 
 
 def test_sdar_s_block_is_that_of_config_json_and_its_ends_those_of_generation_config(changed):
-    folder = changed("sdar", block_size=8)
+    folder = changed("sdar", block_size=16)
     (folder / "generation_config.json").write_text('{"eos_token_id": [270, 256]}')
     model = load(folder)
-    assert model.attention == Attention(block_length=8, blocks_from="sequence")
+    assert model.attention == Attention(block_length=16, blocks_from="sequence")
     assert model.special.end_ids == (256, 270, 258)
     text_alone = load_model(ModelConfig(name=str(folder)), task="sudoku", device="cpu", turns_end=False)
     assert text_alone.special.end_ids == (256,)
