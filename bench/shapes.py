@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from transformers import LlamaConfig, PretrainedConfig, Qwen2Config
 
+from harness.models.attention import FULL, Attention
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
 from harness.models.layouts import LAYOUTS
 from harness.models.tiny import CharacterTokenizer
@@ -93,7 +94,7 @@ SHAPES = {
 }  # fmt: skip
 
 
-def make_model(shape: BenchShape, device: str) -> tuple[DiffusionLM, Prompts]:
+def make_model(shape: BenchShape, device: str, attention: Attention = FULL) -> tuple[DiffusionLM, Prompts]:
     """A model with random weights on the device, and random prompts; the same ones each time."""
     layout = LAYOUTS[shape.layout]
     with torch.device(device), torch.random.fork_rng():
@@ -103,7 +104,8 @@ def make_model(shape: BenchShape, device: str) -> tuple[DiffusionLM, Prompts]:
         network = layout.model_class(shape.config).eval()
         torch.set_default_dtype(previous)
     special = SpecialTokens(mask_id=shape.vocabulary - 1, pad_id=0, end_ids=(0,))
-    model = DiffusionLM(network, CharacterTokenizer(), special, name=shape.name, shift=layout.shift)
+    tokenizer, shift = CharacterTokenizer(), layout.shift
+    model = DiffusionLM(network, tokenizer, special, name=shape.name, shift=shift, attention=attention)
     generator = torch.Generator().manual_seed(0)
     ids_BP = torch.randint(1, shape.vocabulary - 1, (shape.batch, shape.prompt), generator=generator).to(device)
     return model, Prompts(ids_BP=ids_BP, mask_BP=None)
