@@ -3,7 +3,7 @@
 The completion is cut into blocks, finished from left to right. A step predicts every masked position of the active
 block, samples a token for each, and reveals the ones that the remasking rule is surest of: a number that is known
 before (samplers/lockstep.py), or all that are sure enough (samplers/adaptive.py). With P2 it may also mask others
-again (samplers/path_planning.py).
+again (samplers/path_planning.py). Models that attend by blocks have a sampler of their own (samplers/block.py).
 """
 
 from __future__ import annotations
@@ -15,12 +15,19 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
-from harness.diffusion.samplers import adaptive, lockstep, path_planning
+from harness.diffusion.samplers import adaptive, block, lockstep, path_planning
 from harness.diffusion.samplers.rows import Rows, leave_finished
 from harness.diffusion.trace import blank_rollout
 from harness.errors import UserError
 from harness.models.diffusion_lm import DiffusionLM
 from harness.rollout import Prompts, Rollout, RolloutNeeds
+
+NOT_FOR_BLOCKS = (
+    ("schedule", "dream", "even or dllm"),
+    ("eos_policy", "stop-agrpo", "stop"),
+    ("remasking", "p2", "low_confidence"),
+)
+"""Settings, with a value that models which attend by blocks do not have, and what to take instead."""
 
 
 @torch.no_grad()
@@ -39,15 +46,18 @@ def generate(
     changes them. needs: what to record beyond the completion. length_B: a completion length per row, multiples of the
     block length up to decoding.completion_length; shorter rows leave after their last block.
 
-    Raises UserError for lengths that are no such multiples, where a support is asked for that has no bound, and where
-    the most probable tokens of all positions are asked for of steps that do not compute them.
+    Raises UserError for lengths that are no such multiples, for a decoding that does not fit the model's blocks, where
+    a support is asked for that has no bound, and where the most probable tokens of all positions are asked for of steps
+    that do not compute them.
     """
     start, mask_id = time.perf_counter(), model.special.mask_id
     needs = needs or RolloutNeeds()
-    _check(decoding, needs)
+    check_blocks(model, decoding)
+    _check(model, decoding, needs)
     rows = Rows.start(prompts, decoding, seed_B, length_B, mask_id)
-    trace = blank_rollout(prompts, decoding, needs, mask_id=mask_id)
-    sampler = path_planning if decoding.remasks else adaptive if decoding.adaptive else lockstep
+    trace = blank_rollout(prompts, decoding, needs, mask_id=mask_id, attention=model.attention)
+    blocks = model.attention.block_length
+    sampler = block if blocks else path_planning if decoding.remasks else adaptive if decoding.adaptive else lockstep
     with model.meter.measure() as cost:
         if decoding.eos_policy == "stop-agrpo":
             rows = leave_finished(model, decoding, rows, trace, block_end=0)
@@ -55,11 +65,28 @@ def generate(
     return dataclasses.replace(trace, seconds=time.perf_counter() - start, flops=cost.forward_flops)
 
 
-def _check(decoding: Decoding, needs: RolloutNeeds) -> None:
+def check_blocks(model: DiffusionLM, decoding: Decoding) -> None:
+    """Raises UserError where the model attends by blocks, and the decoding does not fit them."""
+    size = model.attention.block_length
+    if not size:
+        return
+    blocks = f"Model '{model.name}' attends by blocks of {size} tokens"
+    if decoding.block_length != size:
+        raise UserError(f"{blocks}, which block_length={decoding.block_length} does not match; set it to {size}.")
+    if decoding.cache != "none":
+        raise UserError(
+            f"{blocks}, whose keys and values are kept without any loss; set cache={decoding.cache} to none."
+        )
+    for name, value, fix in NOT_FOR_BLOCKS:
+        if getattr(decoding, name) == value:
+            raise UserError(f"{blocks}, for which there is no {name}={value}; set it to {fix}.")
+
+
+def _check(model: DiffusionLM, decoding: Decoding, needs: RolloutNeeds) -> None:
     if needs.behaviour and decoding.truncated and not decoding.top_k:
         raise UserError(f"Recording the support of top_p={decoding.top_p} needs top_k too: it bounds the record.")
-    if needs.argmax and not decoding.computes_all:
+    if needs.argmax and (model.attention.block_length or not decoding.computes_all):
         raise UserError(
-            "Greedy completions cannot be recorded while sampling with a cache, a threshold, a factor or p2; "
-            "compute them afterwards (method.greedy=lazy)."
+            "Greedy completions cannot be recorded while sampling with a cache, a threshold, a factor, an entropy "
+            "bound or p2, or from a model that attends by blocks; compute them afterwards (method.greedy=lazy)."
         )

@@ -7,6 +7,7 @@ from itertools import pairwise
 import torch
 
 from harness.config.decoding import Decoding
+from harness.models.attention import COMPLETION, FULL, Attention
 
 DREAM_LAST_TIME = 1e-3
 
@@ -34,10 +35,27 @@ def block_lengths(decoding: Decoding) -> list[int]:
     return [min(decoding.block_length, decoding.completion_length - start) for start in starts]
 
 
-def most_steps(decoding: Decoding) -> int:
-    """The steps that a completion takes without an early stop; under a threshold or factor, the most that it may
-    take."""
-    return decoding.completion_length if decoding.adaptive else sum(map(len, reveal_counts(decoding)))
+def most_steps(decoding: Decoding, attention: Attention = FULL) -> int:
+    """The steps that a completion takes without an early stop or, where rows have steps of their own, the most that it
+    may take."""
+    length = decoding.completion_length
+    if decoding.entropy_bound or (decoding.adaptive and not attention.block_length):
+        return length
+    if not attention.block_length:
+        return sum(map(len, reveal_counts(decoding)))
+    if attention.blocks_from == COMPLETION:
+        return sum(len(block_diffusion_counts(decoding, block)) for block in block_lengths(decoding))
+    # The first block may begin with tokens of the prompt, and the last may be short for it.
+    blocks = -(-(length + attention.block_length - 1) // attention.block_length)
+    return min(length, blocks * len(block_diffusion_counts(decoding, attention.block_length)))
+
+
+def block_diffusion_counts(decoding: Decoding, length: int) -> list[int]:
+    """At least how many of the `length` tokens of a block each of its steps reveals: all blocks have as many steps, and
+    one that reveals nothing is left out."""
+    steps = -(-decoding.num_steps // len(block_lengths(decoding)))
+    counts = dllm_counts(length, steps) if decoding.schedule == "dllm" else share_evenly(length, steps)
+    return [count for count in counts if count]
 
 
 def share_evenly(total: int, parts: int) -> list[int]:

@@ -52,7 +52,7 @@ def trace_rollout(
     # Whether rows stop early and what is sure enough is asked of values, which do not exist; in the first step it
     # changes nothing.
     unstopped = replace(decoding, eos_policy="run") if decoding.stops_early else decoding
-    unstopped = replace(unstopped, threshold=0.0, factor=0.0)
+    unstopped = replace(unstopped, threshold=0.0, factor=0.0, entropy_bound=0.0)
     prompts = made_up_prompts(rows, prompt_length, vocabulary=model.shape.vocabulary)
     live = LiveBytes(vocabulary=model.shape.vocabulary)
     with fake_mode_of(model), live, _one_pass(model), contextlib.suppress(_SecondPassError):

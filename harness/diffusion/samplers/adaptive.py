@@ -1,30 +1,26 @@
 """Confidence-aware parallel decoding (Fast-dLLM, arXiv 2505.22618): a step reveals all tokens of the block that are
 sure enough, so rows take different numbers of steps; a block is over when its last row has finished it.
 
-A row's steps are its own: those in which it waits for the others are forward passes, but no steps, and its draws are
-the same in every batch.
+A row's steps are its own: those in which it waits for the others are forward passes, but no steps.
 
-Axes: B rows, q columns of a pass, n positions of the active block, N masked ones of all rows, M revealed ones, V
-vocabulary.
+Axes: B rows, q columns of a pass, n positions of the active block, N masked ones of all rows, V vocabulary.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
-from harness.diffusion import categorical
-from harness.diffusion.proposal import propose
 from harness.diffusion.remasking import sure_enough
 from harness.diffusion.samplers.passes import BlockPasses
-from harness.diffusion.samplers.rows import TOKEN_DRAW, Rows, leave_finished
+from harness.diffusion.samplers.rows import Rows, leave_finished
+from harness.diffusion.samplers.surest import ActiveBlock, reveal_surest
 from harness.diffusion.schedule import block_lengths
-from harness.diffusion.trace import reveal
 from harness.models.diffusion_lm import DiffusionLM
-from harness.randomness import uniforms
 from harness.rollout import Rollout
 
 
@@ -60,45 +56,29 @@ class _Block:
         masked_Bn = torch.ones(len(self.rows), self.end - self.first, dtype=torch.bool, device=index_B.device)
         while masked_Bn.any():
             with self.model.meter.measure() as cost:
-                revealed_Bn = self._step(passes, masked_Bn)
+                masked_Bn &= ~self._step(passes, masked_Bn)
             self.trace.forwards_B[index_B] += cost.forwards // len(index_B)
-            self.trace.num_steps_B[index_B] += revealed_Bn.any(1).to(self.trace.num_steps_B.dtype)
-            masked_Bn &= ~revealed_Bn
 
     def _step(self, passes: BlockPasses, masked_Bn: Tensor) -> Tensor:
         """Writes the tokens that one pass is sure enough of, and their record; returns where (B, n)."""
-        row_N, place_N = masked_Bn.nonzero(as_tuple=True)
+        position_Bn = torch.arange(self.first, self.end, device=masked_Bn.device).expand_as(masked_Bn)
+        column_Bn = self.rows.prompt_length + position_Bn
         first_alone = passes.first_comes_first
         hidden_Bqd, predicted = passes.hidden()
-        column_N = self.rows.prompt_length + self.first + place_N - predicted
-        logits_NV = self.model.head(hidden_Bqd[row_N, column_N])
-        step_N = self.trace.num_steps_B[self.rows.index_B][row_N].long()
-        position_N = self.first + place_N
-        uniform_N1 = uniforms(self.rows.seed_B[row_N], step_N, position_N[:, None], TOKEN_DRAW)
-        proposal = propose(
-            logits_NV,
-            self.decoding,
-            self.model.special,
-            token_uniform_N=uniform_N1[:, 0] if self.decoding.temperature else None,
-            order_uniform_N=None,
-            record_behaviour=self.trace.behaviour_logprob_BC is not None,
+        row_N = masked_Bn.nonzero()[:, 0]
+        logits_NV = self.model.head(hidden_Bqd[row_N, column_Bn[masked_Bn] - predicted])
+        block = ActiveBlock(
+            tokens_BL=self.rows.tokens_BL,
+            index_B=self.rows.index_B,
+            seed_B=self.rows.seed_B,
+            column_Bn=column_Bn,
+            position_Bn=position_Bn,
+            masked_Bn=masked_Bn,
         )
-        if first_alone:
-            revealed_Bn = torch.zeros_like(masked_Bn)
-            revealed_Bn[:, 0] = True
-        else:
-            probability_Bn = torch.full_like(masked_Bn, -torch.inf, dtype=proposal.confidence_N.dtype)
-            probability_Bn[row_N, place_N] = proposal.confidence_N.exp()
-            revealed_Bn = sure_enough(probability_Bn, self.decoding) & masked_Bn
-        chosen_M = revealed_Bn[row_N, place_N].nonzero()[:, 0]
-        row_M, position_M = row_N[chosen_M], position_N[chosen_M]
-        self.rows.tokens_BL[row_M, self.rows.prompt_length + position_M] = proposal.token_N[chosen_M]
-        reveal(
-            self.trace,
-            (self.rows.index_B[row_M], position_M),
-            step_N[chosen_M],
-            proposal=proposal,
-            chosen=chosen_M,
-            entropy=categorical.entropy(logits_NV[chosen_M]),
-        )
-        return revealed_Bn
+        choose = _first if first_alone else functools.partial(sure_enough, decoding=self.decoding)
+        return reveal_surest(logits_NV, block, self.decoding, self.model.special, self.trace, choose)
+
+
+def _first(sure_Bn: Tensor) -> Tensor:
+    """The first position of the block alone."""
+    return (torch.arange(sure_Bn.shape[1], device=sure_Bn.device) == 0).expand_as(sure_Bn)
