@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.errors import UserError, require_choice, require_positive
 
-REMASKING = ("low_confidence", "random", "entropy", "topk_margin", "maskgit_plus")
+REMASKING = ("low_confidence", "random", "entropy", "topk_margin", "maskgit_plus", "p2")
 RANKINGS = ("untempered", "behaviour")
 SCHEDULES = ("even", "dream", "dllm")
 CACHES = ("none", "prefix", "dual")
@@ -35,8 +35,9 @@ class Decoding:
 
     remasking: the masked position that is revealed next has the most probable sampled token (low_confidence), the
     lowest entropy, the widest margin between its two best tokens (topk_margin), or is any (random); maskgit_plus is
-    Dream's name for low_confidence. ranking: whether that is asked of the untempered or of the sampled, tempered and
-    truncated distribution.
+    Dream's name for low_confidence. p2 ranks as low_confidence does, but all positions of the block at every step, and
+    masks written ones again (Open-dCoder); for evaluation alone. ranking: whether that is asked of the untempered or of
+    the sampled, tempered and truncated distribution.
 
     eos_policy: stop leaves rows whose block came out as end tokens alone and fills them; stop-agrpo also asks this of
     the prompt's last block_length tokens before the first block; run never stops; forbid never generates the first
@@ -76,8 +77,25 @@ class Decoding:
 
     @property
     def computes_all(self) -> bool:
-        """Whether every step computes every masked position, at the same step in all rows."""
-        return self.cache == "none" and not self.adaptive
+        """Whether every step computes every masked position, at the same step in all rows, and writes for good."""
+        return self.cache == "none" and not self.adaptive and not self.remasks
+
+    @property
+    def remasks(self) -> bool:
+        """Whether a token that is written may be masked again."""
+        return self.remasking == "p2"
+
+    @property
+    def is_approximate(self) -> bool:
+        """Whether completions may differ from those of `exact`."""
+        return self.cache != "none" or self.adaptive
+
+    @property
+    def exact(self) -> Decoding:
+        """The same without cache, threshold and factor: a whole pass for each of num_steps steps. Dream's schedule has
+        no blocks then."""
+        block_length = self.completion_length if self.schedule == "dream" else self.block_length
+        return replace(self, block_length=block_length, cache="none", threshold=0.0, factor=0.0)
 
     def to_record(self) -> dict[str, Any]:
         """Plain values for the record of an evaluation. What is younger than the first records stands there where it is
@@ -138,8 +156,13 @@ class Decoding:
             )
         if self.guidance_scale and not self.computes_all:
             raise UserError(
-                f"{section}.guidance_scale={self.guidance_scale} does not go with {section}.cache, {section}.threshold "
-                f"or {section}.factor; set it to 0."
+                f"{section}.guidance_scale={self.guidance_scale} does not go with {section}.cache, "
+                f"{section}.threshold, {section}.factor or {section}.remasking=p2; set it to 0."
+            )
+        if self.remasks and (self.cache != "none" or self.schedule != "even"):
+            raise UserError(
+                f"{section}.remasking=p2 has no cache and a schedule of its own; set {section}.cache=none and "
+                f"{section}.schedule=even."
             )
 
     def _check_lengths(self, section: str) -> None:
@@ -154,7 +177,8 @@ class Decoding:
                 f"{self.completion_length}; choose a divisor."
             )
         blocks = -(-self.completion_length // self.block_length)
-        if not blocks <= self.num_steps <= self.completion_length:
+        # The other schedules know steps that reveal nothing, and make no pass for them.
+        if self.num_steps < blocks or (self.num_steps > self.completion_length and self.schedule == "even"):
             raise UserError(
                 f"{section}.num_steps={self.num_steps} must lie between the number of blocks ({blocks}) and the "
                 f"completion length ({self.completion_length})."

@@ -2,7 +2,8 @@
 
 The completion is cut into blocks, finished from left to right. A step predicts every masked position of the active
 block, samples a token for each, and reveals the ones that the remasking rule is surest of: a number that is known
-before (samplers/lockstep.py), or all that are sure enough (samplers/adaptive.py).
+before (samplers/lockstep.py), or all that are sure enough (samplers/adaptive.py). With P2 it may also mask others
+again (samplers/path_planning.py).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
-from harness.diffusion.samplers import adaptive, lockstep
+from harness.diffusion.samplers import adaptive, lockstep, path_planning
 from harness.diffusion.samplers.rows import Rows, leave_finished
 from harness.diffusion.trace import blank_rollout
 from harness.errors import UserError
@@ -46,7 +47,7 @@ def generate(
     _check(decoding, needs)
     rows = Rows.start(prompts, decoding, seed_B, length_B, mask_id)
     trace = blank_rollout(prompts, decoding, needs, mask_id=mask_id)
-    sampler = adaptive if decoding.adaptive else lockstep
+    sampler = path_planning if decoding.remasks else adaptive if decoding.adaptive else lockstep
     with model.meter.measure() as cost:
         if decoding.eos_policy == "stop-agrpo":
             rows = leave_finished(model, decoding, rows, trace, block_end=0)
@@ -59,6 +60,6 @@ def _check(decoding: Decoding, needs: RolloutNeeds) -> None:
         raise UserError(f"Recording the support of top_p={decoding.top_p} needs top_k too: it bounds the record.")
     if needs.argmax and not decoding.computes_all:
         raise UserError(
-            "Greedy completions cannot be recorded while sampling with a cache, a threshold or a factor; "
+            "Greedy completions cannot be recorded while sampling with a cache, a threshold, a factor or p2; "
             "compute them afterwards (method.greedy=lazy)."
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,8 +22,9 @@ from transformers import PreTrainedModel
 from harness.config.tree import LoraConfig
 from harness.distributed.in_step import InStep
 from harness.errors import UserError
-from harness.models.attention import AttentionPattern, full_attention
+from harness.models.attention import GIVEN_MASK, AttentionPattern, full_attention
 from harness.models.flops import HEAD, ModelShape
+from harness.models.graphs import PassGraphs
 from harness.models.key_values import KeyValueCache, cached_hidden
 from harness.models.memory import Memory
 from harness.models.meter import Meter
@@ -72,6 +74,7 @@ class MaskedPredictor(nn.Module):
         self.model = model
         self.shift = shift
         self.attention = attention
+        self.transformer.set_attn_implementation(GIVEN_MASK)
         # transformers freezes the padding token's embedding; here that token also ends completions, and has to learn.
         for module in model.modules():
             if isinstance(module, nn.Embedding):
@@ -113,6 +116,7 @@ class DiffusionLM:
     network: what is trained. fingerprint: hash of the loaded weights. commits: of what was fetched from the hub, by hub
     id.
     warnings: sentences on what looks wrong about the checkpoint, for the user to judge. meter: counts every pass.
+    graphs: of its passes without gradient, once these are to be captured.
     memory: how many sequences fit into it at once. reference: a copy of the weights as the reference policy, where
     there is one.
     lora_ranks: of the adapters by kind of layer, as q_proj; empty without adapters.
@@ -143,6 +147,7 @@ class DiffusionLM:
         self.warnings = warnings
         self.meter = Meter()
         self.memory = Memory(self.meter)
+        self.graphs = PassGraphs()
         self.reference: MaskedPredictor | None = None
         self.together: InStep | None = None
         self._is_reference = False
@@ -178,13 +183,15 @@ class DiffusionLM:
     def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
         """Final hidden states (B, L, d), for callers that choose positions afterwards."""
         self._announce()
-        return self._counted(self.predictor.hidden(tokens_BL, mask_BL), *tokens_BL.shape, head_positions=0)
+        hidden_BLd = self.graphs.hidden(self.predictor.hidden, tokens_BL, mask_BL, kind=self._is_reference)
+        return self._counted(hidden_BLd, *tokens_BL.shape, head_positions=0)
 
     def cached_hidden(self, tokens_Bq: Tensor, mask_BL: Tensor | None, cache: KeyValueCache) -> tuple[Tensor, int]:
         """Final hidden states (B, q, d) of the columns from cache.first on, and the position that the first of them
         predicts."""
         self._announce()
-        hidden_Bqd = cached_hidden(self.predictor.transformer, tokens_Bq, mask_BL, cache)
+        run = functools.partial(cached_hidden, self.predictor.transformer)
+        hidden_Bqd = self.graphs.cached_hidden(run, tokens_Bq, mask_BL, cache, kind=self._is_reference)
         counted_Bqd = self._counted(hidden_Bqd, *tokens_Bq.shape, keys=len(cache), head_positions=0)
         return counted_Bqd, cache.first + self.predictor.shift
 
@@ -215,6 +222,7 @@ class DiffusionLM:
         """
         self.predictor.model = model.eval()
         self.lora_ranks = lora_ranks
+        self.graphs.forget()
 
     def keep_reference(self, predictor: MaskedPredictor | None = None) -> None:
         """Keeps a frozen copy of the present weights, or `predictor`, as the reference policy.
@@ -223,6 +231,7 @@ class DiffusionLM:
         """
         if predictor is None and isinstance(self.predictor.model, PeftModel):
             return
+        self.graphs.forget()
         self.reference = (predictor or copy.deepcopy(self.predictor)).requires_grad_(False).eval()
 
     @contextlib.contextmanager

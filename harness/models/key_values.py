@@ -12,15 +12,33 @@ from transformers import PreTrainedModel
 
 class KeyValueCache:
     """What transformers asks of a cache. The first pass covers the whole sequence; a later one covers the columns from
-    `first` on, replaces theirs, and attends to all."""
+    `first` on, replaces theirs, and attends to all. is_static: whether its columns lie where another cache's do, as
+    those of captured passes."""
 
     def __init__(self) -> None:
         self.first = 0
+        self.is_static = False
         self._layers: list[tuple[Tensor, Tensor]] = []
 
     def __len__(self) -> int:
         """Columns, 0 before the first pass."""
         return self._layers[0][0].shape[2] if self._layers else 0
+
+    @property
+    def identity(self) -> int:
+        """Of the memory in which the columns lie."""
+        return id(self._layers)
+
+    def share(self, other: KeyValueCache) -> None:
+        """Goes on with the columns of `other`, in the same memory."""
+        self._layers, self.is_static = other._layers, True
+
+    def copy(self) -> KeyValueCache:
+        """The same columns in the same memory."""
+        copied = KeyValueCache()
+        copied.first = self.first
+        copied.share(self)
+        return copied
 
     def update(self, key_BHqe: Tensor, value_BHqe: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values (B, H, L, e) of a layer with those of the present pass in their columns."""
@@ -31,14 +49,6 @@ class KeyValueCache:
         columns = slice(self.first, self.first + key_BHqe.shape[2])
         key_BHLe[:, :, columns], value_BHLe[:, :, columns] = key_BHqe, value_BHqe
         return key_BHLe, value_BHLe
-
-    def get_query_offset(self, layer: int) -> int:
-        """The first column of the present pass."""
-        return self.first
-
-    def get_mask_sizes(self, query_length: int, layer: int) -> tuple[int, int]:
-        """How many columns the present pass attends to, and the first of them."""
-        return len(self) or query_length, 0
 
 
 def cached_hidden(

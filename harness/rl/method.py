@@ -130,6 +130,11 @@ class Method(ABC):
                 f"rollout.cache={decoding.cache}: the method takes old log-probabilities from the rollout, and with a "
                 "cache they are approximate; set it to none."
             )
+        if decoding.remasks:
+            raise UserError(
+                "rollout.remasking=p2 masks written tokens again, so that a step has no state to train on; set it to "
+                "low_confidence. p2 is for evaluation."
+            )
         if decoding.adaptive and not self.takes_adaptive:
             raise UserError(
                 "rollout.threshold and rollout.factor give every completion a number of steps of its own, but the "

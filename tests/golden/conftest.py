@@ -42,15 +42,22 @@ def golden_json() -> Callable[[str], Any]:
 
 @pytest.fixture(scope="session")
 def golden_model() -> Callable[..., DiffusionLM]:
-    """Loads a tiny checkpoint; `reference` names the checkpoint of the reference policy."""
+    """Loads a tiny checkpoint; `reference` names the checkpoint of the reference policy. shift: whether the output is
+    shifted, where that is not as in the checkpoint's family."""
 
-    def load(name: str, *, end_ids: tuple[int, ...] = (END_ID,), reference: str | None = None) -> DiffusionLM:
+    def load(
+        name: str,
+        *,
+        end_ids: tuple[int, ...] = (END_ID,),
+        reference: str | None = None,
+        shift: bool | None = None,
+    ) -> DiffusionLM:
         folder = _existing(f"{name}/config.json").parent
         raw = read_config(folder)
         pad_id = raw.get("pad_token_id", PAD_ID)
         special = SpecialTokens(mask_id=raw.get("mask_token_id", MASK_ID), pad_id=pad_id, end_ids=end_ids)
         network = open_checkpoint(folder, raw).load(torch.float32).eval()
-        shift = layout_of(raw).shift
+        shift = layout_of(raw).shift if shift is None else shift
         model = DiffusionLM(network, tokenizer=_NoTokenizer(), special=special, name=name, shift=shift)
         if reference is not None:
             _existing(f"{reference}/model.safetensors")
