@@ -34,6 +34,12 @@ def block_lengths(decoding: Decoding) -> list[int]:
     return [min(decoding.block_length, decoding.completion_length - start) for start in starts]
 
 
+def block_bounds(decoding: Decoding, block: int) -> tuple[int, int]:
+    """Where a block begins and ends in the completion."""
+    first = block * decoding.block_length
+    return first, min(first + decoding.block_length, decoding.completion_length)
+
+
 def most_steps(decoding: Decoding) -> int:
     """The steps that a completion takes without an early stop; under a threshold or factor, the most that it may
     take."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
 
 from harness.config.tree import Execution, RunConfig
-from harness.diffusion.sampler import generate
+from harness.diffusion.sampler import Generation
 from harness.distributed.shard import Shard
 from harness.models.adapters import check_mergeable, merged
 from harness.models.diffusion_lm import DiffusionLM
@@ -16,7 +17,7 @@ from harness.randomness import row_seeds, stream
 from harness.rl.merging import deviation, masked_logprob
 from harness.rl.method import Method
 from harness.rl.rewards import CountedScores, RandomRewards, TaskRewards
-from harness.rollout import Rollout, joined
+from harness.rollout import Rollout
 from harness.task.base import Example, Task
 
 
@@ -60,16 +61,15 @@ class Collector:
         generator = stream(self.config.seed, "rollout", iteration)
         seed_B = self.shard.mine(row_seeds(self.config.train.batch_size, generator))
         needs = self.method.needs(self.model.shape, self.config.rollout, prompts.ids_BP.shape[1])
-        total, decoding = len(examples), self.config.rollout
-
-        def complete(rows: slice) -> Rollout:
-            return generate(self.model, prompts.rows(rows), decoding, seed_B[rows], needs=needs)
+        generation = Generation(self.model, prompts, self.config.rollout, seed_B, needs=needs)
+        batch_size = self.execution.rollout_batch_size or len(examples)
 
         def complete_all() -> Rollout:
             with self.model.in_step():
-                return joined(list(self.model.memory.pieces(ROLLOUT, total, wanted, complete)), prompts)
+                for _ in generation.run(batch_size, functools.partial(self.model.memory.fitting, ROLLOUT)):
+                    pass
+            return generation.rollout
 
-        wanted = self.execution.rollout_batch_size or total
         return self._merged(complete_all) if self.execution.merge_adapters else complete_all()
 
     def _merged(self, complete_all: Callable[[], Rollout]) -> Rollout:

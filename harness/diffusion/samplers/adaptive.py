@@ -20,8 +20,8 @@ from harness.diffusion import categorical
 from harness.diffusion.proposal import propose
 from harness.diffusion.remasking import sure_enough
 from harness.diffusion.samplers.passes import BlockPasses
-from harness.diffusion.samplers.rows import TOKEN_DRAW, Rows, leave_finished
-from harness.diffusion.schedule import block_lengths
+from harness.diffusion.samplers.rows import TOKEN_DRAW, Rows
+from harness.diffusion.schedule import block_bounds
 from harness.diffusion.trace import reveal
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import uniforms
@@ -29,50 +29,46 @@ from harness.rollout import Rollout
 
 
 def unmask(model: DiffusionLM, decoding: Decoding, rows: Rows, trace: Rollout) -> None:
-    """Block after block until every row is finished."""
-    end = 0
-    for length in block_lengths(decoding):
-        if not len(rows):
-            break
-        first, end = end, end + length
-        _Block(model, decoding, rows, trace, first, end).unmask()
-        if end < decoding.completion_length:
-            rows = leave_finished(model, decoding, rows, trace, block_end=end)
+    """Reveals the block that the rows are at. What rows have spent is recorded at its end, so that a block that did not
+    fit into the memory can be made again."""
+    assert trace.forwards_B is not None
+    first, end = block_bounds(decoding, rows.block)
+    offset, index_B = rows.prompt_length, rows.index_B
+    passes = BlockPasses(model, rows, decoding.cache, begin=offset + first, end=offset + end)
+    step_B = trace.num_steps_B[index_B].long()
+    masked_Bn = torch.ones(len(rows), end - first, dtype=torch.bool, device=index_B.device)
+    with model.meter.measure() as cost:
+        while masked_Bn.any():
+            revealed_Bn = _Step(model, decoding, rows, trace, passes, masked_Bn, step_B, first).reveal()
+            step_B += revealed_Bn.any(1)
+            masked_Bn &= ~revealed_Bn
+    trace.forwards_B[index_B] += cost.forwards // len(rows)
+    trace.num_steps_B[index_B] = step_B.to(trace.num_steps_B.dtype)
 
 
 @dataclass
-class _Block:
-    """Positions first to end of the completions of `rows`."""
+class _Step:
+    """One pass over the masked positions masked_Bn of the block that begins at position `first` of the completion.
+    step_B: the step of each row."""
 
     model: DiffusionLM
     decoding: Decoding
     rows: Rows
     trace: Rollout
+    passes: BlockPasses
+    masked_Bn: Tensor
+    step_B: Tensor
     first: int
-    end: int
 
-    def unmask(self) -> None:
-        """Passes until nothing is masked."""
-        assert self.trace.forwards_B is not None
-        index_B, offset = self.rows.index_B, self.rows.prompt_length
-        begin, end = offset + self.first, offset + self.end
-        passes = BlockPasses(self.model, self.rows, self.decoding.cache, begin=begin, end=end)
-        masked_Bn = torch.ones(len(self.rows), self.end - self.first, dtype=torch.bool, device=index_B.device)
-        while masked_Bn.any():
-            with self.model.meter.measure() as cost:
-                revealed_Bn = self._step(passes, masked_Bn)
-            self.trace.forwards_B[index_B] += cost.forwards // len(index_B)
-            self.trace.num_steps_B[index_B] += revealed_Bn.any(1).to(self.trace.num_steps_B.dtype)
-            masked_Bn &= ~revealed_Bn
-
-    def _step(self, passes: BlockPasses, masked_Bn: Tensor) -> Tensor:
-        """Writes the tokens that one pass is sure enough of, and their record; returns where (B, n)."""
+    def reveal(self) -> Tensor:
+        """Writes the tokens that the pass is sure enough of, and their record; returns where (B, n)."""
+        masked_Bn = self.masked_Bn
         row_N, place_N = masked_Bn.nonzero(as_tuple=True)
-        first_alone = passes.first_comes_first
-        hidden_Bqd, predicted = passes.hidden()
+        first_alone = self.passes.first_comes_first
+        hidden_Bqd, predicted = self.passes.hidden()
         column_N = self.rows.prompt_length + self.first + place_N - predicted
         logits_NV = self.model.head(hidden_Bqd[row_N, column_N])
-        step_N = self.trace.num_steps_B[self.rows.index_B][row_N].long()
+        step_N = self.step_B[row_N]
         position_N = self.first + place_N
         uniform_N1 = uniforms(self.rows.seed_B[row_N], step_N, position_N[:, None], TOKEN_DRAW)
         proposal = propose(
