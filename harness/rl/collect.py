@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from harness.config.tree import Execution, RunConfig
 from harness.diffusion.sampler import Generation
@@ -50,8 +51,14 @@ class Collector:
         rows = torch.tensor(chosen).repeat_interleave(self.config.train.group_size)
         return [self.train[index] for index in self.shard.mine(rows).tolist()]
 
-    def rollout(self, examples: Sequence[Example], iteration: int) -> Rollout:
-        """A completion of every example by the present policy, in the mode that the network is in."""
+    def rollout(
+        self,
+        examples: Sequence[Example],
+        iteration: int,
+        expect: Callable[[Tensor, Tensor], object] = lambda row_N, completion_ids_NC: None,
+    ) -> Rollout:
+        """A completion of every example by the present policy, in the mode that the network is in. expect: is told the
+        rows that are finished and their completions, as soon as they are."""
         texts = [self.model.prompt_text(self.task, example) for example in examples]
         prompts = self.model.encode_prompts(
             texts,
@@ -66,8 +73,9 @@ class Collector:
 
         def complete_all() -> Rollout:
             with self.model.in_step():
-                for _ in generation.run(batch_size, functools.partial(self.model.memory.fitting, ROLLOUT)):
-                    pass
+                for rows in generation.run(batch_size, functools.partial(self.model.memory.fitting, ROLLOUT)):
+                    row_N = torch.tensor(rows)
+                    expect(row_N, generation.rollout.completion_ids_BC[row_N])
             return generation.rollout
 
         return self._merged(complete_all) if self.execution.merge_adapters else complete_all()
