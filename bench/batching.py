@@ -122,8 +122,9 @@ def main() -> None:
     measured = ways(model, prompts, decoding, chosen.batch)
     for way in ways(model, prompts[: chosen.batch], decoding, chosen.batch).values():
         measure(way, chosen.device)
-    for _ in range(chosen.runs):
-        for way in measured.values():
+    for number in range(chosen.runs):
+        in_turn = list(measured.values())
+        for way in reversed(in_turn) if number % 2 else in_turn:
             measure(way, chosen.device)
     print(f"{shape.name} on {chosen.device}: {chosen.prompts} prompts, batch {chosen.batch}, {shape.steps} steps")
     for name, way in measured.items():
