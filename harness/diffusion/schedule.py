@@ -35,6 +35,12 @@ def block_lengths(decoding: Decoding) -> list[int]:
     return [min(decoding.block_length, decoding.completion_length - start) for start in starts]
 
 
+def block_bounds(decoding: Decoding, block: int) -> tuple[int, int]:
+    """Where a block begins and ends in the completion."""
+    first = block * decoding.block_length
+    return first, min(first + decoding.block_length, decoding.completion_length)
+
+
 def most_steps(decoding: Decoding, attention: Attention = FULL) -> int:
     """The steps that a completion takes without an early stop or, where rows have steps of their own, the most that it
     may take."""

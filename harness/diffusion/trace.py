@@ -40,6 +40,8 @@ def blank_rollout(
         temperature=decoding.temperature or 1.0,
         is_exact=decoding.cache == "none",
         forwards_B=zeros(rows, dtype=torch.int32),
+        flops_B=zeros(rows, dtype=torch.float64),
+        seconds_B=zeros(rows, dtype=torch.float64),
     )
 
 
@@ -61,8 +63,8 @@ def reveal(
     behaviour = proposal.behaviour
     if behaviour is None or trace.behaviour_logprob_BC is None or trace.behaviour_entropy_BC is None:
         return
-    trace.behaviour_logprob_BC[place] = behaviour.logprob_N[chosen]
-    trace.behaviour_entropy_BC[place] = behaviour.entropy_N[chosen]
+    trace.behaviour_logprob_BC[place] = behaviour.logprob_N[chosen].to(trace.logprob_BC.dtype)
+    trace.behaviour_entropy_BC[place] = behaviour.entropy_N[chosen].to(trace.entropy_BC.dtype)
     if trace.support_ids_BCk is not None and behaviour.ids_Nk is not None:
         trace.support_ids_BCk[place] = behaviour.ids_Nk[chosen].to(torch.int32)
 

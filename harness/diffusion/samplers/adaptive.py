@@ -9,7 +9,6 @@ Axes: B rows, q columns of a pass, n positions of the active block, N masked one
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,66 +16,39 @@ from torch import Tensor
 from harness.config.decoding import Decoding
 from harness.diffusion.remasking import sure_enough
 from harness.diffusion.samplers.passes import BlockPasses
-from harness.diffusion.samplers.rows import Rows, leave_finished
+from harness.diffusion.samplers.rows import Rows
 from harness.diffusion.samplers.surest import ActiveBlock, reveal_surest
-from harness.diffusion.schedule import block_lengths
+from harness.diffusion.schedule import block_bounds
 from harness.models.diffusion_lm import DiffusionLM
 from harness.rollout import Rollout
 
 
 def unmask(model: DiffusionLM, decoding: Decoding, rows: Rows, trace: Rollout) -> None:
-    """Block after block until every row is finished."""
-    end = 0
-    for length in block_lengths(decoding):
-        if not len(rows):
-            break
-        first, end = end, end + length
-        _Block(model, decoding, rows, trace, first, end).unmask()
-        if end < decoding.completion_length:
-            rows = leave_finished(model, decoding, rows, trace, block_end=end)
-
-
-@dataclass
-class _Block:
-    """Positions first to end of the completions of `rows`."""
-
-    model: DiffusionLM
-    decoding: Decoding
-    rows: Rows
-    trace: Rollout
-    first: int
-    end: int
-
-    def unmask(self) -> None:
-        """Passes until nothing is masked."""
-        assert self.trace.forwards_B is not None
-        index_B, offset = self.rows.index_B, self.rows.prompt_length
-        begin, end = offset + self.first, offset + self.end
-        passes = BlockPasses(self.model, self.rows, self.decoding.cache, begin=begin, end=end)
-        masked_Bn = torch.ones(len(self.rows), self.end - self.first, dtype=torch.bool, device=index_B.device)
-        while masked_Bn.any():
-            with self.model.meter.measure() as cost:
-                masked_Bn &= ~self._step(passes, masked_Bn)
-            self.trace.forwards_B[index_B] += cost.forwards // len(index_B)
-
-    def _step(self, passes: BlockPasses, masked_Bn: Tensor) -> Tensor:
-        """Writes the tokens that one pass is sure enough of, and their record; returns where (B, n)."""
-        position_Bn = torch.arange(self.first, self.end, device=masked_Bn.device).expand_as(masked_Bn)
-        column_Bn = self.rows.prompt_length + position_Bn
-        first_alone = passes.first_comes_first
-        hidden_Bqd, predicted = passes.hidden()
-        row_N = masked_Bn.nonzero()[:, 0]
-        logits_NV = self.model.head(hidden_Bqd[row_N, column_Bn[masked_Bn] - predicted])
-        block = ActiveBlock(
-            tokens_BL=self.rows.tokens_BL,
-            index_B=self.rows.index_B,
-            seed_B=self.rows.seed_B,
-            column_Bn=column_Bn,
-            position_Bn=position_Bn,
-            masked_Bn=masked_Bn,
-        )
-        choose = _first if first_alone else functools.partial(sure_enough, decoding=self.decoding)
-        return reveal_surest(logits_NV, block, self.decoding, self.model.special, self.trace, choose)
+    """Reveals the block that the rows are at. What rows have spent is recorded at its end, so that a block that did not
+    fit into the memory can be made again."""
+    assert trace.forwards_B is not None
+    first, end = block_bounds(decoding, rows.block)
+    offset, index_B = rows.prompt_length, rows.index_B
+    passes = BlockPasses(model, rows, decoding.cache, begin=offset + first, end=offset + end)
+    position_Bn = torch.arange(first, end, device=index_B.device).expand(len(rows), -1)
+    block = ActiveBlock(
+        tokens_BL=rows.tokens_BL,
+        index_B=index_B,
+        seed_B=rows.seed_B,
+        column_Bn=offset + position_Bn,
+        position_Bn=position_Bn,
+        masked_Bn=torch.ones_like(position_Bn, dtype=torch.bool),
+        step_B=trace.num_steps_B[index_B].long(),
+    )
+    with model.meter.measure() as cost:
+        while block.masked_Bn.any():
+            choose = _first if passes.first_comes_first else functools.partial(sure_enough, decoding=decoding)
+            hidden_Bqd, predicted = passes.hidden()
+            row_N = block.masked_Bn.nonzero()[:, 0]
+            logits_NV = model.head(hidden_Bqd[row_N, block.column_Bn[block.masked_Bn] - predicted])
+            reveal_surest(logits_NV, block, decoding, model.special, trace, choose)
+    trace.forwards_B[index_B] += cost.forwards // len(rows)
+    trace.num_steps_B[index_B] = block.step_B.to(trace.num_steps_B.dtype)
 
 
 def _first(sure_Bn: Tensor) -> Tensor:

@@ -34,7 +34,11 @@ from harness.rollout import Rollout
 
 
 def unmask(model: DiffusionLM, decoding: Decoding, rows: Rows, trace: Rollout) -> None:
-    """Block after block until every row is finished."""
+    """Block after block until every row is finished. What rows have spent is counted from nothing, so that rows that
+    did not fit into the memory can be made again."""
+    assert trace.forwards_B is not None
+    trace.num_steps_B[rows.index_B] = 0
+    trace.forwards_B[rows.index_B] = 0
     laid_out = LaidOut.of(rows, model)
     sampler = _Sampler(model, decoding, laid_out, trace, KeyValueCache())
     width, size = laid_out.tokens_BW.shape[1], model.attention.block_length
@@ -131,6 +135,7 @@ class _Sampler:
             column_Bn=column_Bn,
             position_Bn=column_Bn - rows.start_B[:, None],
             masked_Bn=masked_Bn,
+            step_B=self.trace.num_steps_B[rows.index_B].long(),
         )
         # A block that the prompt has begun, or that the completion's end cuts short, has the counts of a whole one.
         length = end - begin if attention.blocks_from == COMPLETION else attention.block_length
@@ -139,9 +144,8 @@ class _Sampler:
             at_least = 1 if self.decoding.entropy_bound else next(counts)
             choose = functools.partial(sure_enough, decoding=self.decoding, at_least=at_least, strictly=True)
             logits_NV = self._logits(begin, end, masked_Bn)
-            special = self.model.special
-            # The block holds the same tensor of what is masked.
-            masked_Bn &= ~reveal_surest(logits_NV, block, self.decoding, special, self.trace, choose)
+            reveal_surest(logits_NV, block, self.decoding, self.model.special, self.trace, choose)
+        self.trace.num_steps_B[rows.index_B] = block.step_B.to(self.trace.num_steps_B.dtype)
 
     def leave_finished(self, begin: int, end: int) -> None:
         """Rows that have reached their end, or written an end token in those columns, leave; the rest of them is filled

@@ -25,8 +25,11 @@ from harness.rollout import Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class ActiveBlock:
-    """The positions that a pass predicts. tokens_BL: written in place. column_Bn: their columns in it; position_Bn:
-    their places in the completion; masked_Bn: which are still masked. index_B, seed_B: as in Rows."""
+    """The positions that a pass predicts. column_Bn: their columns in tokens_BL; position_Bn: their places in the
+    completion. index_B, seed_B: as in Rows.
+
+    Written in place: tokens_BL; masked_Bn, which positions are still masked; step_B, int64, the next step of each row.
+    """
 
     tokens_BL: Tensor
     index_B: Tensor
@@ -34,6 +37,7 @@ class ActiveBlock:
     column_Bn: Tensor
     position_Bn: Tensor
     masked_Bn: Tensor
+    step_B: Tensor
 
 
 def reveal_surest(
@@ -43,15 +47,15 @@ def reveal_surest(
     special: SpecialTokens,
     trace: Rollout,
     choose: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Writes the tokens that `choose` takes, and their record, as the next step of each row; returns where (B, n).
+) -> None:
+    """Writes the tokens that `choose` takes, and their record, as the next step of each row.
 
     logits_NV: at the masked positions. choose: of how sure each position is (B, n), -inf where nothing is masked, what
     is revealed; a probability where the decoding has a threshold or a factor.
     """
     row_N, place_N = block.masked_Bn.nonzero(as_tuple=True)
     position_N = block.position_Bn[row_N, place_N]
-    step_N = trace.num_steps_B[block.index_B][row_N].long()
+    step_N = block.step_B[row_N]
 
     def draw(kind: int) -> Tensor:
         return uniforms(block.seed_B[row_N], step_N, position_N[:, None], kind)[:, 0]
@@ -80,5 +84,5 @@ def reveal_surest(
         chosen=chosen_M,
         entropy=categorical.entropy(logits_NV[chosen_M]),
     )
-    trace.num_steps_B[block.index_B] += revealed_Bn.any(1).to(trace.num_steps_B.dtype)
-    return revealed_Bn
+    block.step_B.add_(revealed_Bn.any(1))
+    block.masked_Bn.logical_and_(~revealed_Bn)
