@@ -99,8 +99,8 @@ class Decoding:
 
     @property
     def exact(self) -> Decoding:
-        """The same without cache, threshold, factor and entropy bound: a whole pass for each of num_steps steps. Dream's
-        schedule has no blocks then."""
+        """The same without cache, threshold, factor and entropy bound: a whole pass for each of num_steps steps.
+        Dream's schedule has no blocks then."""
         block_length = self.completion_length if self.schedule == "dream" else self.block_length
         return replace(self, block_length=block_length, cache="none", threshold=0.0, factor=0.0, entropy_bound=0.0)
 
