@@ -23,8 +23,8 @@ USUAL = PARTS[:4]
 @dataclass(frozen=True, kw_only=True)
 class BenchRequest:
     """What to measure. shape: one of harness.bench.shapes. batch, blocks: 0 for the shape's own; with fewer blocks the
-    others are given as prompt, so a pass takes as long. lora_rank: of the adapters that updates train. beside: a clone
-    of Fast-dLLM or LLaDA, and the Python that runs it."""
+    others are given as prompt, so a pass takes as long. beside: a clone of Fast-dLLM or LLaDA, and the Python that runs
+    it."""
 
     parts: tuple[str, ...] = USUAL
     shape: str = "c256"
@@ -33,7 +33,6 @@ class BenchRequest:
     blocks: int = 0
     runs: int = 3
     temperature: float = 0.9
-    lora_rank: int = 128
     beside: Path | None = None
     beside_python: str = ""
 
@@ -45,7 +44,7 @@ class BenchRequest:
         for part in self.parts:
             require_choice("--part", part, PARTS)
         require_choice("--shape", self.shape, SHAPES)
-        require_positive("bench", runs=self.runs, lora_rank=self.lora_rank)
+        require_positive("bench", runs=self.runs)
         if bool(self.beside) != bool(self.beside_python):
             raise UserError("--beside CLONE and --beside-python PYTHON go together: give both or neither.")
         if self.beside is not None:
@@ -86,7 +85,6 @@ def _rows_of_model(request: BenchRequest, part: str) -> Iterator[Measurement | G
     from harness.bench.rollouts import measure_rollouts
     from harness.bench.shapes import SHAPES, make_model
     from harness.bench.updates import measure_updates
-    from harness.config.tree import LoraConfig
     from harness.models.checkpoints import resolve_device
 
     device = str(resolve_device(request.device))
@@ -95,8 +93,7 @@ def _rows_of_model(request: BenchRequest, part: str) -> Iterator[Measurement | G
     if part == GROWTH:
         yield from measure_growth(model, shape, runs=request.runs)
     elif part == UPDATE:
-        lora = LoraConfig(rank=request.lora_rank, targets="official-subset")
-        yield from measure_updates(model, prompts, shape, lora=lora, runs=request.runs)
+        yield from measure_updates(model, prompts, shape, runs=request.runs)
     else:
         with contextlib.ExitStack() as stack:
             other = None

@@ -19,17 +19,17 @@ from harness.rl.method import Method, Prepared
 from harness.rollout import Prompts, Rewards, RolloutNeeds, ScoredRollouts
 
 METHOD = "egspo-sa"
+LORA = LoraConfig(rank=128, targets="official-subset")
+"""The adapters of the published runs."""
 SLOTS = 2
 MICRO_BATCH = 1
 
 
-def measure_updates(
-    model: DiffusionLM, prompts: Prompts, shape: BenchShape, *, lora: LoraConfig, runs: int
-) -> Iterator[Measurement]:
-    """Updates with adapters, `runs` of them in turn with their floor, after one that counts for nothing. Puts adapters
-    on the model."""
+def measure_updates(model: DiffusionLM, prompts: Prompts, shape: BenchShape, *, runs: int) -> Iterator[Measurement]:
+    """Updates of adapters, `runs` of them in turn with their floor, after one that counts for nothing. Puts LORA on the
+    model."""
     device = model.device
-    model.add_lora(lora, seed=0)
+    model.add_lora(LORA, seed=0)
     model.predictor.to(device)
     method, prepared = prepare(shape, model, prompts, SLOTS)
     update(method, model, prepared, MICRO_BATCH)

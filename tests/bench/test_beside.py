@@ -5,8 +5,10 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from harness.bench.beside import beside, check_clone
+from harness.bench.checkpoint import save_random_checkpoint
 from harness.bench.rollouts import decoding_of
 from harness.bench.shapes import SHAPES, make_model
 from harness.errors import UserError
@@ -128,10 +130,6 @@ def test_a_python_that_cannot_be_started_a_folder_that_is_no_clone_and_another_l
 
 
 def test_the_weights_beside_are_those_that_are_measured(tmp_path):
-    from safetensors.torch import load_file
-
-    from harness.bench.checkpoint import save_random_checkpoint
-
     save_random_checkpoint(SHAPE, tmp_path / "model", "cpu")
     model, prompts = make_model(SHAPE, "cpu")
     saved = load_file(tmp_path / "model" / "model.safetensors")["model.transformer.wte.weight"]

@@ -12,12 +12,10 @@ from harness.bench.shapes import SHAPES, make_model
 from harness.bench.startup import measure_startup
 from harness.bench.timing import Measurement
 from harness.bench.updates import bare_update, measure_updates, prepare, update
-from harness.config.tree import LoraConfig
 from harness.diffusion.sampler import generate
 from harness.models import flops
 
 SHAPE = dataclasses.replace(SHAPES["tiny"], batch=2, block=8, completion=16, steps=8)
-LORA = LoraConfig(rank=4, targets="official-subset")
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +87,7 @@ def test_other_code_is_compared_with_ours_and_token_by_token_where_nothing_is_dr
 
 def test_the_floor_of_an_update_is_its_forward_and_backward_passes():
     model, prompts = make_model(SHAPE, "cpu")
-    (row,) = measure_updates(model, prompts, SHAPE, lora=LORA, runs=1)
+    (row,) = measure_updates(model, prompts, SHAPE, runs=1)
     assert (row.name, row.passes, row.amount) == ("egspo-sa", 4, 4.0)
     method, prepared = prepare(SHAPE, model, prompts, 2)
     ours = spent(model, lambda: update(method, model, prepared, 1))
