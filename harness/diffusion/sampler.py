@@ -64,15 +64,15 @@ def check_blocks(model: DiffusionLM, decoding: Decoding) -> None:
         return
     blocks = f"Model '{model.name}' attends by blocks of {size} tokens"
     if decoding.block_length != size:
-        raise UserError(f"{blocks}, which block_length={decoding.block_length} does not match; set it to {size}.")
+        raise UserError(f"{blocks}, but block_length={decoding.block_length}; set it to {size}.")
     if decoding.cache != "none":
         raise UserError(
-            f"{blocks}, whose keys and values are kept without any loss; set cache={decoding.cache} to none."
+            f"{blocks} and is always sampled with an exact key-value cache; set cache=none instead of {decoding.cache}."
         )
-    if decoding.schedule == "dream" or decoding.eos_policy == "stop-agrpo":
-        name = "schedule" if decoding.schedule == "dream" else "eos_policy"
-        fix = "even or dllm" if decoding.schedule == "dream" else "stop"
-        raise UserError(f"{blocks}, for which there is no {name}={getattr(decoding, name)}; set it to {fix}.")
+    if decoding.schedule == "dream":
+        raise UserError(f"{blocks}, which schedule=dream does not support; choose even or dllm.")
+    if decoding.eos_policy == "stop-agrpo":
+        raise UserError(f"{blocks}, which eos_policy=stop-agrpo does not support; choose stop.")
 
 
 def _check(model: DiffusionLM, decoding: Decoding, needs: RolloutNeeds) -> None:
