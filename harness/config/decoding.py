@@ -22,7 +22,8 @@ class Decoding:
 
     completion_length: C, tokens. block_length: tokens per semi-autoregressive block; divides C. num_steps: T,
     unmasking steps over the whole completion. schedule: reveal evenly, by Dream's time steps, or by dllm's rounding,
-    with which the last block may be shorter than the others.
+    with which the last block may be shorter than the others. A model that attends by blocks has a block_length of its
+    own, and a row of it may take other steps than the next (harness/diffusion/samplers/block.py).
 
     cache: what later passes of a block take from its first, over the whole sequence, instead of computing it again
     (Fast-dLLM): with prefix the keys and values of what is before the block, with dual of all but the block; both are
@@ -40,7 +41,8 @@ class Decoding:
     the block at every step, and masks written ones again (Open-dCoder); for evaluation alone. ranking: whether that is
     asked of the untempered or of the sampled, tempered and truncated distribution.
 
-    eos_policy: stop leaves rows whose block came out as end tokens alone and fills them; stop-agrpo also asks this of
+    eos_policy: stop leaves rows whose block came out as end tokens alone and fills them, and of a model that attends by
+    blocks rows whose block holds one; stop-agrpo also asks this of
     the prompt's last block_length tokens before the first block; run never stops; forbid never generates the first
     end token; defer reveals end tokens last; forbid-defer does both.
     """

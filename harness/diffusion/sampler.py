@@ -159,14 +159,14 @@ def check_blocks(model: DiffusionLM, decoding: Decoding) -> None:
         return
     blocks = f"Model '{model.name}' attends by blocks of {size} tokens"
     if decoding.block_length != size:
-        raise UserError(f"{blocks}, which block_length={decoding.block_length} does not match; set it to {size}.")
+        raise UserError(f"{blocks}, but block_length={decoding.block_length}; set it to {size}.")
     if decoding.cache != "none":
         raise UserError(
-            f"{blocks}, whose keys and values are kept without any loss; set cache={decoding.cache} to none."
+            f"{blocks} and is always sampled with an exact key-value cache; set cache=none instead of {decoding.cache}."
         )
     for name, value, fix in NOT_FOR_BLOCKS:
         if getattr(decoding, name) == value:
-            raise UserError(f"{blocks}, for which there is no {name}={value}; set it to {fix}.")
+            raise UserError(f"{blocks}, which {name}={value} does not support; choose {fix}.")
 
 
 def _check(model: DiffusionLM, decoding: Decoding, needs: RolloutNeeds, length_B: Tensor | None) -> None:

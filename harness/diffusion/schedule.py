@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from bisect import bisect_left
+from itertools import accumulate, pairwise
 
 import torch
 
@@ -51,9 +52,17 @@ def most_steps(decoding: Decoding, attention: Attention = FULL) -> int:
         return sum(map(len, reveal_counts(decoding)))
     if attention.blocks_from == COMPLETION:
         return sum(len(block_diffusion_counts(decoding, block)) for block in block_lengths(decoding))
-    # The first block may begin with tokens of the prompt, and the last may be short for it.
-    blocks = -(-(length + attention.block_length - 1) // attention.block_length)
-    return min(length, blocks * len(block_diffusion_counts(decoding, attention.block_length)))
+    revealed = list(accumulate(block_diffusion_counts(decoding, attention.block_length)))
+    return max(_steps_after(begun, length, revealed) for begun in range(attention.block_length))
+
+
+def _steps_after(begun: int, length: int, revealed: list[int]) -> int:
+    """Steps of `length` tokens whose first block begins with `begun` tokens of the prompt. revealed: how many tokens of
+    a block are, after each of its steps."""
+    size = revealed[-1]
+    first = min(size - begun, length)
+    whole, last = divmod(length - first, size)
+    return bisect_left(revealed, first) + 1 + whole * len(revealed) + (bisect_left(revealed, last) + 1 if last else 0)
 
 
 def block_diffusion_counts(decoding: Decoding, length: int) -> list[int]:

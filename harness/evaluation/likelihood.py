@@ -73,7 +73,7 @@ def log_likelihoods(
 
     Raises UserError for a model that attends by blocks.
     """
-    model.require_full_attention("the estimate of likelihoods")
+    model.require_full_attention("likelihood estimation")
     groups: dict[tuple[int, int], list[Question]] = {}
     for question in questions:
         length = padded_length(len(question.context_ids) + len(question.answer_ids))

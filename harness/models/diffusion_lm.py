@@ -132,8 +132,8 @@ class DiffusionLM:
         """Raises UserError where the model attends by blocks; `what` needs one that does not."""
         if self.attention.block_length:
             raise UserError(
-                f"Model '{self.name}' attends by blocks of {self.attention.block_length} tokens; {what} so far takes "
-                "only models in which every token attends to every other."
+                f"Model '{self.name}' attends by blocks of {self.attention.block_length} tokens; {what} supports only "
+                "models in which every token attends to every other."
             )
 
     def logits(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:

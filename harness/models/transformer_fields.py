@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 from typing import Any
 
 from transformers import GenerationConfig
@@ -14,6 +14,7 @@ from harness.models.files import is_set
 
 MOST_LAYERS = 1024
 PUBLISHED_BD3LM_BLOCK = 32
+DLLM_KIND = re.compile("mdlm|bd3lm")
 FULL_ATTENTION = "full_attention"
 BIDIRECTIONAL = {"is_causal": False, "use_cache": False}
 """What makes transformers' classes masked diffusion models."""
@@ -167,8 +168,8 @@ def qwen3(fields: Fields) -> dict[str, Any]:
 
 def bd3lm(fields: Fields, name: str) -> Attention:
     """Of dllm's checkpoints, whose config.json is the same for both kinds: blocks of block_size tokens where it is
-    there, of 32 where the last part of the checkpoint's name has bd3lm in it, otherwise none."""
-    named = PUBLISHED_BD3LM_BLOCK if "bd3lm" in Path(name).name.lower() else 0
+    there, of 32 where bd3lm stands in the checkpoint's name or path and no mdlm after it, otherwise none."""
+    named = PUBLISHED_BD3LM_BLOCK if DLLM_KIND.findall(name)[-1:] == ["bd3lm"] else 0
     length = fields.size("block_size") if fields.get("block_size") is not None else named
     return Attention(block_length=length, blocks_from=COMPLETION) if length else FULL
 

@@ -146,7 +146,7 @@ class Method(ABC):
     def check_model(self, model: DiffusionLM) -> None:
         """Raises UserError for a model that the method cannot train."""
         if not self.takes_blocks:
-            model.require_full_attention("the method, which masks completions anywhere,")
+            model.require_full_attention("the method, which masks tokens of several blocks at once,")
 
     def check(self, decoding: Decoding) -> None:  # noqa: B027  (any options may be right)
         """Raises UserError where the options do not fit the rollout's decoding."""

@@ -151,11 +151,11 @@ def test_greedy_completions_are_computed_afterwards(random_model):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"block_length": 6}, "blocks of 4 tokens, which block_length=6 does not match; set it to 4"),
-        ({"cache": "dual"}, "kept without any loss; set cache=dual to none"),
-        ({"cache": "prefix"}, "set cache=prefix to none"),
-        ({"schedule": "dream"}, "no schedule=dream; set it to even or dllm"),
-        ({"eos_policy": "stop-agrpo"}, "no eos_policy=stop-agrpo; set it to stop"),
+        ({"block_length": 6}, "blocks of 4 tokens, but block_length=6; set it to 4"),
+        ({"cache": "dual"}, "always sampled with an exact key-value cache; set cache=none instead of dual"),
+        ({"cache": "prefix"}, "set cache=none instead of prefix"),
+        ({"schedule": "dream"}, "schedule=dream does not support; choose even or dllm"),
+        ({"eos_policy": "stop-agrpo"}, "eos_policy=stop-agrpo does not support; choose stop"),
     ],
 )
 def test_a_decoding_that_does_not_fit_the_model_s_blocks_is_refused(random_model, options, said):
@@ -172,18 +172,20 @@ def test_prompts_that_are_not_padded_to_whole_blocks_are_refused_where_blocks_be
         generate(model, prompts, PLAIN, torch.zeros(1, dtype=torch.long))
 
 
-def test_all_blocks_have_as_many_steps_and_one_more_where_a_prompt_may_have_begun_the_first(random_model):
+def test_all_blocks_have_as_many_steps_and_a_prompt_that_has_begun_the_first_may_cost_one_more():
     five = dataclasses.replace(PLAIN, num_steps=5)
     assert block_diffusion_counts(five, 4) == [2, 2]
     assert block_diffusion_counts(dataclasses.replace(PLAIN, num_steps=9), 4) == [2, 1, 1]
     assert block_diffusion_counts(dataclasses.replace(five, schedule="dllm", block_length=12), 8) == [2, 2, 1, 2, 1]
-    assert most_steps(five, Attention(block_length=4)) == 8
+    # Of blocks that reveal 2 and 2, one more where the prompt has left 1 or 3 tokens of the first: 2 + 2 + 2 + 1.
+    assert most_steps(five, Attention(block_length=4)) == 7
+    assert most_steps(dataclasses.replace(PLAIN, num_steps=3), Attention(block_length=4)) == 4
     assert most_steps(five, Attention(block_length=4, blocks_from=COMPLETION)) == 6
-    assert most_steps(PLAIN, Attention(block_length=4)) == 8
+    assert most_steps(PLAIN, Attention(block_length=4)) == 7
     assert most_steps(dataclasses.replace(PLAIN, num_steps=12), Attention(block_length=4)) == 12
 
 
 def test_what_needs_models_that_see_everything_says_so(random_model):
-    with pytest.raises(UserError, match=r"attends by blocks of 4 tokens; training by answers so far takes only"):
+    with pytest.raises(UserError, match=r"attends by blocks of 4 tokens; training by answers supports only"):
         by_blocks(random_model).require_full_attention("training by answers")
     random_model.require_full_attention("training by answers")

@@ -1,6 +1,7 @@
 """What the families' checkpoints say is understood, or refused in one sentence: sizes, tokens, names, templates."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from harness.config.tree import ModelConfig
 from harness.errors import UserError
 from harness.models.attention import Attention
 from harness.models.checkpoints import load_model
+from harness.models.config_fields import Fields
 from harness.models.layouts import LAYOUTS, layout_of, read_config
 
 NEW = ("a2d-qwen3", "a2d-qwen2", "a2d-llama", "qwen2", "sdar", "lladamoe")
@@ -195,7 +197,15 @@ def test_sdar_s_block_is_that_of_config_json_and_its_ends_those_of_generation_co
 @pytest.mark.parametrize("family", ["a2d-qwen3", "a2d-qwen2", "a2d-llama"])
 def test_a2d_attends_by_blocks_where_its_name_or_its_config_json_says_so(published_family, changed, family):
     blocks_of_32 = Attention(block_length=32, blocks_from="completion")
-    assert load(published_family(family, "BD3LM-v0.1")).attention == blocks_of_32
+    assert load(published_family(family, "bd3lm-v0.1")).attention == blocks_of_32
+    raw, attention = read_config(published_family(family)), LAYOUTS[family].attention
+    for name, expected in (
+        ("hub/models--dllm-hub--x-bd3lm-v0.1/snapshots/0123", blocks_of_32),
+        ("bd3lm/x-mdlm", Attention()),
+        ("mdlm/x-bd3lm@main", blocks_of_32),
+        ("dllm-hub/x", Attention()),
+    ):
+        assert attention(Fields(raw, Path()), name) == expected
     assert load(published_family(family)).attention == Attention()
     assert load(changed(family, block_size=32)).attention == blocks_of_32
 
