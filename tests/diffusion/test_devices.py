@@ -1,8 +1,8 @@
-"""What a GPU asks of sampling, seen without one: a rollout on a made-up device, and the widths of float64 tensors."""
+"""What sampling must not do on a GPU, seen without one: wait for values, and make wide float64 tensors."""
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -39,20 +39,29 @@ class WidestFloat64(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("options", DECODINGS, ids=str)
-def test_a_rollout_on_a_gpu_asks_it_for_no_value_while_no_row_can_end(random_model, options):
-    """A fake tensor has no values: what reads one fails."""
-    decoding = Decoding(completion_length=8, block_length=4, num_steps=5, **{"eos_policy": "run", **options})
+@pytest.fixture
+def without_values(random_model):
+    """The model with weights that have no values, so that what asks for one fails, as it would wait for a GPU."""
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        for parameter in random_model.predictor.parameters():
-            parameter.data = mode.from_tensor(parameter.data).cuda()
-        for buffer_owner in random_model.predictor.modules():
-            for name, buffer in list(buffer_owner._buffers.items()):
-                buffer_owner._buffers[name] = mode.from_tensor(buffer).cuda()
-        prompts = Prompts(ids_BP=torch.ones(3, 6, dtype=torch.long, device="cuda"), mask_BP=None)
-        needs = RolloutNeeds(argmax=decoding.computes_all, behaviour=True)
-        rollout = generate(random_model, prompts, decoding, torch.arange(3), needs=needs)
-    assert rollout.completion_ids_BC.device.type == "cuda"
+        for module in random_model.predictor.modules():
+            for tensors in (module._parameters, module._buffers):
+                for name, tensor in tensors.items():
+                    if tensor is not None:
+                        made_up = torch.empty(tensor.shape, dtype=tensor.dtype)
+                        tensors[name] = torch.nn.Parameter(made_up) if tensors is module._parameters else made_up
+    return random_model, mode
+
+
+@pytest.mark.parametrize("options", DECODINGS, ids=str)
+def test_inside_a_block_no_value_is_asked_of_the_device(without_values, options):
+    model, mode = without_values
+    decoding = Decoding(completion_length=8, block_length=4, num_steps=5, **{"eos_policy": "run", **options})
+    needs = RolloutNeeds(argmax=decoding.computes_all, behaviour=True)
+    with mode:
+        prompts = Prompts(ids_BP=torch.ones(3, 6, dtype=torch.long), mask_BP=None)
+        rollout = generate(model, prompts, decoding, torch.arange(3), needs=needs)
+        with pytest.raises(DataDependentOutputException):
+            bool(rollout.completion_ids_BC.any())
 
 
 def test_no_float64_tensor_is_as_wide_as_a_vocabulary_of_several_chunks():
