@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -105,11 +105,19 @@ class EvaluationFolder:
         note = f"{task.name}, {decoding.completion_length} tokens{approximate}"
         with Scoring[int, Score](task, task.score) as scoring:
 
-            def on_done(some: Sequence[tuple[int, Completion]], done: int) -> None:
-                scoring.add((index, examples[index], completion.text) for index, completion in some)
-                on_progress(done, len(examples), note)
+            def score(done: Iterable[tuple[int, Completion]]) -> None:
+                scoring.add((index, examples[index], completion.text) for index, completion in done)
 
-            completions = self._completed(examples, prompts, decoding, seed, batch_size, identity, on_done)
+            completions = self._completed(
+                examples,
+                prompts,
+                decoding,
+                seed,
+                batch_size,
+                identity,
+                score,
+                lambda done: on_progress(done, len(examples), note),
+            )
             scores = scoring.gathered(self.shard)
         result = judge(task, examples, prompts, completions, scores)
         ids = [list(completion.ids[: completion.tokens]) for completion in completions]
@@ -144,10 +152,11 @@ class EvaluationFolder:
         seed: int,
         batch_size: int,
         identity: str,
-        on_done: Callable[[Sequence[tuple[int, Completion]], int], None],
+        score: Callable[[Iterable[tuple[int, Completion]]], None],
+        on_done: Callable[[int], None],
     ) -> list[Completion]:
         """The completions of all processes in the order of the examples; those that an evaluation made before it was
-        cut off are not made again. on_done: is told of each once, in one of the processes, and how many there are."""
+        cut off are not made again. score: is given each once, in one of the processes."""
         from harness.evaluation.completions import Completion, complete, gathered
         from harness.evaluation.store import AnswerStore
 
@@ -159,8 +168,7 @@ class EvaluationFolder:
             store = AnswerStore(partial, process=self.shard.index)
         known = {index: Completion.from_json(store[str(index)]) for index in range(len(prompts)) if str(index) in store}
         self.shard.wait()  # no process adds to the store before all have read it
-        if known:
-            on_done(list(known.items())[self.shard.index :: self.shard.count], len(known))
+        score(list(known.items())[self.shard.index :: self.shard.count])
         mine = []
         for batch in complete(
             self.loaded.model,
@@ -175,7 +183,8 @@ class EvaluationFolder:
             for index, completion in batch:
                 store.add(str(index), asdict(completion))
             mine += batch
-            on_done(batch, len(known) + len(mine) * self.shard.count)
+            score(batch)
+            on_done(len(known) + len(mine) * self.shard.count)
         store.close()
         return gathered([*(known.items() if self.shard.is_main else ()), *mine], self.shard)
 

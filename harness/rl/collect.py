@@ -68,7 +68,9 @@ class Collector:
         generator = stream(self.config.seed, "rollout", iteration)
         seed_B = self.shard.mine(row_seeds(self.config.train.batch_size, generator))
         needs = self.method.needs(self.model.shape, self.config.rollout, prompts.ids_BP.shape[1])
-        generation = Generation(self.model, prompts, self.config.rollout, seed_B, needs=needs)
+        # All prompts stay as wide as the longest: FLOPs, by which budgets and learning rates go, are then the same
+        # whatever fits into a batch.
+        generation = Generation(self.model, prompts, self.config.rollout, seed_B, needs=needs, cuts=False)
         batch_size = self.execution.rollout_batch_size or len(examples)
 
         def complete_all() -> Rollout:

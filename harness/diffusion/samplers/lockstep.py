@@ -127,8 +127,9 @@ class _Step:
         best_Bn = best_tokens(logits_NV, self.model.special.mask_id).view(self.masked_Bn.shape)
         argmax_BTC[self.rows.index_B[:, None], self.step, self.masked_Bn] = best_Bn.to(torch.int32)
         rows, length = self.rows.tokens_BL.shape
-        beyond = torch.arange(self.rows.prompt_length + self.block_end, length, device=best_Bn.device)
-        for places in beyond.split(max(1, HEAD_CHUNK // rows)):
+        first, at_once = self.rows.prompt_length + self.block_end, max(1, HEAD_CHUNK // rows)
+        for start in range(first, length, at_once):
+            places = torch.arange(start, min(start + at_once, length), device=best_Bn.device)
             chunk_NV = self._logits(hidden_BLd, unconditional_BLd, places.expand(rows, -1))
             best = best_tokens(chunk_NV, self.model.special.mask_id).view(rows, -1)
             columns = (places - self.rows.prompt_length)[None, :]
