@@ -9,19 +9,22 @@ it.
     python bench/sampler.py --device cuda --shape llada-8b
     python bench/sampler.py --cache --shape c512 --batch 1 --runs 5
     python bench/sampler.py --block-cache --shape c512 --batch 1 --runs 5
+    python bench/sampler.py --graphs --device cuda --shape llada-8b --batch 1 --runs 3
 
 Times of ours and of the bare forward are whole rollouts, in turn; the textbook runs `--textbook-steps` steps, scaled
 up. --cache instead compares key/value caches with the exact sampler: each generates the blocks number `--places` of the
 completion, in turn, the tokens before them being given; a rollout is their mean times the number of blocks.
 --block-cache compares whole rollouts of a model that attends by blocks with what the same sampler takes where every
-pass computes the whole sequence, measured by those blocks. The times of both are the processor's on a CPU, so that
-other work on the machine counts less."""
+pass computes the whole sequence, measured by those blocks. --graphs compares whole rollouts with and without CUDA
+graphs, which have to have the same tokens, with each cache. The times of the first two are the processor's on a CPU, so
+that other work on the machine counts less."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import dataclasses
+import functools
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -210,6 +213,26 @@ def compare_block_cache(shape: BenchShape, device: str, runs: int, places: list[
     print(f"  with    {statistics.median(kept):9.2f} s  without / with = {ratio:.2f}")
 
 
+def compare_graphs(shape: BenchShape, device: str, runs: int) -> None:
+    """Whole rollouts without and with CUDA graphs, and prints their ratio for each cache."""
+    print(f"{shape.name} on {device}: batch {shape.batch}, prompt {shape.prompt}, {shape.steps} steps")
+    model, prompts = make_model(shape, device)
+    captured, _ = make_model(shape, device)
+    captured.graphs.capture(captured.predictor, captured.shape)
+    for cache in CACHES:
+        decoding = dataclasses.replace(decoding_of(shape, temperature=0.9), cache=cache)
+        rollouts = [generate(one, prompts, decoding, torch.arange(shape.batch)) for one in (model, captured, captured)]
+        assert all(torch.equal(one.completion_ids_BC, rollouts[0].completion_ids_BC) for one in rollouts)
+        seconds: dict[str, list[float]] = {"plain": [], "graphs": []}
+        for _ in range(runs):
+            for name, one in (("plain", model), ("graphs", captured)):
+                run = functools.partial(generate, one, prompts, decoding, torch.arange(shape.batch))
+                seconds[name].append(timed(run, device))
+        ratio = statistics.median(plain / own for plain, own in zip(*seconds.values(), strict=True))
+        plain, graphs = map(statistics.median, seconds.values())
+        print(f"  {cache:7s}{plain:9.2f} s  with graphs {graphs:9.2f} s  {ratio:.2f}x", flush=True)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -221,11 +244,15 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=0, help="blocks to generate, the rest as prompt; 0 is all")
     parser.add_argument("--cache", action="store_true", help="compare key/value caches with the exact sampler")
     parser.add_argument("--block-cache", action="store_true", help="compare block diffusion with its cache and without")
+    parser.add_argument("--graphs", action="store_true", help="compare CUDA graphs with passes as they are")
     parser.add_argument("--places", type=int, nargs="+", default=[0, 5, 10, 15], help="with either: blocks")
     chosen = parser.parse_args()
     shape = SHAPES[chosen.shape].with_sizes(batch=chosen.batch, blocks=chosen.blocks)
     if chosen.cache:
         compare_caches(shape, chosen.device, chosen.runs, chosen.places)
+        return
+    if chosen.graphs:
+        compare_graphs(shape, chosen.device, chosen.runs)
         return
     if chosen.block_cache:
         compare_block_cache(shape, chosen.device, chosen.runs, chosen.places)
