@@ -136,23 +136,37 @@ class DiffusionLM:
                 "models in which every token attends to every other."
             )
 
-    def logits(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:
-        """Logits (B, n, V), float32 or wider, at positions (B, n); mask_BL is None where nothing is padded."""
-        self._announce()
-        logits_BnV = at_least_float32(self.network(tokens_BL, mask_BL, positions_Bn))
-        return self._counted(logits_BnV, *tokens_BL.shape, head_positions=positions_Bn.numel())
+    def logits(
+        self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor, clean_BL: Tensor | None = None
+    ) -> Tensor:
+        """Logits (B, n, V), float32 or wider, at positions (B, n); mask_BL is None where nothing is padded.
 
-    def completion_logits(self, tokens_BL: Tensor, mask_BL: Tensor | None, completion_length: int) -> Tensor:
+        clean_BL: the same sequences without masks, where tokens of several blocks are masked: a model that attends by
+        blocks predicts each block after clean ones, as it was trained; others do without.
+        """
+        self._announce()
+        logits_BnV = at_least_float32(self.network(tokens_BL, mask_BL, positions_Bn, clean_BL))
+        rows, length = tokens_BL.shape[0], self._columns(tokens_BL, clean_BL)
+        return self._counted(logits_BnV, rows, length, head_positions=positions_Bn.numel())
+
+    def _columns(self, tokens_BL: Tensor, clean_BL: Tensor | None) -> int:
+        """How many a pass computes."""
+        return tokens_BL.shape[1] * (1 if clean_BL is None or not self.attention.block_length else 2)
+
+    def completion_logits(
+        self, tokens_BL: Tensor, mask_BL: Tensor | None, completion_length: int, clean_BL: Tensor | None = None
+    ) -> Tensor:
         """Logits (B, C, V) of the last `completion_length` positions."""
         rows, length = tokens_BL.shape
         place_C = torch.arange(length - completion_length, length, device=tokens_BL.device)
-        return self.logits(tokens_BL, mask_BL, place_C.expand(rows, -1))
+        return self.logits(tokens_BL, mask_BL, place_C.expand(rows, -1), clean_BL)
 
-    def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
-        """Final hidden states (B, L, d), for callers that choose positions afterwards."""
+    def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None, clean_BL: Tensor | None = None) -> Tensor:
+        """Final hidden states (B, L, d), for callers that choose positions afterwards. clean_BL: as in `logits`."""
         self._announce()
-        hidden_BLd = self.graphs.hidden(self.predictor.hidden, tokens_BL, mask_BL, kind=self._is_reference)
-        return self._counted(hidden_BLd, *tokens_BL.shape, head_positions=0)
+        run = functools.partial(self.predictor.hidden, clean_BL=clean_BL)
+        hidden_BLd = self.graphs.hidden(run, tokens_BL, mask_BL, kind=self._is_reference)
+        return self._counted(hidden_BLd, len(tokens_BL), self._columns(tokens_BL, clean_BL), head_positions=0)
 
     def cached_hidden(self, tokens_Bq: Tensor, mask_BL: Tensor | None, cache: KeyValueCache) -> tuple[Tensor, int]:
         """Final hidden states (B, q, d) of the columns from cache.first on, and the position that the first of them

@@ -1,7 +1,7 @@
 """The network itself: hidden states aligned with the tokens that they predict, and logits.
 
-Axes: B rows, L tokens, n asked positions, V vocabulary, d hidden width. Dream, whose raw output at i predicts token
-i + 1, is shifted here and nowhere else.
+Axes: B rows, L tokens, M = 2 L, n asked positions, V vocabulary, d hidden width. Dream, whose raw output at i predicts
+token i + 1, is shifted here and nowhere else.
 """
 
 from __future__ import annotations
@@ -40,9 +40,17 @@ class MaskedPredictor(nn.Module):
         """The transformers model below any adapter."""
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
-    def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
-        """Final normalised hidden states (B, L, d), aligned with the tokens that they predict."""
+    def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None, clean_BL: Tensor | None = None) -> Tensor:
+        """Final normalised hidden states (B, L, d), aligned with the tokens that they predict. clean_BL: as in
+        DiffusionLM."""
         length = tokens_BL.shape[1]
+        if clean_BL is not None and self.attention.block_length:
+            hidden_BMd = self.transformer.model(
+                input_ids=torch.cat([tokens_BL, clean_BL], 1),
+                attention_mask=self.attention.mask_beside_clean(mask_BL, length, tokens_BL.device),
+                position_ids=torch.arange(length, device=tokens_BL.device).repeat(2)[None],
+            ).last_hidden_state
+            return hidden_BMd[:, :length]
         mask = self.attention.mask(mask_BL, length, slice(0, length), tokens_BL.device)
         hidden_BLd = self.transformer.model(input_ids=tokens_BL, attention_mask=mask).last_hidden_state
         return torch.cat([hidden_BLd[:, :1], hidden_BLd[:, :-1]], 1) if self.shift else hidden_BLd
@@ -51,9 +59,11 @@ class MaskedPredictor(nn.Module):
         """Logits (..., V) of hidden states (..., d)."""
         return self.transformer.lm_head(hidden)
 
-    def forward(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:
+    def forward(
+        self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor, clean_BL: Tensor | None = None
+    ) -> Tensor:
         """Logits (B, n, V) at the asked positions alone."""
-        return self.head(gather_positions(self.hidden(tokens_BL, mask_BL), positions_Bn))
+        return self.head(gather_positions(self.hidden(tokens_BL, mask_BL, clean_BL), positions_Bn))
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -115,8 +115,8 @@ class Method(ABC):
 
     Config: the frozen dataclass of its options, all of which have defaults. takes_cached: whether it takes no old
     log-probability from a rollout that was made with a cache, or `exact_at` has computed it again. takes_adaptive:
-    whether rows may have taken different numbers of steps. takes_blocks: whether the model may attend by blocks, which
-    gives the log-probabilities of a trajectory's states, but not those of completions masked in several blocks at once.
+    whether rows may have taken different numbers of steps. takes_blocks: whether the model may attend by blocks: the
+    log-probabilities are those of a trajectory's states, or of masked tokens of several blocks with `clean_BL` given.
     """
 
     Config: ClassVar[type] = NoOptions
@@ -146,7 +146,7 @@ class Method(ABC):
     def check_model(self, model: DiffusionLM) -> None:
         """Raises UserError for a model that the method cannot train."""
         if not self.takes_blocks:
-            model.require_full_attention("the method, which masks tokens of several blocks at once,")
+            model.require_full_attention("the method")
 
     def check(self, decoding: Decoding) -> None:  # noqa: B027  (any options may be right)
         """Raises UserError where the options do not fit the rollout's decoding."""

@@ -114,6 +114,27 @@ def test_bd3lm_attends_by_blocks_of_a_prompt_that_is_padded_to_whole_blocks(gold
 
 
 @torch.no_grad()
+def test_masked_tokens_of_several_blocks_are_predicted_after_clean_blocks_as_in_training(golden, golden_model):
+    case = golden("a2d_qwen3_tiny/forward.safetensors")
+    model = golden_model("a2d_qwen3_tiny", attention=Attention(block_length=4, blocks_from=COMPLETION))
+    noisy_BL, clean_BL = case["train_noisy_ids"], case["train_clean_ids"]
+    mask = model.attention.mask_beside_clean(None, 12, noisy_BL.device)
+    assert torch.equal(mask[0, 0], case["train_mask_2L"])
+    assert torch.equal(mask[0, 0], golden("sdar_tiny/forward.safetensors")["train_mask_2L"])
+    logits = model.logits(noisy_BL, None, every_position(noisy_BL), clean_BL)
+    torch.testing.assert_close(logits, case["train_logits_noisy_half"], atol=TOLERANCE, rtol=0)
+    # Padding in front changes nothing.
+    pads = torch.full((2, 4), 77)
+    there_BL = torch.arange(16).expand(2, -1) >= 4
+    padded = [torch.cat([pads, ids_BL], 1) for ids_BL in (noisy_BL, clean_BL)]
+    logits = model.logits(padded[0], there_BL, 4 + every_position(noisy_BL), padded[1])
+    torch.testing.assert_close(logits, case["train_logits_noisy_half"], atol=TOLERANCE, rtol=0)
+    full = golden_model("a2d_qwen3_tiny")
+    plain, given = (full.logits(noisy_BL, None, every_position(noisy_BL), clean) for clean in (None, clean_BL))
+    assert torch.equal(plain, given)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("pads", [0, 3, 4, 9])
 def test_blocks_of_sdar_begin_with_the_first_token_whatever_padding_stands_before_it(golden, golden_model, pads):
     case = golden("sdar_tiny/forward.safetensors")

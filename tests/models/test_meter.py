@@ -151,3 +151,22 @@ def test_passes_over_a_block_against_kept_keys_cost_within_one_per_cent_of_what_
         assert cost.forward_flops == pytest.approx(counter.get_total_flops(), rel=0.01)
     whole_BLd = block_model.hidden(tokens_BL, there_BL if is_padded else None)
     torch.testing.assert_close(hidden_Bqd, whole_BLd[:, 12:], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_pass_beside_the_clean_sequence_costs_one_over_twice_the_tokens(block_model, random_model):
+    prompts = block_model.encode_prompts(["012345678901", "ab0123456789"])
+    noisy_BL = prompts.ids_BP.clone()
+    noisy_BL[:, 3::2] = block_model.special.mask_id
+    where = (None, torch.arange(12).expand(2, -1))
+    with block_model.meter.measure() as cost, counted() as counter:
+        logits = block_model.logits(noisy_BL, *where, prompts.ids_BP)
+    assert cost.forward_flops == pytest.approx(counter.get_total_flops(), rel=0.01)
+    with random_model.meter.measure() as ordinary:
+        random_model.logits(noisy_BL, *where, prompts.ids_BP)
+    assert ordinary.forward_flops == flops.forward(random_model.shape, rows=2, queries=12, keys=12, head_positions=24)
+    # What a block is predicted after is clean, as if it alone were masked.
+    for first in (0, 4, 8):
+        alone_BL = torch.cat([prompts.ids_BP[:, :first], noisy_BL[:, first:]], 1)
+        alone = block_model.logits(alone_BL, *where)[:, first : first + 4]
+        torch.testing.assert_close(logits[:, first : first + 4], alone, atol=1e-5, rtol=1e-5)

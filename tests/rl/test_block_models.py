@@ -11,13 +11,17 @@ from harness.errors import UserError
 from harness.models.attention import COMPLETION, SEQUENCE, Attention
 from harness.models.diffusion_lm import DiffusionLM
 from harness.registry import get_method
-from harness.rl.method import Method
 from harness.rollout import Rewards, ScoredRollouts
 
 PROMPTS = ["12+3=", "7*8=", "hello world:", "a"]
 DECODING = Decoding(completion_length=12, block_length=4, num_steps=6, temperature=0.8)
 REWARD = torch.tensor([0.0, 1.0, 0.5, 0.0], dtype=torch.float64)
-OPTIONS = {"egspo": {"num_selected": 3}, "egspo-sa": {"num_selected": 3}, "agrpo": {"mc_samples": 3}}
+OPTIONS = {
+    "egspo": {"num_selected": 3},
+    "egspo-sa": {"num_selected": 3},
+    "agrpo": {"mc_samples": 3},
+    "espo": {"inner_updates": 3, "beta": 0.0},
+}
 
 
 @pytest.fixture(params=[SEQUENCE, COMPLETION])
@@ -63,14 +67,7 @@ def test_importance_ratios_are_1_before_the_first_update(block_model, name, trun
     assert any(weight.grad.abs().sum() > 0 for weight in block_model.predictor.parameters())
 
 
-@pytest.mark.parametrize("name", ["d1", "espo"])
-def test_a_method_that_masks_completions_anywhere_refuses_them_in_one_sentence(block_model, random_model, name):
+def test_d1_which_knows_one_step_over_all_blocks_refuses_them_in_one_sentence(block_model, random_model):
     with pytest.raises(UserError, match=r"^Model 'blocks' attends by blocks of 4 tokens; the method.*[^.]\.$"):
-        get_method(name)().check_model(block_model)
-    get_method(name)().check_model(random_model)
-
-
-def test_a_method_that_says_nothing_of_blocks_is_refused_them(block_model):
-    assert Method.takes_blocks is False
-    with pytest.raises(UserError, match="attends by blocks"):
-        Method.check_model(get_method("espo")(), block_model)
+        get_method("d1")().check_model(block_model)
+    get_method("d1")().check_model(random_model)

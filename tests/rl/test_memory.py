@@ -94,10 +94,10 @@ def small_memory(monkeypatch):
             inside.append(entered)
             return phase(self, entered)
 
-        def limited(self, tokens_BL, mask_BL):
+        def limited(self, tokens_BL, mask_BL, clean_BL):
             if inside and inside[-1] == name and len(tokens_BL) > 5:
                 raise torch.OutOfMemoryError("injected")
-            return hidden(self, tokens_BL, mask_BL)
+            return hidden(self, tokens_BL, mask_BL, clean_BL)
 
         monkeypatch.setattr(Ledger, "phase", noting)
         monkeypatch.setattr(MaskedPredictor, "hidden", limited)

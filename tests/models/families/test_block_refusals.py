@@ -4,7 +4,6 @@ import pytest
 
 from harness.app.plan import RunRequest, plan
 from harness.app.preflight import preflight
-from harness.app.sft import sft
 from harness.cli.main import main
 from harness.config.tree import ModelConfig
 from harness.errors import UserError
@@ -15,12 +14,6 @@ from harness.models.checkpoints import load_model
 @pytest.fixture
 def sdar(published_family):
     return str(published_family("sdar"))
-
-
-def test_fine_tuning_on_answers(sdar, tmp_path):
-    with pytest.raises(UserError, match="by blocks of 8 tokens; fine-tuning on answers supports only models in which"):
-        sft(out=tmp_path / "out", model=sdar, pairs=[{"prompt": "2 + 2?", "answer": "4"}], device="cpu")
-    assert not (tmp_path / "out").exists()
 
 
 def test_estimates_of_likelihoods(sdar):

@@ -90,9 +90,9 @@ def test_a_trained_model_completes_alike_as_run_as_adapter_in_lm_eval_and_whole(
 
 
 @pytest.mark.slow
-def test_agrpo_trains_a_model_that_attends_by_blocks_and_espo_says_that_it_cannot(published_family, tmp_path, capsys):
+def test_agrpo_trains_a_model_that_attends_by_blocks_and_d1_says_that_it_cannot(published_family, tmp_path, capsys):
     model, recipe = published_family("sdar"), RECIPE.replace("num_selected: 2, slots_per_update: 1", "")
     run_of(model, tmp_path, "agrpo", recipe)
     with pytest.raises(AssertionError, match="2 == 0"):
-        run_of(model, tmp_path, "espo", recipe)
+        run_of(model, tmp_path, "d1", recipe)
     assert "attends by blocks of 8 tokens; the method" in capsys.readouterr().err
