@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
+from harness.diffusion.exact_record import exact_at
 from harness.diffusion.logprob import behaviour_logprob
 from harness.errors import UserError, require_choice, require_positive
 from harness.models.diffusion_lm import DiffusionLM
@@ -30,7 +31,6 @@ from harness.registry import method
 from harness.rl import step_selection
 from harness.rl.advantages import centre_in_group
 from harness.rl.estimator import Estimator, Outcome, Setting
-from harness.rl.exact_record import exact_at
 from harness.rl.method import ChosenSteps, Loss, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, k3
 from harness.rollout import Rollout, RolloutNeeds, ScoredRollouts
@@ -111,6 +111,7 @@ class Agrpo(Method):
 
     Config: ClassVar[type] = AgrpoConfig
     takes_cached: ClassVar[bool] = True
+    takes_blocks: ClassVar[bool] = True
     config: AgrpoConfig = field(default_factory=AgrpoConfig)
 
     def check(self, decoding: Decoding) -> None:
@@ -143,9 +144,9 @@ class Agrpo(Method):
         steps = draw_steps(scored.rollout, policy.is_end(scored.rollout.completion_ids_BC), draws, self.config)
         normalisers = self._normalisers(scored, draws.shape[1])
         columns = zip(steps.step_BM.unbind(1), steps.importance_BM.unbind(1), normalisers, strict=True)
-        scored = exact_at(scored, policy, steps.step_BM)
+        rollout = exact_at(scored.rollout, policy, steps.step_BM)
         parts = [
-            make_draw(scored.rollout, step_B, importance_B, advantage_B, normaliser=normaliser)
+            make_draw(rollout, step_B, importance_B, advantage_B, normaliser=normaliser)
             for step_B, importance_B, normaliser in columns
         ]
         updates = [parts] if self.config.stepping == "accumulate" else per_draw(parts, scored)
@@ -248,7 +249,7 @@ def make_draw(
     rollout: Rollout, step_B: Tensor, importance_B: Tensor, advantage_B: Tensor, *, normaliser: float
 ) -> Draw:
     """Gathers what the loss needs of the states step_B."""
-    revealed = step_selection.revealed_positions(rollout, step_B)
+    revealed = rollout.revealed_positions(step_B)
     tokens_BL, mask_BL = rollout.state_at(step_B)
     old_logprob_Bn = sampled_logprob(rollout).gather(1, revealed.position_Bn)
     support_Bnk = None

@@ -21,8 +21,10 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
+from harness.diffusion.exact_record import exact_at
 from harness.diffusion.greedy import cheaper_while_sampling, greedy_completions
 from harness.diffusion.logprob import chosen_logprob
+from harness.diffusion.schedule import most_steps
 from harness.errors import UserError, require_choice, require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.flops import ModelShape
@@ -36,7 +38,6 @@ from harness.rl.advantages import (
     stepwise_returns,
 )
 from harness.rl.estimator import Estimator, Outcome, Setting
-from harness.rl.exact_record import exact_at
 from harness.rl.method import ChosenSteps, Loss, LossPart, Method, Prepared, ScoreFunction, UpdateBatch, score_rows
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, exact_kl, k3
 from harness.rollout import RolloutNeeds, ScoredRollouts
@@ -122,16 +123,18 @@ class Egspo(Method):
 
     Config: ClassVar[type] = EgspoConfig
     takes_cached: ClassVar[bool] = True
+    takes_blocks: ClassVar[bool] = True
     config: EgspoConfig = field(default_factory=EgspoConfig)
 
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for unknown options, for K above T, for sizes below 1 and for guided rollouts."""
         for name, choices in CHOICES.items():
             require_choice(f"method.{name}", getattr(self.config, name), choices)
-        if not 1 <= self.config.num_selected <= decoding.num_steps:
+        steps = most_steps(decoding)
+        if not 1 <= self.config.num_selected <= steps:
             raise UserError(
                 f"method.num_selected={self.config.num_selected} must lie between 1 and rollout.num_steps="
-                f"{decoding.num_steps}: a completion has no more steps to choose from."
+                f"{steps}: a completion has no more steps to choose from."
             )
         if decoding.guidance_scale:
             raise UserError(
@@ -165,7 +168,7 @@ class Egspo(Method):
         """Advantages at the chosen steps, and the rollout cut into slots; draws: the steps (B, K)."""
         greedy = self._score_greedy(scored, policy, score, draws) if self.config.stepwise_lambda else None
         advantage_BK = self._advantages(scored, greedy, draws)
-        scored = exact_at(scored, policy, draws)
+        scored = dataclasses.replace(scored, rollout=exact_at(scored.rollout, policy, draws))
         columns = zip(draws.unbind(1), advantage_BK.unbind(1), strict=True)
         slots = [self._slot(scored, step_B, advantage_B) for step_B, advantage_B in columns]
         # The published trainer takes slots 1, 2, .., K - 1, 0: it counts a batch before it looks its slot up.
@@ -242,7 +245,7 @@ class Egspo(Method):
     def _slot(self, scored: ScoredRollouts, step_B: Tensor, advantage_B: Tensor) -> Slot:
         """Gathers what the loss needs of the states step_B; rows without a k-th step have weight 0."""
         rollout = scored.rollout
-        revealed = step_selection.revealed_positions(rollout, step_B)
+        revealed = rollout.revealed_positions(step_B)
         position_Bn, is_revealed_Bn = revealed.position_Bn, revealed.is_revealed_Bn
         tokens_BL, mask_BL = rollout.state_at(step_B.clamp_min(0))
         prompt_length = tokens_BL.shape[1] - rollout.completion_length

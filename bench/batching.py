@@ -20,9 +20,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from shapes import SHAPES, BenchShape, make_model
 from torch import Tensor
 
+from harness.bench.shapes import SHAPES, BenchShape, make_model
 from harness.config.decoding import Decoding
 from harness.diffusion.sampler import Generation, generate
 from harness.models.diffusion_lm import DiffusionLM

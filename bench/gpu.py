@@ -25,11 +25,11 @@ from typing import Any
 
 import torch
 from iteration import METHODS, Job, measure
-from random_checkpoint import save_random_checkpoint
-from shapes import SHAPES, BenchShape, make_model
 
+from harness.bench.checkpoint import save_random_checkpoint
+from harness.bench.shapes import SHAPES, BenchShape, make_model
+from harness.bench.updates import LORA
 from harness.config.decoding import Decoding
-from harness.config.tree import LoraConfig
 from harness.diffusion.sampler import generate
 from harness.models.adapters import merge_adapter
 from harness.models.diffusion_lm import DiffusionLM
@@ -45,7 +45,6 @@ BATCHES = (48, 8, 1)
 TIMED_STEPS = 4
 TOKENS_PER_STEP = 2
 UPDATE_ROWS = 8
-LORA = LoraConfig(rank=128, targets="official-subset")
 Row = dict[str, Any]
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from shapes import BenchShape
 
 from harness import registry
+from harness.bench.shapes import BenchShape
 from harness.config.recipes import TINY, load_recipe
 from harness.config.resolve import resolve
 from harness.config.tree import RunConfig

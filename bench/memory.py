@@ -18,8 +18,8 @@ import sys
 from dataclasses import asdict
 
 from iteration import METHODS, Job, measure
-from shapes import SHAPES, make_model
 
+from harness.bench.shapes import SHAPES, make_model
 from harness.config.tree import LoraConfig
 
 MIB = 2**20

@@ -8,11 +8,14 @@ it.
     python bench/sampler.py --shape v32k           the same with vocabulary 32,000; --shape tiny: the embedded model
     python bench/sampler.py --device cuda --shape llada-8b
     python bench/sampler.py --cache --shape c512 --batch 1 --runs 5
+    python bench/sampler.py --block-cache --shape c512 --batch 1 --runs 5
 
 Times of ours and of the bare forward are whole rollouts, in turn; the textbook runs `--textbook-steps` steps, scaled
 up. --cache instead compares key/value caches with the exact sampler: each generates the blocks number `--places` of the
-completion, in turn, the tokens before them being given; a rollout is their mean times the number of blocks. The times
-are the processor's on a CPU, so that other work on the machine counts less."""
+completion, in turn, the tokens before them being given; a rollout is their mean times the number of blocks.
+--block-cache compares whole rollouts of a model that attends by blocks with what the same sampler takes where every
+pass computes the whole sequence, measured by those blocks. The times of both are the processor's on a CPU, so that
+other work on the machine counts less."""
 
 from __future__ import annotations
 
@@ -24,27 +27,18 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
-from shapes import SHAPES, BenchShape, make_model, peak_memory
 from torch import Tensor
 
+from harness.bench.rollouts import bare_passes, decoding_of
+from harness.bench.shapes import SHAPES, BenchShape, make_model, peak_memory
+from harness.bench.timing import timed
 from harness.config.decoding import CACHES, Decoding
 from harness.diffusion.sampler import generate
+from harness.models.attention import Attention
 from harness.models.diffusion_lm import DiffusionLM
+from harness.models.key_values import KeyValueCache
 from harness.planning.device import matmul_rate, synchronise
-from harness.rollout import Prompts, Rollout
-
-
-@torch.no_grad()
-def bare_forward(model: DiffusionLM, prompts: Prompts, decoding: Decoding) -> None:
-    """Trunk and head on the active block at every step; nothing is sampled."""
-    rows, prompt_length = prompts.ids_BP.shape
-    blank_BC = torch.full((rows, decoding.completion_length), model.special.mask_id, device=model.device)
-    tokens_BL, mask_BL = prompts.with_completion(blank_BC)
-    per_block = decoding.num_steps * decoding.block_length // decoding.completion_length
-    for step in range(decoding.num_steps):
-        first = prompt_length + step // per_block * decoding.block_length
-        hidden_BLd = model.hidden(tokens_BL, mask_BL)
-        model.head(hidden_BLd[:, first : first + decoding.block_length].flatten(0, 1))
+from harness.rollout import Prompts
 
 
 @torch.no_grad()
@@ -75,31 +69,17 @@ def textbook(model: DiffusionLM, prompts: Prompts, decoding: Decoding, steps: in
         trajectory.append(x.clone())
 
 
-def timed(function: Callable[[], Rollout | Tensor | None], device: str) -> float:
-    """Seconds of one call, the device's queue drained."""
-    synchronise(device)
-    start = time.perf_counter()
-    function()
-    synchronise(device)
-    return time.perf_counter() - start
-
-
 def run(shape: BenchShape, device: str, runs: int, textbook_steps: int) -> None:
     """Measures one shape and prints the figures."""
     model, prompts = make_model(shape, device)
-    decoding = Decoding(
-        completion_length=shape.completion,
-        block_length=shape.block,
-        num_steps=shape.steps,
-        temperature=0.9,
-        eos_policy="run",
-    )
+    decoding = decoding_of(shape, 0.9)
+    passes = [shape.steps * shape.block // shape.completion] * (shape.completion // shape.block)
     seeds = torch.arange(shape.batch)
     warm = Decoding(**{**vars(decoding), "num_steps": shape.completion // shape.block})
     one_step = generate(model, prompts, warm, seeds)
     ours, bare = [], []
     for _ in range(runs):
-        bare.append(timed(lambda: bare_forward(model, prompts, decoding), device))
+        bare.append(timed(lambda: bare_passes(model, prompts, decoding, passes), device))
         ours.append(timed(lambda: generate(model, prompts, decoding, seeds), device))
     mine, forward = statistics.median(ours), statistics.median(bare)
     ratio = statistics.median(b / o for b, o in zip(bare, ours, strict=True))
@@ -133,8 +113,7 @@ def first_block_alone(model: DiffusionLM, steps: int) -> Iterator[None]:
 
     hook = model.predictor.transformer.model.register_forward_pre_hook(count)
     try:
-        with contextlib.suppress(BlockIsDoneError):
-            yield
+        yield
     finally:
         hook.remove()
 
@@ -148,11 +127,18 @@ def block_seconds(model: DiffusionLM, shape: BenchShape, decoding: Decoding, dev
         num_steps=shape.steps * (shape.completion - before) // shape.completion,
     )
     ids_BP = torch.randint(1, shape.vocabulary - 1, (shape.batch, shape.prompt + before), device=device)
+    prompts = Prompts(ids_BP=ids_BP, mask_BP=None)
+    with first_block_alone(model, shape.steps * shape.block // shape.completion):
+        return processor_seconds(lambda: generate(model, prompts, rest, torch.arange(shape.batch)), device)
+
+
+def processor_seconds(function: Callable[[], object], device: str) -> float:
+    """Seconds of one call, of the processor on a CPU."""
     clock = time.perf_counter if device.startswith("cuda") else time.process_time
     synchronise(device)
     start = clock()
-    with first_block_alone(model, shape.steps * shape.block // shape.completion):
-        generate(model, Prompts(ids_BP=ids_BP, mask_BP=None), rest, torch.arange(shape.batch))
+    with contextlib.suppress(BlockIsDoneError):
+        function()
     synchronise(device)
     return clock() - start
 
@@ -179,6 +165,51 @@ def compare_caches(shape: BenchShape, device: str, runs: int, places: list[int])
         print(f"  {cache:7s}{statistics.median(spent):9.2f} s  exact / this = {ratio:.2f}", flush=True)
 
 
+@contextlib.contextmanager
+def whole_passes(model: DiffusionLM, length: int) -> Iterator[None]:
+    """Inside, a pass over a block computes all `length` columns, and what stores a finished block computes nothing."""
+    mask_id, columns = model.special.mask_id, torch.empty(0, 0)
+
+    def whole(tokens_Bq: Tensor, mask_BL: Tensor | None, cache: KeyValueCache) -> tuple[Tensor, int]:
+        nonlocal columns
+        if not cache.first:
+            columns = torch.full((len(tokens_Bq), length), mask_id, device=tokens_Bq.device)
+        part = slice(cache.first, cache.first + tokens_Bq.shape[1])
+        columns[:, part] = tokens_Bq
+        if not (tokens_Bq == mask_id).any():
+            return torch.empty(0), cache.first
+        return model.hidden(columns, None)[:, part], cache.first
+
+    vars(model)["cached_hidden"] = whole
+    try:
+        yield
+    finally:
+        del vars(model)["cached_hidden"]
+
+
+def compare_block_cache(shape: BenchShape, device: str, runs: int, places: list[int]) -> None:
+    """Block diffusion with the keys and values of finished blocks and without, in turn, and prints their ratio."""
+    model, prompts = make_model(shape, device, Attention(block_length=shape.block))
+    decoding = Decoding(
+        completion_length=shape.completion,
+        block_length=shape.block,
+        num_steps=shape.steps,
+        temperature=0.9,
+        eos_policy="run",
+    )
+    seeds, blocks = torch.arange(shape.batch), shape.completion // shape.block
+    kept, computed = [], []
+    for _ in range(runs):
+        kept.append(processor_seconds(lambda: generate(model, prompts, decoding, seeds), device))
+        with whole_passes(model, shape.prompt + shape.completion):
+            spent = sum(block_seconds(model, shape, decoding, device, place) for place in places)
+        computed.append(spent / len(places) * blocks)
+    ratio = statistics.median(whole / own for whole, own in zip(computed, kept, strict=True))
+    print(f"{shape.name} on {device}: batch {shape.batch}, prompt {shape.prompt}, {shape.steps} steps, blocks {places}")
+    print(f"  without {statistics.median(computed):9.2f} s")
+    print(f"  with    {statistics.median(kept):9.2f} s  without / with = {ratio:.2f}")
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -189,11 +220,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=0, help="rows; 0 is the shape's own")
     parser.add_argument("--blocks", type=int, default=0, help="blocks to generate, the rest as prompt; 0 is all")
     parser.add_argument("--cache", action="store_true", help="compare key/value caches with the exact sampler")
-    parser.add_argument("--places", type=int, nargs="+", default=[0, 5, 10, 15], help="with --cache: blocks")
+    parser.add_argument("--block-cache", action="store_true", help="compare block diffusion with its cache and without")
+    parser.add_argument("--places", type=int, nargs="+", default=[0, 5, 10, 15], help="with either: blocks")
     chosen = parser.parse_args()
     shape = SHAPES[chosen.shape].with_sizes(batch=chosen.batch, blocks=chosen.blocks)
     if chosen.cache:
         compare_caches(shape, chosen.device, chosen.runs, chosen.places)
+        return
+    if chosen.block_cache:
+        compare_block_cache(shape, chosen.device, chosen.runs, chosen.places)
         return
     run(shape, chosen.device, chosen.runs, chosen.textbook_steps)
 

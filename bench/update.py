@@ -21,43 +21,16 @@ import sys
 import time
 
 import torch
-from shapes import SHAPES, BenchShape, make_model
-from torch import Tensor
 
-from harness.config.decoding import Decoding
+from harness.bench.shapes import SHAPES, BenchShape, make_model
+from harness.bench.updates import prepare
+from harness.bench.updates import update as ours
 from harness.config.tree import LoraConfig
 from harness.models.diffusion_lm import DiffusionLM
 from harness.planning.device import synchronise
-from harness.planning.weightless import made_up_rollout
-from harness.registry import get_method
 from harness.rl.method import Method, Prepared
-from harness.rollout import Prompts, Rewards, RolloutNeeds, ScoredRollouts
 
 MIB = 2**20
-
-
-def prepare(shape: BenchShape, model: DiffusionLM, prompts: Prompts, slots: int) -> tuple[Method, Prepared]:
-    """An EGSPO-SA rollout made ready, with made-up rewards."""
-    method = get_method("egspo-sa")(config=get_method("egspo-sa").Config(num_selected=slots, slots_per_update=slots))
-    reward_B = torch.linspace(0, 1, shape.batch, device=model.device, dtype=torch.float64)
-    decoding = Decoding(completion_length=shape.completion, block_length=shape.block, num_steps=shape.steps)
-    rollout = made_up_rollout(prompts, decoding, RolloutNeeds(argmax=True), mask_id=model.special.mask_id)
-    rewards = Rewards(total_B=reward_B, parts={"correctness": reward_B})
-    scored = ScoredRollouts(rollout=rollout, rewards=rewards, group_size=shape.batch)
-
-    def score(row_N: Tensor, ids_NC: Tensor) -> Rewards:
-        greedy_N = (row_N % 3).double() / 3
-        return Rewards(total_B=greedy_N, parts={"correctness": greedy_N})
-
-    return method, method.prepare(scored, model, score, method.draw(scored, model, torch.Generator()))
-
-
-def ours(method: Method, model: DiffusionLM, prepared: Prepared, micro_batch: int) -> None:
-    """The update as the trainer makes it."""
-    for update in prepared.updates:
-        for part in update.parts:
-            for rows in part.split(micro_batch):
-                method.loss(model, rows)[0].backward()
 
 
 def textbook(method: Method, model: DiffusionLM, prepared: Prepared) -> None:

@@ -2,7 +2,7 @@
 sequence.
 
 Axes: B rows (completions, prompt-major), P prompt tokens, C completion tokens, L = P + C, T steps, K selected steps,
-k tokens of a support.
+n positions that one step reveals, k tokens of a support.
 """
 
 from __future__ import annotations
@@ -51,13 +51,23 @@ class Prompts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Revealed:
+    """What one step per row reveals: position_Bn, places in the completion; is_revealed_Bn, False where a row has fewer
+    than n; target_Bn, the tokens there."""
+
+    position_Bn: Tensor
+    is_revealed_Bn: Tensor
+    target_Bn: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rollout:
     """Completions and how they came about.
 
     completion_ids_BC: int64, no mask token left.
-    unmask_step_BC: int16, the step that revealed the token; T for filler after an early stop, which is outside every
-    loss. logprob_BC, entropy_BC: float32, nats, of the untempered whole-vocabulary softmax at the moment of
-    unmasking; 0 on filler.
+    unmask_step_BC: int16, the step that revealed the token, under p2 the last that did; T for filler after an early
+    stop, which is outside every loss. logprob_BC, entropy_BC: float32, nats, of the untempered whole-vocabulary softmax
+    at the moment of unmasking; 0 on filler.
     num_steps_B: int16, steps the row took, T without an early stop. num_steps: T; under a threshold or factor the most
     steps that a row may take. mask_id: the mask token.
     argmax_BTC: int32, on request: the most probable token of every position that was masked at the step.
@@ -116,6 +126,17 @@ class Rollout:
     def revealed_at(self, step_B: Tensor) -> Tensor:
         """U_s as a bool mask (B, C): the positions that step s revealed."""
         return self.unmask_step_BC == step_B[:, None]
+
+    def revealed_positions(self, step_B: Tensor) -> Revealed:
+        """U_s of every row, in rising order of position."""
+        revealed_BC = self.revealed_at(step_B)
+        width = max(1, int(revealed_BC.sum(1).max()))
+        position_Bn = revealed_BC.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
+        return Revealed(
+            position_Bn=position_Bn,
+            is_revealed_Bn=revealed_BC.gather(1, position_Bn),
+            target_Bn=self.completion_ids_BC.gather(1, position_Bn),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ FLOORS = (
     {"evaluation"},
     {"rl", "lmeval"},
     {"finetuning", "diagnose", "planning"},
+    {"bench"},
     {"app"},
     {"cli"},
     {"__main__"},

@@ -238,6 +238,7 @@ def _checkpoints(request: ComparisonRequest) -> list[_Checkpoint]:
         )
     if request.noise:
         request.noise.check()
+    evaluation = replace(evaluation, agreement=False)
     others = replace(evaluation, adapter="", adapter_subfolder="")
     requests = [_request(evaluation, models[0]), *(_request(others, model) for model in request.against)]
     named = [[model_of(one, _name(task)) for task in one.tasks] for one in requests]

@@ -6,6 +6,7 @@ item list or prompt makes a record of its own; an evaluation that is there alrea
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from harness import registry
+from harness.app.agreement import with_agreement
 from harness.app.evaluations import Evaluated, EvaluationFolder
 from harness.app.models import LoadedModel, NamedModel, named_model, published_model
 from harness.config.build import build
@@ -41,6 +43,7 @@ class EvaluationRequest:
     by default. tasks: names, or tasks of your own. data: builtin, hub, or a folder; train_data: the source of worked
     examples, where it is another. prompts: YAML file with prompts of your own. few_shot: worked training examples
     before each question. items: the first so many of the split, 0 for all. batch_size: prompts per forward pass.
+    cuda_graphs: as in Execution.
     checkpoint: one of harness list checkpoints in the place of a model, `egspo-sa/sudoku`, or `egspo-sa` for that of
     each task. protocol: a paper's (harness list protocols), whose decodings and items replace the recipe's.
 
@@ -48,7 +51,8 @@ class EvaluationRequest:
     completion lengths in tokens, each with the tokens per step of the decoding. seeds: of draws; nothing is drawn at
     temperature 0. checkpoints: of a run, `last`, or `all` that it kept. For tasks by name, unsafe_local_exec: run
     model-written code without a sandbox, and allow_packages: what it may import beside the standard library. out:
-    folder to write to, None for none. fresh: do again what is there.
+    folder to write to, None for none. agreement: evaluate exactly too where a decoding has a cache, threshold,
+    factor or entropy bound, and record what it changes. fresh: do again what is there.
     """
 
     model: str | Path | DiffusionLM
@@ -70,9 +74,11 @@ class EvaluationRequest:
     device: str = "auto"
     adapter: str = ""
     adapter_subfolder: str = ""
+    cuda_graphs: bool = False
     unsafe_local_exec: bool = False
     allow_packages: Sequence[str] = ()
     out: Path | None = None
+    agreement: bool = True
     fresh: bool = False
 
 
@@ -91,8 +97,10 @@ class EvaluationOptions(TypedDict, total=False):
     device: str
     adapter: str
     adapter_subfolder: str
+    cuda_graphs: bool
     unsafe_local_exec: bool
     allow_packages: Sequence[str]
+    agreement: bool
     fresh: bool
 
 
@@ -286,19 +294,26 @@ def _evaluations(
         with shard.together():
             one.task.prepare()
         for loaded in models.of(one.named, request.checkpoints):
+            if request.cuda_graphs:
+                loaded.model.graphs.capture(loaded.model.predictor, loaded.model.shape)
             folder = EvaluationFolder.of(request.out, one.task.name, loaded, shard=shard, fresh=request.fresh)
+            evaluated = functools.partial(
+                folder.evaluated,
+                one.task,
+                one.examples,
+                batch_size=request.batch_size,
+                about=one.about,
+                before=before,
+                on_progress=on_progress,
+            )
             for decoding in one.decodings:
+                tells = request.agreement and decoding.is_approximate
                 for seed in request.seeds:
-                    yield folder.evaluated(
-                        one.task,
-                        one.examples,
-                        decoding,
-                        seed=seed,
-                        batch_size=request.batch_size,
-                        about=one.about,
-                        before=before,
-                        on_progress=on_progress,
-                    )
+                    done = evaluated(decoding, seed=seed, needs_ids=tells)
+                    if tells and done.record.agreement is None:
+                        exact = evaluated(decoding.exact, seed=seed, needs_ids=True)
+                        done = with_agreement(folder, one.task, one.examples, decoding, done, exact, on_progress)
+                    yield done
 
 
 class _Models:

@@ -68,12 +68,14 @@ class EvaluationFolder:
         seed: int,
         batch_size: int,
         about: Mapping[str, Any],
+        needs_ids: bool = False,
         before: Callable[[str, Mapping[str, Any]], None],
         on_progress: Callable[[int, int, str], None],
     ) -> Evaluated:
         """The evaluation of the model under `decoding`: recorded earlier, or done now and recorded.
 
-        about: what the record says of data, split, origin and prompts. before: as in `evaluate_all`.
+        about: what the record says of data, split, origin and prompts. needs_ids: whether one whose samples are older
+        than their field `ids` is done again. before: as in `evaluate_all`.
         """
         from harness.evaluation.beside import Scoring
         from harness.evaluation.judge import judge
@@ -97,9 +99,10 @@ class EvaluationFolder:
             before(task.name, values)
         identity = identity_of(values)
         found = self.shard.decided(lambda: None if self.fresh else self._found(identity, task))
-        if found is not None:
+        if found is not None and not (needs_ids and any("ids" not in sample for sample in found.samples)):
             return found
-        note = f"{task.name}, {decoding.completion_length} tokens"
+        approximate = ", approximate" if decoding.is_approximate else ""
+        note = f"{task.name}, {decoding.completion_length} tokens{approximate}"
         with Scoring[int, Score](task, task.score) as scoring:
 
             def score(done: Iterable[tuple[int, Completion]]) -> None:
@@ -117,7 +120,8 @@ class EvaluationFolder:
             )
             scores = scoring.gathered(self.shard)
         result = judge(task, examples, prompts, completions, scores)
-        return self.shard.decided(lambda: self._recorded(task, result, values))
+        ids = [list(completion.ids[: completion.tokens]) for completion in completions]
+        return self.shard.decided(lambda: self._recorded(task, result, ids, values))
 
     def _published(self, task: Task, examples: Sequence[Example], protocol: str) -> dict[str, str]:
         """Whether the prompts are those of the protocol's paper, where one is followed."""
@@ -184,13 +188,20 @@ class EvaluationFolder:
         store.close()
         return gathered([*(known.items() if self.shard.is_main else ()), *mine], self.shard)
 
-    def _recorded(self, task: Task, result: Evaluation, values: Mapping[str, Any]) -> Evaluated:
+    def _recorded(
+        self, task: Task, result: Evaluation, ids: Sequence[Sequence[int]], values: Mapping[str, Any]
+    ) -> Evaluated:
+        """ids: of each completion, up to its end."""
         record = EvalRecord(**{**values, **result.measured}, samples_file=None)
-        done = Evaluated(task=task.name, record=record, samples=result.samples, folder=None)
-        return done if self.folder is None else self._written(done, self.folder)
+        samples = [{**sample, "ids": own} for sample, own in zip(result.samples, ids, strict=True)]
+        return self.written(Evaluated(task=task.name, record=record, samples=samples, folder=None))
 
-    def _written(self, done: Evaluated, folder: Path) -> Evaluated:
-        """Writes the samples, then the record in the place of an earlier one of the same evaluation."""
+    def written(self, done: Evaluated) -> Evaluated:
+        """Writes the samples, then the record in the place of an earlier one of the same evaluation; nothing where
+        there is no folder."""
+        folder = self.folder
+        if folder is None:
+            return done
         record = replace(done.record, samples_file=_samples_file(done.record.identity))
         folder.mkdir(parents=True, exist_ok=True)
         write_samples(folder / str(record.samples_file), done.samples)

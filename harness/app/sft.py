@@ -176,6 +176,7 @@ def _answers(start: NamedModel, pairs: Sequence[Pair], options: Mapping[str, Any
     source = locate(start.config.name, start.task)
     seed = stream_seed(config.seed, "lora")
     model = load_model(start.config, task=start.task, device=start.device, seed=seed)
+    model.require_full_attention("fine-tuning on answers")
     encoded = [encode_pair(model, pair, config.max_length) for pair in pairs]
     rows = sha256_of_text([json.dumps([list(row.prompt_ids), list(row.completion_ids)]) for row in encoded])
 

@@ -18,11 +18,13 @@ from harness.records.run_folder import DEFAULT_EVALUATIONS
 
 if TYPE_CHECKING:
     from harness.app.evaluations import Evaluated
+    from harness.records.schema import EvalRecord
 
 Model = Annotated[
     str,
     typer.Option(help="tiny, a folder, a hub id, a run (its last checkpoint), or one of its checkpoints."),
 ]
+AGREEMENT = "With a cache or a rule as threshold: evaluate exactly too, and tell what it changes."
 
 
 @evaluates
@@ -36,6 +38,7 @@ def evaluate(
     adapter: Adapter = "",
     adapter_subfolder: AdapterSubfolder = "",
     out: Annotated[Path, typer.Option(help="Folder for eval.jsonl and the samples.")] = DEFAULT_EVALUATIONS,
+    agreement: Annotated[bool, typer.Option("--agreement/--no-agreement", help=AGREEMENT)] = True,
     *,
     shared: dict[str, Any],
 ) -> None:
@@ -52,6 +55,7 @@ def evaluate(
         adapter=adapter,
         adapter_subfolder=adapter_subfolder,
         out=out,
+        agreement=agreement,
         **shared,
     )
     with progress_bar("eval") as on_progress:
@@ -71,11 +75,25 @@ def _show(results: Sequence[Evaluated]) -> None:
             ceiling = f", perfect solver {record.ceiling[name]:.2%}" if name in record.ceiling else ""
             bounds = f"[{interval.low:.2%}, {interval.high:.2%}]" if interval else "[no items]"
             typer.echo(f"{name:>14} {totals.value:7.2%}  {bounds}  n = {totals.n}{ceiling}")
+        _show_agreement(record)
         rate, seconds = record.tokens_per_second, record.eval_seconds
         if record.protocol:
             typer.echo(f"Protocol {record.protocol}; prompts: {record.prompts['published']}")
         known = "; it was there already (--fresh does it again)" if done.known else ""
         typer.echo(f"NFE {record.nfe:.1f}, {rate:,.0f} tokens/s, {seconds:.1f} s; in {done.folder}{known}")
+
+
+def _show_agreement(record: EvalRecord) -> None:
+    """What the decoding changes, where that was recorded."""
+    found = record.agreement
+    if found is None:
+        return
+    from harness.report.chapters.agreement import difference_text, gap_text
+
+    typer.echo(f"{'as exact':>14} {found.tokens:7.2%} of tokens, {found.completions:.2%} of completions")
+    typer.echo(f"{'difference':>14} {difference_text(found)}; exact {found.exact_value:.2%}")
+    typer.echo(f"{'log-prob gap':>14} {gap_text(found)}")
+    typer.echo(f"{'cost':>14} {found.cost:7.2f} times the FLOPs of exact decoding")
 
 
 def _name(done: Evaluated) -> str:

@@ -70,10 +70,12 @@ def _list_tasks() -> None:
 
 def _task_rows(name: str) -> list[list[str]]:
     from harness.config import recipes
+    from harness.config.build import build
+    from harness.config.decoding import Decoding
 
     rows = []
     for section, values in recipes.protocol_of(name, recipes.built_in_folder()).items():
-        decoding = recipes.evaluation_decoding(name, tiny=section == recipes.TINY)
+        decoding = build(Decoding, values["evaluation"]["decoding"], "evaluation.decoding")
         sizes = (decoding.completion_length, decoding.block_length, decoding.num_steps, values["evaluation"]["items"])
         rows.append([name, section, *map(str, sizes)])
     return rows or [[name, "none", *[""] * 4]]

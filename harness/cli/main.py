@@ -75,6 +75,7 @@ SUBCOMMANDS = (
     Subcommand(name="list", module="harness.cli.list", function="list_runs"),
     Subcommand(name="data", module="harness.cli.data", function="data"),
     Subcommand(name="doctor", module="harness.cli.doctor", function="doctor"),
+    Subcommand(name="bench", module="harness.cli.bench", function="measure"),
     Subcommand(name="diagnose", module="harness.cli.diagnose", function="diagnose"),
     Subcommand(name="sft", module="harness.cli.sft", function="sft"),
     Subcommand(name="export", module="harness.cli.export", function="export"),

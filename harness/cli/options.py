@@ -40,6 +40,9 @@ Prompts = Annotated[Path | None, typer.Option(help="YAML file with prompts of yo
 FewShot = Annotated[int, typer.Option(min=0, help="Worked training examples before each question.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Adapter = Annotated[str, typer.Option(help="Adapter to put on the model: a folder or a hub id.")]
+CudaGraphs = Annotated[
+    bool, typer.Option(help="Start the kernels of a pass all at once: faster where passes are short.")
+]
 AdapterSubfolder = Annotated[str, typer.Option(help="Where in it the adapter lies.")]
 IncludePath = Annotated[list[Path] | None, typer.Option(help="Folder with methods or tasks of your own; repeatable.")]
 UnsafeLocalExec = Annotated[bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")]

@@ -23,6 +23,11 @@ def check_together(config: RunConfig, execution: Execution) -> None:
             f"model.quantization={config.model.quantization} cannot be sharded; set execution.sharding=ddp, or leave "
             "model.quantization empty."
         )
+    if execution.cuda_graphs and (execution.sharding == FSDP2 or config.conventions.dropout_in_rollouts):
+        raise UserError(
+            "execution.cuda_graphs=true goes neither with execution.sharding=fsdp2, whose passes gather weights, nor "
+            "with conventions.dropout_in_rollouts=true, whose passes draw; set it to false."
+        )
     if execution.merge_adapters:
         _check_merging(config)
 

@@ -240,6 +240,7 @@ class Execution:
     micro_batch_size: sequences per forward-backward pass, 0 for all of a process; a method with several inputs per
     completion, such as ESPO, has as many sequences. rollout_batch_size, evaluation_batch_size: prompts per forward pass
     of a rollout, 0 for all of a process, and of an evaluation. What does not fit into the memory is halved.
+    cuda_graphs: forward passes without gradient start their kernels all at once, which is faster where they are short.
     activation_checkpointing: a layer's activations are computed again in the backward pass instead of kept.
     merge_adapters: into the weights while completions are generated, which is faster but rounds them to their dtype;
     how far that moves log-probabilities is recorded.
@@ -257,6 +258,7 @@ class Execution:
     micro_batch_size: int = 0
     rollout_batch_size: int = 0
     evaluation_batch_size: int = 64
+    cuda_graphs: bool = False
     activation_checkpointing: bool = False
     merge_adapters: bool = False
     checkpoint_every: int = 50

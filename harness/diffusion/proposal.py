@@ -145,6 +145,8 @@ class _Group:
         match self.decoding.remasking:
             case "entropy":
                 return -(ranked.entropy_N if ranked else categorical.entropy(self.logits_NV))
+            case "sequential":
+                return torch.zeros_like(logprob_N)
             case "topk_margin":
                 return self._margin(support if ranked else None)
         if self.decoding.eos_policy in ("defer", "forbid-defer"):

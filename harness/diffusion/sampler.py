@@ -2,7 +2,8 @@
 
 The completion is cut into blocks, finished from left to right. A step predicts every masked position of the active
 block, samples a token for each, and reveals the ones that the remasking rule is surest of: a number that is known
-before (samplers/lockstep.py), or all that are sure enough (samplers/adaptive.py).
+before (samplers/lockstep.py), or all that are sure enough (samplers/adaptive.py). With P2 it may also mask others
+again (samplers/path_planning.py). Models that attend by blocks have a sampler of their own (samplers/block.py).
 """
 
 from __future__ import annotations
@@ -16,15 +17,22 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
-from harness.diffusion.samplers import adaptive, lockstep
+from harness.diffusion.samplers import adaptive, block, lockstep, path_planning
 from harness.diffusion.samplers.queue import BlockQueue
 from harness.diffusion.samplers.rows import Rows, leave_finished
 from harness.diffusion.schedule import block_bounds, block_lengths
 from harness.diffusion.trace import blank_rollout
 from harness.errors import UserError
+from harness.models.attention import COMPLETION
 from harness.models.diffusion_lm import DiffusionLM
 from harness.rollout import Prompts, Rollout, RolloutNeeds
 
+NOT_FOR_BLOCKS = (
+    ("schedule", "dream", "even or dllm"),
+    ("eos_policy", "stop-agrpo", "stop"),
+    ("remasking", "p2", "low_confidence"),
+)
+"""Settings, with a value that models which attend by blocks do not have, and what to take instead."""
 Result = TypeVar("Result")
 
 
@@ -61,8 +69,9 @@ class Generation:
 
     rollout: the record, of all rows in their order.
 
-    Raises UserError for lengths that are no such multiples, where a support is asked for that has no bound, and where
-    the most probable tokens of all positions are asked for of steps that do not compute them.
+    Raises UserError for lengths that are no such multiples, for a decoding that does not fit the model's blocks, where
+    a support is asked for that has no bound, and where the most probable tokens of all positions are asked for of steps
+    that do not compute them.
     """
 
     def __init__(
@@ -76,16 +85,23 @@ class Generation:
         length_B: Tensor | None = None,
         cuts: bool = True,
     ) -> None:
-        needs = needs or RolloutNeeds()
-        _check(decoding, needs, length_B)
-        self.model, self.decoding, self.cuts = model, decoding, cuts
-        self.rollout = blank_rollout(prompts, decoding, needs, mask_id=model.special.mask_id)
+        needs, attention = needs or RolloutNeeds(), model.attention
+        check_blocks(model, decoding)
+        _check(model, decoding, needs, length_B)
+        self.model, self.decoding = model, decoding
+        # Where blocks begin with the completion, its first column is at a multiple of the block length.
+        self.cuts = cuts and attention.blocks_from != COMPLETION
+        self.rollout = blank_rollout(prompts, decoding, needs, mask_id=model.special.mask_id, attention=attention)
         device = prompts.ids_BP.device
         self._seed_B = seed_B.to(device)
         self._length_B = None if length_B is None else length_B.to(device)
-        self._prompt_lengths = prompts.lengths if cuts else [prompts.ids_BP.shape[1]] * len(seed_B)
-        self._sampler = adaptive if decoding.adaptive else lockstep
-        self._blocks = len(block_lengths(decoding))
+        self._prompt_lengths = prompts.lengths if self.cuts else [prompts.ids_BP.shape[1]] * len(seed_B)
+        if attention.block_length:
+            # Rows go on to the next block within the sampler: it keeps the keys and values of those before.
+            self._sampler, self._blocks = block, 1
+        else:
+            self._sampler = path_planning if decoding.remasks else adaptive if decoding.adaptive else lockstep
+            self._blocks = len(block_lengths(decoding))
 
     @torch.no_grad()
     def run(self, batch_size: int, fitting: Fitting = lambda rows, attempt: attempt(rows)) -> Iterator[list[int]]:
@@ -96,9 +112,9 @@ class Generation:
             yield finished
         queue = BlockQueue(sorted(started, key=lambda row: -self._prompt_lengths[row]), self._blocks)
         while queue:
-            block, waiting = queue.next(batch_size)
-            taken, going_on = fitting(len(waiting), functools.partial(self._unmask, block, waiting))
-            queue.advance(block, taken, going_on)
+            at, waiting = queue.next(batch_size)
+            taken, going_on = fitting(len(waiting), functools.partial(self._unmask, at, waiting))
+            queue.advance(at, taken, going_on)
             if finished := sorted(set(taken) - set(going_on)):
                 yield finished
 
@@ -110,15 +126,15 @@ class Generation:
         rows = self._rows(everyone, 0, cut=False)
         return leave_finished(self.model, self.decoding, rows, self.rollout, block_end=0).index_B.tolist()
 
-    def _unmask(self, block: int, waiting: Sequence[int], size: int) -> tuple[list[int], list[int]]:
-        """A block of the first `size` rows; returns these, and those of them that go on with the next."""
+    def _unmask(self, at: int, waiting: Sequence[int], size: int) -> tuple[list[int], list[int]]:
+        """Block number `at` of the first `size` rows; returns these, and those of them that go on with the next."""
         taken, start = sorted(waiting[:size]), time.perf_counter()
-        rows = self._rows(taken, block, cut=self.cuts)
+        rows = self._rows(taken, at, cut=self.cuts)
         with self.model.meter.measure() as cost:
             self._sampler.unmask(self.model, self.decoding, rows, self.rollout)
         going_on: list[int] = []
-        if block + 1 < self._blocks:
-            _, end = block_bounds(self.decoding, block)
+        if at + 1 < self._blocks:
+            _, end = block_bounds(self.decoding, at)
             kept = leave_finished(self.model, self.decoding, rows, self.rollout, block_end=end)
             going_on = taken if kept is rows else kept.index_B.tolist()
         assert self.rollout.flops_B is not None
@@ -127,22 +143,39 @@ class Generation:
         self.rollout.seconds_B[rows.index_B] += (time.perf_counter() - start) / len(taken)
         return taken, going_on
 
-    def _rows(self, taken: Sequence[int], block: int, *, cut: bool) -> Rows:
-        """Those rows with what they have revealed before a block."""
+    def _rows(self, taken: Sequence[int], at: int, *, cut: bool) -> Rows:
+        """Those rows with what they have revealed before block number `at`."""
         index_B = torch.tensor(taken, device=self._seed_B.device)
         prompts = self.rollout.prompts.rows(index_B)
         if cut:
             prompts = prompts.cut([self._prompt_lengths[row] for row in taken])
-        return Rows.start(self.rollout, prompts, index_B, self._seed_B, self._length_B, self.decoding, block=block)
+        return Rows.start(self.rollout, prompts, index_B, self._seed_B, self._length_B, self.decoding, block=at)
 
 
-def _check(decoding: Decoding, needs: RolloutNeeds, length_B: Tensor | None) -> None:
+def check_blocks(model: DiffusionLM, decoding: Decoding) -> None:
+    """Raises UserError where the model attends by blocks, and the decoding does not fit them."""
+    size = model.attention.block_length
+    if not size:
+        return
+    blocks = f"Model '{model.name}' attends by blocks of {size} tokens"
+    if decoding.block_length != size:
+        raise UserError(f"{blocks}, but block_length={decoding.block_length}; set it to {size}.")
+    if decoding.cache != "none":
+        raise UserError(
+            f"{blocks} and is always sampled with an exact key-value cache; set cache=none instead of {decoding.cache}."
+        )
+    for name, value, fix in NOT_FOR_BLOCKS:
+        if getattr(decoding, name) == value:
+            raise UserError(f"{blocks}, which {name}={value} does not support; choose {fix}.")
+
+
+def _check(model: DiffusionLM, decoding: Decoding, needs: RolloutNeeds, length_B: Tensor | None) -> None:
     if needs.behaviour and decoding.truncated and not decoding.top_k:
         raise UserError(f"Recording the support of top_p={decoding.top_p} needs top_k too: it bounds the record.")
-    if needs.argmax and not decoding.computes_all:
+    if needs.argmax and (model.attention.block_length or not decoding.computes_all):
         raise UserError(
-            "Greedy completions cannot be recorded while sampling with a cache, a threshold or a factor; "
-            "compute them afterwards (method.greedy=lazy)."
+            "Greedy completions cannot be recorded while sampling with a cache, a threshold, a factor, an entropy "
+            "bound or p2, or from a model that attends by blocks; compute them afterwards (method.greedy=lazy)."
         )
     if length_B is None:
         return

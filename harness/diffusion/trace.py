@@ -8,12 +8,15 @@ from torch import Tensor
 from harness.config.decoding import Decoding
 from harness.diffusion.proposal import Proposal
 from harness.diffusion.schedule import most_steps
+from harness.models.attention import FULL, Attention
 from harness.rollout import Prompts, Rollout, RolloutNeeds
 
 
-def blank_rollout(prompts: Prompts, decoding: Decoding, needs: RolloutNeeds, *, mask_id: int) -> Rollout:
+def blank_rollout(
+    prompts: Prompts, decoding: Decoding, needs: RolloutNeeds, *, mask_id: int, attention: Attention = FULL
+) -> Rollout:
     """Nothing revealed yet, in no step."""
-    rows, steps, length = prompts.ids_BP.shape[0], most_steps(decoding), decoding.completion_length
+    rows, steps, length = prompts.ids_BP.shape[0], most_steps(decoding, attention), decoding.completion_length
     device = prompts.ids_BP.device
 
     def zeros(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -66,6 +69,8 @@ def reveal(
         trace.support_ids_BCk[place] = behaviour.ids_Nk[chosen].to(torch.int32)
 
 
-def stop(trace: Rollout, rows_b: Tensor, from_position: int, filler: int) -> None:
-    """Fills the rest of the batch rows `rows_b` from `from_position` on."""
-    trace.completion_ids_BC[rows_b, from_position:] = filler
+def stop(trace: Rollout, rows_b: Tensor, from_position: int | Tensor, filler: int) -> None:
+    """Fills the rest of the batch rows `rows_b` from `from_position` on, the same for all or one per row (b,)."""
+    first_b1 = torch.as_tensor(from_position, device=rows_b.device).expand(len(rows_b))[:, None]
+    is_rest_bC = torch.arange(trace.completion_length, device=rows_b.device) >= first_b1
+    trace.completion_ids_BC[rows_b] = trace.completion_ids_BC[rows_b].masked_fill(is_rest_bC, filler)

@@ -121,8 +121,10 @@ def merged(lm: DiffusionLM) -> Iterator[None]:
         for layer in layers:
             _merge(layer)
             layer.merged_adapters.append("default")
+        lm.graphs.forget()
         yield
     finally:
+        lm.graphs.forget()
         give_back(lm.predictor)
         with torch.no_grad():
             for layer, weight in zip(layers, kept, strict=True):

@@ -1,13 +1,13 @@
 """DiffusionLM: one interface over all families of models, for sampling, scoring and training.
 
-Axes: B rows, L tokens, n asked positions, V vocabulary, d hidden width. Index i of the logits always predicts token
-i; Dream, whose raw output at i predicts i + 1, is shifted here and nowhere else.
+Axes: B rows, L tokens, n asked positions, V vocabulary, d hidden width. Index i of the logits always predicts token i.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,11 +21,13 @@ from transformers import PreTrainedModel
 from harness.config.tree import LoraConfig
 from harness.distributed.in_step import InStep
 from harness.errors import UserError
-from harness.models.attention import AttentionPattern, full_attention
+from harness.models.attention import COMPLETION, FULL, Attention
 from harness.models.flops import HEAD, ModelShape
+from harness.models.graphs import PassGraphs
 from harness.models.key_values import KeyValueCache, cached_hidden
 from harness.models.memory import Memory
 from harness.models.meter import Meter
+from harness.models.predictor import MaskedPredictor, at_least_float32
 from harness.models.shape import shape_of
 from harness.rollout import Prompts
 from harness.task.base import Example, Task
@@ -62,57 +64,13 @@ class SpecialTokens:
     end_ids: tuple[int, ...]
 
 
-class MaskedPredictor(nn.Module):
-    """Trunk and head as one module, so that accelerate can wrap it and gradients synchronise through `forward`."""
-
-    def __init__(
-        self, model: PreTrainedModel | PeftModel, *, shift: bool, attention: AttentionPattern = full_attention
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.shift = shift
-        self.attention = attention
-        # transformers freezes the padding token's embedding; here that token also ends completions, and has to learn.
-        for module in model.modules():
-            if isinstance(module, nn.Embedding):
-                module.padding_idx = None
-
-    @property
-    def transformer(self) -> PreTrainedModel:
-        """The transformers model below any adapter."""
-        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
-
-    def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
-        """Final normalised hidden states (B, L, d), aligned with the tokens that they predict."""
-        mask = self.attention(mask_BL)
-        hidden_BLd = self.transformer.model(input_ids=tokens_BL, attention_mask=mask).last_hidden_state
-        return torch.cat([hidden_BLd[:, :1], hidden_BLd[:, :-1]], 1) if self.shift else hidden_BLd
-
-    def head(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of hidden states (..., d)."""
-        return self.transformer.lm_head(hidden)
-
-    def forward(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:
-        """Logits (B, n, V) at the asked positions alone."""
-        return self.head(gather_positions(self.hidden(tokens_BL, mask_BL), positions_Bn))
-
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """Half-precision values as float32; float32 and float64 as they are."""
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-
-
-def gather_positions(values_BLd: Tensor, positions_Bn: Tensor) -> Tensor:
-    """values (B, L, d) at positions (B, n) -> (B, n, d)."""
-    return values_BLd.gather(1, positions_Bn[:, :, None].expand(-1, -1, values_BLd.shape[2]))
-
-
 class DiffusionLM:
     """A masked diffusion language model with its tokenizer.
 
     network: what is trained. fingerprint: hash of the loaded weights. commits: of what was fetched from the hub, by hub
     id.
     warnings: sentences on what looks wrong about the checkpoint, for the user to judge. meter: counts every pass.
+    graphs: of its passes without gradient, once these are to be captured.
     memory: how many sequences fit into it at once. reference: a copy of the weights as the reference policy, where
     there is one.
     lora_ranks: of the adapters by kind of layer, as q_proj; empty without adapters.
@@ -126,7 +84,7 @@ class DiffusionLM:
         *,
         name: str,
         shift: bool = False,
-        attention: AttentionPattern = full_attention,
+        attention: Attention = FULL,
         compact_prompts: bool = False,
         fingerprint: str = "",
         commits: Mapping[str, str] | None = None,
@@ -143,10 +101,16 @@ class DiffusionLM:
         self.warnings = warnings
         self.meter = Meter()
         self.memory = Memory(self.meter)
+        self.graphs = PassGraphs()
         self.reference: MaskedPredictor | None = None
         self.together: InStep | None = None
         self._is_reference = False
         self.lora_ranks: Mapping[str, int] = {}
+
+    @property
+    def attention(self) -> Attention:
+        """Which tokens may attend to which."""
+        return self.predictor.attention
 
     @property
     def device(self) -> torch.device:
@@ -161,7 +125,16 @@ class DiffusionLM:
     @property
     def shape(self) -> ModelShape:
         """Sizes for the FLOPs account, of the reference policy inside `reference_policy`."""
-        return shape_of(self.predictor.transformer.config, {} if self._is_reference else self.lora_ranks)
+        ranks = {} if self._is_reference else self.lora_ranks
+        return shape_of(self.predictor.transformer.config, ranks, self.attention.block_length)
+
+    def require_full_attention(self, what: str) -> None:
+        """Raises UserError where the model attends by blocks; `what` needs one that does not."""
+        if self.attention.block_length:
+            raise UserError(
+                f"Model '{self.name}' attends by blocks of {self.attention.block_length} tokens; {what} supports only "
+                "models in which every token attends to every other."
+            )
 
     def logits(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:
         """Logits (B, n, V), float32 or wider, at positions (B, n); mask_BL is None where nothing is padded."""
@@ -178,13 +151,15 @@ class DiffusionLM:
     def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
         """Final hidden states (B, L, d), for callers that choose positions afterwards."""
         self._announce()
-        return self._counted(self.predictor.hidden(tokens_BL, mask_BL), *tokens_BL.shape, head_positions=0)
+        hidden_BLd = self.graphs.hidden(self.predictor.hidden, tokens_BL, mask_BL, kind=self._is_reference)
+        return self._counted(hidden_BLd, *tokens_BL.shape, head_positions=0)
 
     def cached_hidden(self, tokens_Bq: Tensor, mask_BL: Tensor | None, cache: KeyValueCache) -> tuple[Tensor, int]:
         """Final hidden states (B, q, d) of the columns from cache.first on, and the position that the first of them
         predicts."""
         self._announce()
-        hidden_Bqd = cached_hidden(self.predictor.transformer, tokens_Bq, mask_BL, cache)
+        run = functools.partial(cached_hidden, self.predictor.transformer, attention=self.attention)
+        hidden_Bqd = self.graphs.cached_hidden(run, tokens_Bq, mask_BL, cache, kind=self._is_reference)
         counted_Bqd = self._counted(hidden_Bqd, *tokens_Bq.shape, keys=len(cache), head_positions=0)
         return counted_Bqd, cache.first + self.predictor.shift
 
@@ -215,6 +190,7 @@ class DiffusionLM:
         """
         self.predictor.model = model.eval()
         self.lora_ranks = lora_ranks
+        self.graphs.forget()
 
     def keep_reference(self, predictor: MaskedPredictor | None = None) -> None:
         """Keeps a frozen copy of the present weights, or `predictor`, as the reference policy.
@@ -223,6 +199,7 @@ class DiffusionLM:
         """
         if predictor is None and isinstance(self.predictor.model, PeftModel):
             return
+        self.graphs.forget()
         self.reference = (predictor or copy.deepcopy(self.predictor)).requires_grad_(False).eval()
 
     @contextlib.contextmanager
@@ -295,9 +272,12 @@ class DiffusionLM:
         """Token ids of prompts, padded on the left to the longest, on the model's device.
 
         With `length` they are padded to it, and there is a mask even where nothing is padded: a row then sees the same
-        numbers whatever else is in the batch. attended_padding: as in Conventions.
+        numbers whatever else is in the batch. Where the model's blocks begin with the completion, it is padded to whole
+        blocks. attended_padding: as in Conventions.
         """
         width = length or max(len(row) for row in rows)
+        if self.attention.blocks_from == COMPLETION:
+            width += -width % self.attention.block_length
         padded = [[*[self.special.pad_id] * (width - len(row)), *row] for row in rows]
         ids_BP = torch.tensor(padded, device=self.device)
         seen = [len(row) for row in rows]

@@ -52,7 +52,7 @@ def trace_rollout(
     # Whether rows stop early and what is sure enough is asked of values, which do not exist; in the first step it
     # changes nothing.
     unstopped = replace(decoding, eos_policy="run") if decoding.stops_early else decoding
-    unstopped = replace(unstopped, threshold=0.0, factor=0.0)
+    unstopped = replace(unstopped, threshold=0.0, factor=0.0, entropy_bound=0.0)
     prompts = made_up_prompts(rows, prompt_length, vocabulary=model.shape.vocabulary)
     live = LiveBytes(vocabulary=model.shape.vocabulary)
     with fake_mode_of(model), live, _one_pass(model), contextlib.suppress(_SecondPassError):
@@ -66,8 +66,9 @@ def rollout_flops(
     shape: flops.ModelShape, decoding: Decoding, needs: RolloutNeeds, *, rows: int, prompt_length: int
 ) -> float:
     """FLOPs of whole rollouts that no end token shortens: per step one pass, two under guidance, with the head at the
-    masked positions of the block, and of the blocks after it where every argmax is recorded; with a cache the passes
-    after the first of a block are those of a part. Under a threshold or factor, the most: a token per step."""
+    masked positions of the block (under p2 at all of them), and of the blocks after it where every argmax is recorded;
+    with a cache the passes after the first of a block are those of a part. Under a threshold or factor, the most: a
+    token per step."""
     length, passes, spent = prompt_length + decoding.completion_length, 1 + bool(decoding.guidance_scale), 0.0
     blocks = block_lengths(decoding)
     for block, masked in enumerate(blocks):
@@ -79,7 +80,7 @@ def rollout_flops(
             if count:
                 spent += flops.forward(shape, rows=rows, queries=queries, keys=length, head_positions=positions)
                 queries = later
-            masked -= count
+            masked -= 0 if decoding.remasks else count
     return spent * passes
 
 

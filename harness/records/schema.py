@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.records.agreement import Agreement
 from harness.records.jsonl import RecordError
 from harness.records.values import is_count, is_number
 
@@ -97,6 +98,7 @@ class EvalRecord:
     fingerprint of the files. commits: of what was fetched from the hub, by hub id. protocol: the paper's that was
     followed. origin: where the items came from. prompts: sha256 of the user's own, few_shot, train_data, and whether
     they are as published. packages: what model-written code could import beside the standard library, with versions.
+    agreement: with exact decoding, of one with a cache, threshold, factor or entropy bound, where it was asked for.
     """
 
     checkpoint: str
@@ -125,6 +127,7 @@ class EvalRecord:
     origin: Mapping[str, Any] = field(default_factory=dict)
     prompts: Mapping[str, Any] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
+    agreement: Agreement | None = None
     schema: int = SCHEMA_VERSION
 
     @property
@@ -134,7 +137,8 @@ class EvalRecord:
 
     def to_json(self) -> dict[str, Any]:
         """As a plain dictionary, one line of eval.jsonl."""
-        return asdict(self)
+        values = asdict(self)
+        return values if self.agreement else {name: value for name, value in values.items() if name != "agreement"}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EvalRecord:
@@ -142,7 +146,9 @@ class EvalRecord:
         check_schema(data, "evaluation record")
         try:
             metrics = {name: MetricTotals(**totals) for name, totals in data["metrics"].items()}
-            return cls(**{**data, "metrics": metrics})
+            told = data.get("agreement")
+            agreement = None if told is None else Agreement.from_json(told)
+            return cls(**{**data, "metrics": metrics, "agreement": agreement})
         except (TypeError, KeyError, AttributeError) as error:
             raise RecordError(f"evaluation record is incomplete: {error}") from error
 

@@ -93,6 +93,8 @@ class Trainer:
         if execution.activation_checkpointing:
             keep_no_activations(model.predictor.transformer.model.layers)
         allow_tf32(execution.tf32)
+        if execution.cuda_graphs:
+            model.graphs.capture(model.predictor, model.shape)
         self.optimizer = adamw(model.network, config.optimizer, config.conventions)
         self.ledger = Ledger(config.budget, model.meter, self.shard, updates_per_step=method.updates_per_step)
         self.evaluator = Evaluator(

@@ -1,11 +1,9 @@
 """Which denoising steps of a completion are used for the update. Pure functions.
 
-Axes: B rows, C completion, n positions revealed by one step, T steps, K selected, M Monte-Carlo draws. A row with fewer
+Axes: B rows, C completion, T steps, K selected, M Monte-Carlo draws. A row with fewer
 than K eligible steps gets -1 in the columns left over."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,28 +12,6 @@ from harness.distributed.shard import ALONE, Shard
 from harness.rollout import Rollout
 
 SELECTIONS = ("entropy", "uniform", "random", "random-official")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Revealed:
-    """What one step per row reveals: position_Bn, places in the completion; is_revealed_Bn, False where a row has fewer
-    than n; target_Bn, the tokens there."""
-
-    position_Bn: Tensor
-    is_revealed_Bn: Tensor
-    target_Bn: Tensor
-
-
-def revealed_positions(rollout: Rollout, step_B: Tensor) -> Revealed:
-    """U_s of every row, in rising order of position."""
-    revealed_BC = rollout.revealed_at(step_B)
-    width = max(1, int(revealed_BC.sum(1).max()))
-    position_Bn = revealed_BC.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
-    return Revealed(
-        position_Bn=position_Bn,
-        is_revealed_Bn=revealed_BC.gather(1, position_Bn),
-        target_Bn=rollout.completion_ids_BC.gather(1, position_Bn),
-    )
 
 
 def step_entropy(rollout: Rollout) -> Tensor:

@@ -89,7 +89,7 @@ def test_the_document_holds_every_table_and_figure_and_is_made_once(small: Path)
     assert (ours["Printed"], ours["Verdict"]) == ("93.6", "not comparable: tiny model, builtin data")
     assert all("[" in ours[column] for column in ("Half the steps", "Recipe's steps", "Twice the steps"))
     assert found["EGSPO", "Dream-v0-Instruct-7B"]["Verdict"] == "empty: Dream-v0-Instruct-7B was not run"
-    assert found["wd1", "LLaDA-8B-Instruct"]["Verdict"] == "empty: no method called wd1 here"
+    assert found["wd1", "LLaDA-8B-Instruct"]["Verdict"] == "empty: wd1 is not implemented"
     assert found["EGSPO, random-reward control", "-"]["Verdict"] == "not in the paper's table"
     again = plan_reproduction(request(small))
     assert again.waiting == ()

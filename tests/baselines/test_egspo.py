@@ -161,6 +161,14 @@ def test_wrong_options_are_refused(options, message):
         get_method("egspo")(config=Config(**options)).check(Decoding(num_steps=4))
 
 
+def test_steps_that_a_schedule_leaves_out_cannot_be_chosen():
+    # 7 steps for each block of 8, but 4 for the last, which has no more tokens.
+    decoding = Decoding(completion_length=20, block_length=8, num_steps=20, schedule="dllm")
+    get_method("egspo")(config=Config(num_selected=18)).check(decoding)
+    with pytest.raises(UserError, match=r"num_selected=19 must lie between 1 and rollout\.num_steps=18"):
+        get_method("egspo")(config=Config(num_selected=19)).check(decoding)
+
+
 def test_guided_rollouts_are_refused():
     with pytest.raises(UserError, match=r"guidance_scale=0.5.*unguided"):
         get_method("egspo")().check(Decoding(guidance_scale=0.5))

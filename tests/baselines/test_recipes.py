@@ -1,12 +1,14 @@
 """The built-in protocols and recipes: legal, alike where methods are compared, and true to the published settings."""
 
+import dataclasses
+
 import pytest
 
 from harness import registry
 from harness.config.decoding import Decoding
 from harness.config.recipes import built_in_folder, load_recipe
 from harness.config.resolve import flatten, resolve
-from harness.config.tree import PROFILES, BudgetConfig, Execution
+from harness.config.tree import PROFILES, BudgetConfig, Execution, LoraConfig, ModelConfig
 
 TASK = "sudoku"
 METHODS = ["egspo", "egspo-sa", "d1", "agrpo", "espo"]
@@ -38,7 +40,7 @@ def test_every_task_has_a_protocol_and_every_method_recipes_and_no_file_is_of_an
     assert sorted(path.stem for path in (built_in_folder() / "recipes").iterdir()) == sorted(METHODS)
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "paper"])
+@pytest.mark.parametrize("recipe", ["tiny", "laptop", "paper"])
 @pytest.mark.parametrize("task", ITEMS)
 @pytest.mark.parametrize("name", METHODS)
 def test_a_recipe_states_only_what_differs_from_what_it_stands_on(name, task, recipe):
@@ -110,6 +112,22 @@ def test_a_paper_recipe_with_values_of_protocol_method_and_task():
     assert found.execution == Execution(micro_batch_size=1, checkpoint_every=12)
     sources = ["model.name", "rollout.num_steps", "train.batch_size", "optimizer.epsilon"]
     assert [found.provenance[key] for key in sources] == ["protocol", "recipe", "recipe", "default"]
+
+
+@pytest.mark.parametrize("task", ITEMS)
+@pytest.mark.parametrize("name", METHODS)
+def test_laptop_recipes_train_small_adapters_of_a_small_model_for_a_short_while(name, task):
+    config, first = resolved(name, "laptop", task), resolved("egspo-sa", "laptop", task)
+    assert config.model == ModelConfig(
+        name="dllm-hub/Qwen3-0.6B-diffusion-mdlm-v0.1", lora=LoraConfig(rank=16, alpha=32.0)
+    )
+    length = 64 if task in ("sudoku", "countdown") else 128
+    decoding = Decoding(completion_length=length, block_length=32, num_steps=length // 2, cache="dual")
+    assert config.evaluation.decoding == decoding
+    assert config.rollout == dataclasses.replace(decoding, temperature=0.9) == first.rollout
+    assert config.budget == BudgetConfig(samples=256) == first.budget
+    assert (config.train.batch_size, config.evaluation.items, config.evaluation.every) == (16, 64, 0)
+    assert config.method.options["beta"] == 0
 
 
 @pytest.mark.parametrize("task", ITEMS)

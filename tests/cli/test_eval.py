@@ -38,6 +38,20 @@ def test_a_batch_size_and_a_dtype_make_lines_of_their_own_and_the_same_again_non
     assert shown.err == ""
 
 
+def test_what_a_cache_changes_is_told_and_no_agreement_leaves_it_out(tmp_path: Path, capsys: Capture) -> None:
+    dual = ("--set", "cache=dual", "--set", "block_length=4")
+    assert evaluate(tmp_path, *dual, "--no-agreement") == 0
+    assert "as exact" not in capsys.readouterr().out
+    assert evaluate(tmp_path, *dual) == 0
+    shown = {line[:14].strip(): line[15:] for line in capsys.readouterr().out.splitlines()}
+    found = EvalRecord.from_json(list(read_lines(tmp_path / "out" / "sudoku" / "tiny" / "eval.jsonl"))[-1]).agreement
+    assert found is not None
+    assert shown["as exact"] == f"{found.tokens:7.2%} of tokens, {found.completions:.2%} of completions"
+    assert shown["difference"].endswith(f"points of exact_match, p = 1.000; exact {found.exact_value:.2%}")
+    assert shown["log-prob gap"].endswith("nats over 64 tokens")
+    assert shown["cost"] == f"{found.cost:7.2f} times the FLOPs of exact decoding"
+
+
 def test_a_warning_about_the_model_is_one_line_on_standard_error(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

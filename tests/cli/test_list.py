@@ -35,7 +35,7 @@ def test_methods_are_listed_with_their_recipes_and_a_user_s_own_with_the_protoco
     title, head, lines = rows(capsys)
     assert (title, head) == ("Methods", ["Method", "Title", "Recipes"])
     assert [name for name, _ in lines] == ["agrpo", "d1", "egspo", "egspo-sa", "espo", "mine"]
-    assert lines[0][1].split(maxsplit=1) == ["AGRPO", "tiny, paper"]
+    assert lines[0][1].split(maxsplit=1) == ["AGRPO", "tiny, laptop, paper"]
     assert lines[-1][1].split(maxsplit=1) == ["mine", "those of the tasks' protocols"]
 
 
@@ -43,10 +43,11 @@ def test_tasks_are_listed_with_what_their_protocols_evaluate(capsys):
     assert main(["list", "tasks"]) == 0
     _, head, lines = rows(capsys)
     assert head == ["Task", "Protocol", "Tokens", "Block", "Steps", "Items"]
-    assert len(lines) == 12
+    assert len(lines) == 18
     found = {(task, *rest.split()[:1]): rest.split()[1:] for task, rest in lines}
     assert found["countdown", "tiny"] == ["8", "2", "8", "256"]
     assert found["gsm8k", "paper"] == ["256", "32", "128", "1319"]
+    assert found["gsm8k", "laptop"] == ["128", "32", "64", "64"]
 
 
 def test_a_folder_of_runs_that_does_not_exist_is_refused(capsys, tmp_path):

@@ -163,6 +163,14 @@ def test_tiny_recipes_are_ours_throughout(method, task):
     assert {value.source for value in found.values()} == {"ours", "default of the harness"}
 
 
+@pytest.mark.parametrize("task", registry.names("task"))
+@pytest.mark.parametrize("method", registry.names("method"))
+def test_laptop_recipes_are_ours_and_say_why(method, task):
+    found = sourced("laptop", method=method, task=task)
+    assert {value.source.partition(": ")[0] for value in found.values()} == {"ours", "default of the harness"}
+    assert all(value.source.partition(": ")[2] for value in found.values() if value.source.startswith("ours"))
+
+
 @pytest.mark.parametrize(
     ("method", "task", "key", "source"),
     [

@@ -98,3 +98,15 @@ def test_rows_that_stay_together_are_not_parted():
     shared(48, 8, attended_padding=6)
     with pytest.raises(UserError, match=r"48 rows \(6 at a time stay together\) .* by 16 processes; start 8, or"):
         shared(48, 16, attended_padding=6)
+
+
+@pytest.mark.parametrize(("sharding", "dropout"), [("fsdp2", False), ("ddp", True)])
+def test_passes_that_gather_weights_or_draw_are_not_captured(sharding, dropout):
+    config = dataclasses.replace(RUN, conventions=Conventions(dropout_in_rollouts=dropout))
+    check_together(config, Execution(sharding=sharding))
+    with pytest.raises(UserError, match=r"execution\.cuda_graphs=true goes neither with"):
+        check_together(config, Execution(sharding=sharding, cuda_graphs=True))
+
+
+def test_passes_that_neither_gather_nor_draw_may_be_captured():
+    check_together(RUN, Execution(sharding="ddp", cuda_graphs=True))

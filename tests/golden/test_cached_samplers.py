@@ -26,7 +26,11 @@ def cases(name, wanted=lambda case: True):
 
 
 def is_whole(case):
-    return not case["masks_left"] and len(set(case["prompt_lens"])) == 1
+    return not case["masks_left"] and not is_unequal(case)
+
+
+def is_unequal(case):
+    return len(set(case["prompt_lens"])) > 1
 
 
 def dense(step_C):
@@ -120,7 +124,7 @@ def test_what_dllm_leaves_masked_is_revealed_and_what_it_reveals_is_the_same(gol
     assert torch.equal(rollout.completion_ids_BC[:, block][written], official_BC[written])
 
 
-@cases("fastdllm_batch", lambda case: len(set(case["prompt_lens"])) > 1)
+@cases("fastdllm_batch", is_unequal)
 def test_shorter_prompts_get_the_tokens_of_dllm_where_the_same_end_tokens_follow(golden, golden_model, case):
     arrays = golden("sampler/fastdllm_batch.safetensors")
     model, length = golden_model("llada_tiny"), case["max_new_tokens"]
@@ -161,6 +165,12 @@ def test_dream_gets_the_tokens_and_steps_of_dllm(golden, golden_model, case):
     # A step of Dream's schedule that reveals nothing is no pass here.
     idle = case["forwards"] - len(arrays[f"case{case['case']}_unmask_step"].unique())
     assert rollout.forwards_B.tolist() == [case["forwards"] - idle] * len(lengths)
+
+
+def test_every_case_that_did_not_fail_as_published_is_compared_once(golden_json):
+    for case in golden_json("sampler/fastdllm_batch.json"):
+        if not case["error"]:
+            assert sum([is_whole(case), case["masks_left"] > 0, is_unequal(case)]) == 1, case
 
 
 def test_dllm_counts_are_the_official_table(golden_json):

@@ -5,11 +5,16 @@ import dataclasses
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from harness.config.decoding import Decoding
 from harness.config.tree import LoraConfig
 from harness.diffusion.sampler import generate
 from harness.models import flops
+from harness.models.attention import COMPLETION, SEQUENCE, Attention
+from harness.models.diffusion_lm import DiffusionLM
+from harness.models.key_values import KeyValueCache
 
 TOKENS = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
 POSITIONS = torch.tensor([[2, 3], [0, 1]])
@@ -71,6 +76,28 @@ def test_fewer_queries_than_keys_cost_the_attention_to_all_keys():
     assert cached == 3 * 2 * (2 * linear + 2 * 2 * 10 * 2)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("lora", [0, 4])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(("first", "end"), [(0, 12), (5, 12), (5, 8)], ids=["exact", "prefix", "dual"])
+def test_each_kind_of_pass_costs_within_one_per_cent_of_what_torch_counts(random_model, first, end, padded, lora):
+    if lora:
+        random_model.add_lora(LoraConfig(rank=lora), seed=0)
+    tokens_BL = torch.arange(4, 28).reshape(2, 12)
+    mask_BL = torch.ones_like(tokens_BL, dtype=torch.bool)
+    mask_BL[1, :3] = False
+    cache = KeyValueCache()
+    if first:
+        random_model.cached_hidden(tokens_BL, mask_BL if padded else None, cache)
+        cache.first = first
+    # Plain matrix products in attention: torch's counter sees no fused kernel of a processor.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, random_model.meter.measure() as cost:
+        hidden_Bqd, _ = random_model.cached_hidden(tokens_BL[:, first:end], mask_BL if padded else None, cache)
+        random_model.head(hidden_Bqd[:, :3])
+    assert cost.forwards == 2
+    assert cost.flops == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
 @pytest.mark.parametrize(("scale", "passes"), [(0.0, 1), (0.7, 2)])
 def test_guidance_doubles_forwards_and_flops_alike(random_model, scale, passes):
     prompts = random_model.encode_prompts(["0102", "10"])
@@ -80,3 +107,47 @@ def test_guidance_doubles_forwards_and_flops_alike(random_model, scale, passes):
     assert one.forwards_B.tolist() == [4, 4]
     assert other.forwards_B.tolist() == [4 * passes, 4 * passes]
     assert other.flops == passes * one.flops
+
+
+@pytest.fixture(params=[SEQUENCE, COMPLETION])
+def block_model(random_model, request):
+    attention = Attention(block_length=4, blocks_from=request.param)
+    network, tokenizer, special = random_model.predictor.transformer, random_model.tokenizer, random_model.special
+    return DiffusionLM(network, tokenizer, special, name="blocks", attention=attention, compact_prompts=True)
+
+
+@contextlib.contextmanager
+def counted():
+    """What torch counts inside; of the backends of attention on a CPU, it sees this one alone."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        yield counter
+
+
+@pytest.mark.parametrize("texts", [["012345678901", "ab0123456789"], ["0123456789", "01"]], ids=["whole", "padded"])
+def test_passes_by_blocks_and_their_gradients_cost_within_one_per_cent_of_what_torch_counts(block_model, texts):
+    prompts = block_model.encode_prompts(texts)
+    length = prompts.ids_BP.shape[1]
+    assert length > 8, "there are several blocks"
+    with block_model.meter.measure() as cost, counted() as forward:
+        logits = block_model.logits(prompts.ids_BP, prompts.mask_BP, torch.arange(length - 4, length).expand(2, -1))
+    with block_model.meter.measure() as back, counted() as backward:
+        logits.sum().backward()
+    assert cost.forward_flops == pytest.approx(forward.get_total_flops(), rel=0.01)
+    assert back.backward_flops == pytest.approx(backward.get_total_flops(), rel=0.01)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_passes_over_a_block_against_kept_keys_cost_within_one_per_cent_of_what_torch_counts(block_model, is_padded):
+    cache, tokens_BL = KeyValueCache(), torch.randint(5, 20, (2, 16), generator=torch.Generator().manual_seed(0))
+    there_BL = torch.arange(16) >= torch.tensor([[0], [4]])
+    for first, end in ((0, 8), (8, 12), (8, 12), (12, 16), (12, 16)):
+        cache.first = first
+        mask_BL = there_BL[:, :end] if is_padded else None
+        with block_model.meter.measure() as cost, counted() as counter:
+            hidden_Bqd, _ = block_model.cached_hidden(tokens_BL[:, first:end], mask_BL, cache)
+            block_model.head(hidden_Bqd)
+        assert cost.forwards == 2
+        assert cost.forward_flops == pytest.approx(counter.get_total_flops(), rel=0.01)
+    whole_BLd = block_model.hidden(tokens_BL, there_BL if is_padded else None)
+    torch.testing.assert_close(hidden_Bqd, whole_BLd[:, 12:], atol=1e-5, rtol=0)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.records.jsonl import read_lines
+from harness.records.agreement import Agreement
+from harness.records.jsonl import RecordError, read_lines
 from harness.records.schema import EvalRecord, MetricTotals
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
@@ -77,6 +78,43 @@ def test_what_was_measured_does_not() -> None:
 
 def test_a_record_is_read_as_it_was_written() -> None:
     assert EvalRecord.from_json(RECORD.to_json()) == RECORD
+
+
+AGREEMENT = Agreement(
+    exact="0123abcd",
+    tokens=0.98,
+    completions=0.75,
+    metric="accuracy",
+    exact_value=0.5,
+    difference=-0.25,
+    low=None,
+    high=None,
+    p=0.5,
+    cost=0.4,
+    gap_mean=0.01,
+    gap_largest=2.0,
+    gap_tokens=512,
+)
+
+
+def test_an_agreement_is_a_part_of_the_line_where_there_is_one_and_tells_no_records_apart() -> None:
+    told = replace(RECORD, agreement=AGREEMENT)
+    assert EvalRecord.from_json(told.to_json()) == told
+    assert "agreement" not in RECORD.to_json()
+    assert told.identity == RECORD.identity
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"tokens": None}, {"exact": 3}, {"gap_tokens": "512"}, {"p": float("nan")}, {"exact": "a\nb"}, {"extra": 1.0}],
+    ids=lambda change: next(iter(change)),
+)
+def test_an_agreement_with_values_of_a_wrong_kind_is_refused(change: dict[str, Any]) -> None:
+    line = replace(RECORD, agreement=AGREEMENT).to_json()
+    with pytest.raises(RecordError):
+        EvalRecord.from_json({**line, "agreement": {**line["agreement"], **change}})
+    with pytest.raises(RecordError):
+        EvalRecord.from_json({**line, "agreement": "complete"})
 
 
 def test_committed_lines_without_the_younger_fields_are_read() -> None:

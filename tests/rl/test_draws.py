@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from harness.rl.step_selection import (
     entropy_probabilities,
     independent_uniforms,
-    revealed_positions,
     steps_by_probability,
     stratified_uniforms,
     uniform_steps,
@@ -87,11 +86,11 @@ def test_what_a_step_reveals_comes_in_rising_order_with_its_tokens():
         num_steps=3,
         mask_id=99,
     )
-    revealed = revealed_positions(rollout, torch.tensor([0, 1]))
+    revealed = rollout.revealed_positions(torch.tensor([0, 1]))
     assert revealed.is_revealed_Bn.tolist() == [[True, True], [True, False]]
     assert revealed.position_Bn[0].tolist() == [1, 2]
     assert revealed.target_Bn[0].tolist() == [11, 12]
     assert revealed.position_Bn[1, 0] == 1
     assert revealed.target_Bn[1, 0] == 21
-    nothing = revealed_positions(rollout, torch.tensor([2, -1]))
+    nothing = rollout.revealed_positions(torch.tensor([2, -1]))
     assert not nothing.is_revealed_Bn.any()

@@ -10,9 +10,9 @@ from harness.app.plan import RunRequest, plan
 from harness.app.run import execute
 from harness.distributed.in_step import OutOfMemoryElsewhere
 from harness.errors import UserError
-from harness.models.diffusion_lm import MaskedPredictor
 from harness.models.memory import EVALUATION, PREPARATION, ROLLOUT, UPDATE, Memory
 from harness.models.meter import Meter
+from harness.models.predictor import MaskedPredictor
 from harness.records.jsonl import read_lines
 from harness.records.run_folder import EVAL_FILE, METRICS_FILE
 from harness.rl.checkpoint import checkpoints

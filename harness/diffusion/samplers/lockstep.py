@@ -19,7 +19,8 @@ from harness.diffusion.samplers.passes import BlockPasses
 from harness.diffusion.samplers.rows import ORDER_DRAW, TOKEN_DRAW, Rows
 from harness.diffusion.schedule import block_bounds, reveal_counts
 from harness.diffusion.trace import reveal
-from harness.models.diffusion_lm import DiffusionLM, gather_positions
+from harness.models.diffusion_lm import DiffusionLM
+from harness.models.predictor import gather_positions
 from harness.randomness import uniforms
 from harness.rollout import Rollout
 

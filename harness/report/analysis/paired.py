@@ -15,7 +15,7 @@ from typing import Any, Self
 from harness.records.schema import EvalRecord
 from harness.report.analysis.comparisons import LEVEL
 from harness.report.analysis.groups import group_by, protocol_of
-from harness.report.analysis.statistics import holm, sign_flip_test
+from harness.report.analysis.statistics import Interval, holm, paired_interval, sign_flip_test
 
 DECIMALS = 12
 """Of differences: equal ones must come out equal, and the last bits of fractions depend on what is subtracted."""
@@ -52,23 +52,29 @@ class Outcomes:
 @dataclass(frozen=True, kw_only=True)
 class Gap:
     """Two evaluations of the same items. difference: first minus second, a fraction of 1. only_first, only_second:
-    items on which that one alone is right, or earns more. p: exact and two-sided, by `sign_flip_test`; None where an
-    item's part is no whole number, or items have another weight in the second."""
+    items on which that one alone is right, or earns more. interval: of the difference, over items. p: exact and
+    two-sided, by `sign_flip_test`. Both are None where items have another weight in the second, p also where an item's
+    part is no whole number."""
 
     difference: float
     only_first: int
     only_second: int
+    interval: Interval | None
     p: float | None
 
     @classmethod
     def between(cls, first: Outcomes, second: Outcomes) -> Self:
         """Raises ValueError for different numbers of items."""
         steps = [ours - theirs for ours, theirs in zip(first.parts, second.parts, strict=True)]
-        is_whole = first.wholes == second.wholes and all(float(step).is_integer() for step in steps)
+        is_paired = first.wholes == second.wholes
+        is_whole = is_paired and all(float(step).is_integer() for step in steps)
         return cls(
             difference=round(first.value - second.value, DECIMALS),
             only_first=sum(step > 0 for step in steps),
             only_second=sum(step < 0 for step in steps),
+            interval=paired_interval([*zip(steps, first.wholes, strict=True)])
+            if is_paired and any(first.wholes)
+            else None,
             p=sign_flip_test([int(step) for step in steps]) if is_whole else None,
         )
 

@@ -5,6 +5,7 @@ seeds on the same items. Neither contains the other.
 
 Sources: E. B. Wilson, JASA 22 (1927) 209-212; the linearised variance of a ratio of sums,
 W. G. Cochran, Sampling Techniques (1977), section 6; Q. McNemar, Psychometrika 12 (1947) 153-157, in its exact form;
+D. G. Bonett and R. M. Price, Journal of Educational and Behavioral Statistics 37 (2012) 479-488;
 S. Holm, Scandinavian Journal of Statistics 6 (1979) 65-70.
 """
 
@@ -73,6 +74,20 @@ def items_interval(totals: MetricTotals) -> Interval | None:
     if totals.whole <= 0:
         return None
     return wilson_interval(totals.part, totals.n) if totals.is_proportion else ratio_interval(totals)
+
+
+def paired_interval(changes: Sequence[tuple[float, float]]) -> Interval:
+    """Delta-method interval of sum(change) / sum(whole), each item a pair (change, whole); clipped to -1..1.
+
+    Two items of mean weight are added, one wholly gained and one wholly lost, as Bonett and Price do for verdicts:
+    without them the interval of items that all agree would be a point. Raises ValueError where sum(whole) is 0.
+    """
+    whole = math.fsum(whole for _, whole in changes) / len(changes) if changes else 0.0
+    if whole <= 0:
+        raise ValueError("a paired difference needs sum(whole) > 0")
+    totals = MetricTotals.of([*changes, (whole, whole), (-whole, whole)])
+    half = _student(totals.n - 1) * totals.standard_error
+    return Interval(low=totals.value - half, high=totals.value + half).clipped(-1.0, 1.0)
 
 
 def seed_interval(values: Sequence[float], *, lowest: float = -math.inf, highest: float = math.inf) -> Interval | None:

@@ -15,6 +15,7 @@ from harness.report.analysis.points import Points
 from harness.report.analysis.rows import MetricRows, all_rows, headline_rows, row_points, summary_points, together
 from harness.report.analysis.sweeps import Sweep, briefly_named, find_sweeps, without_variants
 from harness.report.analysis.traces import GroupTraces
+from harness.report.chapters.agreement import agreement_tables
 from harness.report.chapters.checkpoints import choices_tables
 from harness.report.chapters.choice import Choice, require_known, with_methods
 from harness.report.chapters.costs import budget_tables
@@ -205,12 +206,14 @@ def _task_sections(task: str, material: Material) -> list[Section]:
         sections.append(Section(title=title, level=3, tables=(table,), figures=figures, linked=number > 0))
     groups = [group for group in material.groups if group.task == task]
     choices = choices_tables(groups, next(found.metric for found in material.tables if found.task == task))
+    agreements = agreement_tables(groups)
     models = group_by(groups, lambda group: group.model)
     training = [figure for _, own in sorted(models.items()) for figure in training_figures(own, colours)]
     completions = trace_figures([item for item in material.traces if item.group.task == task], colours)
     return [
         *sections,
         *(Section(title="Choice of a checkpoint", level=3, tables=(table,), linked=True) for table in choices),
+        *(Section(title="Caches and thresholds", level=3, tables=(table,), linked=True) for table in agreements),
         *_figures("Training", training),
         *(_ablation(sweep, material) for sweep in material.sweeps if sweep.task == task),
         *_figures("One completion", completions),

@@ -198,7 +198,7 @@ def _why_empty(name: str, model: str, paper: Reproduction, mode: str) -> str:
     if model != paper.base.rpartition("/")[2]:
         return f"empty: {model} was not run"
     if method is None:
-        return f"empty: no method called {name} here"
+        return f"empty: {name} is not implemented"
     if mode == "published" and method not in (*paper.checkpoints, NO_METHOD):
         return "empty: its authors published no weights under this protocol"
     return "empty: not run"

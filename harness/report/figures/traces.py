@@ -113,7 +113,7 @@ def _on_one_page(item: GroupTraces) -> list[GroupTraces]:
 def _trace_figure(item: GroupTraces, colour: str) -> frame.Figure:
     group, is_short = item.group, _is_short(item.traces[0])
     where = f"{task_name(group.task)}, {group.label}"
-    outlined = "outlined: filled in greedily, tinted where it differs; right: reward, and sampled minus greedy"
+    outlined = "outlined: filled in greedily, tinted if different; right: reward (sampled minus greedy)"
     note = "; ".join(
         [f"{group.model} model, seed {group.seeds[0]}", *([outlined] if _has_greedy(item) and is_short else [])]
     )

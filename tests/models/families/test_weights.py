@@ -8,14 +8,16 @@ from safetensors.torch import load_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from harness.config.decoding import CACHES, Decoding
 from harness.config.tree import LoraConfig, ModelConfig
+from harness.diffusion.sampler import generate
 from harness.errors import UserError
 from harness.models.adapters import merge_adapter
 from harness.models.checkpoints import load_model
 from harness.models.export import export_adapter, export_model
 from harness.models.files import weight_files
 
-EACH = pytest.mark.parametrize("family", ["a2d-qwen3", "a2d-qwen2", "a2d-llama", "qwen2", "lladamoe"])
+EACH = pytest.mark.parametrize("family", ["a2d-qwen3", "a2d-qwen2", "a2d-llama", "qwen2", "sdar", "lladamoe"])
 TOKENS = torch.tensor([[5, 80, 13, 201, 7, 44], [9, 9, 130, 2, 77, 61]])
 EVERYWHERE = torch.arange(6).expand(2, -1)
 
@@ -79,6 +81,14 @@ def test_an_adapter_on_all_linear_layers_reloads_and_merges(published_family, fa
     torch.testing.assert_close(logits(load(tmp_path / "merged")), expected, atol=1e-3, rtol=1e-4)
 
 
+def test_an_export_says_of_what_size_the_blocks_are_that_its_name_may_not_give_away(published_family, tmp_path):
+    folder = published_family("a2d-qwen3", "bd3lm")
+    model = load(folder)
+    export_model(model, folder, tmp_path / "out", max_shard_size=10**9)
+    assert model.attention.block_length == 32
+    assert load(tmp_path / "out").attention == model.attention
+
+
 def test_an_adapter_that_leaves_an_expert_out_is_refused(published_family, tmp_path):
     from safetensors.torch import save_file
 
@@ -117,6 +127,17 @@ def test_a_pass_costs_within_one_per_cent_of_what_torch_counts(published_family,
         output.sum().backward()
     assert cost.forward_flops == pytest.approx(forward, rel=0.01)
     assert cost.flops == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+@EACH
+@pytest.mark.parametrize("cache", CACHES)
+def test_a_rollout_costs_within_one_per_cent_of_what_torch_counts(published_family, family, cache):
+    lm = load(published_family(family))
+    prompts = lm.pad_prompts([[5, 6, 7], [8, 9, 10, 11, 12]])
+    decoding = Decoding(completion_length=8, block_length=4, num_steps=4, eos_policy="run", cache=cache)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        rollout = generate(lm, prompts, decoding, torch.arange(2))
+    assert rollout.flops == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
 def test_a_mixture_counts_the_experts_that_a_token_goes_through_and_not_all(published_family):

@@ -18,6 +18,14 @@ def test_verdicts_are_tested_by_mcnemars_exact_test(scored: Any) -> None:
     assert gap.difference == pytest.approx(0.5)
 
 
+def test_the_interval_of_a_difference_is_over_items_and_needs_the_same_weights(scored: Any) -> None:
+    gap = Gap.between(scored.outcomes([1, 1, 1, 0, 0, 0, 1, 1]), scored.outcomes([0, 0, 0, 1, 0, 0, 1, 1]))
+    assert gap.interval is not None
+    # As in test_the_interval_of_a_paired_difference_by_hand.
+    assert (gap.interval.low, gap.interval.high) == pytest.approx((-0.3642812, 0.7642812), abs=1e-6)
+    assert Gap.between(scored.outcomes([3.0], [4.0]), scored.outcomes([3.0], [5.0])).interval is None
+
+
 def test_a_ratio_is_tested_by_flipping_the_signs_of_its_items_differences(scored: Any) -> None:
     gap = Gap.between(scored.outcomes([8, 8, 6], [8, 8, 8]), scored.outcomes([4, 6, 7], [8, 8, 8]))
     # +4 +2 -1 of all sums of +-4 +-2 +-1: 5 and 7, and the same below 0.

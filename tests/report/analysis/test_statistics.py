@@ -19,6 +19,7 @@ from harness.report.analysis.statistics import (
     holm,
     items_interval,
     mean,
+    paired_interval,
     paired_t_test,
     ratio_interval,
     ratio_of_pairs,
@@ -94,6 +95,24 @@ def test_a_perfect_ratio_is_not_certain() -> None:
 
 def test_one_item_says_nothing_about_a_ratio() -> None:
     assert bounds(ratio_interval(MetricTotals.of([(6, 8)]))) == (0.0, 1.0)
+
+
+def test_the_interval_of_a_paired_difference_by_hand() -> None:
+    # 3 gained, 1 lost, 4 the same, and one each way: 2 of 10. Squares 6 - 10 * 0.2^2 = 5.6.
+    # Error sqrt(5.6 * 10/9) / 10 = 0.2494438; t(9) = 2.2621572.
+    changes = [(1, 1)] * 3 + [(-1, 1)] + [(0, 1)] * 4
+    assert bounds(paired_interval(changes)) == pytest.approx((0.2 - 0.5642812, 0.2 + 0.5642812), abs=1e-6)
+    # Weights 4, 8 and 12, so that those added weigh 8: 1 of 40. Residuals 1.9, -1.2, -0.3, 7.8, -8.2: squares 133.22.
+    # Error sqrt(133.22 * 5/4) / 40 = 0.3226114; t(4) = 2.7764451.
+    weighted = [(2, 4), (-1, 8), (0, 12)]
+    assert bounds(paired_interval(weighted)) == pytest.approx((0.025 - 0.8957128, 0.025 + 0.8957128), abs=1e-6)
+
+
+def test_items_that_all_agree_leave_room_for_a_difference() -> None:
+    # Error sqrt(2 * 258/257) / 258, t(257) = 1.9692371.
+    assert bounds(paired_interval([(0, 1)] * 256)) == pytest.approx((-0.0108153, 0.0108153), abs=1e-6)
+    with pytest.raises(ValueError, match="whole"):
+        paired_interval([(0, 0)])
 
 
 def test_proportions_take_wilson_and_other_ratios_do_not() -> None:

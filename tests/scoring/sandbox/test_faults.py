@@ -131,9 +131,10 @@ def test_what_the_system_kills_once_is_tried_again(sandbox, processes, script):
     def kill() -> bool:
         if not processes(os.getpid()).running("candidate.pyc"):
             return True
-        killed.extend(processes(os.getpid()).running(script))
-        for pid in killed:
-            os.kill(pid, signal.SIGKILL)
+        for pid in processes(os.getpid()).running(script):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
         return not killed
 
     assert while_running(sandbox, [slow(1)] * 2, kill) == [True, True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -102,7 +103,8 @@ def test_a_forked_child_of_the_harness_does_not_keep_the_broker(processes):
         run.kill()
         assert until(lambda: broker not in family.alive(), KILLED_SECONDS)
         for pid in family.alive():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_a_broker_that_dies_between_two_calls_is_replaced(sandbox, processes):

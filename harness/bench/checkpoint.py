@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from shapes import BenchShape, make_model
-
+from harness.bench.shapes import BenchShape, make_model
 from harness.models.files import WEIGHTS_FILE, save_tensors
-from harness.models.layouts import CONFIG_JSON, LAYOUTS
+from harness.models.layout import CONFIG_JSON
+from harness.models.layouts import LAYOUTS
 from harness.models.tiny import END_ID, MASK_ID
 
 
@@ -27,7 +27,7 @@ def save_random_checkpoint(shape: BenchShape, folder: Path, device: str) -> None
         "layer_norm_type": "rms",
         "rope": True,
         "rope_theta": 10000.0,
-        "rms_norm_eps": 1e-5,
+        "rms_norm_eps": shape.config.rms_norm_eps,
         "weight_tying": False,
         "max_sequence_length": 4096,
         "d_model": shape.hidden,

@@ -15,33 +15,31 @@ from torch import Tensor
 
 from harness.diffusion.logprob import behaviour_entropy, behaviour_logprob, without_gradient
 from harness.models.diffusion_lm import DiffusionLM
-from harness.rl.step_selection import revealed_positions
-from harness.rollout import Rollout, ScoredRollouts
+from harness.rollout import Rollout
 
 UNTEMPERED = ("logprob_BC", "entropy_BC")
 BEHAVIOUR = ("behaviour_logprob_BC", "behaviour_entropy_BC")
 
 
-def exact_at(scored: ScoredRollouts, policy: DiffusionLM, step_BK: Tensor) -> ScoredRollouts:
+def exact_at(rollout: Rollout, policy: DiffusionLM, step_BK: Tensor) -> Rollout:
     """The same with what the steps step_BK revealed scored by `policy`, one whole forward pass per step and row; -1 is
     no step. A rollout that is exact already stays as it is.
 
     The record of other steps stays approximate, and so does that by which the steps were chosen. A support stays the
     one that was sampled from.
     """
-    rollout = scored.rollout
     if rollout.is_exact:
-        return scored
+        return rollout
     names = UNTEMPERED if rollout.behaviour_logprob_BC is None else UNTEMPERED + BEHAVIOUR
     columns = {name: getattr(rollout, name).clone() for name in names}
     for step_B in step_BK.unbind(1):
-        revealed = revealed_positions(rollout, step_B)
+        revealed = rollout.revealed_positions(step_B)
         row_N, place_N = revealed.is_revealed_Bn.nonzero(as_tuple=True)
         position_N = revealed.position_Bn[row_N, place_N]
         scores_BnF = _scores(rollout, policy, step_B.clamp_min(0), revealed.position_Bn)
         for name, value_Bn in zip(names, scores_BnF.unbind(-1), strict=True):
             columns[name][row_N, position_N] = value_Bn[row_N, place_N].to(columns[name].dtype)
-    return dataclasses.replace(scored, rollout=dataclasses.replace(rollout, **columns))
+    return dataclasses.replace(rollout, **columns)
 
 
 def _scores(rollout: Rollout, policy: DiffusionLM, step_B: Tensor, position_Bn: Tensor) -> Tensor:

@@ -7,8 +7,10 @@ import resource
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from transformers import LlamaConfig, PretrainedConfig, Qwen2Config
 
+from harness.models.attention import FULL, Attention
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
 from harness.models.layouts import LAYOUTS
 from harness.models.tiny import CharacterTokenizer
@@ -35,6 +37,11 @@ class BenchShape:
     dtype: torch.dtype = torch.float32
 
     @property
+    def mask_id(self) -> int:
+        """The last row of the embedding."""
+        return self.vocabulary - 1
+
+    @property
     def config(self) -> PretrainedConfig:
         """Of the transformers model."""
         cls = {"llada": LlamaConfig, "Dream": Qwen2Config}[self.layout]
@@ -49,6 +56,10 @@ class BenchShape:
             use_cache=False,
             is_causal=False,
         )
+
+    def with_completion(self, completion: int) -> BenchShape:
+        """The same prompt and as many tokens per step, with a completion of another length."""
+        return dataclasses.replace(self, completion=completion, steps=self.steps * completion // self.completion)
 
     def with_sizes(self, *, batch: int = 0, blocks: int = 0) -> BenchShape:
         """The same with another batch, or with fewer blocks: the same sequence length and work per step; 0 is as it
@@ -68,6 +79,9 @@ class BenchShape:
 SHAPES = {
     "v126k": BenchShape(name="v126k", hidden=512, layers=16, heads=8, intermediate=1376, vocabulary=126_464),
     "v32k": BenchShape(name="v32k", hidden=512, layers=16, heads=8, intermediate=1376, vocabulary=32_000),
+    "c256": BenchShape(
+        name="c256", hidden=512, layers=8, heads=8, intermediate=1376, vocabulary=32_000, batch=1,
+    ),
     "c512": BenchShape(
         name="c512", hidden=512, layers=8, heads=8, intermediate=1376, vocabulary=32_000, completion=512, steps=256,
     ),
@@ -93,7 +107,7 @@ SHAPES = {
 }  # fmt: skip
 
 
-def make_model(shape: BenchShape, device: str) -> tuple[DiffusionLM, Prompts]:
+def make_model(shape: BenchShape, device: str, attention: Attention = FULL) -> tuple[DiffusionLM, Prompts]:
     """A model with random weights on the device, and random prompts; the same ones each time."""
     layout = LAYOUTS[shape.layout]
     with torch.device(device), torch.random.fork_rng():
@@ -102,11 +116,16 @@ def make_model(shape: BenchShape, device: str) -> tuple[DiffusionLM, Prompts]:
         torch.set_default_dtype(shape.dtype)
         network = layout.model_class(shape.config).eval()
         torch.set_default_dtype(previous)
-    special = SpecialTokens(mask_id=shape.vocabulary - 1, pad_id=0, end_ids=(0,))
-    model = DiffusionLM(network, CharacterTokenizer(), special, name=shape.name, shift=layout.shift)
+    special = SpecialTokens(mask_id=shape.mask_id, pad_id=0, end_ids=(0,))
+    tokenizer, shift = CharacterTokenizer(), layout.shift
+    model = DiffusionLM(network, tokenizer, special, name=shape.name, shift=shift, attention=attention)
+    return model, Prompts(ids_BP=made_up_ids(shape).to(device), mask_BP=None)
+
+
+def made_up_ids(shape: BenchShape) -> Tensor:
+    """Random tokens (batch, prompt), never the mask; the same ones each time."""
     generator = torch.Generator().manual_seed(0)
-    ids_BP = torch.randint(1, shape.vocabulary - 1, (shape.batch, shape.prompt), generator=generator).to(device)
-    return model, Prompts(ids_BP=ids_BP, mask_BP=None)
+    return torch.randint(1, shape.mask_id, (shape.batch, shape.prompt), generator=generator)
 
 
 def peak_memory(device: str) -> float:

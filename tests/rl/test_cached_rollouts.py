@@ -9,7 +9,6 @@ from harness.config.decoding import Decoding
 from harness.diffusion.sampler import generate
 from harness.errors import UserError
 from harness.registry import get_method
-from harness.rl.exact_record import exact_at
 from harness.rollout import Rewards, RolloutNeeds, ScoredRollouts
 
 PROMPTS = ["12+3=", "7*8=", "hello world:", "a"]
@@ -21,42 +20,6 @@ def scored_with(model, decoding, **needs):
     prompts = model.encode_prompts(PROMPTS)
     rollout = generate(model, prompts, decoding, torch.arange(4), needs=RolloutNeeds(**needs))
     return ScoredRollouts(rollout=rollout, rewards=Rewards(total_B=REWARD, parts={"correctness": REWARD}), group_size=4)
-
-
-def whole_passes(model, rollout, temperature):
-    """Log-probability of every token in its own state (B, C), by a whole pass for every step."""
-    logprob_BC = torch.zeros_like(rollout.logprob_BC)
-    for step in range(rollout.num_steps):
-        step_B = torch.full((4,), step)
-        tokens_BL, mask_BL = rollout.state_at(step_B)
-        with torch.no_grad():
-            logits = model.completion_logits(tokens_BL, mask_BL, 12) / temperature
-        chosen = logits.log_softmax(-1).gather(-1, rollout.completion_ids_BC[:, :, None])[:, :, 0]
-        logprob_BC = torch.where(rollout.revealed_at(step_B), chosen, logprob_BC)
-    return logprob_BC
-
-
-@pytest.mark.parametrize("cache", ["prefix", "dual"])
-def test_chosen_steps_are_scored_as_whole_passes_score_them_and_others_stay(random_model, cache):
-    scored = scored_with(random_model, dataclasses.replace(DUAL, cache=cache), behaviour=True)
-    assert not scored.rollout.is_exact
-    step_BK = torch.tensor([[1, 5], [3, -1], [0, 1], [5, 4]])
-    exact = exact_at(scored, random_model, step_BK).rollout
-    chosen_BC = (scored.rollout.unmask_step_BC[:, None] == step_BK[:, :, None]).any(1)
-    plain, sampled = (whole_passes(random_model, scored.rollout, heat) for heat in (1.0, 0.8))
-    torch.testing.assert_close(exact.logprob_BC[chosen_BC], plain[chosen_BC], atol=1e-4, rtol=0)
-    torch.testing.assert_close(exact.behaviour_logprob_BC[chosen_BC], sampled[chosen_BC], atol=1e-4, rtol=0)
-    assert (scored.rollout.logprob_BC - plain)[chosen_BC].abs().max() > 0.01
-    assert torch.equal(exact.logprob_BC[~chosen_BC], scored.rollout.logprob_BC[~chosen_BC])
-    assert torch.equal(exact.entropy_BC[~chosen_BC], scored.rollout.entropy_BC[~chosen_BC])
-    assert (exact.entropy_BC != scored.rollout.entropy_BC)[chosen_BC].any()
-
-
-def test_an_exact_rollout_stays_as_it_is_at_no_cost(random_model):
-    scored = scored_with(random_model, dataclasses.replace(DUAL, cache="none", threshold=0.4))
-    with random_model.meter.measure() as cost:
-        assert exact_at(scored, random_model, torch.tensor([[0], [1], [0], [1]])) is scored
-    assert cost.forwards == 0
 
 
 @pytest.mark.parametrize("name", ["egspo", "agrpo"])
@@ -80,7 +43,7 @@ def test_importance_ratios_are_1_before_the_first_update_of_a_cached_rollout(ran
 def test_rollouts_whose_record_a_method_cannot_take_are_refused():
     threshold = dataclasses.replace(DUAL, cache="none", threshold=0.9)
     for name in ("egspo", "egspo-sa", "agrpo"):
-        with pytest.raises(UserError, match=r"rollout\.threshold and rollout\.factor"):
+        with pytest.raises(UserError, match=r"rollout\.threshold, rollout\.factor and rollout\.entropy_bound"):
             get_method(name)().check_record(threshold)
     for name in ("d1", "espo"):
         get_method(name)().check_record(dataclasses.replace(threshold, cache="dual"))
