@@ -33,7 +33,7 @@ class Scoring(Generic[Key, Result]):
         return self
 
     def __exit__(self, raised: type[BaseException] | None, *details: object) -> None:
-        if raised is not None:
+        if raised is not None and not all(one.done() for one in self._running):
             self._task.interrupt()
         self._pool.shutdown(cancel_futures=True)
 
