@@ -19,7 +19,7 @@ from harness.config.decoding import Decoding
 from harness.config.recipes import evaluation_decoding
 from harness.data.sources import parse_source
 from harness.evaluation.beside import Scoring
-from harness.evaluation.completions import complete
+from harness.evaluation.completions import complete, to_score
 from harness.models.diffusion_lm import DiffusionLM
 from harness.task.base import Example, Score, Task, TaskOptions
 
@@ -33,7 +33,7 @@ def graded(
     start = time.perf_counter()
     with Scoring[int, Score](task, task.score) as scoring:
         for done in complete(model, examples, prompts, decoding, batch_size=batch):
-            scoring.add((index, examples[index], completion.text) for index, completion in done)
+            scoring.add(to_score(examples, done))
         generated = time.perf_counter() - start
         scores = scoring.results()
     return generated, time.perf_counter() - start, scores

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from harness.app.models import LoadedModel
     from harness.config.decoding import Decoding
     from harness.distributed.shard import Shard
+    from harness.evaluation.beside import Scoring
     from harness.evaluation.completions import Completion
     from harness.evaluation.judge import Evaluation
 
@@ -103,21 +104,12 @@ class EvaluationFolder:
             return found
         approximate = ", approximate" if decoding.is_approximate else ""
         note = f"{task.name}, {decoding.completion_length} tokens{approximate}"
+
+        def on_done(done: int) -> None:
+            on_progress(done, len(examples), note)
+
         with Scoring[int, Score](task, task.score) as scoring:
-
-            def score(done: Iterable[tuple[int, Completion]]) -> None:
-                scoring.add((index, examples[index], completion.text) for index, completion in done)
-
-            completions = self._completed(
-                examples,
-                prompts,
-                decoding,
-                seed,
-                batch_size,
-                identity,
-                score,
-                lambda done: on_progress(done, len(examples), note),
-            )
+            completions = self._completed(examples, prompts, decoding, seed, batch_size, identity, scoring, on_done)
             scores = scoring.gathered(self.shard)
         result = judge(task, examples, prompts, completions, scores)
         ids = [list(completion.ids[: completion.tokens]) for completion in completions]
@@ -152,12 +144,12 @@ class EvaluationFolder:
         seed: int,
         batch_size: int,
         identity: str,
-        score: Callable[[Iterable[tuple[int, Completion]]], None],
+        scoring: Scoring[int, Score],
         on_done: Callable[[int], None],
     ) -> list[Completion]:
         """The completions of all processes in the order of the examples; those that an evaluation made before it was
-        cut off are not made again. score: is given each once, in one of the processes."""
-        from harness.evaluation.completions import Completion, complete, gathered
+        cut off are not made again. Each is added to the scoring of one process."""
+        from harness.evaluation.completions import Completion, complete, gathered, to_score
         from harness.evaluation.store import AnswerStore
 
         partial = None if self.folder is None else self.folder / f".partial-{identity}"
@@ -168,7 +160,7 @@ class EvaluationFolder:
             store = AnswerStore(partial, process=self.shard.index)
         known = {index: Completion.from_json(store[str(index)]) for index in range(len(prompts)) if str(index) in store}
         self.shard.wait()  # no process adds to the store before all have read it
-        score(list(known.items())[self.shard.index :: self.shard.count])
+        scoring.add(to_score(examples, list(known.items())[self.shard.index :: self.shard.count]))
         mine = []
         for batch in complete(
             self.loaded.model,
@@ -183,7 +175,7 @@ class EvaluationFolder:
             for index, completion in batch:
                 store.add(str(index), asdict(completion))
             mine += batch
-            score(batch)
+            scoring.add(to_score(examples, batch))
             on_done(len(known) + len(mine) * self.shard.count)
         store.close()
         return gathered([*(known.items() if self.shard.is_main else ()), *mine], self.shard)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,11 @@ def complete(
         generation = Generation(model, encoded, decoding, seed_B)
         for rows in generation.run(batch_size, functools.partial(model.memory.fitting, EVALUATION)):
             yield [(mine[row], completion) for row, completion in completed(model, generation.rollout, rows)]
+
+
+def to_score(examples: Sequence[Example], done: Iterable[tuple[int, Completion]]) -> Iterator[tuple[int, Example, str]]:
+    """What there is to score of completions, each with the number of its example, which is its key."""
+    return ((index, examples[index], completion.text) for index, completion in done)
 
 
 def gathered(done: list[tuple[int, Completion]], shard: Shard) -> list[Completion]:

@@ -10,7 +10,7 @@ from harness.config.decoding import Decoding
 from harness.config.tree import VALIDATION, EvaluationConfig, Execution
 from harness.distributed.shard import Shard
 from harness.evaluation.beside import Scoring
-from harness.evaluation.completions import complete, gathered
+from harness.evaluation.completions import complete, gathered, to_score
 from harness.evaluation.judge import Evaluation, judge
 from harness.models.diffusion_lm import DiffusionLM
 from harness.records.jsonl import append_line, read_lines, write_samples
@@ -99,7 +99,7 @@ class Evaluator:
             for batch in complete(
                 self._model, setting.items, prompts, setting.decoding, batch_size=self._batch_size, shard=self._shard
             ):
-                scoring.add((index, setting.items[index], completion.text) for index, completion in batch)
+                scoring.add(to_score(setting.items, batch))
                 done += batch
                 yield Evaluating(checkpoint=name, done=len(done) * self._shard.count, total=len(setting.items))
             completions, scores = gathered(done, self._shard), scoring.gathered(self._shard)
