@@ -111,6 +111,7 @@ class Agrpo(Method):
 
     Config: ClassVar[type] = AgrpoConfig
     takes_cached: ClassVar[bool] = True
+    takes_blocks: ClassVar[bool] = True
     config: AgrpoConfig = field(default_factory=AgrpoConfig)
 
     def check(self, decoding: Decoding) -> None:

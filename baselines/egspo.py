@@ -123,6 +123,7 @@ class Egspo(Method):
 
     Config: ClassVar[type] = EgspoConfig
     takes_cached: ClassVar[bool] = True
+    takes_blocks: ClassVar[bool] = True
     config: EgspoConfig = field(default_factory=EgspoConfig)
 
     def check(self, decoding: Decoding) -> None:

@@ -91,6 +91,7 @@ class Espo(Method):
     Config: ClassVar[type] = EspoConfig
     takes_cached: ClassVar[bool] = True
     takes_adaptive: ClassVar[bool] = True
+    takes_blocks: ClassVar[bool] = True
     config: EspoConfig = field(default_factory=EspoConfig)
 
     def check(self, decoding: Decoding) -> None:
@@ -212,7 +213,9 @@ def row_elbo(
 
 def input_logprob(policy: DiffusionLM, tokens_NL: Tensor, mask_NL: Tensor | None, target_NC: Tensor) -> Tensor:
     """Log-probabilities (N, C) of the completions' tokens given masked inputs, nats."""
-    return chosen_logprob(policy.completion_logits(tokens_NL, mask_NL, target_NC.shape[1]), target_NC)
+    length = target_NC.shape[1]
+    clean_NL = torch.cat([tokens_NL[:, :-length], target_NC], 1)
+    return chosen_logprob(policy.completion_logits(tokens_NL, mask_NL, length, clean_NL), target_NC)
 
 
 def sequence_loss(new_B: Tensor, kl_B: Tensor, part: Bound, config: EspoConfig) -> tuple[Tensor, ClippedObjective]:

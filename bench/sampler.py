@@ -8,29 +8,38 @@ it.
     python bench/sampler.py --shape v32k           the same with vocabulary 32,000; --shape tiny: the embedded model
     python bench/sampler.py --device cuda --shape llada-8b
     python bench/sampler.py --cache --shape c512 --batch 1 --runs 5
+    python bench/sampler.py --block-cache --shape c512 --batch 1 --runs 5
+    python bench/sampler.py --graphs --device cuda --shape llada-8b --batch 1 --runs 3
 
 Times of ours and of the bare forward are whole rollouts, in turn; the textbook runs `--textbook-steps` steps, scaled
 up. --cache instead compares key/value caches with the exact sampler: each generates the blocks number `--places` of the
-completion, in turn, the tokens before them being given; a rollout is their mean times the number of blocks. The times
-are the processor's on a CPU, so that other work on the machine counts less."""
+completion, in turn, the tokens before them being given; a rollout is their mean times the number of blocks.
+--block-cache compares whole rollouts of a model that attends by blocks with what the same sampler takes where every
+pass computes the whole sequence, measured by those blocks. --graphs compares whole rollouts with and without CUDA
+graphs, which have to have the same tokens, with each cache. The times of the first two are the processor's on a CPU, so
+that other work on the machine counts less."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import dataclasses
+import functools
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
 
 from harness.bench.rollouts import bare_passes, decoding_of
 from harness.bench.shapes import SHAPES, BenchShape, make_model, peak_memory
 from harness.bench.timing import timed
 from harness.config.decoding import CACHES, Decoding
 from harness.diffusion.sampler import generate
+from harness.models.attention import Attention
 from harness.models.diffusion_lm import DiffusionLM
+from harness.models.key_values import KeyValueCache
 from harness.planning.device import matmul_rate, synchronise
 from harness.rollout import Prompts
 
@@ -107,8 +116,7 @@ def first_block_alone(model: DiffusionLM, steps: int) -> Iterator[None]:
 
     hook = model.predictor.transformer.model.register_forward_pre_hook(count)
     try:
-        with contextlib.suppress(BlockIsDoneError):
-            yield
+        yield
     finally:
         hook.remove()
 
@@ -122,11 +130,18 @@ def block_seconds(model: DiffusionLM, shape: BenchShape, decoding: Decoding, dev
         num_steps=shape.steps * (shape.completion - before) // shape.completion,
     )
     ids_BP = torch.randint(1, shape.vocabulary - 1, (shape.batch, shape.prompt + before), device=device)
+    prompts = Prompts(ids_BP=ids_BP, mask_BP=None)
+    with first_block_alone(model, shape.steps * shape.block // shape.completion):
+        return processor_seconds(lambda: generate(model, prompts, rest, torch.arange(shape.batch)), device)
+
+
+def processor_seconds(function: Callable[[], object], device: str) -> float:
+    """Seconds of one call, of the processor on a CPU."""
     clock = time.perf_counter if device.startswith("cuda") else time.process_time
     synchronise(device)
     start = clock()
-    with first_block_alone(model, shape.steps * shape.block // shape.completion):
-        generate(model, Prompts(ids_BP=ids_BP, mask_BP=None), rest, torch.arange(shape.batch))
+    with contextlib.suppress(BlockIsDoneError):
+        function()
     synchronise(device)
     return clock() - start
 
@@ -153,6 +168,71 @@ def compare_caches(shape: BenchShape, device: str, runs: int, places: list[int])
         print(f"  {cache:7s}{statistics.median(spent):9.2f} s  exact / this = {ratio:.2f}", flush=True)
 
 
+@contextlib.contextmanager
+def whole_passes(model: DiffusionLM, length: int) -> Iterator[None]:
+    """Inside, a pass over a block computes all `length` columns, and what stores a finished block computes nothing."""
+    mask_id, columns = model.special.mask_id, torch.empty(0, 0)
+
+    def whole(tokens_Bq: Tensor, mask_BL: Tensor | None, cache: KeyValueCache) -> tuple[Tensor, int]:
+        nonlocal columns
+        if not cache.first:
+            columns = torch.full((len(tokens_Bq), length), mask_id, device=tokens_Bq.device)
+        part = slice(cache.first, cache.first + tokens_Bq.shape[1])
+        columns[:, part] = tokens_Bq
+        if not (tokens_Bq == mask_id).any():
+            return torch.empty(0), cache.first
+        return model.hidden(columns, None)[:, part], cache.first
+
+    vars(model)["cached_hidden"] = whole
+    try:
+        yield
+    finally:
+        del vars(model)["cached_hidden"]
+
+
+def compare_block_cache(shape: BenchShape, device: str, runs: int, places: list[int]) -> None:
+    """Block diffusion with the keys and values of finished blocks and without, in turn, and prints their ratio."""
+    model, prompts = make_model(shape, device, Attention(block_length=shape.block))
+    decoding = Decoding(
+        completion_length=shape.completion,
+        block_length=shape.block,
+        num_steps=shape.steps,
+        temperature=0.9,
+        eos_policy="run",
+    )
+    seeds, blocks = torch.arange(shape.batch), shape.completion // shape.block
+    kept, computed = [], []
+    for _ in range(runs):
+        kept.append(processor_seconds(lambda: generate(model, prompts, decoding, seeds), device))
+        with whole_passes(model, shape.prompt + shape.completion):
+            spent = sum(block_seconds(model, shape, decoding, device, place) for place in places)
+        computed.append(spent / len(places) * blocks)
+    ratio = statistics.median(whole / own for whole, own in zip(computed, kept, strict=True))
+    print(f"{shape.name} on {device}: batch {shape.batch}, prompt {shape.prompt}, {shape.steps} steps, blocks {places}")
+    print(f"  without {statistics.median(computed):9.2f} s")
+    print(f"  with    {statistics.median(kept):9.2f} s  without / with = {ratio:.2f}")
+
+
+def compare_graphs(shape: BenchShape, device: str, runs: int) -> None:
+    """Whole rollouts without and with CUDA graphs, and prints their ratio for each cache."""
+    print(f"{shape.name} on {device}: batch {shape.batch}, prompt {shape.prompt}, {shape.steps} steps")
+    model, prompts = make_model(shape, device)
+    captured, _ = make_model(shape, device)
+    captured.graphs.capture(captured.predictor, captured.shape)
+    for cache in CACHES:
+        decoding = dataclasses.replace(decoding_of(shape, temperature=0.9), cache=cache)
+        rollouts = [generate(one, prompts, decoding, torch.arange(shape.batch)) for one in (model, captured, captured)]
+        assert all(torch.equal(one.completion_ids_BC, rollouts[0].completion_ids_BC) for one in rollouts)
+        seconds: dict[str, list[float]] = {"plain": [], "graphs": []}
+        for _ in range(runs):
+            for name, one in (("plain", model), ("graphs", captured)):
+                run = functools.partial(generate, one, prompts, decoding, torch.arange(shape.batch))
+                seconds[name].append(timed(run, device))
+        ratio = statistics.median(plain / own for plain, own in zip(*seconds.values(), strict=True))
+        plain, graphs = map(statistics.median, seconds.values())
+        print(f"  {cache:7s}{plain:9.2f} s  with graphs {graphs:9.2f} s  {ratio:.2f}x", flush=True)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -163,11 +243,19 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=0, help="rows; 0 is the shape's own")
     parser.add_argument("--blocks", type=int, default=0, help="blocks to generate, the rest as prompt; 0 is all")
     parser.add_argument("--cache", action="store_true", help="compare key/value caches with the exact sampler")
-    parser.add_argument("--places", type=int, nargs="+", default=[0, 5, 10, 15], help="with --cache: blocks")
+    parser.add_argument("--block-cache", action="store_true", help="compare block diffusion with its cache and without")
+    parser.add_argument("--graphs", action="store_true", help="compare CUDA graphs with passes as they are")
+    parser.add_argument("--places", type=int, nargs="+", default=[0, 5, 10, 15], help="with either: blocks")
     chosen = parser.parse_args()
     shape = SHAPES[chosen.shape].with_sizes(batch=chosen.batch, blocks=chosen.blocks)
     if chosen.cache:
         compare_caches(shape, chosen.device, chosen.runs, chosen.places)
+        return
+    if chosen.graphs:
+        compare_graphs(shape, chosen.device, chosen.runs)
+        return
+    if chosen.block_cache:
+        compare_block_cache(shape, chosen.device, chosen.runs, chosen.places)
         return
     run(shape, chosen.device, chosen.runs, chosen.textbook_steps)
 

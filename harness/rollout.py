@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +27,20 @@ class Prompts:
     def rows(self, index: slice | Tensor) -> Prompts:
         """Some of the rows."""
         return Prompts(ids_BP=self.ids_BP[index], mask_BP=None if self.mask_BP is None else self.mask_BP[index])
+
+    @property
+    def lengths(self) -> list[int]:
+        """Columns of each row from the first that is no padding on."""
+        rows, width = self.ids_BP.shape
+        if self.mask_BP is None:
+            return [width] * rows
+        return (width - self.mask_BP.int().argmax(1)).tolist()
+
+    def cut(self, lengths: Sequence[int]) -> Prompts:
+        """The same without the columns that are padding in all rows, which have these lengths."""
+        width = max(lengths)
+        mask_BP = None if self.mask_BP is None or min(lengths) == width else self.mask_BP[:, -width:]
+        return Prompts(ids_BP=self.ids_BP[:, -width:], mask_BP=mask_BP)
 
     def with_completion(self, completion_BC: Tensor) -> tuple[Tensor, Tensor | None]:
         """tokens_BL and the attention mask_BL (None where nothing is padded) of prompt and completion together."""
@@ -63,8 +76,8 @@ class Rollout:
     padded with -1; None where nothing is truncated. temperature: of that distribution.
     is_exact: whether logprob_BC, entropy_BC and the behaviour fields are those of whole forward passes; after a
     generation with cached keys and values they are approximate.
-    forwards_B: int32, forward passes of each row, guidance included. flops: of the whole generation. seconds: wall
-    time.
+    forwards_B: int32, forward passes of each row, guidance included. flops_B, seconds_B: float64, its even share of the
+    FLOPs and the wall time of its batches.
     """
 
     prompts: Prompts
@@ -82,8 +95,8 @@ class Rollout:
     temperature: float = 1.0
     is_exact: bool = True
     forwards_B: Tensor | None = None
-    flops: float = 0.0
-    seconds: float = 0.0
+    flops_B: Tensor | None = None
+    seconds_B: Tensor | None = None
 
     @property
     def num_rows(self) -> int:
@@ -94,6 +107,11 @@ class Rollout:
     def completion_length(self) -> int:
         """C."""
         return self.completion_ids_BC.shape[1]
+
+    @property
+    def flops(self) -> float:
+        """Of the whole generation; 0 where it was not recorded."""
+        return 0.0 if self.flops_B is None else self.flops_B.sum().item()
 
     def completion_at(self, step_B: Tensor) -> Tensor:
         """State s of the completion (B, C): what the model saw before reveal s, later positions masked. step_B:
@@ -119,24 +137,6 @@ class Rollout:
             is_revealed_Bn=revealed_BC.gather(1, position_Bn),
             target_Bn=self.completion_ids_BC.gather(1, position_Bn),
         )
-
-
-def joined(rollouts: Sequence[Rollout], prompts: Prompts) -> Rollout:
-    """The rollout of all prompts from those of successive rows of them."""
-    if len(rollouts) == 1:
-        return rollouts[0]
-    columns: dict[str, Any] = {
-        item.name: torch.cat([getattr(one, item.name) for one in rollouts])
-        for item in dataclasses.fields(Rollout)
-        if isinstance(getattr(rollouts[0], item.name), Tensor)
-    }
-    return dataclasses.replace(
-        rollouts[0],
-        **columns,
-        prompts=prompts,
-        flops=sum(one.flops for one in rollouts),
-        seconds=sum(one.seconds for one in rollouts),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,5 @@
-"""An approximate decoding beside exact decoding of the same items: what a cache, threshold or factor changes."""
+"""An approximate decoding beside exact decoding of the same items: what a cache, or a rule as a threshold,
+changes."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ class EvaluationRequest:
     completion lengths in tokens, each with the tokens per step of the decoding. seeds: of draws; nothing is drawn at
     temperature 0. checkpoints: of a run, `last`, or `all` that it kept. For tasks by name, unsafe_local_exec: run
     model-written code without a sandbox, and allow_packages: what it may import beside the standard library. out:
-    folder to write to, None for none. agreement: evaluate exactly too where a decoding has a cache, threshold or
-    factor, and record what it changes. fresh: do again what is there.
+    folder to write to, None for none. agreement: evaluate exactly too where a decoding has a cache, threshold,
+    factor or entropy bound, and record what it changes. fresh: do again what is there.
     """
 
     model: str | Path | DiffusionLM

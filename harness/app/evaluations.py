@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -22,7 +22,7 @@ from harness.records.description import EVALUATED_FILE, write_description
 from harness.records.jsonl import read_lines, read_samples, to_line, write_atomic, write_samples
 from harness.records.run_folder import EVAL_FILE
 from harness.records.schema import EvalRecord, identity_of
-from harness.task.base import Example, Task
+from harness.task.base import Example, Score, Task
 
 if TYPE_CHECKING:
     from harness.app.models import LoadedModel
@@ -77,6 +77,7 @@ class EvaluationFolder:
         about: what the record says of data, split, origin and prompts. needs_ids: whether one whose samples are older
         than their field `ids` is done again. before: as in `evaluate_all`.
         """
+        from harness.evaluation.beside import Scoring
         from harness.evaluation.judge import judge
 
         loaded, model = self.loaded, self.loaded.model
@@ -102,10 +103,23 @@ class EvaluationFolder:
             return found
         approximate = ", approximate" if decoding.is_approximate else ""
         note = f"{task.name}, {decoding.completion_length} tokens{approximate}"
-        completions = self._completed(
-            examples, prompts, decoding, seed, batch_size, identity, lambda done: on_progress(done, len(examples), note)
-        )
-        result = judge(task, examples, prompts, completions, self.shard)
+        with Scoring[int, Score](task, task.score) as scoring:
+
+            def score(done: Iterable[tuple[int, Completion]]) -> None:
+                scoring.add((index, examples[index], completion.text) for index, completion in done)
+
+            completions = self._completed(
+                examples,
+                prompts,
+                decoding,
+                seed,
+                batch_size,
+                identity,
+                score,
+                lambda done: on_progress(done, len(examples), note),
+            )
+            scores = scoring.gathered(self.shard)
+        result = judge(task, examples, prompts, completions, scores)
         ids = [list(completion.ids[: completion.tokens]) for completion in completions]
         return self.shard.decided(lambda: self._recorded(task, result, ids, values))
 
@@ -138,10 +152,11 @@ class EvaluationFolder:
         seed: int,
         batch_size: int,
         identity: str,
+        score: Callable[[Iterable[tuple[int, Completion]]], None],
         on_done: Callable[[int], None],
     ) -> list[Completion]:
         """The completions of all processes in the order of the examples; those that an evaluation made before it was
-        cut off are not made again."""
+        cut off are not made again. score: is given each once, in one of the processes."""
         from harness.evaluation.completions import Completion, complete, gathered
         from harness.evaluation.store import AnswerStore
 
@@ -153,6 +168,7 @@ class EvaluationFolder:
             store = AnswerStore(partial, process=self.shard.index)
         known = {index: Completion.from_json(store[str(index)]) for index in range(len(prompts)) if str(index) in store}
         self.shard.wait()  # no process adds to the store before all have read it
+        score(list(known.items())[self.shard.index :: self.shard.count])
         mine = []
         for batch in complete(
             self.loaded.model,
@@ -167,6 +183,7 @@ class EvaluationFolder:
             for index, completion in batch:
                 store.add(str(index), asdict(completion))
             mine += batch
+            score(batch)
             on_done(len(known) + len(mine) * self.shard.count)
         store.close()
         return gathered([*(known.items() if self.shard.is_main else ()), *mine], self.shard)

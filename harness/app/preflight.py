@@ -119,6 +119,11 @@ def preflight(
         on_gpu=device.is_gpu,
     )
     sizes = sizes_of(config.model.name)
+    if sizes.attention.block_length:
+        raise UserError(
+            f"The memory of '{config.model.name}' cannot be planned: it attends by blocks, and how many passes a block "
+            "takes is known in a rollout alone. Start the run; where a batch does not fit, it is halved."
+        )
     found, said = _data(planned)
     prompt = _prompt(planned, sizes, found)
 

@@ -157,6 +157,7 @@ def _train(planned: PlannedRun, trainer: Trainer, on_event: Callable[[Event], No
 
 def load(planned: PlannedRun, data: Data) -> DiffusionLM:
     """The model, checked against the task's prompts. Raises UserError where it cannot be loaded or does not fit."""
+    from harness.diffusion.sampler import check_blocks
     from harness.models.checkpoints import load_model
     from harness.randomness import stream_seed
 
@@ -171,6 +172,9 @@ def load(planned: PlannedRun, data: Data) -> DiffusionLM:
         seed=stream_seed(config.seed, "lora"),
         turns_end=config.conventions.end_tokens == "turn-and-text",
     )
+    planned.method.check_model(model)
+    for decoding in (config.rollout, *config.evaluation.all_decodings):
+        check_blocks(model, decoding)
     check_prompt(planned, model, data.train[0])
     return model
 

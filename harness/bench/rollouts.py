@@ -90,8 +90,9 @@ def passes_per_block(rollout: Rollout, decoding: Decoding) -> list[int]:
 def bare_passes(model: DiffusionLM, prompts: Prompts, decoding: Decoding, passes: Sequence[int]) -> None:
     """Trunk and head on the active block, passes[k] times in block k, with the cache of the decoding; nothing is
     sampled."""
-    seed_B = torch.zeros(len(prompts.ids_BP), dtype=torch.int64)
-    rows = Rows.start(prompts, decoding, seed_B, None, model.special.mask_id)
+    row_B = torch.arange(len(prompts.ids_BP), device=model.device)
+    blank_BC = torch.full((len(row_B), decoding.completion_length), model.special.mask_id, device=model.device)
+    rows = Rows(row_B, *prompts.with_completion(blank_BC), row_B, None, prompts.ids_BP.shape[1], block=0)
     for number, count in enumerate(passes):
         begin = rows.prompt_length + number * decoding.block_length
         end = begin + decoding.block_length

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, PretrainedConfig, Qwen2Config
 
+from harness.models.attention import FULL, Attention
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
 from harness.models.layouts import LAYOUTS
 from harness.models.tiny import CharacterTokenizer
@@ -106,7 +107,7 @@ SHAPES = {
 }  # fmt: skip
 
 
-def make_model(shape: BenchShape, device: str) -> tuple[DiffusionLM, Prompts]:
+def make_model(shape: BenchShape, device: str, attention: Attention = FULL) -> tuple[DiffusionLM, Prompts]:
     """A model with random weights on the device, and random prompts; the same ones each time."""
     layout = LAYOUTS[shape.layout]
     with torch.device(device), torch.random.fork_rng():
@@ -116,7 +117,8 @@ def make_model(shape: BenchShape, device: str) -> tuple[DiffusionLM, Prompts]:
         network = layout.model_class(shape.config).eval()
         torch.set_default_dtype(previous)
     special = SpecialTokens(mask_id=shape.mask_id, pad_id=0, end_ids=(0,))
-    model = DiffusionLM(network, CharacterTokenizer(), special, name=shape.name, shift=layout.shift)
+    tokenizer, shift = CharacterTokenizer(), layout.shift
+    model = DiffusionLM(network, tokenizer, special, name=shape.name, shift=shift, attention=attention)
     return model, Prompts(ids_BP=made_up_ids(shape).to(device), mask_BP=None)
 
 

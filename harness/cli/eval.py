@@ -24,7 +24,7 @@ Model = Annotated[
     str,
     typer.Option(help="tiny, a folder, a hub id, a run (its last checkpoint), or one of its checkpoints."),
 ]
-AGREEMENT = "With a cache, threshold or factor: evaluate exactly too, and tell what it changes."
+AGREEMENT = "With a cache or a rule as threshold: evaluate exactly too, and tell what it changes."
 
 
 @evaluates

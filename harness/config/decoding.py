@@ -7,11 +7,11 @@ from typing import Any
 
 from harness.errors import UserError, require_choice, require_positive
 
-REMASKING = ("low_confidence", "random", "entropy", "topk_margin", "maskgit_plus", "p2")
+REMASKING = ("low_confidence", "random", "entropy", "topk_margin", "maskgit_plus", "sequential", "p2")
 RANKINGS = ("untempered", "behaviour")
 SCHEDULES = ("even", "dream", "dllm")
 CACHES = ("none", "prefix", "dual")
-YOUNGER = {"cache": "none", "threshold": 0.0, "factor": 0.0}
+YOUNGER = {"cache": "none", "threshold": 0.0, "factor": 0.0, "entropy_bound": 0.0}
 """Options that the first records of evaluations did not have, with the value that changes nothing."""
 EOS_POLICIES = ("stop", "stop-agrpo", "run", "forbid", "defer", "forbid-defer")
 
@@ -22,24 +22,27 @@ class Decoding:
 
     completion_length: C, tokens. block_length: tokens per semi-autoregressive block; divides C. num_steps: T,
     unmasking steps over the whole completion. schedule: reveal evenly, by Dream's time steps, or by dllm's rounding,
-    with which the last block may be shorter than the others.
+    with which the last block may be shorter than the others. A model that attends by blocks has a block_length of its
+    own, and a row of it may take other steps than the next (harness/diffusion/samplers/block.py).
 
     cache: what later passes of a block take from its first, over the whole sequence, instead of computing it again
     (Fast-dLLM): with prefix the keys and values of what is before the block, with dual of all but the block; both are
     approximations. threshold, factor: a step reveals every token of the block whose probability reaches the threshold,
-    or, of rank r, 1 - factor / (r + 1), at least the surest, whatever num_steps is; 0 for none.
+    or, of rank r, 1 - factor / (r + 1), at least the surest, whatever num_steps is; 0 for none. entropy_bound: those of
+    lowest entropy whose entropies sum to less than so many nats (EB-Sampler, arXiv 2505.24857); 0 for none.
 
     temperature: 0 is greedy. top_k, top_p: truncate the tempered distribution, 0 and 1 for none; top_p_keeps_crossing
     says whether the token that crosses p stays (AGRPO drops it). guidance_scale: s of classifier-free guidance,
     uncond + (s + 1) (cond - uncond), 0 for none.
 
     remasking: the masked position that is revealed next has the most probable sampled token (low_confidence), the
-    lowest entropy, the widest margin between its two best tokens (topk_margin), or is any (random); maskgit_plus is
-    Dream's name for low_confidence. p2 ranks as low_confidence does, but all positions of the block at every step, and
-    masks written ones again (Open-dCoder); for evaluation alone. ranking: whether that is asked of the untempered or of
-    the sampled, tempered and truncated distribution.
+    lowest entropy, the widest margin between its two best tokens (topk_margin), is any (random), or is the first
+    (sequential); maskgit_plus is Dream's name for low_confidence. p2 ranks as low_confidence does, but all positions of
+    the block at every step, and masks written ones again (Open-dCoder); for evaluation alone. ranking: whether that is
+    asked of the untempered or of the sampled, tempered and truncated distribution.
 
-    eos_policy: stop leaves rows whose block came out as end tokens alone and fills them; stop-agrpo also asks this of
+    eos_policy: stop leaves rows whose block came out as end tokens alone and fills them, and of a model that attends by
+    blocks rows whose block holds one; stop-agrpo also asks this of
     the prompt's last block_length tokens before the first block; run never stops; forbid never generates the first
     end token; defer reveals end tokens last; forbid-defer does both.
     """
@@ -59,6 +62,7 @@ class Decoding:
     cache: str = "none"
     threshold: float = 0.0
     factor: float = 0.0
+    entropy_bound: float = 0.0
 
     @property
     def truncated(self) -> bool:
@@ -73,6 +77,11 @@ class Decoding:
     @property
     def adaptive(self) -> bool:
         """Whether a step reveals as many tokens as are sure enough, so that the number of steps is not known before."""
+        return self.asks_probability or self.entropy_bound > 0
+
+    @property
+    def asks_probability(self) -> bool:
+        """Whether what is sure enough is a matter of the probability of the token."""
         return self.threshold > 0 or self.factor > 0
 
     @property
@@ -92,10 +101,10 @@ class Decoding:
 
     @property
     def exact(self) -> Decoding:
-        """The same without cache, threshold and factor: a whole pass for each of num_steps steps. Dream's schedule has
-        no blocks then."""
+        """The same without cache, threshold, factor and entropy bound: a whole pass for each of num_steps steps.
+        Dream's schedule has no blocks then."""
         block_length = self.completion_length if self.schedule == "dream" else self.block_length
-        return replace(self, block_length=block_length, cache="none", threshold=0.0, factor=0.0)
+        return replace(self, block_length=block_length, cache="none", threshold=0.0, factor=0.0, entropy_bound=0.0)
 
     def to_record(self) -> dict[str, Any]:
         """Plain values for the record of an evaluation. What is younger than the first records stands there where it is
@@ -145,19 +154,25 @@ class Decoding:
             raise UserError(f"{section}.threshold={self.threshold} must be a probability from 0 (none) to 1.")
         if self.factor < 0:
             raise UserError(f"{section}.factor={self.factor} is negative; 0 is none.")
-        if self.threshold and self.factor:
+        if self.entropy_bound < 0:
+            raise UserError(f"{section}.entropy_bound={self.entropy_bound} is negative; 0 is none.")
+        rules = [name for name in ("threshold", "factor", "entropy_bound") if getattr(self, name)]
+        if len(rules) > 1:
+            first, second = (f"{section}.{name}" for name in rules[:2])
+            raise UserError(f"{first} and {second} are two rules for the same; set one of them to 0.")
+        if self.entropy_bound and self.remasking != "entropy":
             raise UserError(
-                f"{section}.threshold and {section}.factor are two rules for the same; set one of them to 0."
+                f"{section}.entropy_bound={self.entropy_bound} goes by entropy; set {section}.remasking=entropy."
             )
-        if self.adaptive and self.remasking not in ("low_confidence", "maskgit_plus"):
+        if self.asks_probability and self.remasking not in ("low_confidence", "maskgit_plus"):
             raise UserError(
                 f"{section}.remasking={self.remasking} does not go with {section}.threshold or {section}.factor, which "
                 "ask for the probability of the token; set it to low_confidence."
             )
         if self.guidance_scale and not self.computes_all:
             raise UserError(
-                f"{section}.guidance_scale={self.guidance_scale} does not go with {section}.cache, "
-                f"{section}.threshold, {section}.factor or {section}.remasking=p2; set it to 0."
+                f"{section}.guidance_scale={self.guidance_scale} does not go with {section}.cache, .threshold, "
+                ".factor, .entropy_bound or .remasking=p2; set it to 0."
             )
         if self.remasks and (self.cache != "none" or self.schedule != "even"):
             raise UserError(

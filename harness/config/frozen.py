@@ -41,6 +41,7 @@ VALUES: Mapping[str, Any] = {
     "rollout.cache": "none",
     "rollout.threshold": 0.0,
     "rollout.factor": 0.0,
+    "rollout.entropy_bound": 0.0,
     "train.batch_size": 64,
     "train.group_size": 8,
     "train.max_prompt_length": 0,
@@ -87,6 +88,7 @@ VALUES: Mapping[str, Any] = {
     "evaluation.decoding.cache": "none",
     "evaluation.decoding.threshold": 0.0,
     "evaluation.decoding.factor": 0.0,
+    "evaluation.decoding.entropy_bound": 0.0,
 }
 
 _EGSPO: Mapping[str, Any] = {

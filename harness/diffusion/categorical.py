@@ -21,9 +21,9 @@ def forbid(logits_NV: Tensor, token: int) -> Tensor:
 def draw(logits_NV: Tensor, uniform_N: Tensor, temperature: float) -> Tensor:
     """Samples one token per row from softmax(logits / temperature). uniform_N: float64 in [0, 1).
 
-    Inverse CDF in two levels: float64 sums of chunks of the vocabulary, then a float64 cumulative sum inside the
-    chosen chunk. A flat float32 cumulative sum would leave a quarter of a 126k vocabulary unreachable. Tokens of
-    logit -inf are never drawn."""
+    Inverse CDF in two levels: a float64 cumulative sum over chunks of the vocabulary, then one inside the chosen chunk;
+    nothing in float64 is as wide as the vocabulary. A flat float32 cumulative sum would leave a quarter of a 126k
+    vocabulary unreachable. Tokens of logit -inf are never drawn."""
     peak_N1 = logits_NV.amax(1, keepdim=True)
     weight_NV = ((logits_NV - peak_N1) / temperature).exp_()
     if weight_NV.shape[1] <= CHUNK:
@@ -33,12 +33,15 @@ def draw(logits_NV: Tensor, uniform_N: Tensor, temperature: float) -> Tensor:
     if short:
         weight_NV = torch.nn.functional.pad(weight_NV, (0, short))
     weight_NKc = weight_NV.view(weight_NV.shape[0], -1, CHUNK)
-    chunk_cdf_NK = weight_NKc.sum(2, dtype=torch.float64).cumsum(1)
+    chunk_NK = weight_NKc.sum(2)  # with dtype=torch.float64 torch would convert all weights first
+    chunk_cdf_NK = chunk_NK.cumsum(1, dtype=torch.float64)
     target_N1 = uniform_N[:, None] * chunk_cdf_NK[:, -1:]
     chunk_N1 = _search(chunk_cdf_NK, target_N1)
     before_N1 = torch.where(chunk_N1 > 0, chunk_cdf_NK.gather(1, (chunk_N1 - 1).clamp_min(0)), 0.0)
     inside_Nc = weight_NKc.gather(1, chunk_N1[:, :, None].expand(-1, -1, CHUNK))[:, 0]
-    token_N1 = _search(inside_Nc.cumsum(1, dtype=torch.float64), target_N1 - before_N1)
+    cdf_Nc = inside_Nc.cumsum(1, dtype=torch.float64)
+    part_N1 = (target_N1 - before_N1) / chunk_NK.gather(1, chunk_N1)
+    token_N1 = _search(cdf_Nc, part_N1 * cdf_Nc[:, -1:])
     return (chunk_N1 * CHUNK + token_N1)[:, 0]
 
 

@@ -22,7 +22,7 @@ from harness.rollout import Rollout
 def cheaper_while_sampling(shape: flops.ModelShape, decoding: Decoding, *, prompt_length: int, num_states: int) -> bool:
     """Whether recording every argmax while sampling takes fewer FLOPs than `num_states` more forward passes per row;
     never where the steps leave positions out."""
-    if not decoding.computes_all:
+    if shape.block_length or not decoding.computes_all:
         return False
     counts = reveal_counts(decoding)
     beyond = sum(

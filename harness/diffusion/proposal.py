@@ -1,7 +1,7 @@
 """From a step's logits to one proposed token per masked position, its record, and its confidence.
 
-Positions are worked through a few at a time, so that the vocabulary-wide intermediate values of a group stay in the
-cache.
+Positions are worked through some at a time: on a CPU so few that the vocabulary-wide intermediate values of a group
+stay in its cache, on a GPU so many that a kernel takes longer than its launch, yet few beside the logits themselves.
 
 Axes: N positions, V vocabulary, k kept tokens.
 """
@@ -19,7 +19,8 @@ from harness.diffusion import categorical
 from harness.diffusion.truncation import Support, truncate
 from harness.models.diffusion_lm import SpecialTokens
 
-GROUP_ELEMENTS = 1 << 20
+CPU_ELEMENTS, GPU_ELEMENTS = 1 << 20, 1 << 24
+"""Logits of a group, 4 and 64 MiB in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,8 @@ def propose(
 
     token_uniform_N, order_uniform_N: float64 in [0, 1), where the temperature or random remasking ask for them.
     """
-    group = max(1, GROUP_ELEMENTS // logits_NV.shape[1])
+    elements = CPU_ELEMENTS if logits_NV.device.type == "cpu" else GPU_ELEMENTS
+    group = max(1, elements // logits_NV.shape[1])
     pieces = [
         _Group(logits_NV[rows], decoding, special, _part(token_uniform_N, rows), _part(order_uniform_N, rows)).propose(
             record_behaviour
@@ -143,6 +145,8 @@ class _Group:
         match self.decoding.remasking:
             case "entropy":
                 return -(ranked.entropy_N if ranked else categorical.entropy(self.logits_NV))
+            case "sequential":
+                return torch.zeros_like(logprob_N)
             case "topk_margin":
                 return self._margin(support if ranked else None)
         if self.decoding.eos_policy in ("defer", "forbid-defer"):
@@ -158,9 +162,9 @@ class _Group:
 
     def _deferring_ends(self, token_N: Tensor) -> Tensor:
         """Log-probability with the end tokens taken out of the vocabulary; -inf for an end token."""
-        ends = list(self.special.end_ids)
         without_NV = self.logits_NV.clone()
-        without_NV[:, ends] = -torch.inf
+        for end_id in self.special.end_ids:  # a list as index would be copied to the device, which waits for it
+            without_NV[:, end_id] = -torch.inf
         return without_NV.log_softmax(1).gather(1, token_N[:, None])[:, 0]
 
 

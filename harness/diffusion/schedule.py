@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from bisect import bisect_left
+from itertools import accumulate, pairwise
 
 import torch
 
 from harness.config.decoding import Decoding
+from harness.models.attention import COMPLETION, FULL, Attention
 
 DREAM_LAST_TIME = 1e-3
 
@@ -34,10 +36,41 @@ def block_lengths(decoding: Decoding) -> list[int]:
     return [min(decoding.block_length, decoding.completion_length - start) for start in starts]
 
 
-def most_steps(decoding: Decoding) -> int:
-    """The steps that a completion takes without an early stop; under a threshold or factor, the most that it may
-    take."""
-    return decoding.completion_length if decoding.adaptive else sum(map(len, reveal_counts(decoding)))
+def block_bounds(decoding: Decoding, block: int) -> tuple[int, int]:
+    """Where a block begins and ends in the completion."""
+    first = block * decoding.block_length
+    return first, min(first + decoding.block_length, decoding.completion_length)
+
+
+def most_steps(decoding: Decoding, attention: Attention = FULL) -> int:
+    """The steps that a completion takes without an early stop or, where rows have steps of their own, the most that it
+    may take."""
+    length = decoding.completion_length
+    if decoding.entropy_bound or (decoding.adaptive and not attention.block_length):
+        return length
+    if not attention.block_length:
+        return sum(map(len, reveal_counts(decoding)))
+    if attention.blocks_from == COMPLETION:
+        return sum(len(block_diffusion_counts(decoding, block)) for block in block_lengths(decoding))
+    revealed = list(accumulate(block_diffusion_counts(decoding, attention.block_length)))
+    return max(_steps_after(begun, length, revealed) for begun in range(attention.block_length))
+
+
+def _steps_after(begun: int, length: int, revealed: list[int]) -> int:
+    """Steps of `length` tokens whose first block begins with `begun` tokens of the prompt. revealed: how many tokens of
+    a block are, after each of its steps."""
+    size = revealed[-1]
+    first = min(size - begun, length)
+    whole, last = divmod(length - first, size)
+    return bisect_left(revealed, first) + 1 + whole * len(revealed) + (bisect_left(revealed, last) + 1 if last else 0)
+
+
+def block_diffusion_counts(decoding: Decoding, length: int) -> list[int]:
+    """At least how many of the `length` tokens of a block each of its steps reveals: all blocks have as many steps, and
+    one that reveals nothing is left out."""
+    steps = -(-decoding.num_steps // len(block_lengths(decoding)))
+    counts = dllm_counts(length, steps) if decoding.schedule == "dllm" else share_evenly(length, steps)
+    return [count for count in counts if count]
 
 
 def share_evenly(total: int, parts: int) -> list[int]:

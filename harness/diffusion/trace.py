@@ -8,12 +8,15 @@ from torch import Tensor
 from harness.config.decoding import Decoding
 from harness.diffusion.proposal import Proposal
 from harness.diffusion.schedule import most_steps
+from harness.models.attention import FULL, Attention
 from harness.rollout import Prompts, Rollout, RolloutNeeds
 
 
-def blank_rollout(prompts: Prompts, decoding: Decoding, needs: RolloutNeeds, *, mask_id: int) -> Rollout:
+def blank_rollout(
+    prompts: Prompts, decoding: Decoding, needs: RolloutNeeds, *, mask_id: int, attention: Attention = FULL
+) -> Rollout:
     """Nothing revealed yet, in no step."""
-    rows, steps, length = prompts.ids_BP.shape[0], most_steps(decoding), decoding.completion_length
+    rows, steps, length = prompts.ids_BP.shape[0], most_steps(decoding, attention), decoding.completion_length
     device = prompts.ids_BP.device
 
     def zeros(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -37,6 +40,8 @@ def blank_rollout(prompts: Prompts, decoding: Decoding, needs: RolloutNeeds, *, 
         temperature=decoding.temperature or 1.0,
         is_exact=decoding.cache == "none",
         forwards_B=zeros(rows, dtype=torch.int32),
+        flops_B=zeros(rows, dtype=torch.float64),
+        seconds_B=zeros(rows, dtype=torch.float64),
     )
 
 
@@ -58,12 +63,14 @@ def reveal(
     behaviour = proposal.behaviour
     if behaviour is None or trace.behaviour_logprob_BC is None or trace.behaviour_entropy_BC is None:
         return
-    trace.behaviour_logprob_BC[place] = behaviour.logprob_N[chosen]
-    trace.behaviour_entropy_BC[place] = behaviour.entropy_N[chosen]
+    trace.behaviour_logprob_BC[place] = behaviour.logprob_N[chosen].to(trace.logprob_BC.dtype)
+    trace.behaviour_entropy_BC[place] = behaviour.entropy_N[chosen].to(trace.entropy_BC.dtype)
     if trace.support_ids_BCk is not None and behaviour.ids_Nk is not None:
         trace.support_ids_BCk[place] = behaviour.ids_Nk[chosen].to(torch.int32)
 
 
-def stop(trace: Rollout, rows_b: Tensor, from_position: int, filler: int) -> None:
-    """Fills the rest of the batch rows `rows_b` from `from_position` on."""
-    trace.completion_ids_BC[rows_b, from_position:] = filler
+def stop(trace: Rollout, rows_b: Tensor, from_position: int | Tensor, filler: int) -> None:
+    """Fills the rest of the batch rows `rows_b` from `from_position` on, the same for all or one per row (b,)."""
+    first_b1 = torch.as_tensor(from_position, device=rows_b.device).expand(len(rows_b))[:, None]
+    is_rest_bC = torch.arange(trace.completion_length, device=rows_b.device) >= first_b1
+    trace.completion_ids_BC[rows_b] = trace.completion_ids_BC[rows_b].masked_fill(is_rest_bC, filler)

@@ -6,6 +6,7 @@ at the same places whatever else is in the batch, which is what makes answers in
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -41,20 +42,28 @@ class BatchSize:
             raise UserError(f"max_batch_size={largest} must be above 0.")
         self.rows = largest if self.is_auto else int(text)
 
+    def fitting(self, wanted: int, attempt: Callable[[int], Result]) -> Result:
+        """`attempt` with `wanted` rows or, where `auto` has found that these do not fit, with fewer."""
+        while True:
+            size = min(wanted, self.rows)
+            try:
+                return attempt(size)
+            except torch.OutOfMemoryError:
+                if not self.is_auto or size == 1:
+                    raise
+            self.rows = size // 2
+            log.warning("Out of memory: the batch size is now %d.", self.rows)
+
     def run(
         self, items: Sequence[Item], function: Callable[[Sequence[Item]], Sequence[Result]]
     ) -> Iterator[tuple[Item, Result]]:
         """`function` of batches of the items, pair by pair as they are done."""
-        start = 0
-        while start < len(items):
-            batch = items[start : start + self.rows]
-            try:
-                results = function(batch)
-            except torch.OutOfMemoryError:
-                if not self.is_auto or self.rows == 1:
-                    raise
-                self.rows = max(1, len(batch) // 2)
-                log.warning("Out of memory: the batch size is now %d.", self.rows)
-                continue
-            yield from zip(batch, results, strict=True)
-            start += len(batch)
+        rest = items
+        while rest:
+            results = self.fitting(len(rest), functools.partial(_of_the_first, function, rest))
+            yield from zip(rest, results, strict=False)
+            rest = rest[len(results) :]
+
+
+def _of_the_first(function: Callable[[Sequence[Item]], Result], items: Sequence[Item], size: int) -> Result:
+    return function(items[:size])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from harness.config.decoding import Decoding
-from harness.diffusion.sampler import generate
+from harness.diffusion.sampler import Generation
 from harness.distributed.shard import ALONE, Shard
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.memory import EVALUATION
@@ -21,7 +22,7 @@ from harness.task.base import Example
 @dataclass(frozen=True, kw_only=True)
 class Completion:
     """One completion. tokens: before the first end token. steps: unmasking steps taken. forwards: forward passes of its
-    row. seconds, flops: its even share of the batch's, on one process."""
+    row. seconds, flops: its even share of its batches', on one process."""
 
     ids: tuple[int, ...]
     text: str
@@ -48,24 +49,23 @@ def complete(
     seed: int = 0,
     known: Collection[int] = (),
 ) -> Iterator[list[tuple[int, Completion]]]:
-    """One completion of every prompt, batch by batch, each with the number of its example; several processes share the
-    work, and `gathered` joins it.
+    """One completion of every prompt, as they are done, each with the number of its example; several processes share
+    the work, and `gathered` joins it.
 
     batch_size: prompts per forward pass. known: numbers of examples that are left out. Batches are made of prompts of
     similar length; the draws of an item depend on its id and the seed alone, so neither the batch size, nor the order,
     nor the number of processes changes a completion.
     """
     missing = (index for index in range(len(prompts)) if index not in known)
-    order = sorted(missing, key=lambda index: len(prompts[index]))[shard.index :: shard.count]
-
-    def batch(places: slice) -> list[tuple[int, Completion]]:
-        indices = order[places]
-        seed_B = torch.tensor([item_seed(examples[index].id, seed) for index in indices])
-        rollout = generate(model, model.encode_prompts([prompts[index] for index in indices]), decoding, seed_B)
-        return list(zip(indices, completions_of(model, rollout), strict=True))
-
+    mine = sorted(missing, key=lambda index: len(prompts[index]))[shard.index :: shard.count]
     with model.in_step():
-        yield from model.memory.pieces(EVALUATION, len(order), batch_size, batch)
+        if not mine:
+            return
+        encoded = model.encode_prompts([prompts[index] for index in mine])
+        seed_B = torch.tensor([item_seed(examples[index].id, seed) for index in mine])
+        generation = Generation(model, encoded, decoding, seed_B)
+        for rows in generation.run(batch_size, functools.partial(model.memory.fitting, EVALUATION)):
+            yield [(mine[row], completion) for row, completion in completed(model, generation.rollout, rows)]
 
 
 def gathered(done: list[tuple[int, Completion]], shard: Shard) -> list[Completion]:
@@ -73,30 +73,36 @@ def gathered(done: list[tuple[int, Completion]], shard: Shard) -> list[Completio
     return [completion for _, completion in sorted(shard.gather_items(done), key=lambda pair: pair[0])]
 
 
-def completions_of(model: DiffusionLM, rollout: Rollout, limits: Sequence[int] | None = None) -> list[Completion]:
-    """The completions of a rollout, each cut to its limit in tokens where there are limits."""
-    assert rollout.forwards_B is not None
-    rows = rollout.num_rows
+def completed(
+    model: DiffusionLM, rollout: Rollout, rows: Sequence[int], limits: Sequence[int] | None = None
+) -> list[tuple[int, Completion]]:
+    """The completions of rows of a rollout, each with its row and cut to its limit in tokens where there are limits,
+    one for every row of the rollout."""
+    index_B = torch.tensor(rows, device=rollout.completion_ids_BC.device)
+    ids_BC = rollout.completion_ids_BC[index_B]
+    spent = (rollout.num_steps_B, rollout.forwards_B, rollout.seconds_B, rollout.flops_B)
     columns = zip(
-        rollout.completion_ids_BC.tolist(),
-        model.completion_lengths(rollout.completion_ids_BC).tolist(),
-        limits or [rollout.completion_length] * rows,
-        rollout.num_steps_B.tolist(),
-        rollout.forwards_B.tolist(),
+        rows,
+        ids_BC.tolist(),
+        model.completion_lengths(ids_BC).tolist(),
+        *(values_B[index_B].tolist() for values_B in spent if values_B is not None),
         strict=True,
     )
-    return [
-        Completion(
+    found = []
+    for row, ids, end, steps, forwards, seconds, flops in columns:
+        limit = limits[row] if limits else len(ids)
+        tokens = min(end, limit)
+        completion = Completion(
             ids=tuple(ids[:limit]),
-            text=model.tokenizer.decode(ids[: min(end, limit)]),
-            tokens=min(end, limit),
+            text=model.tokenizer.decode(ids[:tokens]),
+            tokens=tokens,
             steps=steps,
             forwards=forwards,
-            seconds=rollout.seconds / rows,
-            flops=rollout.flops / rows,
+            seconds=seconds,
+            flops=flops,
         )
-        for ids, end, limit, steps, forwards in columns
-    ]
+        found.append((row, completion))
+    return found
 
 
 def item_seed(example_id: str, seed: int = 0) -> int:

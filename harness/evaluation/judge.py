@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.data.sources import sha256_of_text
-from harness.distributed.shard import ALONE, Shard
+from harness.distributed.shard import Shard
 from harness.records.schema import MetricTotals
 from harness.task.base import Example, Score, Task
 
@@ -39,11 +39,9 @@ def judge(
     examples: Sequence[Example],
     prompts: Sequence[str],
     completions: Sequence[Completion],
-    shard: Shard = ALONE,
+    scores: Sequence[Score],
 ) -> Evaluation:
-    """Scores completion i of prompt i against example i and adds up what all of them cost. Several processes share the
-    scoring; all of them have all completions and get the result."""
-    scores = score_together(task, examples, [completion.text for completion in completions], shard)
+    """What completion i of prompt i scored against example i, and what all of them cost."""
     seconds = sum(completion.seconds for completion in completions)
     return Evaluation(
         samples=[

@@ -69,7 +69,11 @@ class Likelihood:
 def log_likelihoods(
     model: DiffusionLM, questions: Sequence[Question], options: LikelihoodOptions
 ) -> Iterator[tuple[Question, Likelihood]]:
-    """Answers every question once, the longest first, and yields each as soon as its last row is done."""
+    """Answers every question once, the longest first, and yields each as soon as its last row is done.
+
+    Raises UserError for a model that attends by blocks.
+    """
+    model.require_full_attention("likelihood estimation")
     groups: dict[tuple[int, int], list[Question]] = {}
     for question in questions:
         length = padded_length(len(question.context_ids) + len(question.answer_ids))

@@ -154,7 +154,7 @@ def draw_masks(num_rows: int, length: int, generator: torch.Generator) -> Tensor
 
 def masked_loss(model: DiffusionLM, batch: MaskedBatch, *, num_rows: int) -> Tensor:
     """Sum over rows of the mean cross-entropy of their masked tokens, divided by the rows of the whole batch; nats."""
-    hidden_BLd = model.hidden(batch.tokens_BL, batch.mask_BL)
+    hidden_BLd = model.hidden(batch.tokens_BL, batch.mask_BL, batch.clean_BL)
     logits_nV = model.head(hidden_BLd[batch.masked_BL])
     cross_entropy_n = torch.nn.functional.cross_entropy(logits_nV, batch.clean_BL[batch.masked_BL], reduction="none")
     row_n = batch.masked_BL.nonzero()[:, 0]

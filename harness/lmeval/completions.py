@@ -5,16 +5,15 @@ Axes: B rows, C completion tokens.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from harness.config.decoding import Decoding
-from harness.diffusion.sampler import generate
+from harness.diffusion.sampler import Generation
 from harness.evaluation.batches import BatchSize, padded_length
-from harness.evaluation.completions import Completion, completions_of
+from harness.evaluation.completions import Completion, completed
 from harness.models.diffusion_lm import DiffusionLM
 
 
@@ -36,10 +35,14 @@ def complete(model: DiffusionLM, orders: Sequence[Order], batch_size: BatchSize)
         groups.setdefault((order.decoding, padded_length(len(order.prompt_ids))), []).append(order)
     for decoding, length in sorted(groups, key=lambda group: -(group[0].completion_length + group[1])):
         group = sorted(groups[decoding, length], key=lambda order: order.key)
-        yield from batch_size.run(group, functools.partial(_batch, model, decoding, length))
-
-
-def _batch(model: DiffusionLM, decoding: Decoding, length: int, orders: Sequence[Order]) -> list[Completion]:
-    prompts = model.pad_prompts([order.prompt_ids for order in orders], length=length)
-    rollout = generate(model, prompts, decoding, torch.tensor([order.seed for order in orders]))
-    return completions_of(model, rollout, [order.max_tokens for order in orders])
+        generation = Generation(
+            model,
+            model.pad_prompts([order.prompt_ids for order in group], length=length),
+            decoding,
+            torch.tensor([order.seed for order in group]),
+            cuts=False,
+        )
+        limits = [order.max_tokens for order in group]
+        for rows in generation.run(batch_size.rows, batch_size.fitting):
+            for row, completion in completed(model, generation.rollout, rows, limits):
+                yield group[row], completion

@@ -24,9 +24,9 @@ from harness.models import adapters as lora
 from harness.models import quantization
 from harness.models.config_fields import Fields
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens, Tokenizer
-from harness.models.files import check_headers, fingerprint, weight_files
+from harness.models.files import check_headers, fingerprint, read_json, weight_files
 from harness.models.hub import commit, model_folder, repository
-from harness.models.layout import CONFIG_JSON, Layout, special_tokens
+from harness.models.layout import CONFIG_JSON, Layout, end_tokens, special_tokens
 from harness.models.layouts import layout_of, read_config
 from harness.models.tiny import CharacterTokenizer, tiny_weights
 from harness.models.tokenizers import CheckpointTokenizer, load_tokenizer
@@ -99,7 +99,7 @@ def load_model(
         special,
         name=config.name,
         shift=checkpoint.layout.shift,
-        attention=checkpoint.layout.attention,
+        attention=checkpoint.layout.attention(Fields(raw, checkpoint.folder / CONFIG_JSON), config.name),
         compact_prompts=isinstance(tokenizer, CharacterTokenizer),
         fingerprint=fingerprint([*checkpoint.files, *([adapter.weights_file] if adapter else [])]),
         commits={repository(name): commit(place) for name, place in places.items() if commit(place)},
@@ -157,8 +157,18 @@ def tokens(
     tokenizer = load_tokenizer(checkpoint.folder, name, vocabulary=rows, template_options=options)
     known = tokenizer.special_ids(layout.mask_token, appends_mask=layout.appends_mask) if layout.mask_token else {}
     special = special_tokens(fields, known)
-    ends = dict.fromkeys((*special.end_ids, *(tokenizer.turn_end_ids if turns_end else ())))
+    turn_ends = (*_generation_ends(checkpoint, rows), *tokenizer.turn_end_ids) if turns_end else ()
+    ends = dict.fromkeys((*special.end_ids, *turn_ends))
     return tokenizer, SpecialTokens(mask_id=special.mask_id, pad_id=special.pad_id, end_ids=tuple(ends))
+
+
+def _generation_ends(checkpoint: Checkpoint, vocabulary: int) -> tuple[int, ...]:
+    """The end tokens of generation_config.json, where the family has them there."""
+    place = checkpoint.folder / "generation_config.json"
+    if not checkpoint.layout.generation_ends or not place.is_file():
+        return ()
+    fields = Fields(read_json(place), place)
+    return end_tokens(fields, fields.get("eos_token_id"), vocabulary)
 
 
 def warnings(name: str, tokenizer: Tokenizer, adapter_trained_on: str) -> tuple[str, ...]:

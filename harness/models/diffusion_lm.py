@@ -1,7 +1,6 @@
 """DiffusionLM: one interface over all families of models, for sampling, scoring and training.
 
-Axes: B rows, L tokens, n asked positions, V vocabulary, d hidden width. Index i of the logits always predicts token
-i; Dream, whose raw output at i predicts i + 1, is shifted here and nowhere else.
+Axes: B rows, L tokens, n asked positions, V vocabulary, d hidden width. Index i of the logits always predicts token i.
 """
 
 from __future__ import annotations
@@ -22,12 +21,13 @@ from transformers import PreTrainedModel
 from harness.config.tree import LoraConfig
 from harness.distributed.in_step import InStep
 from harness.errors import UserError
-from harness.models.attention import GIVEN_MASK, AttentionPattern, full_attention
+from harness.models.attention import COMPLETION, FULL, Attention
 from harness.models.flops import HEAD, ModelShape
 from harness.models.graphs import PassGraphs
 from harness.models.key_values import KeyValueCache, cached_hidden
 from harness.models.memory import Memory
 from harness.models.meter import Meter
+from harness.models.predictor import MaskedPredictor, at_least_float32
 from harness.models.shape import shape_of
 from harness.rollout import Prompts
 from harness.task.base import Example, Task
@@ -64,52 +64,6 @@ class SpecialTokens:
     end_ids: tuple[int, ...]
 
 
-class MaskedPredictor(nn.Module):
-    """Trunk and head as one module, so that accelerate can wrap it and gradients synchronise through `forward`."""
-
-    def __init__(
-        self, model: PreTrainedModel | PeftModel, *, shift: bool, attention: AttentionPattern = full_attention
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.shift = shift
-        self.attention = attention
-        self.transformer.set_attn_implementation(GIVEN_MASK)
-        # transformers freezes the padding token's embedding; here that token also ends completions, and has to learn.
-        for module in model.modules():
-            if isinstance(module, nn.Embedding):
-                module.padding_idx = None
-
-    @property
-    def transformer(self) -> PreTrainedModel:
-        """The transformers model below any adapter."""
-        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
-
-    def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
-        """Final normalised hidden states (B, L, d), aligned with the tokens that they predict."""
-        mask = self.attention(mask_BL)
-        hidden_BLd = self.transformer.model(input_ids=tokens_BL, attention_mask=mask).last_hidden_state
-        return torch.cat([hidden_BLd[:, :1], hidden_BLd[:, :-1]], 1) if self.shift else hidden_BLd
-
-    def head(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of hidden states (..., d)."""
-        return self.transformer.lm_head(hidden)
-
-    def forward(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:
-        """Logits (B, n, V) at the asked positions alone."""
-        return self.head(gather_positions(self.hidden(tokens_BL, mask_BL), positions_Bn))
-
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """Half-precision values as float32; float32 and float64 as they are."""
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-
-
-def gather_positions(values_BLd: Tensor, positions_Bn: Tensor) -> Tensor:
-    """values (B, L, d) at positions (B, n) -> (B, n, d)."""
-    return values_BLd.gather(1, positions_Bn[:, :, None].expand(-1, -1, values_BLd.shape[2]))
-
-
 class DiffusionLM:
     """A masked diffusion language model with its tokenizer.
 
@@ -130,7 +84,7 @@ class DiffusionLM:
         *,
         name: str,
         shift: bool = False,
-        attention: AttentionPattern = full_attention,
+        attention: Attention = FULL,
         compact_prompts: bool = False,
         fingerprint: str = "",
         commits: Mapping[str, str] | None = None,
@@ -154,6 +108,11 @@ class DiffusionLM:
         self.lora_ranks: Mapping[str, int] = {}
 
     @property
+    def attention(self) -> Attention:
+        """Which tokens may attend to which."""
+        return self.predictor.attention
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.predictor.parameters()).device
@@ -166,31 +125,54 @@ class DiffusionLM:
     @property
     def shape(self) -> ModelShape:
         """Sizes for the FLOPs account, of the reference policy inside `reference_policy`."""
-        return shape_of(self.predictor.transformer.config, {} if self._is_reference else self.lora_ranks)
+        ranks = {} if self._is_reference else self.lora_ranks
+        return shape_of(self.predictor.transformer.config, ranks, self.attention.block_length)
 
-    def logits(self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor) -> Tensor:
-        """Logits (B, n, V), float32 or wider, at positions (B, n); mask_BL is None where nothing is padded."""
+    def require_full_attention(self, what: str) -> None:
+        """Raises UserError where the model attends by blocks; `what` needs one that does not."""
+        if self.attention.block_length:
+            raise UserError(
+                f"Model '{self.name}' attends by blocks of {self.attention.block_length} tokens; {what} supports only "
+                "models in which every token attends to every other."
+            )
+
+    def logits(
+        self, tokens_BL: Tensor, mask_BL: Tensor | None, positions_Bn: Tensor, clean_BL: Tensor | None = None
+    ) -> Tensor:
+        """Logits (B, n, V), float32 or wider, at positions (B, n); mask_BL is None where nothing is padded.
+
+        clean_BL: the same sequences without masks, where tokens of several blocks are masked: a model that attends by
+        blocks predicts each block after clean ones, as it was trained; others do without.
+        """
         self._announce()
-        logits_BnV = at_least_float32(self.network(tokens_BL, mask_BL, positions_Bn))
-        return self._counted(logits_BnV, *tokens_BL.shape, head_positions=positions_Bn.numel())
+        logits_BnV = at_least_float32(self.network(tokens_BL, mask_BL, positions_Bn, clean_BL))
+        rows, length = tokens_BL.shape[0], self._columns(tokens_BL, clean_BL)
+        return self._counted(logits_BnV, rows, length, head_positions=positions_Bn.numel())
 
-    def completion_logits(self, tokens_BL: Tensor, mask_BL: Tensor | None, completion_length: int) -> Tensor:
+    def _columns(self, tokens_BL: Tensor, clean_BL: Tensor | None) -> int:
+        """How many a pass computes."""
+        return tokens_BL.shape[1] * (1 if clean_BL is None or not self.attention.block_length else 2)
+
+    def completion_logits(
+        self, tokens_BL: Tensor, mask_BL: Tensor | None, completion_length: int, clean_BL: Tensor | None = None
+    ) -> Tensor:
         """Logits (B, C, V) of the last `completion_length` positions."""
         rows, length = tokens_BL.shape
         place_C = torch.arange(length - completion_length, length, device=tokens_BL.device)
-        return self.logits(tokens_BL, mask_BL, place_C.expand(rows, -1))
+        return self.logits(tokens_BL, mask_BL, place_C.expand(rows, -1), clean_BL)
 
-    def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
-        """Final hidden states (B, L, d), for callers that choose positions afterwards."""
+    def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None, clean_BL: Tensor | None = None) -> Tensor:
+        """Final hidden states (B, L, d), for callers that choose positions afterwards. clean_BL: as in `logits`."""
         self._announce()
-        hidden_BLd = self.graphs.hidden(self.predictor.hidden, tokens_BL, mask_BL, kind=self._is_reference)
-        return self._counted(hidden_BLd, *tokens_BL.shape, head_positions=0)
+        run = functools.partial(self.predictor.hidden, clean_BL=clean_BL)
+        hidden_BLd = self.graphs.hidden(run, tokens_BL, mask_BL, kind=self._is_reference)
+        return self._counted(hidden_BLd, len(tokens_BL), self._columns(tokens_BL, clean_BL), head_positions=0)
 
     def cached_hidden(self, tokens_Bq: Tensor, mask_BL: Tensor | None, cache: KeyValueCache) -> tuple[Tensor, int]:
         """Final hidden states (B, q, d) of the columns from cache.first on, and the position that the first of them
         predicts."""
         self._announce()
-        run = functools.partial(cached_hidden, self.predictor.transformer)
+        run = functools.partial(cached_hidden, self.predictor.transformer, attention=self.attention)
         hidden_Bqd = self.graphs.cached_hidden(run, tokens_Bq, mask_BL, cache, kind=self._is_reference)
         counted_Bqd = self._counted(hidden_Bqd, *tokens_Bq.shape, keys=len(cache), head_positions=0)
         return counted_Bqd, cache.first + self.predictor.shift
@@ -304,9 +286,12 @@ class DiffusionLM:
         """Token ids of prompts, padded on the left to the longest, on the model's device.
 
         With `length` they are padded to it, and there is a mask even where nothing is padded: a row then sees the same
-        numbers whatever else is in the batch. attended_padding: as in Conventions.
+        numbers whatever else is in the batch. Where the model's blocks begin with the completion, it is padded to whole
+        blocks. attended_padding: as in Conventions.
         """
         width = length or max(len(row) for row in rows)
+        if self.attention.blocks_from == COMPLETION:
+            width += -width % self.attention.block_length
         padded = [[*[self.special.pad_id] * (width - len(row)), *row] for row in rows]
         ids_BP = torch.tensor(padded, device=self.device)
         seen = [len(row) for row in rows]

@@ -1,4 +1,5 @@
-"""Writes a model or an adapter in the layout that it was published in: the official names, config.json unchanged.
+"""Writes a model or an adapter in the layout that it was published in: the official names, config.json unchanged but
+for a block size that only the checkpoint's name gave away.
 
 A model that is loaded in its files' own dtype and written again gives the same bytes in every tensor. What is written
 stands beside its place first and is put there in one step.
@@ -25,7 +26,7 @@ from harness.models.diffusion_lm import DiffusionLM
 from harness.models.files import INDEX_FILE, save_tensors
 from harness.models.flops import HEAD
 from harness.models.hub import ADAPTER_FILES, TOKENIZER_FILES
-from harness.models.layout import CONFIG_JSON, Layout
+from harness.models.layout import BLOCK_SIZE, CONFIG_JSON, Layout
 from harness.models.layouts import layout_of, read_config
 from harness.records.jsonl import write_atomic
 
@@ -48,7 +49,8 @@ def export_model(lm: DiffusionLM, source: Path, out: Path, *, max_shard_size: in
     UserError where `out` is taken.
     """
     assert not isinstance(lm.predictor.model, PeftModel), "merge the adapter or export it"
-    layout = layout_of(read_config(source))
+    raw = read_config(source)
+    layout = layout_of(raw)
     state = lm.predictor.transformer.state_dict()
     if lm.predictor.transformer.config.tie_word_embeddings:
         del state[f"{HEAD}.weight"]
@@ -57,6 +59,9 @@ def export_model(lm: DiffusionLM, source: Path, out: Path, *, max_shard_size: in
         for pattern in COPIED:
             for path in filter(Path.is_file, source.glob(pattern)):
                 shutil.copyfile(path, folder / path.name)
+        if lm.attention.block_length and raw.get(BLOCK_SIZE) is None:
+            stated = raw | {BLOCK_SIZE: lm.attention.block_length}
+            write_atomic(folder / CONFIG_JSON, json.dumps(stated, indent=2) + "\n")
         files = _write_shards(weights, folder, max_shard_size)
     return _exported(weights, files)
 

@@ -39,7 +39,8 @@ class LinearLayer:
 @dataclass(frozen=True, kw_only=True)
 class ModelShape:
     """Sizes of a trunk of the Llama and Qwen kind. experts: None where every block has one MLP. lora_ranks: projection
-    name (or lm_head) to adapter rank; empty trains all weights."""
+    name (or lm_head) to adapter rank; empty trains all weights. block_length: of a model that attends by blocks, 0
+    where every token attends to every other; a pass over a sequence costs the same."""
 
     layers: int
     hidden: int
@@ -50,6 +51,7 @@ class ModelShape:
     vocabulary: int
     experts: Experts | None = None
     lora_ranks: Mapping[str, int] = field(default_factory=dict)
+    block_length: int = 0
 
     @property
     def linear_layers(self) -> list[LinearLayer]:

@@ -75,6 +75,8 @@ class PassGraphs:
             reason = f"they are for a GPU, and the device is {weights[0].device}"
         elif shape.experts is not None:
             reason = "which experts a mixture uses depends on its input"
+        elif shape.block_length:
+            reason = "the passes of a model that attends by blocks grow"
         elif not all(weight.is_floating_point() for weight in weights):
             reason = "passes of quantized weights are not captured"
         else:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from harness.models.attention import FULL, Attention
+
 
 class KeyValueCache:
-    """What transformers asks of a cache. The first pass covers the whole sequence; a later one covers the columns from
-    `first` on, replaces theirs, and attends to all. is_static: whether its columns lie where another cache's do, as
-    those of captured passes."""
+    """What transformers asks of a cache. A pass covers the columns from `first` on, replaces or appends theirs, and
+    attends to all. is_static: whether its columns lie where another cache's do, as those of captured passes."""
 
     def __init__(self) -> None:
         self.first = 0
@@ -47,20 +48,33 @@ class KeyValueCache:
             return key_BHqe, value_BHqe
         key_BHLe, value_BHLe = self._layers[layer]
         columns = slice(self.first, self.first + key_BHqe.shape[2])
+        if columns.stop > key_BHLe.shape[2]:
+            key_BHLe = torch.cat([key_BHLe[:, :, : self.first], key_BHqe], 2)
+            value_BHLe = torch.cat([value_BHLe[:, :, : self.first], value_BHqe], 2)
+            self._layers[layer] = key_BHLe, value_BHLe
+            return key_BHLe, value_BHLe
         key_BHLe[:, :, columns], value_BHLe[:, :, columns] = key_BHqe, value_BHqe
         return key_BHLe, value_BHLe
 
+    def keep(self, rows_b: Tensor) -> None:
+        """Those rows alone stay."""
+        self._layers = [(key_BHLe[rows_b], value_BHLe[rows_b]) for key_BHLe, value_BHLe in self._layers]
+
 
 def cached_hidden(
-    transformer: PreTrainedModel, tokens_Bq: Tensor, mask_BL: Tensor | None, cache: KeyValueCache
+    transformer: PreTrainedModel,
+    tokens_Bq: Tensor,
+    mask_BL: Tensor | None,
+    cache: KeyValueCache,
+    attention: Attention = FULL,
 ) -> Tensor:
-    """Final normalised hidden states (B, q, d) of the columns from cache.first on, which attend to all columns and
-    replace the cache's own there. mask_BL: of all columns."""
-    queries, device = tokens_Bq.shape[1], tokens_Bq.device
+    """Final normalised hidden states (B, q, d) of the columns from cache.first on, which replace the cache's own there
+    and attend to all columns that `attention` lets them. mask_BL: of all columns, the present ones among them."""
+    columns, device = slice(cache.first, cache.first + tokens_Bq.shape[1]), tokens_Bq.device
     hidden_Bqd: Tensor = transformer.model(
         input_ids=tokens_Bq,
-        attention_mask=None if mask_BL is None else mask_BL[:, None, None, :].expand(-1, 1, queries, -1),
-        position_ids=torch.arange(cache.first, cache.first + queries, device=device)[None],
+        attention_mask=attention.mask(mask_BL, max(len(cache), columns.stop), columns, device),
+        position_ids=torch.arange(columns.start, columns.stop, device=device)[None],
         past_key_values=cache,
     ).last_hidden_state
     return hidden_Bqd

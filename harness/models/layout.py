@@ -15,24 +15,31 @@ from typing import Any
 from transformers import PretrainedConfig, PreTrainedModel
 
 from harness.errors import UserError
-from harness.models.attention import AttentionPattern, full_attention
+from harness.models.attention import FULL, Attention
 from harness.models.config_fields import Fields
 from harness.models.diffusion_lm import SpecialTokens
 from harness.models.transformer_fields import WITHOUT_EFFECT
 
 CONFIG_JSON = "config.json"
+BLOCK_SIZE = "block_size"
 BLOCK_NUMBER = re.compile(r"(?<=\.layers\.)\d+(?=\.)")
+
+
+def no_blocks(fields: Fields, name: str) -> Attention:
+    """Every token attends to every other."""
+    return FULL
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """One family of checkpoints, by the model_type of its config.json.
 
-    shift: the raw output at position i predicts token i + 1. attention: who may attend to whom. modules: our module
-    name to the checkpoint's, # standing for the number of the block; others keep their name. mask_token: the mask as
-    text, which the tokenizer gives the number of; empty where config.json has to state that number. appends_mask: where
-    the tokenizer lacks it, it is the row of the embedding after the last token. template_options: what the chat
-    template is told besides the messages.
+    shift: the raw output at position i predicts token i + 1. attention: which tokens may attend to which, by
+    config.json and the checkpoint's name. modules: our module name to the checkpoint's, # standing for the number of
+    the block; others keep their name. mask_token: the mask as text, which the tokenizer gives the number of; empty
+    where config.json has to state that number. appends_mask: where the tokenizer lacks it, it is the row of the
+    embedding after the last token. template_options: what the chat template is told besides the messages.
+    generation_ends: the end tokens of generation_config.json end a turn.
     """
 
     model_type: str
@@ -40,11 +47,12 @@ class Layout:
     model_class: type[PreTrainedModel]
     without_effect: Collection[str] = WITHOUT_EFFECT
     shift: bool = False
-    attention: AttentionPattern = full_attention
+    attention: Callable[[Fields, str], Attention] = no_blocks
     modules: Mapping[str, str] = field(default_factory=dict)
     mask_token: str = ""
     appends_mask: bool = False
     template_options: Mapping[str, bool] = field(default_factory=dict)
+    generation_ends: bool = False
 
     def config(self, raw: Mapping[str, Any], place: Path) -> PretrainedConfig:
         """The configuration of the transformers model. Raises UserError for whatever that model does not have."""
@@ -76,15 +84,17 @@ def special_tokens(fields: Fields, known: Mapping[str, int | None] | None = None
         value = fields.get(key)
         return (known or {}).get(key) if value is None else value
 
-    ends = stated("eos_token_id")
     return SpecialTokens(
         mask_id=_token(fields, "mask_token_id", stated("mask_token_id"), vocabulary),
         pad_id=_token(fields, "pad_token_id", stated("pad_token_id"), vocabulary),
-        end_ids=tuple(
-            _token(fields, "eos_token_id", end, vocabulary)
-            for end in (ends if isinstance(ends, list) and ends else [ends])
-        ),
+        end_ids=end_tokens(fields, stated("eos_token_id"), vocabulary),
     )
+
+
+def end_tokens(fields: Fields, ends: object, vocabulary: int) -> tuple[int, ...]:
+    """One end token or a list of them. Raises UserError where one is missing or too large."""
+    each = ends if isinstance(ends, list) and ends else [ends]
+    return tuple(_token(fields, "eos_token_id", end, vocabulary) for end in each)
 
 
 def stated_tokens(fields: Fields) -> dict[str, int | None]:

@@ -9,8 +9,8 @@ from transformers import PretrainedConfig, Qwen3MoeConfig
 from harness.models.flops import Experts, ModelShape
 
 
-def shape_of(config: PretrainedConfig, lora_ranks: Mapping[str, int]) -> ModelShape:
-    """The sizes that a configuration of the Llama and Qwen kind states."""
+def shape_of(config: PretrainedConfig, lora_ranks: Mapping[str, int], block_length: int = 0) -> ModelShape:
+    """The sizes that a configuration of the Llama and Qwen kind states; block_length: as in Attention."""
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     experts = None
     if isinstance(config, Qwen3MoeConfig):
@@ -30,4 +30,5 @@ def shape_of(config: PretrainedConfig, lora_ranks: Mapping[str, int]) -> ModelSh
         vocabulary=config.vocab_size,
         experts=experts,
         lora_ranks=lora_ranks,
+        block_length=block_length,
     )

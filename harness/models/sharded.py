@@ -13,7 +13,8 @@ from torch.distributed.device_mesh import DeviceMesh
 from harness.config.tree import AUTO, ModelConfig
 from harness.distributed.in_step import InStep
 from harness.distributed.sharding import mesh_of, shard
-from harness.models.diffusion_lm import DiffusionLM, MaskedPredictor
+from harness.models.diffusion_lm import DiffusionLM
+from harness.models.predictor import MaskedPredictor
 
 ADAPTER = ".lora_"
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from transformers import GenerationConfig
 
 from harness.errors import UserError
+from harness.models.attention import COMPLETION, FULL, Attention
 from harness.models.config_fields import Fields
 from harness.models.files import is_set
 
 MOST_LAYERS = 1024
+PUBLISHED_BD3LM_BLOCK = 32
+DLLM_KIND = re.compile("mdlm|bd3lm")
 FULL_ATTENTION = "full_attention"
 BIDIRECTIONAL = {"is_causal": False, "use_cache": False}
 """What makes transformers' classes masked diffusion models."""
@@ -48,6 +52,8 @@ SPECIAL_TOKENS = frozenset({"eos_token_id", "mask_token_id", "pad_token_id"})
 """Of families whose config.json may leave them to the tokenizer; they are checked together with it."""
 # Without use_sliding_window, which is refused, no window is set.
 QWEN_WITHOUT_EFFECT = WITHOUT_EFFECT | {"max_window_layers", "sliding_window"}
+A2D_WITHOUT_EFFECT = SPECIAL_TOKENS | {"block_size"}
+"""Of dllm's families, besides; the block size is read by `bd3lm`, apart from the model's sizes."""
 
 
 def rope(fields: Fields, *, llama3: bool = False) -> dict[str, Any]:
@@ -143,6 +149,29 @@ def qwen2(fields: Fields) -> dict[str, Any]:
         **sizes(fields),
         **BIDIRECTIONAL,
     }
+
+
+def qwen3(fields: Fields) -> dict[str, Any]:
+    """The arguments of Qwen3Config but for the special tokens; head_dim has to be stated."""
+    fields.must_be(hidden_act="silu", attention_bias=False, attention_dropout=0.0)
+    check_full_attention(fields)
+    fields.size("head_dim")
+    return {
+        "rope_parameters": rope(fields),
+        "use_sliding_window": False,
+        "intermediate_size": fields.size("intermediate_size"),
+        **heads(fields),
+        **sizes(fields),
+        **BIDIRECTIONAL,
+    }
+
+
+def bd3lm(fields: Fields, name: str) -> Attention:
+    """Of dllm's checkpoints, whose config.json is the same for both kinds: blocks of block_size tokens where it is
+    there, of 32 where bd3lm stands in the checkpoint's name or path and no mdlm after it, otherwise none."""
+    named = PUBLISHED_BD3LM_BLOCK if DLLM_KIND.findall(name)[-1:] == ["bd3lm"] else 0
+    length = fields.size("block_size") if fields.get("block_size") is not None else named
+    return Attention(block_length=length, blocks_from=COMPLETION) if length else FULL
 
 
 def heads(fields: Fields) -> dict[str, int]:

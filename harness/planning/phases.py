@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.config.tree import RunConfig
-from harness.diffusion.sampler import generate
+from harness.diffusion.sampler import Generation
 from harness.diffusion.schedule import block_lengths, reveal_counts
 from harness.distributed.shard import Shard
 from harness.models import flops
@@ -52,11 +52,12 @@ def trace_rollout(
     # Whether rows stop early and what is sure enough is asked of values, which do not exist; in the first step it
     # changes nothing.
     unstopped = replace(decoding, eos_policy="run") if decoding.stops_early else decoding
-    unstopped = replace(unstopped, threshold=0.0, factor=0.0)
+    unstopped = replace(unstopped, threshold=0.0, factor=0.0, entropy_bound=0.0)
     prompts = made_up_prompts(rows, prompt_length, vocabulary=model.shape.vocabulary)
     live = LiveBytes(vocabulary=model.shape.vocabulary)
     with fake_mode_of(model), live, _one_pass(model), contextlib.suppress(_SecondPassError):
-        generate(model, prompts, unstopped, torch.arange(rows), needs=needs)
+        for _ in Generation(model, prompts, unstopped, torch.arange(rows), needs=needs, cuts=False).run(rows):
+            pass
     spent = rollout_flops(model.shape, decoding, needs, rows=rows, prompt_length=prompt_length)
     return Traced(bytes=live.peak, logits=live.logits, flops=spent)
 

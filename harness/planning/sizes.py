@@ -13,7 +13,9 @@ from huggingface_hub import hf_hub_download
 from transformers import LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 from harness.data.hub import fetching
+from harness.models.attention import FULL, Attention
 from harness.models.checkpoints import TINY
+from harness.models.config_fields import Fields
 from harness.models.layout import CONFIG_JSON, Layout
 from harness.models.layouts import LAYOUTS, layout_of, read_config
 from harness.models.tiny import tiny_config
@@ -65,12 +67,13 @@ PUBLISHED: Mapping[str, tuple[str, PretrainedConfig]] = {
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
     """The layout and sizes of a model. source: where they come from. folder: of the model, None where it is not on this
-    machine. compact_prompts: as in DiffusionLM."""
+    machine. attention: which tokens may attend to which. compact_prompts: as in DiffusionLM."""
 
     layout: Layout
     config: PretrainedConfig
     source: str
     folder: Path | None = None
+    attention: Attention = FULL
     compact_prompts: bool = False
 
 
@@ -85,14 +88,14 @@ def sizes_of(name: str) -> Sizes:
         if not place.is_dir() and re.fullmatch(pattern, name):
             return Sizes(layout=LAYOUTS[layout], config=config, source=f"the published sizes of {name}")
     if place.is_dir() or "/" not in name:
-        return _read(place, folder=place)
+        return _read(place, name, folder=place)
     fix = "name a local folder, or set HF_HOME to a cache that holds it"
     with fetching(f"Model '{name}' is not a folder, and its {CONFIG_JSON}", fix=fix):
         fetched = Path(hf_hub_download(name, CONFIG_JSON)).parent
-    return _read(fetched, folder=None)
+    return _read(fetched, name, folder=None)
 
 
-def _read(place: Path, *, folder: Path | None) -> Sizes:
+def _read(place: Path, name: str, *, folder: Path | None) -> Sizes:
     raw: dict[str, Any] = read_config(place)
     layout, path = layout_of(raw), place / CONFIG_JSON
     return Sizes(
@@ -100,5 +103,6 @@ def _read(place: Path, *, folder: Path | None) -> Sizes:
         config=layout.config(raw, path),
         source=str(path),
         folder=folder,
+        attention=layout.attention(Fields(raw, path), name),
         compact_prompts=raw.get("tokenizer") == "characters",
     )

@@ -15,8 +15,8 @@ MAY_LACK = ("low", "high", "p", "gap_mean", "gap_largest")
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """A decoding with a cache, threshold or factor against exact decoding of the same items. Shares, values and
-    differences are fractions of 1.
+    """A decoding with a cache, threshold, factor or entropy bound against exact decoding of the same items. Shares,
+    values and differences are fractions of 1.
 
     exact: identity of the exact evaluation, whose samples are samples-<exact>.jsonl.gz. tokens: share of equal tokens,
     position by position up to the later of the two ends; completions: of completions that are the same throughout.

@@ -98,7 +98,7 @@ class EvalRecord:
     fingerprint of the files. commits: of what was fetched from the hub, by hub id. protocol: the paper's that was
     followed. origin: where the items came from. prompts: sha256 of the user's own, few_shot, train_data, and whether
     they are as published. packages: what model-written code could import beside the standard library, with versions.
-    agreement: with exact decoding, of one with a cache, threshold or factor, where it was asked for.
+    agreement: with exact decoding, of one with a cache, threshold, factor or entropy bound, where it was asked for.
     """
 
     checkpoint: str

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from harness.config.tree import Execution, RunConfig
-from harness.diffusion.sampler import generate
+from harness.diffusion.sampler import Generation
 from harness.distributed.shard import Shard
 from harness.models.adapters import check_mergeable, merged
 from harness.models.diffusion_lm import DiffusionLM
@@ -16,7 +18,7 @@ from harness.randomness import row_seeds, stream
 from harness.rl.merging import deviation, masked_logprob
 from harness.rl.method import Method
 from harness.rl.rewards import CountedScores, RandomRewards, TaskRewards
-from harness.rollout import Rollout, joined
+from harness.rollout import Rollout
 from harness.task.base import Example, Task
 
 
@@ -49,8 +51,14 @@ class Collector:
         rows = torch.tensor(chosen).repeat_interleave(self.config.train.group_size)
         return [self.train[index] for index in self.shard.mine(rows).tolist()]
 
-    def rollout(self, examples: Sequence[Example], iteration: int) -> Rollout:
-        """A completion of every example by the present policy, in the mode that the network is in."""
+    def rollout(
+        self,
+        examples: Sequence[Example],
+        iteration: int,
+        expect: Callable[[Tensor, Tensor], object] = lambda row_N, completion_ids_NC: None,
+    ) -> Rollout:
+        """A completion of every example by the present policy, in the mode that the network is in. expect: is told the
+        rows that are finished and their completions, as soon as they are."""
         texts = [self.model.prompt_text(self.task, example) for example in examples]
         prompts = self.model.encode_prompts(
             texts,
@@ -60,16 +68,18 @@ class Collector:
         generator = stream(self.config.seed, "rollout", iteration)
         seed_B = self.shard.mine(row_seeds(self.config.train.batch_size, generator))
         needs = self.method.needs(self.model.shape, self.config.rollout, prompts.ids_BP.shape[1])
-        total, decoding = len(examples), self.config.rollout
-
-        def complete(rows: slice) -> Rollout:
-            return generate(self.model, prompts.rows(rows), decoding, seed_B[rows], needs=needs)
+        # All prompts stay as wide as the longest: FLOPs, by which budgets and learning rates go, are then the same
+        # whatever fits into a batch.
+        generation = Generation(self.model, prompts, self.config.rollout, seed_B, needs=needs, cuts=False)
+        batch_size = self.execution.rollout_batch_size or len(examples)
 
         def complete_all() -> Rollout:
             with self.model.in_step():
-                return joined(list(self.model.memory.pieces(ROLLOUT, total, wanted, complete)), prompts)
+                for rows in generation.run(batch_size, functools.partial(self.model.memory.fitting, ROLLOUT)):
+                    row_N = torch.tensor(rows)
+                    expect(row_N, generation.rollout.completion_ids_BC[row_N])
+            return generation.rollout
 
-        wanted = self.execution.rollout_batch_size or total
         return self._merged(complete_all) if self.execution.merge_adapters else complete_all()
 
     def _merged(self, complete_all: Callable[[], Rollout]) -> Rollout:

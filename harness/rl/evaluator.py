@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.config.decoding import Decoding
 from harness.config.tree import VALIDATION, EvaluationConfig, Execution
 from harness.distributed.shard import Shard
+from harness.evaluation.beside import Scoring
 from harness.evaluation.completions import complete, gathered
 from harness.evaluation.judge import Evaluation, judge
 from harness.models.diffusion_lm import DiffusionLM
@@ -16,7 +17,7 @@ from harness.records.jsonl import append_line, read_lines, write_samples
 from harness.records.run_folder import EVAL_FILE, samples_name
 from harness.records.schema import EvalRecord
 from harness.rl.ledger import Progress
-from harness.task.base import Example, Task
+from harness.task.base import Example, Score, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +95,15 @@ class Evaluator:
     def _one(self, name: str, number: int, setting: Setting, progress: Progress) -> Iterator[Evaluating | Evaluated]:
         prompts = [self._model.prompt_text(self._task, example) for example in setting.items]
         done = []
-        for batch in complete(
-            self._model, setting.items, prompts, setting.decoding, batch_size=self._batch_size, shard=self._shard
-        ):
-            done += batch
-            yield Evaluating(checkpoint=name, done=len(done) * self._shard.count, total=len(setting.items))
-        result = judge(self._task, setting.items, prompts, gathered(done, self._shard), self._shard)
+        with Scoring[int, Score](self._task, self._task.score) as scoring:
+            for batch in complete(
+                self._model, setting.items, prompts, setting.decoding, batch_size=self._batch_size, shard=self._shard
+            ):
+                scoring.add((index, setting.items[index], completion.text) for index, completion in batch)
+                done += batch
+                yield Evaluating(checkpoint=name, done=len(done) * self._shard.count, total=len(setting.items))
+            completions, scores = gathered(done, self._shard), scoring.gathered(self._shard)
+        result = judge(self._task, setting.items, prompts, completions, scores)
         yield Evaluated(record=self._shard.decided(lambda: self._record(name, number, setting, result, progress)))
 
     def _record(self, name: str, number: int, setting: Setting, result: Evaluation, progress: Progress) -> EvalRecord:

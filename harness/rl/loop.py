@@ -237,7 +237,7 @@ class Trainer:
         self.signals.pause_in(self._iteration_seconds)
         examples = self.collector.examples(iteration)
         score = self.collector.score_function(examples, iteration)
-        with self._dropout(iteration):
+        with self._dropout(iteration), score:
             scored, prepared = self._prepared(examples, score, iteration)
         progress.iteration += 1
         progress.samples += scored.rollout.num_rows * self.shard.count
@@ -264,7 +264,7 @@ class Trainer:
     ) -> tuple[ScoredRollouts, Prepared]:
         """A rollout, its rewards, and the updates to be made from it."""
         with self.ledger.phase("rollout"):
-            rollout = self.collector.rollout(examples, iteration)
+            rollout = self.collector.rollout(examples, iteration, score.expect)
         with self.ledger.phase("score"):
             rewards = score(torch.arange(rollout.num_rows), rollout.completion_ids_BC)
         scored = ScoredRollouts(

@@ -115,12 +115,14 @@ class Method(ABC):
 
     Config: the frozen dataclass of its options, all of which have defaults. takes_cached: whether it takes no old
     log-probability from a rollout that was made with a cache, or `exact_at` has computed it again. takes_adaptive:
-    whether rows may have taken different numbers of steps.
+    whether rows may have taken different numbers of steps. takes_blocks: whether the model may attend by blocks: the
+    log-probabilities are those of a trajectory's states, or of masked tokens of several blocks with `clean_BL` given.
     """
 
     Config: ClassVar[type] = NoOptions
     takes_cached: ClassVar[bool] = False
     takes_adaptive: ClassVar[bool] = False
+    takes_blocks: ClassVar[bool] = False
     config: Any = field(default_factory=NoOptions)
 
     def check_record(self, decoding: Decoding) -> None:
@@ -137,9 +139,14 @@ class Method(ABC):
             )
         if decoding.adaptive and not self.takes_adaptive:
             raise UserError(
-                "rollout.threshold and rollout.factor give every completion a number of steps of its own, but the "
-                "method draws from rollout.num_steps; set both to 0."
+                "rollout.threshold, rollout.factor and rollout.entropy_bound give every completion a number of steps "
+                "of its own, but the method draws from rollout.num_steps; set them to 0."
             )
+
+    def check_model(self, model: DiffusionLM) -> None:
+        """Raises UserError for a model that the method cannot train."""
+        if not self.takes_blocks:
+            model.require_full_attention("the method")
 
     def check(self, decoding: Decoding) -> None:  # noqa: B027  (any options may be right)
         """Raises UserError where the options do not fit the rollout's decoding."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from harness.distributed.shard import Shard
+from harness.evaluation.beside import Scoring
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import stream
 from harness.rollout import Rewards
@@ -18,9 +20,21 @@ class CountedScores:
     """A score function that knows how often it was asked, and fails in all processes or in none. calls: completions
     scored so far."""
 
-    def __init__(self, score: Callable[[Tensor, Tensor], Rewards], shard: Shard) -> None:
+    def __init__(self, score: RandomRewards | TaskRewards, shard: Shard) -> None:
         self.calls = 0
         self._score, self._shard = score, shard
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        if isinstance(self._score, TaskRewards):
+            self._score.scoring.__exit__(*raised)
+
+    def expect(self, row_N: Tensor, completion_ids_NC: Tensor) -> None:
+        """Says that these will be asked for, so that their scoring may begin."""
+        if isinstance(self._score, TaskRewards):
+            self._score.expect(row_N, completion_ids_NC)
 
     def __call__(self, row_N: Tensor, completion_ids_NC: Tensor) -> Rewards:
         """Rewards (N,)."""
@@ -40,16 +54,21 @@ class TaskRewards:
         self.model = model
         self.examples = examples
         self.past_end = past_end
+        self.scoring = Scoring[tuple[str, str], Reward](task, task.rewards)
 
     def __call__(self, row_N: Tensor, completion_ids_NC: Tensor) -> Rewards:
         """Rewards (N,) of completion n against the example of row row_N[n]."""
+        keys = self.expect(row_N, completion_ids_NC)
+        known = self.scoring.results()
+        return to_rewards([known[key] for key in keys], self.model.device)
+
+    def expect(self, row_N: Tensor, completion_ids_NC: Tensor) -> list[tuple[str, str]]:
+        """Begins to score them where other processes do that; returns id and text of each."""
         texts = self.model.decode(completion_ids_NC, past_end=self.past_end)
-        asked = list(zip(row_N.tolist(), texts, strict=True))
-        unique = {(self.examples[row].id, text): (self.examples[row], text) for row, text in asked}
-        pairs = list(unique.values())
-        rewards = self.task.rewards([example for example, _ in pairs], [text for _, text in pairs])
-        known = dict(zip(unique, rewards, strict=True))
-        return to_rewards([known[self.examples[row].id, text] for row, text in asked], self.model.device)
+        asked = [(self.examples[row], text) for row, text in zip(row_N.tolist(), texts, strict=True)]
+        keys = [(example.id, text) for example, text in asked]
+        self.scoring.add((key, *pair) for key, pair in zip(keys, asked, strict=True))
+        return keys
 
 
 class RandomRewards:

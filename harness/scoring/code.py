@@ -134,6 +134,7 @@ class CodeTask(Task):
 
     metrics = ("pass@1", "official_pass@1")
     profiles = ("official", "espo", "correctness")
+    scores_elsewhere = True
 
     @abstractmethod
     def program(self, example: Example, code: str, grader: str) -> Program | None:
@@ -163,6 +164,10 @@ class CodeTask(Task):
     def prepare(self) -> None:
         """Starts the sandbox, so that a large process never has to."""
         self.sandbox()
+
+    def interrupt(self) -> None:
+        """Ends the programs that run in the sandbox; a later one starts it anew."""
+        self.sandbox().close()
 
     def rewards(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
         """Completion i against example i, each different program run once."""

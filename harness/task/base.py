@@ -155,6 +155,9 @@ class Task(ABC):
     prompt_fields: ClassVar[tuple[str, ...]] = ()
     """The target fields that a prompt may show, as placeholders of --prompts; never the answer."""
 
+    scores_elsewhere: ClassVar[bool] = False
+    """Whether other processes do the work of scoring, so that it can go on beside generation."""
+
     prompting: Prompting = Prompting()
     """The user's own prompt and worked examples; set once, before anything is generated."""
 
@@ -169,6 +172,9 @@ class Task(ABC):
 
         Raises UserError where the machine lacks something.
         """
+
+    def interrupt(self) -> None:  # noqa: B027  (most tasks need nothing)
+        """Ends the scoring that goes on in another thread, which then raises SandboxError there."""
 
     def importable(self) -> dict[str, str]:
         """The packages, with their versions, that model-written code may import beside the standard library: those of

@@ -20,6 +20,7 @@ from harness.models.diffusion_lm import DiffusionLM
 from harness.models.tiny import END_ID
 from harness.records.jsonl import read_lines, read_samples, to_line, write_samples
 from harness.records.schema import EvalRecord, MetricTotals
+from harness.rollout import Rollout
 
 SMALL = {"train.batch_size": 8, "train.group_size": 4, "evaluation.items": 8}
 FLOAT32 = NoiseSettings(batch_sizes=(1, 8), dtypes=("float32",))
@@ -94,15 +95,15 @@ def test_the_tiny_model_in_float32_is_the_same_at_every_batch_size(tmp_path: Pat
 def test_a_model_whose_completions_depend_on_the_batch_size_is_found_and_its_differences_are_called_noise(
     trained: RunResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true_generate = completions.generate
+    true_completed = completions.completed
 
-    def generate(model: DiffusionLM, prompts: Any, *arguments: Any) -> Any:
-        rollout = true_generate(model, prompts, *arguments)
-        if len(prompts.ids_BP) > 1:
-            return rollout
-        return dataclasses.replace(rollout, completion_ids_BC=torch.full_like(rollout.completion_ids_BC, END_ID))
+    def completed(model: DiffusionLM, rollout: Rollout, rows: Sequence[int]) -> Any:
+        if len(rows) == 1:
+            ends = torch.full_like(rollout.completion_ids_BC, END_ID)
+            rollout = dataclasses.replace(rollout, completion_ids_BC=ends)
+        return true_completed(model, rollout, rows)
 
-    monkeypatch.setattr(completions, "generate", generate)
+    monkeypatch.setattr(completions, "completed", completed)
     found = compared(trained.folder, "tiny", items=64, noise=FLOAT32)
     for one in found.measured:
         assert one.noise is not None

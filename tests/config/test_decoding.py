@@ -12,8 +12,12 @@ from harness.errors import UserError
 EXACT = Decoding(completion_length=16, block_length=4, num_steps=8, temperature=0.5)
 
 
-@pytest.mark.parametrize("change", [{"cache": "dual"}, {"cache": "prefix", "threshold": 0.9}, {"factor": 2.0}], ids=str)
-def test_without_cache_threshold_and_factor_a_decoding_is_exact_and_has_the_record_of_one(
+@pytest.mark.parametrize(
+    "change",
+    [{"cache": "dual"}, {"cache": "prefix", "threshold": 0.9}, {"factor": 2.0}, {"entropy_bound": 1.0}],
+    ids=str,
+)
+def test_without_cache_and_rules_a_decoding_is_exact_and_has_the_record_of_one(
     change: dict[str, Any],
 ) -> None:
     approximate = Decoding(**{**vars(EXACT), **change})

@@ -18,7 +18,7 @@ from harness.randomness import row_seeds, stream, uniforms
 from harness.rollout import RolloutNeeds
 
 PROMPTS = ["12+3=", "7*8=", "hello world:", "a", "0000111122223333", "x"]
-RULES = [{}, {"threshold": 0.3}, {"factor": 2.0}]
+RULES = [{}, {"threshold": 0.3}, {"factor": 2.0}, {"remasking": "entropy", "entropy_bound": 5.0}]
 CACHES = ["none", "prefix", "dual"]
 
 
@@ -121,6 +121,38 @@ def test_what_is_sure_enough_is_revealed_and_at_least_the_surest(rule, revealed)
     assert [row.nonzero()[:, 0].tolist() for row in sure_enough(PROBABILITY, Decoding(**rule))] == revealed
 
 
+def test_at_least_so_many_are_revealed_and_a_threshold_may_have_to_be_exceeded():
+    def chosen(at_least, **rule):
+        found = sure_enough(PROBABILITY, Decoding(**rule), at_least=at_least, strictly=True)
+        return [row.nonzero()[:, 0].tolist() for row in found]
+
+    assert chosen(2) == [[1, 4], [2, 4]]
+    assert chosen(1, threshold=0.9) == [[1], [2]]
+    assert chosen(1, threshold=0.7) == [[1], [2]]
+    assert chosen(1, threshold=0.69) == [[1, 4], [2]]
+    assert chosen(2, threshold=0.69) == [[1, 4], [2, 4]]
+
+
+def test_the_lowest_entropies_are_revealed_whose_sum_stays_below_the_bound():
+    negative_entropy = torch.tensor([[-0.5, -0.25, -torch.inf, -1.0, -0.25]])
+    for bound, revealed in (
+        (0.2, [1]),
+        (0.5, [1]),
+        (0.51, [1, 4]),
+        (1.0, [1, 4]),
+        (1.01, [0, 1, 4]),
+        (9.0, [0, 1, 3, 4]),
+    ):
+        found = sure_enough(negative_entropy, Decoding(entropy_bound=bound))
+        assert found[0].nonzero()[:, 0].tolist() == revealed, bound
+
+
+def test_sequential_steps_reveal_the_first_masked_positions(random_model):
+    for temperature in (0.0, 0.9):
+        rollout = rollout_of(random_model, decoding_with(remasking="sequential", temperature=temperature))
+        assert rollout.unmask_step_BC.tolist() == [[step for step in range(6) for _ in range(2)]] * len(PROMPTS)
+
+
 def test_counts_are_those_of_dllm_and_of_dream_in_blocks():
     assert dllm_counts(8, 3) == [3, 2, 3]
     assert dllm_counts(4, 7) == [1, 1, 1, 1]
@@ -153,7 +185,11 @@ def test_greedy_completions_cannot_be_recorded_from_passes_that_leave_positions_
     [
         ({"cache": "suffix"}, "dual, none, prefix"),
         ({"threshold": 1.5}, "a probability"),
-        ({"threshold": 0.9, "factor": 1.0}, "set one of them to 0"),
+        ({"threshold": 0.9, "factor": 1.0}, "rollout.threshold and rollout.factor are two rules.*one of them to 0"),
+        ({"factor": 0.9, "entropy_bound": 1.0}, "rollout.factor and rollout.entropy_bound are two rules"),
+        ({"entropy_bound": -1.0}, "negative"),
+        ({"entropy_bound": 1.0}, "set rollout.remasking=entropy"),
+        ({"entropy_bound": 1.0, "remasking": "entropy", "guidance_scale": 0.5}, "guidance_scale"),
         ({"factor": -1.0}, "negative"),
         ({"factor": 1.0, "remasking": "entropy"}, "low_confidence"),
         ({"cache": "prefix", "guidance_scale": 0.5}, "guidance_scale"),
@@ -173,5 +209,5 @@ def test_blocks_of_dream_and_a_short_last_block_of_dllm_are_allowed():
 
 def test_a_record_names_what_is_on_and_is_as_it_was_where_nothing_is():
     plain = decoding_with().to_record()
-    assert not {"cache", "threshold", "factor"} & set(plain)
+    assert not {"cache", "threshold", "factor", "entropy_bound"} & set(plain)
     assert decoding_with(cache="dual", threshold=0.9).to_record() == {**plain, "cache": "dual", "threshold": 0.9}

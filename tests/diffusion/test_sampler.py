@@ -170,7 +170,7 @@ class EndsAfterFirstBlock:
         self.original = self.model.predictor.hidden
         head = self.model.predictor.head
 
-        def hidden(tokens_BL, mask_BL):
+        def hidden(tokens_BL, mask_BL, clean_BL):
             states = self.original(tokens_BL, mask_BL)
             flag = (tokens_BL == self.marker).any(1)[:, None, None].expand(*states.shape[:2], 1)
             return torch.cat([states, flag.to(states.dtype)], 2)

@@ -14,7 +14,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from harness.app.plan import RunRequest, plan
 from harness.app.run import execute
-from harness.models.diffusion_lm import MaskedPredictor
+from harness.models.predictor import MaskedPredictor
 from harness.rl.ledger import Ledger
 
 FITTING, POSITIONS, LAYER = 5, 100, 1

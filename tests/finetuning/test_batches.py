@@ -46,7 +46,7 @@ def generator(seed=0):
 def test_the_loss_is_the_mean_over_rows_of_the_mean_over_their_masked_tokens():
     # Two tokens; the stub's logits are log(1), log(3) everywhere: token 1 costs log(4/3), token 0 log 4.
     stub = SimpleNamespace(
-        hidden=lambda tokens, mask: torch.zeros(*tokens.shape, 1),
+        hidden=lambda tokens, mask, clean: torch.zeros(*tokens.shape, 1),
         head=lambda hidden: torch.tensor([1.0, 3.0]).log().expand(len(hidden), 2),
     )
     batch = MaskedBatch(
@@ -62,7 +62,7 @@ def test_the_loss_is_the_mean_over_rows_of_the_mean_over_their_masked_tokens():
 def test_the_model_is_shown_the_attention_mask():
     seen = []
 
-    def hidden(tokens, mask):
+    def hidden(tokens, mask, clean):
         seen.append(mask)
         return torch.zeros(*tokens.shape, 1)
 

@@ -14,9 +14,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from harness.models.attention import Attention
 from harness.models.checkpoints import open_checkpoint
-from harness.models.diffusion_lm import DiffusionLM, MaskedPredictor, SpecialTokens
+from harness.models.config_fields import Fields
+from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
 from harness.models.layouts import layout_of, read_config
+from harness.models.predictor import MaskedPredictor
 
 GOLDEN = Path(os.environ.get("HARNESS_GOLDEN") or Path(__file__).parent / "data")
 END_ID = 509
@@ -42,8 +45,8 @@ def golden_json() -> Callable[[str], Any]:
 
 @pytest.fixture(scope="session")
 def golden_model() -> Callable[..., DiffusionLM]:
-    """Loads a tiny checkpoint; `reference` names the checkpoint of the reference policy. shift: whether the output is
-    shifted, where that is not as in the checkpoint's family."""
+    """Loads a tiny checkpoint; `reference` names the checkpoint of the reference policy; `shift` and `attention` stand
+    in for what the checkpoint's family says."""
 
     def load(
         name: str,
@@ -51,6 +54,7 @@ def golden_model() -> Callable[..., DiffusionLM]:
         end_ids: tuple[int, ...] = (END_ID,),
         reference: str | None = None,
         shift: bool | None = None,
+        attention: Attention | None = None,
     ) -> DiffusionLM:
         folder = _existing(f"{name}/config.json").parent
         raw = read_config(folder)
@@ -58,7 +62,10 @@ def golden_model() -> Callable[..., DiffusionLM]:
         special = SpecialTokens(mask_id=raw.get("mask_token_id", MASK_ID), pad_id=pad_id, end_ids=end_ids)
         network = open_checkpoint(folder, raw).load(torch.float32).eval()
         shift = layout_of(raw).shift if shift is None else shift
-        model = DiffusionLM(network, tokenizer=_NoTokenizer(), special=special, name=name, shift=shift)
+        attention = attention or layout_of(raw).attention(Fields(raw, folder), name)
+        model = DiffusionLM(
+            network, tokenizer=_NoTokenizer(), special=special, name=name, shift=shift, attention=attention
+        )
         if reference is not None:
             _existing(f"{reference}/model.safetensors")
             other = open_checkpoint(folder.parent / reference, raw).load(torch.float32).eval()

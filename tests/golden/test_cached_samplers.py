@@ -77,7 +77,7 @@ class EndsBehind:
     def __enter__(self):
         original = self.predictor.hidden
 
-        def hidden(tokens_BL, mask_BL):
+        def hidden(tokens_BL, mask_BL, clean_BL):
             ends = torch.full((len(tokens_BL), self.number), 509)
             return original(torch.cat([tokens_BL, ends], 1), mask_BL)[:, : tokens_BL.shape[1]]
 

@@ -301,7 +301,7 @@ def replay(trace, golden_model, folder, *, frozen="nothing", **changes):
         def examples(self, iteration):
             return [Example(id=f"{row}", question="1 2 3", target={}) for row in range(config.train.batch_size)]
 
-        def rollout(self, examples, iteration):
+        def rollout(self, examples, iteration, expect):
             return recorded_rollout(trace, iteration)
 
     method = Replayed(config=method_class.Config(**config.method.options))

@@ -11,6 +11,7 @@ from harness.cli.lm_eval import with_device
 from harness.cli.main import main
 from harness.errors import UserError
 from harness.lmeval.model import DiffusionEvalLM
+from harness.models.diffusion_lm import MaskedPredictor
 from harness.records.jsonl import read_lines
 
 PROMPTS = ["1", "What is 3 plus 4?", "Natalia has " + "many " * 12 + "apples.", "2 + 2", "x" * 40, "Why?", "7", "end"]
@@ -213,18 +214,16 @@ def test_wrong_model_args_are_refused(llada, options, said):
 
 
 def test_a_batch_that_does_not_fit_is_halved(llada, ask, monkeypatch, alone):
-    from harness.lmeval import completions
+    real, sizes = MaskedPredictor.hidden, []
 
-    real, sizes = completions.generate, []
-
-    def small_memory(model, prompts, decoding, seeds):
-        sizes.append(len(seeds))
-        if len(seeds) > 2:
+    def small_memory(self, tokens_BL, mask_BL):
+        sizes.append(len(tokens_BL))
+        if len(tokens_BL) > 2:
             raise torch.OutOfMemoryError
-        return real(model, prompts, decoding, seeds)
+        return real(self, tokens_BL, mask_BL)
 
     expected = alone(ask)
-    monkeypatch.setattr(completions, "generate", small_memory)
+    monkeypatch.setattr(MaskedPredictor, "hidden", small_memory)
     assert texts(llada, ask, PROMPTS, batch_size="auto", max_batch_size=8) == expected
     assert max(sizes) > 2
     with pytest.raises(torch.OutOfMemoryError):

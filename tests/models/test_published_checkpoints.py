@@ -125,7 +125,6 @@ def test_a_registered_checkpoint_is_compared_with_its_base_under_a_paper_s_proto
         (["--checkpoint", "egspo-sa", "--protocol", "egspo", "--set", "num_steps=64"], "leave out --set"),
         (["--checkpoint", "egspo-sa", "--adapter", "a/b"], "has an adapter of its own"),
         (["--checkpoint", "egspo-sb"], "Did you mean 'egspo-sa"),
-        (["--checkpoint", "trado-4b-instruct"], "its layout is sdar"),
         (["--task", "gsm8k", "--protocol", "egspo"], "evaluates 1319 items of gsm8k, but 'builtin' has 512; name"),
         (["--protocol", "d2"], "Unknown protocol 'd2'. Choices: agrpo, d1"),
     ],

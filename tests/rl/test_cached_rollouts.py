@@ -43,7 +43,7 @@ def test_importance_ratios_are_1_before_the_first_update_of_a_cached_rollout(ran
 def test_rollouts_whose_record_a_method_cannot_take_are_refused():
     threshold = dataclasses.replace(DUAL, cache="none", threshold=0.9)
     for name in ("egspo", "egspo-sa", "agrpo"):
-        with pytest.raises(UserError, match=r"rollout\.threshold and rollout\.factor"):
+        with pytest.raises(UserError, match=r"rollout\.threshold, rollout\.factor and rollout\.entropy_bound"):
             get_method(name)().check_record(threshold)
     for name in ("d1", "espo"):
         get_method(name)().check_record(dataclasses.replace(threshold, cache="dual"))

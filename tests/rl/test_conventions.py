@@ -73,6 +73,8 @@ def test_norms_decay_as_the_convention_says_and_matrices_always(random_model, wh
 class Lengths:
     """A task that pays by the length of the text."""
 
+    scores_elsewhere = False
+
     def rewards(self, examples, completions):
         return [Reward.of({"correctness": float(len(text))}) for text in completions]
 

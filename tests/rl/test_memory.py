@@ -10,9 +10,9 @@ from harness.app.plan import RunRequest, plan
 from harness.app.run import execute
 from harness.distributed.in_step import OutOfMemoryElsewhere
 from harness.errors import UserError
-from harness.models.diffusion_lm import MaskedPredictor
 from harness.models.memory import EVALUATION, PREPARATION, ROLLOUT, UPDATE, Memory
 from harness.models.meter import Meter
+from harness.models.predictor import MaskedPredictor
 from harness.records.jsonl import read_lines
 from harness.records.run_folder import EVAL_FILE, METRICS_FILE
 from harness.rl.checkpoint import checkpoints
@@ -94,10 +94,10 @@ def small_memory(monkeypatch):
             inside.append(entered)
             return phase(self, entered)
 
-        def limited(self, tokens_BL, mask_BL):
+        def limited(self, tokens_BL, mask_BL, clean_BL):
             if inside and inside[-1] == name and len(tokens_BL) > 5:
                 raise torch.OutOfMemoryError("injected")
-            return hidden(self, tokens_BL, mask_BL)
+            return hidden(self, tokens_BL, mask_BL, clean_BL)
 
         monkeypatch.setattr(Ledger, "phase", noting)
         monkeypatch.setattr(MaskedPredictor, "hidden", limited)

@@ -1,5 +1,4 @@
-"""Steps of a fixed size: all rows keep step, so the loop never asks the device for a value; only the end of a block
-does, to see which rows are finished.
+"""Steps of a fixed size: all rows keep step, so the device is never asked for a value inside a block.
 
 Axes: B rows, P prompt, C completion, L = P + C, q columns of a pass, n masked positions of the active block,
 N = B * n, V vocabulary, T steps."""
@@ -17,10 +16,11 @@ from harness.diffusion.guidance import guide
 from harness.diffusion.proposal import Proposal, propose
 from harness.diffusion.remasking import split_by_confidence
 from harness.diffusion.samplers.passes import BlockPasses
-from harness.diffusion.samplers.rows import ORDER_DRAW, TOKEN_DRAW, Rows, leave_finished
-from harness.diffusion.schedule import reveal_counts
+from harness.diffusion.samplers.rows import ORDER_DRAW, TOKEN_DRAW, Rows
+from harness.diffusion.schedule import block_bounds, reveal_counts
 from harness.diffusion.trace import reveal
-from harness.models.diffusion_lm import DiffusionLM, gather_positions
+from harness.models.diffusion_lm import DiffusionLM
+from harness.models.predictor import gather_positions
 from harness.randomness import uniforms
 from harness.rollout import Rollout
 
@@ -28,25 +28,22 @@ HEAD_CHUNK = 4096
 
 
 def unmask(model: DiffusionLM, decoding: Decoding, rows: Rows, trace: Rollout) -> None:
-    """Block after block until every row is finished."""
+    """Reveals the block that the rows are at. What rows have spent is recorded at its end, so that a block that did not
+    fit into the memory can be made again."""
     assert trace.forwards_B is not None
-    step = end = 0
-    for counts in reveal_counts(decoding):
-        if not len(rows):
-            break
-        first, end = end, min(end + decoding.block_length, decoding.completion_length)
-        masked_Bn = torch.arange(first, end, device=model.device).repeat(len(rows), 1)
-        offset = rows.prompt_length
-        passes = BlockPasses(model, rows, decoding.cache, begin=offset + first, end=offset + end)
-        for count in counts:
+    counts = reveal_counts(decoding)
+    first, end = block_bounds(decoding, rows.block)
+    step = sum(map(len, counts[: rows.block]))
+    masked_Bn = torch.arange(first, end, device=model.device).repeat(len(rows), 1)
+    offset = rows.prompt_length
+    passes = BlockPasses(model, rows, decoding.cache, begin=offset + first, end=offset + end)
+    with model.meter.measure() as cost:
+        for count in counts[rows.block]:
             if count:
-                with model.meter.measure() as cost:
-                    masked_Bn = _Step(model, decoding, rows, trace, passes, masked_Bn, step, end).reveal(count)
-                trace.forwards_B[rows.index_B] += cost.forwards // len(rows)
+                masked_Bn = _Step(model, decoding, rows, trace, passes, masked_Bn, step, end).reveal(count)
             step += 1
-        trace.num_steps_B[rows.index_B] = step
-        if end < decoding.completion_length:
-            rows = leave_finished(model, decoding, rows, trace, block_end=end)
+    trace.forwards_B[rows.index_B] += cost.forwards // len(rows)
+    trace.num_steps_B[rows.index_B] = step
 
 
 @dataclass
@@ -130,8 +127,9 @@ class _Step:
         best_Bn = best_tokens(logits_NV, self.model.special.mask_id).view(self.masked_Bn.shape)
         argmax_BTC[self.rows.index_B[:, None], self.step, self.masked_Bn] = best_Bn.to(torch.int32)
         rows, length = self.rows.tokens_BL.shape
-        beyond = torch.arange(self.rows.prompt_length + self.block_end, length, device=best_Bn.device)
-        for places in beyond.split(max(1, HEAD_CHUNK // rows)):
+        first, at_once = self.rows.prompt_length + self.block_end, max(1, HEAD_CHUNK // rows)
+        for start in range(first, length, at_once):
+            places = torch.arange(start, min(start + at_once, length), device=best_Bn.device)
             chunk_NV = self._logits(hidden_BLd, unconditional_BLd, places.expand(rows, -1))
             best = best_tokens(chunk_NV, self.model.special.mask_id).view(rows, -1)
             columns = (places - self.rows.prompt_length)[None, :]

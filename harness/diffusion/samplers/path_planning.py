@@ -18,8 +18,8 @@ from torch import Tensor
 from harness.config.decoding import Decoding
 from harness.diffusion import categorical
 from harness.diffusion.proposal import propose
-from harness.diffusion.samplers.rows import TOKEN_DRAW, Rows, leave_finished
-from harness.diffusion.schedule import block_lengths, share_evenly
+from harness.diffusion.samplers.rows import TOKEN_DRAW, Rows
+from harness.diffusion.schedule import block_bounds, block_lengths, share_evenly
 from harness.diffusion.trace import reveal
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import uniforms
@@ -27,24 +27,20 @@ from harness.rollout import Rollout
 
 
 def unmask(model: DiffusionLM, decoding: Decoding, rows: Rows, trace: Rollout) -> None:
-    """Block after block until every row is finished."""
+    """Reveals the block that the rows are at. What rows have spent is recorded at its end, so that a block that did not
+    fit into the memory can be made again."""
     assert trace.forwards_B is not None
-    step = end = 0
-    lengths = block_lengths(decoding)
-    for length, steps in zip(lengths, share_evenly(decoding.num_steps, len(lengths)), strict=True):
-        if not len(rows):
-            break
-        first, end = end, end + length
-        block = _Block(model, decoding, rows, trace, torch.arange(first, end, device=model.device))
-        masked_Bn = torch.ones(len(rows), length, dtype=torch.bool, device=model.device)
-        for left in masks_left(length, steps):
-            with model.meter.measure() as cost:
-                masked_Bn = block.plan(masked_Bn, step, left)
-            trace.forwards_B[rows.index_B] += cost.forwards // len(rows)
+    steps = share_evenly(decoding.num_steps, len(block_lengths(decoding)))
+    step = sum(steps[: rows.block])
+    position_n = torch.arange(*block_bounds(decoding, rows.block), device=model.device)
+    block = _Block(model, decoding, rows, trace, position_n)
+    masked_Bn = torch.ones(len(rows), len(position_n), dtype=torch.bool, device=model.device)
+    with model.meter.measure() as cost:
+        for left in masks_left(len(position_n), steps[rows.block]):
+            masked_Bn = block.plan(masked_Bn, step, left)
             step += 1
-        trace.num_steps_B[rows.index_B] = step
-        if end < decoding.completion_length:
-            rows = leave_finished(model, decoding, rows, trace, block_end=end)
+    trace.forwards_B[rows.index_B] += cost.forwards // len(rows)
+    trace.num_steps_B[rows.index_B] = step
 
 
 def masks_left(length: int, num_steps: int) -> list[int]:

@@ -12,7 +12,7 @@ from harness.report.chapters.pairs import chance
 from harness.report.chapters.table import Table, number_columns, text_columns, with_interval
 from harness.report.labels import DASH, digits, metric_name, percent, points, task_name
 
-RULES = ("cache", "threshold", "factor")
+RULES = ("cache", "threshold", "factor", "entropy_bound")
 NOTES = (
     "Each is compared with exact decoding of the same items by the same weights. Equal tokens: position by position, "
     "up to the later of the two ends. Difference: approximate minus exact, with its 95 % interval over items (delta "

@@ -41,6 +41,7 @@ STARTER = (
 )
 BROKERS = 2
 CLOSE_SECONDS = 5
+CLOSED = "it was closed while programs ran"
 LARGEST_REPLY = 1 << 30
 
 
@@ -72,6 +73,7 @@ class Sandbox:
 
     def __init__(self, bwrap: str | None, workers: int, allowed: Sequence[str] = ()) -> None:
         self._lock = threading.Lock()
+        self._closes = False
         self._options = (bwrap, workers, list(allowed))
         self._broker: _Broker | None = None
 
@@ -88,6 +90,8 @@ class Sandbox:
                     break
                 except frames.ClosedError as error:
                     self._end()
+                    if self._closes:
+                        raise SandboxError(CLOSED) from error
                     if number == BROKERS:
                         raise SandboxError(f"its broker was killed {BROKERS} times; start again") from error
                 except BaseException:
@@ -96,13 +100,24 @@ class Sandbox:
         return [verdicts[number] for number in range(len(programs))]
 
     def close(self) -> None:
-        """Ends the broker and everything it started."""
-        with self._lock:
-            self._end()
+        """Ends the broker and everything it started; where another thread waits for verdicts, SandboxError is raised
+        there. Programs that are run later get a new broker."""
+        self._closes = True
+        broker = self._broker
+        if broker is not None:
+            with contextlib.suppress(OSError):  # it is gone already
+                broker.socket.shutdown(socket.SHUT_RDWR)
+        try:
+            with self._lock:
+                self._end()
+        finally:
+            self._closes = False
 
     def _collect(self, programs: Sequence[Program], verdicts: dict[int, ProgramVerdict]) -> None:
         """Sends the programs without a verdict and adds their verdicts as they come. Raises ClosedError."""
         broker = self._running()
+        if self._closes:  # it was closed before there was a broker to end
+            raise SandboxError(CLOSED)
         waiting = {number: program for number, program in enumerate(programs) if number not in verdicts}
         threading.Thread(target=_send, args=(broker.socket.dup(), waiting), daemon=True).start()
         for _ in waiting:

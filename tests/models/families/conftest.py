@@ -25,6 +25,7 @@ SPECIAL = {
     "a2d-llama": (*LLAMA, "<|mask|>"),
     "qwen2": (*QWEN, "<M>"),
     "lladamoe": ("<|endoftext|>", "<role>", "<|role_end|>", "<|mask|>"),
+    "sdar": (*QWEN, "<|MASK|>"),
 }
 """Of each family padding, the beginning of a turn, its end and the mask: tokens 256 to 259."""
 TEMPLATE = (
@@ -79,12 +80,25 @@ MIXTURE = {
     "shared_expert_intermediate_size": None,
     "tie_word_embeddings": False,
 }
+SDAR = {
+    "block_size": 8,
+    "debug": False,
+    "ep_size": 1,
+    "eos_token_id": 256,
+    "fuse_cross_entropy": True,
+    "mask_token_id": 259,
+    "micro_forward": False,
+    "skip_checkpoint": False,
+    "tie_word_embeddings": False,
+    "use_deepep": False,
+}
 CONFIGS: Mapping[str, dict[str, Any]] = {
     "a2d-qwen3": {**COMMON, **SLIDING, "attention_bias": False, "head_dim": 16, "use_sliding_window": False},
     "a2d-qwen2": {**COMMON, **SLIDING, "use_sliding_window": False},
     "a2d-llama": {**COMMON, "head_dim": 8, "mlp_bias": False, "pretraining_tp": 1, "rope_scaling": LLAMA3},
     "qwen2": {**COMMON, "max_window_layers": 24, "sliding_window": 32768, "use_sliding_window": False},
     "lladamoe": {key: value for key, value in COMMON.items() if key != "intermediate_size"} | MIXTURE,
+    "sdar": {**COMMON, **SLIDING, **SDAR, "attention_bias": False, "head_dim": 16, "use_sliding_window": False},
 }
 
 
@@ -94,7 +108,7 @@ def mlp(name: str, width: int) -> dict[str, tuple[int, ...]]:
 
 
 def block(family: str, number: int) -> dict[str, tuple[int, ...]]:
-    head_dim = 16 if family == "a2d-qwen3" else 8
+    head_dim = 16 if family in ("a2d-qwen3", "sdar") else 8
     inner, narrow = HEADS * head_dim, KV_HEADS * head_dim
     widths = {"q_proj": inner, "k_proj": narrow, "v_proj": narrow}
     shapes: dict[str, tuple[int, ...]] = {f"self_attn.{name}.weight": (rows, WIDTH) for name, rows in widths.items()}
@@ -102,7 +116,7 @@ def block(family: str, number: int) -> dict[str, tuple[int, ...]]:
     shapes |= {"input_layernorm.weight": (WIDTH,), "post_attention_layernorm.weight": (WIDTH,)}
     if family in ("a2d-qwen2", "qwen2"):
         shapes |= {f"self_attn.{name}.bias": (rows,) for name, rows in widths.items()}
-    if family in ("a2d-qwen3", "lladamoe"):
+    if family in ("a2d-qwen3", "lladamoe", "sdar"):
         shapes |= {f"self_attn.{name}_norm.weight": (head_dim,) for name in "qk"}
     if family == "lladamoe" and number > 0:
         for expert in range(EXPERTS):
@@ -150,16 +164,18 @@ def write_tokenizer(family: str, folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def published_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a checkpoint of a family, by its model_type."""
+def published_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The folder of a checkpoint of a family, by its model_type; kind is in its name, changes in its config.json."""
     hub = tmp_path_factory.mktemp("hub")
 
-    def published(family: str) -> Path:
-        folder = hub / f"{family}-Tiny-Instruct"
+    def published(family: str, kind: str = "Tiny", **changes: Any) -> Path:
+        folder = hub / f"{family}-{kind}-Instruct"
         if not folder.exists():
             folder.mkdir()
-            (folder / "config.json").write_text(json.dumps({**CONFIGS[family], "model_type": family}))
+            (folder / "config.json").write_text(json.dumps({**CONFIGS[family], "model_type": family, **changes}))
             (folder / "modeling.py").write_text("raise SystemExit('remote code was run')\n")
+            if family == "sdar":
+                (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [258, 256]}))
             write_tokenizer(family, folder)
             write_weights(family, folder)
         return folder

@@ -49,18 +49,32 @@ def lm_eval_completions(model, out):
     return [json.loads(line)["resps"][0][0] for line in samples.read_text().splitlines()]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["a2d-qwen3", "a2d-qwen2", "a2d-llama", "qwen2", "lladamoe"])
-def test_a_trained_model_completes_alike_as_run_as_adapter_in_lm_eval_and_whole(
-    published_family, family, tmp_path, completions
-):
-    model = published_family(family)
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE)
-    names = ("--method", "egspo-sa", "--task", "sudoku", "--model", model, "--recipe", recipe, "--reward", "random")
-    harness("run", *names, "--data", "builtin", "--runs", tmp_path / "runs")
-    (run,) = (tmp_path / "runs" / "sudoku" / "egspo-sa" / model.name).iterdir()
+def run_of(model, tmp_path, method, recipe=RECIPE):
+    """Two updates by a method."""
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    names = ("--method", method, "--task", "sudoku", "--model", model, "--recipe", tmp_path / "recipe.yaml")
+    harness("run", *names, "--reward", "random", "--data", "builtin", "--runs", tmp_path / "runs")
+    (run,) = (tmp_path / "runs" / "sudoku" / method / model.name).iterdir()
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
+    return run
+
+
+BLOCKS = {"block_size": 8}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        *((family, {}) for family in ("a2d-qwen3", "a2d-qwen2", "a2d-llama", "qwen2", "lladamoe", "sdar")),
+        *((family, BLOCKS) for family in ("a2d-qwen3", "a2d-qwen2", "a2d-llama")),
+    ],
+)
+def test_a_trained_model_completes_alike_as_run_as_adapter_in_lm_eval_and_whole(
+    published_family, family, changes, tmp_path, completions
+):
+    model = published_family(family, "blocks" if changes else "Tiny", **changes)
+    run = run_of(model, tmp_path, "egspo-sa")
     expected = completions(run)
     assert expected != completions(model), "the run changed nothing, so this test would prove nothing"
 
@@ -73,3 +87,12 @@ def test_a_trained_model_completes_alike_as_run_as_adapter_in_lm_eval_and_whole(
     shutil.rmtree(tmp_path / "evals")
     assert lm_eval_completions(tmp_path / "merged", tmp_path / "lm-eval") == merged
     assert merged == expected
+
+
+@pytest.mark.slow
+def test_agrpo_trains_a_model_that_attends_by_blocks_and_d1_says_that_it_cannot(published_family, tmp_path, capsys):
+    model, recipe = published_family("sdar"), RECIPE.replace("num_selected: 2, slots_per_update: 1", "")
+    run_of(model, tmp_path, "agrpo", recipe)
+    with pytest.raises(AssertionError, match="2 == 0"):
+        run_of(model, tmp_path, "d1", recipe)
+    assert "attends by blocks of 8 tokens; the method" in capsys.readouterr().err

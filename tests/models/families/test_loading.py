@@ -1,6 +1,7 @@
 """What the families' checkpoints say is understood, or refused in one sentence: sizes, tokens, names, templates."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,10 +10,12 @@ from transformers import PretrainedConfig
 
 from harness.config.tree import ModelConfig
 from harness.errors import UserError
+from harness.models.attention import Attention
 from harness.models.checkpoints import load_model
+from harness.models.config_fields import Fields
 from harness.models.layouts import LAYOUTS, layout_of, read_config
 
-NEW = ("a2d-qwen3", "a2d-qwen2", "a2d-llama", "qwen2", "lladamoe")
+NEW = ("a2d-qwen3", "a2d-qwen2", "a2d-llama", "qwen2", "sdar", "lladamoe")
 EACH = pytest.mark.parametrize("family", NEW)
 JSON_VALUES = st.one_of(
     st.none(),
@@ -55,7 +58,8 @@ def test_a_file_in_the_folder_is_a_family():
 @EACH
 def test_the_mask_is_the_tokenizer_s_where_config_json_has_none(published_family, family):
     special = load(published_family(family)).special
-    assert (special.mask_id, special.pad_id, special.end_ids) == (259, 256, (258,))
+    ends = (256, 258) if family == "sdar" else (258,)
+    assert (special.mask_id, special.pad_id, special.end_ids) == (259, 256, ends)
 
 
 @EACH
@@ -97,7 +101,7 @@ def test_attention_looks_both_ways_and_tied_weights_are_one(published_family, fa
     transformer = load(published_family(family)).predictor.transformer
     assert transformer.config.is_causal is False
     tied = transformer.lm_head.weight is transformer.model.embed_tokens.weight
-    assert tied == (family != "lladamoe")
+    assert tied == (family not in ("lladamoe", "sdar"))
 
 
 def test_sizes_that_differ_between_families_are_read(published_family):
@@ -134,6 +138,8 @@ REFUSED = [
     ("a2d-qwen3", {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "rope_scaling.rope_type='yarn'"),
     ("a2d-qwen2", {"attention_bias": False}, "attention_bias=False"),
     ("a2d-qwen2", {"head_dim": 4}, "a head_dim of its own, which Qwen2 does not have"),
+    ("sdar", {"block_size": None}, "block_size=None, where a whole number"),
+    ("sdar", {"block_size": "4"}, "block_size='4', where a whole number"),
     ("a2d-llama", {"hidden_size": 30}, "hidden_size=30, where a multiple of num_attention_heads=4 is needed"),
     ("a2d-llama", {"pretraining_tp": 2}, "pretraining_tp=2"),
     ("a2d-llama", {"rope_scaling": {"rope_type": "llama3"}}, "rope_scaling.factor=None, where a number above 0"),
@@ -173,6 +179,35 @@ def test_whatever_a_key_holds_it_is_understood_or_refused(published_family, fami
     except UserError:
         return
     assert isinstance(config, PretrainedConfig)
+
+
+def test_sdar_s_block_is_that_of_config_json_and_its_ends_those_of_generation_config(changed):
+    folder = changed("sdar", block_size=16)
+    (folder / "generation_config.json").write_text('{"eos_token_id": [270, 256]}')
+    model = load(folder)
+    assert model.attention == Attention(block_length=16, blocks_from="sequence")
+    assert model.special.end_ids == (256, 270, 258)
+    text_alone = load_model(ModelConfig(name=str(folder)), task="sudoku", device="cpu", turns_end=False)
+    assert text_alone.special.end_ids == (256,)
+    (folder / "generation_config.json").write_text('{"eos_token_id": 384}')
+    with pytest.raises(UserError, match="eos_token_id=384, outside the vocabulary of 384 tokens"):
+        load(folder)
+
+
+@pytest.mark.parametrize("family", ["a2d-qwen3", "a2d-qwen2", "a2d-llama"])
+def test_a2d_attends_by_blocks_where_its_name_or_its_config_json_says_so(published_family, changed, family):
+    blocks_of_32 = Attention(block_length=32, blocks_from="completion")
+    assert load(published_family(family, "bd3lm-v0.1")).attention == blocks_of_32
+    raw, attention = read_config(published_family(family)), LAYOUTS[family].attention
+    for name, expected in (
+        ("hub/models--dllm-hub--x-bd3lm-v0.1/snapshots/0123", blocks_of_32),
+        ("bd3lm/x-mdlm", Attention()),
+        ("mdlm/x-bd3lm@main", blocks_of_32),
+        ("dllm-hub/x", Attention()),
+    ):
+        assert attention(Fields(raw, Path()), name) == expected
+    assert load(published_family(family)).attention == Attention()
+    assert load(changed(family, block_size=32)).attention == blocks_of_32
 
 
 @EACH

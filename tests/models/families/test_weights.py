@@ -17,7 +17,7 @@ from harness.models.checkpoints import load_model
 from harness.models.export import export_adapter, export_model
 from harness.models.files import weight_files
 
-EACH = pytest.mark.parametrize("family", ["a2d-qwen3", "a2d-qwen2", "a2d-llama", "qwen2", "lladamoe"])
+EACH = pytest.mark.parametrize("family", ["a2d-qwen3", "a2d-qwen2", "a2d-llama", "qwen2", "sdar", "lladamoe"])
 TOKENS = torch.tensor([[5, 80, 13, 201, 7, 44], [9, 9, 130, 2, 77, 61]])
 EVERYWHERE = torch.arange(6).expand(2, -1)
 
@@ -79,6 +79,14 @@ def test_an_adapter_on_all_linear_layers_reloads_and_merges(published_family, fa
     merge_adapter(again)
     export_model(again, folder, tmp_path / "merged", max_shard_size=10**9)
     torch.testing.assert_close(logits(load(tmp_path / "merged")), expected, atol=1e-3, rtol=1e-4)
+
+
+def test_an_export_says_of_what_size_the_blocks_are_that_its_name_may_not_give_away(published_family, tmp_path):
+    folder = published_family("a2d-qwen3", "bd3lm")
+    model = load(folder)
+    export_model(model, folder, tmp_path / "out", max_shard_size=10**9)
+    assert model.attention.block_length == 32
+    assert load(tmp_path / "out").attention == model.attention
 
 
 def test_an_adapter_that_leaves_an_expert_out_is_refused(published_family, tmp_path):

@@ -192,3 +192,18 @@ def test_a_command_ends_in_one_sentence_and_exit_code_2(monkeypatch, tmp_path, c
     assert capsys.readouterr().err.splitlines()[-1] == (
         "harness: The sandbox has failed, so there is no verdict: it is broken."
     )
+
+
+def test_a_sandbox_that_is_closed_while_another_thread_waits_ends_what_runs_there_and_runs_what_comes_later(
+    sandbox, processes
+):
+    def close() -> bool:
+        running = processes(os.getpid()).running("candidate.pyc")
+        if running:
+            sandbox.close()
+        return not running
+
+    said = while_running(sandbox, [slow(50)] * 3, close)
+    assert said == "The sandbox has failed, so there is no verdict: it was closed while programs ran."
+    assert processes(os.getpid()).running("candidate.pyc") == []
+    assert sandbox.run([KNOWN_GOOD])[0].passed

@@ -16,10 +16,14 @@ from dataclasses import replace
 import pytest
 
 from harness.errors import SandboxError
+from harness.evaluation.beside import Scoring
+from harness.registry import get_task
+from harness.scoring.code import CodeTask
 from harness.scoring.sandbox import bubblewrap
 from harness.scoring.sandbox.client import missing
 from harness.scoring.sandbox.job import KNOWN_GOOD, Limits
 from harness.scoring.sandbox.stage import Stage
+from harness.task.base import Score, TaskOptions
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +35,9 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from harness.cli import main
 from harness.errors import SandboxError
+from harness.evaluation.beside import Scoring
+from harness.registry import get_task
+from harness.scoring.code import CodeTask
 from harness.scoring.sandbox import bubblewrap
 private = sys.argv[1] == "private"
 bubblewrap.nests = lambda bwrap: private
@@ -87,6 +94,24 @@ def test_after_the_harness_is_killed_nothing_of_the_sandbox_goes_on(harness, pro
     harness.wait()
     assert until(lambda: not family.alive(), KILLED_SECONDS)
     assert until(lambda: list(tmp_path.glob("harness-sandbox-*")) == [], KILLED_SECONDS)
+
+
+def test_programs_that_are_graded_beside_a_generation_end_with_it(processes, monkeypatch):
+    monkeypatch.setattr(CodeTask, "limits", lambda self, example: Limits(idle_seconds=90, wall_seconds=95))
+    task = get_task("mbpp")(TaskOptions(unsafe_local_exec=bool(missing())))
+    task.prepare()
+    example = task.example_for("Q", ["assert f(1) == 2"])
+
+    def generate() -> None:
+        with Scoring[int, Score](task, task.score) as scoring:
+            scoring.add([(0, example, "```python\nimport time\ndef f(x):\n    time.sleep(60)\n```")])
+            assert until(lambda: processes(os.getpid()).running("candidate.pyc"), 60)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate()
+    assert processes(os.getpid()).running("candidate.pyc") == []
+    assert task.score([example], ["```python\ndef f(x):\n    return x + 1\n```"])[0].correct
 
 
 def test_a_forked_child_of_the_harness_does_not_keep_the_broker(processes):
