@@ -76,6 +76,7 @@ class DiffuGrpo(Method):
     Config: ClassVar[type] = DiffuGrpoConfig
     takes_cached: ClassVar[bool] = True
     takes_adaptive: ClassVar[bool] = True
+    takes_blocks: ClassVar[bool] = False  # tokens of the prompt are masked, which such a model has never seen
     config: DiffuGrpoConfig = field(default_factory=DiffuGrpoConfig)
 
     def check(self, decoding: Decoding) -> None:
