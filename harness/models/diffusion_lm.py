@@ -164,7 +164,10 @@ class DiffusionLM:
     def hidden(self, tokens_BL: Tensor, mask_BL: Tensor | None, clean_BL: Tensor | None = None) -> Tensor:
         """Final hidden states (B, L, d), for callers that choose positions afterwards. clean_BL: as in `logits`."""
         self._announce()
-        run = functools.partial(self.predictor.hidden, clean_BL=clean_BL)
+
+        def run(tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
+            return self.predictor.hidden(tokens_BL, mask_BL, clean_BL)
+
         hidden_BLd = self.graphs.hidden(run, tokens_BL, mask_BL, kind=self._is_reference)
         return self._counted(hidden_BLd, len(tokens_BL), self._columns(tokens_BL, clean_BL), head_positions=0)
 

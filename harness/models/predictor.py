@@ -29,7 +29,8 @@ class MaskedPredictor(nn.Module):
         self.model = model
         self.shift = shift
         self.attention = attention
-        self.transformer.set_attn_implementation(GIVEN_MASK)
+        if isinstance(self.transformer, PreTrainedModel):  # and not the table that `harness diagnose` enumerates
+            self.transformer.set_attn_implementation(GIVEN_MASK)
         # transformers freezes the padding token's embedding; here that token also ends completions, and has to learn.
         for module in model.modules():
             if isinstance(module, nn.Embedding):

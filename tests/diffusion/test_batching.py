@@ -35,8 +35,8 @@ def end_early(model, monkeypatch):
     real = model.predictor.hidden
     end_d = model.predictor.transformer.lm_head.weight[END_ID]
 
-    def hidden(tokens_BL, mask_BL):
-        states_BLd = real(tokens_BL, mask_BL)
+    def hidden(tokens_BL, mask_BL, clean_BL):
+        states_BLd = real(tokens_BL, mask_BL, clean_BL)
         states_BLd[(tokens_BL[:, :-12] == marker).any(1), -8:] = 1e3 * end_d
         return states_BLd
 
@@ -115,11 +115,11 @@ def test_a_block_that_does_not_fit_is_made_again_with_half_of_the_rows(model, mo
     expected = in_batches(model, decoding, 8)
     real, passes = model.predictor.hidden, []
 
-    def small_memory(tokens_BL, mask_BL):
+    def small_memory(tokens_BL, mask_BL, clean_BL):
         passes.append(len(tokens_BL))
         if len(tokens_BL) > 4 and len(passes) > 1:
             raise torch.OutOfMemoryError("injected")
-        return real(tokens_BL, mask_BL)
+        return real(tokens_BL, mask_BL, clean_BL)
 
     monkeypatch.setattr(model.predictor, "hidden", small_memory)
     model.memory.say = lambda text: None

@@ -216,11 +216,11 @@ def test_wrong_model_args_are_refused(llada, options, said):
 def test_a_batch_that_does_not_fit_is_halved(llada, ask, monkeypatch, alone):
     real, sizes = MaskedPredictor.hidden, []
 
-    def small_memory(self, tokens_BL, mask_BL):
+    def small_memory(self, tokens_BL, mask_BL, clean_BL):
         sizes.append(len(tokens_BL))
         if len(tokens_BL) > 2:
             raise torch.OutOfMemoryError
-        return real(self, tokens_BL, mask_BL)
+        return real(self, tokens_BL, mask_BL, clean_BL)
 
     expected = alone(ask)
     monkeypatch.setattr(MaskedPredictor, "hidden", small_memory)
