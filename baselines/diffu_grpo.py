@@ -10,7 +10,6 @@ vocabulary.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -18,19 +17,27 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
-from harness.diffusion.guidance import guided_logits
-from harness.diffusion.logprob import chosen_logprob, without_gradient
 from harness.errors import UserError, require_positive
 from harness.models.diffusion_lm import DiffusionLM
-from harness.randomness import row_seeds, uniforms
+from harness.randomness import row_seeds
 from harness.registry import method
 from harness.rl.advantages import centre_in_group
 from harness.rl.estimator import Estimator, Setting
-from harness.rl.method import Loss, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.masked import (
+    MaskedInputs,
+    masked_inputs,
+    new_logprob,
+    old_logprob,
+    prompt_mask,
+    reference_logprob,
+    row_weights,
+    token_counts,
+    until_first_end,
+)
+from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, k3
-from harness.rollout import Rollout, ScoredRollouts
+from harness.rollout import ScoredRollouts
 
-PROMPT_DRAW = 0
 FIXED_SEED = 42
 
 
@@ -53,14 +60,11 @@ class DiffuGrpoConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneStep(LossPart):
-    """One inner update. tokens_BL: prompt in part and completion wholly masked; counted_BC: True up to and including
-    the first end token; normaliser: the number of such tokens in the global batch; weight_B: 1, unless micro-batches
-    are normalised apart."""
+class OneStep(MaskedInputs):
+    """One inner update; D = 1 input: the prompt in part and the completion wholly masked. counted_BC: True up to and
+    including the first end token; normaliser: the number of such tokens in the global batch; weight_B: 1, unless
+    micro-batches are normalised apart."""
 
-    tokens_BL: Tensor
-    mask_BL: Tensor | None
-    target_BC: Tensor
     counted_BC: Tensor
     old_logprob_BC: Tensor
     advantage_B: Tensor
@@ -112,12 +116,11 @@ class DiffuGrpo(Method):
 
     def loss(self, policy: DiffusionLM, part: OneStep) -> Loss:
         """The clipped objective and KL of every token."""
-        new_BC = self._logprob(policy, part.tokens_BL, part.mask_BL, part.target_BC)
+        scale = self.config.guidance_scale
+        new_BC = new_logprob(policy, part, guidance_scale=scale)[:, 0]
         kl_BC = torch.zeros_like(new_BC)
         if self.config.beta:
-            with torch.no_grad(), policy.reference_policy():
-                reference_BC = self._logprob(policy, part.tokens_BL, part.mask_BL, part.target_BC)
-            kl_BC = k3(new_BC, reference_BC)
+            kl_BC = k3(new_BC, reference_logprob(policy, part, guidance_scale=scale)[:, 0])
         loss, clipped = token_loss(new_BC, kl_BC, part, self.config)
         return loss, clipped.values(part.counted_BC, kl=kl_BC)
 
@@ -133,20 +136,12 @@ class DiffuGrpo(Method):
         rollout = scored.rollout
         counted_BC = until_first_end(policy.is_end(rollout.completion_ids_BC))
         count_X = token_counts(counted_BC, scored)
-        blank_BC = torch.full_like(rollout.completion_ids_BC, rollout.mask_id)
-        tokens_BL, mask_BL = rollout.prompts.with_completion(blank_BC)
-        prompt_length = is_masked_BP.shape[1]
-        tokens_BL[:, :prompt_length].masked_fill_(is_masked_BP, rollout.mask_id)
-        old_logprob_BC = without_gradient(
-            policy,
-            functools.partial(self._logprob, policy),
-            tokens_BL,
-            mask_BL,
-            rollout.completion_ids_BC,
-            positions=rollout.completion_length,
-        )
+        wholly_BDC = torch.ones_like(counted_BC)[:, None]
+        tokens_BDL = masked_inputs(rollout, wholly_BDC, is_masked_BP[:, None])
+        old_BDC, mask_BL = old_logprob(policy, rollout, tokens_BDL, guidance_scale=self.config.guidance_scale)
+        old_logprob_BC = old_BDC[:, 0]
         return OneStep(
-            tokens_BL=tokens_BL,
+            tokens_BDL=tokens_BDL,
             mask_BL=mask_BL,
             target_BC=rollout.completion_ids_BC,
             counted_BC=counted_BC,
@@ -155,51 +150,6 @@ class DiffuGrpo(Method):
             weight_B=row_weights(count_X, scored).to(old_logprob_BC.dtype),
             normaliser=float(count_X.sum()),
         )
-
-    def _logprob(self, policy: DiffusionLM, tokens_BL: Tensor, mask_BL: Tensor | None, target_BC: Tensor) -> Tensor:
-        """One-step log-probabilities (B, C) of the completion's tokens, nats."""
-        length = tokens_BL.shape[1]
-        prompt_length = length - target_BC.shape[1]
-        place_L = torch.arange(length, device=tokens_BL.device)
-        logits_BCV = guided_logits(
-            policy,
-            tokens_BL,
-            mask_BL,
-            place_L[prompt_length:].expand_as(target_BC),
-            is_context=place_L < prompt_length,
-            scale=self.config.guidance_scale,
-        )
-        return chosen_logprob(logits_BCV, target_BC)
-
-
-def prompt_mask(rollout: Rollout, seed_B: Tensor, update: int, probability: float) -> Tensor:
-    """The prompt tokens masked in an inner update, bool (B, P); never padding.
-
-    Positions are counted from the prompt's end, so that padding changes no draw.
-    """
-    ids_BP, mask_BP = rollout.prompts.ids_BP, rollout.prompts.mask_BP
-    from_end_P = torch.arange(ids_BP.shape[1] - 1, -1, -1, device=ids_BP.device)
-    uniform_BP = uniforms(seed_B.to(ids_BP.device), update, from_end_P.expand_as(ids_BP), PROMPT_DRAW)
-    is_masked_BP = uniform_BP < probability
-    return is_masked_BP if mask_BP is None else is_masked_BP & mask_BP
-
-
-def until_first_end(is_end_BC: Tensor) -> Tensor:
-    """True up to and including the first end token (B, C)."""
-    return is_end_BC.cumsum(1) - is_end_BC.long() == 0
-
-
-def token_counts(counted_BC: Tensor, scored: ScoredRollouts) -> Tensor:
-    """Counted tokens of each micro-batch of the global batch (X,)."""
-    count_B = scored.shard.gather(counted_BC.sum(1))
-    return torch.stack([part_B.sum() for part_B in count_B.split(scored.micro_batches)])
-
-
-def row_weights(count_X: Tensor, scored: ScoredRollouts) -> Tensor:
-    """The weight of each of this process's rows against the sum of the counts (B,), float64: the loss is then the mean
-    of what the micro-batches have, each over its own count."""
-    weight_X = count_X.sum().double() / len(count_X) / count_X
-    return scored.shard.mine(weight_X.repeat_interleave(torch.tensor(scored.micro_batches, device=weight_X.device)))
 
 
 def token_loss(

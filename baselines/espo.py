@@ -10,11 +10,9 @@ per row: M, or 2 M with each mask's complement; V vocabulary.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -23,16 +21,16 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion import elbo
-from harness.diffusion.logprob import chosen_logprob, recomputed, without_gradient
 from harness.errors import UserError, require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
 from harness.registry import method
 from harness.rl.advantages import group_std, leave_one_out_mean
 from harness.rl.estimator import Estimator, Outcome, Setting
-from harness.rl.method import Loss, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.masked import MaskedInputs, masked_inputs, new_logprob, old_logprob, reference_logprob
+from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, k2
-from harness.rollout import Rollout, ScoredRollouts
+from harness.rollout import ScoredRollouts
 
 ORDER_DRAW = 0
 STD_FLOOR = 1e-4
@@ -58,29 +56,14 @@ class EspoConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bound(LossPart):
-    """One inner update. tokens_BDL: D masked inputs per row; weight_BDC: what each token's log-probability counts in
-    the row's ELBO, 0 where it is not masked; normaliser: rows of the global batch; at_once: inputs per forward pass, 0
-    for all."""
+class Bound(MaskedInputs):
+    """One inner update. weight_BDC: what each token's log-probability counts in the row's ELBO, 0 where it is not
+    masked; normaliser: rows of the global batch."""
 
-    tokens_BDL: Tensor
-    mask_BL: Tensor | None
-    target_BC: Tensor
     weight_BDC: Tensor
     old_elbo_B: Tensor
     advantage_B: Tensor
     normaliser: float
-    at_once: int = 0
-
-    @property
-    def sequences_per_row(self) -> int:
-        """D."""
-        return self.tokens_BDL.shape[1]
-
-    def split(self, sequences: int) -> Iterator[Bound]:
-        """As every part; a row with more than `sequences` inputs takes them in turn."""
-        for part in super().split(sequences):
-            yield dataclasses.replace(part, at_once=sequences)
 
 
 @method("espo", title="ESPO", colour="#E69F00", ablations=("coupled", "mc_samples"))
@@ -118,14 +101,10 @@ class Espo(Method):
 
     def loss(self, policy: DiffusionLM, part: Bound) -> Loss:
         """The clipped objective and KL of every completion."""
-        in_turn = functools.partial(recomputed, policy, functools.partial(input_logprob, policy), at_once=part.at_once)
-        inputs = (part.tokens_BDL, part.mask_BL, part.target_BC, part.weight_BDC)
-        new_B = row_elbo(in_turn, *inputs)
+        new_B = row_elbo(new_logprob(policy, part), part.weight_BDC)
         kl_B = torch.zeros_like(new_B)
         if self.config.beta:
-            with torch.no_grad(), policy.reference_policy():
-                reference_B = row_elbo(in_turn, *inputs)
-            kl_B = k2(new_B, reference_B)
+            kl_B = k2(new_B, row_elbo(reference_logprob(policy, part), part.weight_BDC))
         loss, clipped = sequence_loss(new_B, kl_B, part, self.config)
         return loss, clipped.values(torch.ones_like(new_B, dtype=torch.bool), kl=kl_B)
 
@@ -152,15 +131,8 @@ class Espo(Method):
         is_masked_BDC = elbo.coupled_inputs(is_masked_BMC) if self.config.coupled else is_masked_BMC
         weight_BDC = (elbo.elbo_weights(is_masked_BDC) / is_masked_BDC.shape[1]).to(rollout.logprob_BC.dtype)
         tokens_BDL = masked_inputs(rollout, is_masked_BDC)
-        mask_BL = rollout.prompts.with_completion(rollout.completion_ids_BC)[1]
-        in_pieces = functools.partial(
-            without_gradient,
-            policy,
-            functools.partial(input_logprob, policy),
-            positions=rollout.completion_length,
-            together=is_masked_BDC.shape[1],
-        )
-        old_elbo_B = row_elbo(in_pieces, tokens_BDL, mask_BL, rollout.completion_ids_BC, weight_BDC)
+        old_BDC, mask_BL = old_logprob(policy, rollout, tokens_BDL)
+        old_elbo_B = row_elbo(old_BDC, weight_BDC)
         return Bound(
             tokens_BDL=tokens_BDL,
             mask_BL=mask_BL,
@@ -189,33 +161,9 @@ def advantages(reward_B: Tensor, group_size: int, config: EspoConfig) -> Tensor:
     return advantage_B / (group_std(reward_B, group_size) + STD_FLOOR) if config.scale_rewards else advantage_B
 
 
-def masked_inputs(rollout: Rollout, is_masked_BDC: Tensor) -> Tensor:
-    """The prompt with every masked copy of the completion (B, D, L)."""
-    copies = is_masked_BDC.shape[1]
-    completion_BDC = torch.where(is_masked_BDC, rollout.mask_id, rollout.completion_ids_BC[:, None])
-    return torch.cat([rollout.prompts.ids_BP[:, None].expand(-1, copies, -1), completion_BDC], 2)
-
-
-def row_elbo(
-    logprob: Callable[[Tensor, Tensor | None, Tensor], Tensor],
-    tokens_BDL: Tensor,
-    mask_BL: Tensor | None,
-    target_BC: Tensor,
-    weight_BDC: Tensor,
-) -> Tensor:
-    """ELBO (B,), nats: weighted log-probabilities summed over the tokens and inputs of a row. logprob: what
-    `input_logprob` computes, of all inputs of all rows."""
-    copies = tokens_BDL.shape[1]
-    mask_NL = None if mask_BL is None else mask_BL.repeat_interleave(copies, 0)
-    logprob_NC = logprob(tokens_BDL.flatten(0, 1), mask_NL, target_BC.repeat_interleave(copies, 0))
-    return (logprob_NC.view_as(weight_BDC) * weight_BDC).sum((1, 2))
-
-
-def input_logprob(policy: DiffusionLM, tokens_NL: Tensor, mask_NL: Tensor | None, target_NC: Tensor) -> Tensor:
-    """Log-probabilities (N, C) of the completions' tokens given masked inputs, nats."""
-    length = target_NC.shape[1]
-    clean_NL = torch.cat([tokens_NL[:, :-length], target_NC], 1)
-    return chosen_logprob(policy.completion_logits(tokens_NL, mask_NL, length, clean_NL), target_NC)
+def row_elbo(logprob_BDC: Tensor, weight_BDC: Tensor) -> Tensor:
+    """ELBO (B,), nats: weighted log-probabilities summed over the tokens and inputs of a row."""
+    return (logprob_BDC * weight_BDC).sum((1, 2))
 
 
 def sequence_loss(new_B: Tensor, kl_B: Tensor, part: Bound, config: EspoConfig) -> tuple[Tensor, ClippedObjective]:

@@ -73,7 +73,7 @@ def test_inputs_advantages_and_old_log_probabilities_are_the_official_ones(case)
     torch.testing.assert_close(prepared.advantages, expected["advantages"], atol=1e-6, rtol=0)
     for index, update in enumerate(prepared.updates):
         (part,) = update.parts
-        assert torch.equal(part.tokens_BL, expected["perturbed_ids"][index])
+        assert torch.equal(part.tokens_BDL[:, 0], expected["perturbed_ids"][index])
         assert torch.equal(part.counted_BC, expected["completion_mask"].bool())
         torch.testing.assert_close(part.old_logprob_BC, expected["old_per_token_logps"][index], atol=1e-4, rtol=0)
 
@@ -123,7 +123,7 @@ def test_the_pure_loss_is_the_official_one_in_float64(name, golden, golden_json)
             kl_BC = module.k3(new_BC, expected["ref_per_token_logps"][index])
             torch.testing.assert_close(kl_BC, expected["k3_kl"][index], atol=1e-8, rtol=0)
         part = module.OneStep(
-            tokens_BL=expected["perturbed_ids"][index],
+            tokens_BDL=expected["perturbed_ids"][index][:, None],
             mask_BL=None,
             target_BC=tensors["prompt_completion_ids"][:, meta["prompt_len"] :],
             counted_BC=counted_BC,
@@ -146,7 +146,7 @@ def test_equal_seeds_give_the_same_masks_and_fixed_masking_ignores_them(golden, 
         method = get_method("d1")(config=config)
         masks_BUP = method.draw(scored, model, torch.Generator().manual_seed(seed))
         prepared = method.prepare(scored, model, NO_SCORES, masks_BUP)
-        return [update.parts[0].tokens_BL for update in prepared.updates]
+        return [update.parts[0].tokens_BDL for update in prepared.updates]
 
     assert all(map(torch.equal, masked(1, random_masking=True), masked(1, random_masking=True)))
     assert not torch.equal(masked(1, random_masking=True)[0], masked(2, random_masking=True)[0])

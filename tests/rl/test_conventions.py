@@ -152,7 +152,7 @@ def test_d1_gives_each_accumulated_pass_masks_of_its_own(random_model, rollouts,
     draws[:, range(4), range(4)] = True
     prepared = method.prepare(rollouts(4, passes), random_model, None, draws)
     used = [
-        (update.parts[0].tokens_BL[:, :4] == random_model.special.mask_id).long().argmax(1).tolist()
+        (update.parts[0].tokens_BDL[:, 0, :4] == random_model.special.mask_id).long().argmax(1).tolist()
         for update in prepared.updates
     ]
     assert used == [[(passes * update + mask) % 4 for mask in masks for _ in range(4)] for update in range(4)]
