@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from harness import __version__
 from harness.errors import unknown_choice
+from harness.records.schema import NO_METHOD
 from harness.report.analysis.budget import Costs, all_costs, budget_points
 from harness.report.analysis.comparisons import Comparisons, compare
 from harness.report.analysis.curves import CURVE_AXES, Panel, along, make_panels
@@ -21,7 +22,7 @@ from harness.report.chapters.choice import Choice, require_known, with_methods
 from harness.report.chapters.costs import budget_tables
 from harness.report.chapters.measured import measured_tables
 from harness.report.chapters.pairs import comparison_table
-from harness.report.chapters.printed import every_value
+from harness.report.chapters.printed import every_value, methods_table, other_values
 from harness.report.chapters.published import DREAM, TABLE_1, TABLE_2, figure_1, table_1, table_2
 from harness.report.chapters.results import make_table, metrics_text
 from harness.report.chapters.sections import Command, Section
@@ -242,6 +243,9 @@ def evidence_sections(
     levels = [table for found in costs for table in budget_tables(found)]
     published = load_published()
     printed = [figure_1(published), table_1(published), table_2(published), table_1(published, model=DREAM)]
+    methods = [method for method in dict.fromkeys(group.method for group in groups) if method != NO_METHOD]
+    if methods:
+        printed.append(methods_table(published, methods))
     return [
         *_chapter("How certain, and at what cost", PAIRS_TEXT, [*pairs, *levels], linked=True),
         *_chapter("The papers' tables, measured here", MEASURED_TEXT, measured_tables(groups)),
@@ -250,9 +254,10 @@ def evidence_sections(
 
 
 def _every_value() -> list[Section]:
-    """Every published value on LLaDA, a long table per task; for files and pages that can be filtered."""
+    """Every published value, a long table per task; for files and pages that can be filtered."""
     published = load_published()
-    tables = [every_value(published, task) for task in (*TABLE_1, *TABLE_2)]
+    tasks = (*TABLE_1, *TABLE_2)
+    tables = [*(every_value(published, task) for task in tasks), other_values(published, tasks)]
     return _chapter("Every published value", EVERY_TEXT, tables, folded=True)
 
 
