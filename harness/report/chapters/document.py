@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from harness import __version__
 from harness.errors import unknown_choice
@@ -14,6 +15,7 @@ from harness.report.analysis.curves import CURVE_AXES, Panel, along, make_panels
 from harness.report.analysis.groups import Group, group_by, make_groups
 from harness.report.analysis.points import Points
 from harness.report.analysis.rows import MetricRows, all_rows, headline_rows, row_points, summary_points, together
+from harness.report.analysis.searches import find_searches, passed_over, tried
 from harness.report.analysis.sweeps import Sweep, briefly_named, find_sweeps, without_variants
 from harness.report.analysis.traces import GroupTraces
 from harness.report.chapters.agreement import agreement_tables
@@ -25,6 +27,7 @@ from harness.report.chapters.pairs import comparison_table
 from harness.report.chapters.printed import every_value, methods_table, other_values
 from harness.report.chapters.published import DREAM, TABLE_1, TABLE_2, figure_1, table_1, table_2
 from harness.report.chapters.results import make_table, metrics_text
+from harness.report.chapters.searches import search_sections
 from harness.report.chapters.sections import Command, Section
 from harness.report.chapters.settings import command, difference_tables
 from harness.report.chapters.table import Table, text_columns, with_stems
@@ -114,15 +117,19 @@ def make_document(collection: Collection, choice: Choice = ALL) -> Document:
     known = {found.metric for found in tables}
     if metric is not None and metric not in known:
         raise unknown_choice("metric", metric, known)
-    material = _material(groups, tables, metric)
+    searches = find_searches(tried(collection, choice.methods), _headlines(tables))
+    unchosen = passed_over(searches)
+    material = _material(groups, tables, metric, unchosen)
     heads = headline_rows(material.tables)
     comparisons, costs = compare(material.groups, headline=metric), all_costs(material.panels)
     evidence, printed = evidence_sections(material.groups, comparisons, costs), _every_value()
-    named = briefly_named(groups, material.groups, material.sweeps)
+    kept = [group for group in groups if not any(member.run.folder in unchosen for member in group.members)]
+    named = briefly_named(kept, material.groups, material.sweeps)
     rows = [row for found in heads.values() for row in found.rows]
     sections = [
         Section(title="Overview", text=(HOW_TO_READ,), figures=tuple(bar_figures(rows, material.colours))),
         *(section for task in heads for section in _task_sections(task, material)),
+        *search_sections(searches, material.colours),
         *evidence,
         *printed,
         *_settings(named),
@@ -143,10 +150,16 @@ def make_document(collection: Collection, choice: Choice = ALL) -> Document:
     )
 
 
-def _material(groups: Sequence[Group], tables: Sequence[MetricRows], metric: str | None) -> Material:
-    headlines = {task: found.metric for task, found in headline_rows(tables).items()}
-    sweeps = find_sweeps(groups, headlines)
-    standing = without_variants(groups, sweeps)
+def _headlines(tables: Sequence[MetricRows]) -> dict[str, str]:
+    return {task: found.metric for task, found in headline_rows(tables).items()}
+
+
+def _material(
+    groups: Sequence[Group], tables: Sequence[MetricRows], metric: str | None, unchosen: frozenset[Path]
+) -> Material:
+    """unchosen: run folders that do not stand for their method."""
+    sweeps = find_sweeps(groups, _headlines(tables))
+    standing = without_variants(groups, sweeps, unchosen)
     trained = [group for group in standing if not group.is_control and group.lasts]
     read = [(group, read_traces(group.members[0].run)) for group in trained]
     return Material(
