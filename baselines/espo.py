@@ -10,7 +10,6 @@ per row: M, or 2 M with each mask's complement; V vocabulary.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from dataclasses import dataclass, field
@@ -111,19 +110,21 @@ class Espo(Method):
     @classmethod
     def estimators(cls, setting: Setting) -> list[Estimator]:
         """The first inner update, with one draw and two, alone or coupled."""
-        return [
-            Estimator(
-                method=cls(config=EspoConfig(inner_updates=1, mc_samples=size, coupled=coupled, beta=0.0)),
-                options="coupled" if coupled else "single",
-                baseline="leave one out",
-                size=size,
-                scale=setting.num_steps,
-                outcomes=every_mask,
-                sampled=functools.partial(group_masks, size),
-            )
-            for coupled in (False, True)
-            for size in (1, 2)
-        ]
+        variants = itertools.product((False, True), (1, 2))
+        return [cls._estimator(setting, coupled, size) for coupled, size in variants]
+
+    @classmethod
+    def _estimator(cls, setting: Setting, coupled: bool, size: int) -> Estimator:
+        itself = cls(config=EspoConfig(inner_updates=1, mc_samples=size, coupled=coupled, beta=0.0))
+        return Estimator(
+            method=itself,
+            options="coupled" if coupled else "single",
+            baseline="leave one out",
+            size=size,
+            scale=setting.num_steps,
+            outcomes=every_mask,
+            sampled=itself.draw,
+        )
 
     def _part(self, scored: ScoredRollouts, policy: DiffusionLM, is_masked_BMC: Tensor, advantage_B: Tensor) -> Bound:
         """One inner update, with the old ELBOs under its masks."""
@@ -187,16 +188,3 @@ def every_mask(scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
     multiple = math.lcm(*(math.comb(length, count) for count in range(length + 1)))
     repeated = [mask for mask in masks for _ in range(multiple // math.comb(length, sum(mask)))]
     return [Outcome(draws=torch.tensor(repeated)[None].expand(rows, -1, -1, -1))]
-
-
-def group_masks(size: int, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
-    """Masks (B, 1, M, C) drawn for every group apart, as if it were a batch of its own."""
-    group_size, length = scored.group_size, scored.rollout.completion_length
-    groups = scored.rollout.num_rows // group_size
-    counts_XG = torch.stack([elbo.evenly_spaced_counts(group_size, length, start) for start in range(length + 1)])
-    draws = []
-    for _ in range(size):
-        start_N = torch.randint(0, length + 1, (groups,), generator=generator)
-        uniform_BC = torch.rand(scored.rollout.num_rows, length, generator=generator, dtype=torch.float64)
-        draws.append(elbo.masks_of_counts(counts_XG[start_N].flatten(), uniform_BC))
-    return torch.stack(draws, 1)[:, None]
