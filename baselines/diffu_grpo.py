@@ -25,7 +25,7 @@ from harness.rl.advantages import centre_in_group
 from harness.rl.estimator import Estimator, Setting
 from harness.rl.masked import masked_inputs, new_logprob, old_logprob, prompt_mask, reference_logprob
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
-from harness.rl.token_level import TokenTerms, token_loss, token_terms
+from harness.rl.token_level import MaskedTokens, token_loss, token_terms
 from harness.rollout import ScoredRollouts
 
 FIXED_SEED = 42
@@ -91,7 +91,7 @@ class DiffuGrpo(Method):
         parts = [self._part(scored, policy, mask_BP, advantage_B) for mask_BP in masks]
         return Prepared(updates=[UpdateBatch(parts=[part]) for part in parts], advantages=advantage_B)
 
-    def loss(self, policy: DiffusionLM, part: TokenTerms) -> Loss:
+    def loss(self, policy: DiffusionLM, part: MaskedTokens) -> Loss:
         """The clipped objective and KL of every token."""
         config = self.config
         new_BC = new_logprob(policy, part, guidance_scale=config.guidance_scale)[:, 0]
@@ -110,13 +110,13 @@ class DiffuGrpo(Method):
 
     def _part(
         self, scored: ScoredRollouts, policy: DiffusionLM, is_masked_BP: Tensor, advantage_B: Tensor
-    ) -> TokenTerms:
+    ) -> MaskedTokens:
         """One inner update, with the old log-probabilities under its mask."""
         rollout = scored.rollout
         wholly_BDC = torch.ones_like(rollout.completion_ids_BC, dtype=torch.bool)[:, None]
         tokens_BDL = masked_inputs(rollout, wholly_BDC, is_masked_BP[:, None])
         old_BDC, mask_BL = old_logprob(policy, rollout, tokens_BDL, guidance_scale=self.config.guidance_scale)
-        return TokenTerms(
+        return MaskedTokens(
             tokens_BDL=tokens_BDL,
             mask_BL=mask_BL,
             target_BC=rollout.completion_ids_BC,

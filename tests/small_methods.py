@@ -9,6 +9,7 @@ from harness.rl.method import Method
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "agrpo": {"mc_samples": 3, "importance": "entropy", "beta": 0.1},
+    "coupled-grpo": {"inner_updates": 2, "beta": 0.1},
     "d1": {"inner_updates": 2, "p_mask_prompt": 0.4, "beta": 0.1},
     "egspo": {"num_selected": 3, "slots_per_update": 3},
     "egspo-sa": {"num_selected": 2, "baseline": "step"},

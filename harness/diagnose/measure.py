@@ -122,8 +122,8 @@ def group_moments(mdp: Mdp, groups: Groups, candidate: Candidate, draws: object)
 
 def weight_advantages(part: LossPart, weight_B: Tensor) -> LossPart:
     """The part with its advantages times weight_B; the parts of methods that name their draws have them."""
-    advantage_B: Tensor = part.advantage_B  # type: ignore[attr-defined]
-    return dataclasses.replace(part, advantage_B=advantage_B * weight_B)  # type: ignore[call-arg]
+    name = "advantage_B" if hasattr(part, "advantage_B") else "advantage_N"
+    return dataclasses.replace(part, **{name: getattr(part, name) * weight_B})
 
 
 def forwards_per_completion(mdp: Mdp, candidate: Candidate) -> float:

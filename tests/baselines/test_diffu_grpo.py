@@ -7,7 +7,7 @@ import torch
 from harness.config.decoding import Decoding
 from harness.errors import UserError
 from harness.registry import get_method
-from harness.rl.token_level import TokenTerms, token_loss
+from harness.rl.token_level import MaskedTokens, token_loss
 
 module = sys.modules[get_method("d1").__module__]
 
@@ -17,14 +17,14 @@ def test_both_names_are_one_method():
 
 
 def part_of(old, counted, advantage):
-    return TokenTerms(
+    return MaskedTokens(
         tokens_BDL=torch.zeros(1, 1, 4, dtype=torch.long),
         mask_BL=None,
         target_BC=torch.zeros(1, 3, dtype=torch.long),
-        counted_BC=torch.tensor([counted]),
-        old_logprob_BC=torch.tensor([old]),
-        advantage_B=torch.tensor([advantage]),
-        weight_B=torch.ones(1),
+        counted_Nn=torch.tensor([counted]),
+        old_logprob_Nn=torch.tensor([old]),
+        advantage_N=torch.tensor([advantage]),
+        weight_N=torch.ones(1),
         normaliser=float(sum(counted)),
     )
 
