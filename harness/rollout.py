@@ -16,6 +16,9 @@ from torch import Tensor
 
 from harness.distributed.shard import ALONE, Shard
 
+GIVEN = -1
+"""The step of tokens that were there before the first."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
@@ -66,8 +69,8 @@ class Rollout:
 
     completion_ids_BC: int64, no mask token left.
     unmask_step_BC: int16, the step that revealed the token, under p2 the last that did; T for filler after an early
-    stop, which is outside every loss. logprob_BC, entropy_BC: float32, nats, of the untempered whole-vocabulary softmax
-    at the moment of unmasking; 0 on filler.
+    stop, which is outside every loss, and -1 for a given token. logprob_BC, entropy_BC: float32, nats, of the
+    untempered whole-vocabulary softmax at the moment of unmasking; 0 on filler and on given tokens.
     num_steps_B: int16, steps the row took, T without an early stop. num_steps: T; under a threshold or factor the most
     steps that a row may take. mask_id: the mask token.
     argmax_BTC: int32, on request: the most probable token of every position that was masked at the step.
@@ -123,9 +126,14 @@ class Rollout:
         """tokens_BL of state s, and its attention mask."""
         return self.prompts.with_completion(self.completion_at(step_B))
 
+    @property
+    def given_BC(self) -> Tensor:
+        """Where a token was given (B, C)."""
+        return self.unmask_step_BC == GIVEN
+
     def revealed_at(self, step_B: Tensor) -> Tensor:
-        """U_s as a bool mask (B, C): the positions that step s revealed."""
-        return self.unmask_step_BC == step_B[:, None]
+        """U_s as a bool mask (B, C): the positions that step s revealed; none where s is -1."""
+        return (self.unmask_step_BC == step_B[:, None]) & ~self.given_BC
 
     def revealed_positions(self, step_B: Tensor) -> Revealed:
         """U_s of every row, in rising order of position."""

@@ -132,6 +132,7 @@ DOCUMENTS = {
     "AGRPO": ("accelerate.yaml", "agrpo_trainer.py", "code", "generate.py", "rewards.py", "train.yaml"),
     "ESPO": ("code", "script", "train.yaml"),
     "SPG": ("paper",),
+    "coupled-GRPO": ("code", "config_coupled_code.yaml"),
     "d-OPSD": ("paper",),
 }
 """From what published values are known."""
