@@ -170,8 +170,9 @@ def measure(mdp: Mdp, groups: Groups, candidate: Candidate, seed: int, sharing: 
     names = (candidate.name, estimator.options, estimator.baseline, estimator.size)
     found = moments(mdp, groups, candidate, stream(seed, "diagnose", mdp.order, *names), sharing)
     mean_D, exact_D = found.mean_D, mdp.exact_gradient().flatten()
-    scale = float(mean_D @ exact_D / (mean_D @ mean_D)) if estimator.scale is None else estimator.scale
-    length, mean_D = float(exact_D.norm()), scale * mean_D
+    length = float(exact_D.norm())
+    scale = length / float(mean_D.norm()) if estimator.scale is None else estimator.scale
+    mean_D = scale * mean_D
     mean_error = abs(scale) * found.mean_error
     # The square of a sampled mean is larger than that of the mean itself, by the square of its error.
     variance = scale**2 * found.square - (float(mean_D @ mean_D) - mean_error**2)
