@@ -141,6 +141,16 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "beta": 0.01,
         "scale_rewards": False,
     },
+    "gdpo": {
+        "inner_updates": 12,
+        "quadrature": "gauss-3",
+        "mc_samples": 1,
+        "ratio": "length",
+        "clip_low": 0.2,
+        "clip_high": 0.2,
+        "p_mask_prompt": 0.0,
+        "mask_after_end": True,
+    },
 }
 """Of the built-in methods. All options of other methods count."""
 

@@ -287,6 +287,7 @@ def within_4_standard_errors(values, expected):
         ("d1", "one step", 0, 2),
         ("espo", "single", 2, 4),
         ("espo", "coupled", 2, 8),
+        ("gdpo", "gauss", 3, 6),
     ],
 )
 def test_forwards_are_steps_draws_or_inputs_with_those_of_the_old_policy(mdp, name, options, size, forwards):
