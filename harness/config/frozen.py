@@ -141,6 +141,21 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "beta": 0.01,
         "scale_rewards": False,
     },
+    "spg": {
+        "inner_updates": 4,
+        "logp_estimation": "mix",
+        "mix_weight": 0.5,
+        "eubo_beta": 1.5,
+        "forward_type": "block_random",
+        "num_t": 2,
+        "min_t": 0.0,
+        "max_t": 1.0,
+        "block_length": 4,
+        "p_mask_prompt": 0.15,
+        "random_masking": True,
+        "guidance_scale": 0.0,
+        "beta": 0.0,
+    },
 }
 """Of the built-in methods. All options of other methods count."""
 

@@ -131,7 +131,7 @@ DOCUMENTS = {
     ),
     "AGRPO": ("accelerate.yaml", "agrpo_trainer.py", "code", "generate.py", "rewards.py", "train.yaml"),
     "ESPO": ("code", "script", "train.yaml"),
-    "SPG": ("paper",),
+    "SPG": ("code", "paper"),
     "d-OPSD": ("paper",),
 }
 """From what published values are known."""
