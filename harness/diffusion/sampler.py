@@ -70,8 +70,8 @@ class Generation:
     rollout: the record, of all rows in their order.
 
     Raises UserError for lengths that are no such multiples, for a decoding that does not fit the model's blocks, where
-    a support is asked for that has no bound, and where the most probable tokens of all positions are asked for of steps
-    that do not compute them.
+    a support is asked for that has no bound, and where the most probable tokens of all positions, or a mixture of two
+    policies, are asked for of steps that do not compute them.
     """
 
     def __init__(
@@ -177,6 +177,16 @@ def _check(model: DiffusionLM, decoding: Decoding, needs: RolloutNeeds, length_B
             "Greedy completions cannot be recorded while sampling with a cache, a threshold, a factor, an entropy "
             "bound or p2, or from a model that attends by blocks; compute them afterwards (method.greedy=lazy)."
         )
+    if needs.reference_weight and (
+        model.attention.block_length or not decoding.computes_all or decoding.guidance_scale
+    ):
+        raise UserError(
+            f"A mixture with {needs.reference_weight:g} of the reference policy cannot be sampled with a cache, a "
+            "threshold, a factor, an entropy bound, guidance or p2, nor from a model that attends by blocks; switch "
+            "these off."
+        )
+    if needs.reference_weight and model.is_sharded:
+        raise UserError("A mixture with the reference policy cannot be sampled with execution.sharding=fsdp2; use ddp.")
     if length_B is None:
         return
     wrong_B = (length_B % decoding.block_length != 0) | (length_B < 1) | (length_B > decoding.completion_length)

@@ -5,6 +5,7 @@ N = B * n, V vocabulary, T steps."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -64,14 +65,7 @@ class _Step:
         first_comes_first = self.passes.first_comes_first
         hidden_Bqd, unconditional_BLd, predicted = self._hidden()
         logits_NV = self._logits(hidden_Bqd, unconditional_BLd, self.rows.prompt_length + self.masked_Bn - predicted)
-        proposal = propose(
-            logits_NV,
-            self.decoding,
-            self.model.special,
-            token_uniform_N=self._uniforms(TOKEN_DRAW) if self.decoding.temperature else None,
-            order_uniform_N=self._uniforms(ORDER_DRAW) if self.decoding.remasking == "random" else None,
-            record_behaviour=self.trace.behaviour_logprob_BC is not None,
-        )
+        proposal = self._propose(logits_NV)
         if self.trace.argmax_BTC is not None:
             self._record_argmax(self.trace.argmax_BTC, logits_NV, hidden_Bqd, unconditional_BLd)
         confidence_Bn = proposal.confidence_N.view(self.masked_Bn.shape)
@@ -80,6 +74,30 @@ class _Step:
         revealed_Bk, rest = split_by_confidence(confidence_Bn, count)
         self._write(proposal, logits_NV, revealed_Bk)
         return self.masked_Bn.gather(1, rest)
+
+    def _propose(self, logits_NV: Tensor) -> Proposal:
+        """A token per masked position; of a mixture with the reference policy where that is asked for, with the
+        policy's own log-probability."""
+        weight = self.trace.reference_weight
+        proposal = propose(
+            self._mixed(logits_NV, weight) if weight else logits_NV,
+            self.decoding,
+            self.model.special,
+            token_uniform_N=self._uniforms(TOKEN_DRAW) if self.decoding.temperature else None,
+            order_uniform_N=self._uniforms(ORDER_DRAW) if self.decoding.remasking == "random" else None,
+            record_behaviour=self.trace.behaviour_logprob_BC is not None,
+        )
+        if not weight:
+            return proposal
+        chosen_N = logits_NV.gather(1, proposal.token_N[:, None])[:, 0]
+        return dataclasses.replace(proposal, logprob_N=chosen_N - logits_NV.logsumexp(1))
+
+    def _mixed(self, logits_NV: Tensor, weight: float) -> Tensor:
+        """(1 - weight) logits of the policy + weight logits of the reference policy, by a pass of its own."""
+        with self.model.reference_policy():
+            hidden_BLd = self.model.hidden(self.rows.tokens_BL, self.rows.mask_BL)
+            reference_NV = self._logits(hidden_BLd, None, self.rows.prompt_length + self.masked_Bn)
+        return torch.lerp(logits_NV, reference_NV, weight)
 
     def _hidden(self) -> tuple[Tensor, Tensor | None, int]:
         """Hidden states (B, q, d), with guidance those of the same rows with the prompt masked, and the position that
