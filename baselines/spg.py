@@ -11,7 +11,6 @@ Axes: B rows, prompt-major in groups of G; P prompt, C completion, L = P + C; U 
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -35,7 +34,7 @@ from harness.rl.masked import (
     token_counts,
     until_first_end,
 )
-from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch, sampled_outcomes
+from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rollout import ScoredRollouts
 
 ESTIMATIONS = ("mix", "elbo", "eubo", "zero")
@@ -182,7 +181,7 @@ class Spg(Method):
                 options=kind,
                 baseline="group mean",
                 size=config.num_t,
-                outcomes=functools.partial(sampled_outcomes, cls(config=config)),
+                sampled=cls(config=config).draw,
                 is_drawn=kind == "mix",
             )
             for kind, config in kinds.items()

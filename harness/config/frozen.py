@@ -156,6 +156,14 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "guidance_scale": 0.0,
         "beta": 0.0,
     },
+    "wd1": {
+        "inner_updates": 8,
+        "p_mask_prompt": 0.15,
+        "terms": "both",
+        "softmax_over": "batch",
+        "reference_weight": 0.0,
+        "guidance_scale": 0.0,
+    },
 }
 """Of the built-in methods. All options of other methods count."""
 

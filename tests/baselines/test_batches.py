@@ -12,6 +12,7 @@ METHODS = {
     "agrpo": {"mc_samples": 3, "importance": "entropy", "beta": 0.1},
     "espo": {"inner_updates": 2, "mc_samples": 2, "beta": 0.1},
     "spg": {"inner_updates": 2, "num_t": 2, "p_mask_prompt": 0.4},
+    "wd1": {"inner_updates": 2, "p_mask_prompt": 0.4},
 }
 
 

@@ -11,7 +11,7 @@ from harness.config.resolve import flatten, resolve
 from harness.config.tree import PROFILES, BudgetConfig, Execution, LoraConfig, ModelConfig
 
 TASK = "sudoku"
-METHODS = ["egspo", "egspo-sa", "d1", "agrpo", "espo", "spg"]
+METHODS = ["egspo", "egspo-sa", "d1", "agrpo", "espo", "spg", "wd1"]
 ITEMS = {"gsm8k": 1319, "math500": 500, "countdown": 256, "mbpp": 257, "humaneval": 164, "sudoku": 256}
 CODE = ["mbpp", "humaneval"]
 
@@ -127,7 +127,7 @@ def test_laptop_recipes_train_small_adapters_of_a_small_model_for_a_short_while(
     assert config.rollout == dataclasses.replace(decoding, temperature=0.9) == first.rollout
     assert config.budget == BudgetConfig(samples=256) == first.budget
     assert (config.train.batch_size, config.evaluation.items, config.evaluation.every) == (16, 64, 0)
-    assert config.method.options["beta"] == 0
+    assert config.method.options.get("beta", 0) == 0
 
 
 @pytest.mark.parametrize("task", ITEMS)
@@ -149,7 +149,7 @@ def test_tiny_runs_of_all_methods_start_alike_and_have_the_same_rollouts(name):
     assert config.budget.samples == 1536
     assert (config.train.batch_size, config.train.group_size) == (64, 8)
     assert config.evaluation.decoding == first.evaluation.decoding
-    assert config.method.options["beta"] == 0
+    assert config.method.options.get("beta", 0) == 0
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -169,7 +169,7 @@ def test_tiny_runs_on_code_start_alike_and_are_paid_for_passing_all_tests(name, 
     assert (config.budget, config.evaluation.decoding) == (first.budget, first.evaluation.decoding)
     assert (config.train.batch_size, config.train.group_size) == (64, 8)
     assert (config.reward, config.evaluation.items) == ("correctness", 256)
-    assert config.method.options["beta"] == 0
+    assert config.method.options.get("beta", 0) == 0
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,7 @@ DOCUMENTS = {
     "AGRPO": ("accelerate.yaml", "agrpo_trainer.py", "code", "generate.py", "rewards.py", "train.yaml"),
     "ESPO": ("code", "script", "train.yaml"),
     "SPG": ("code", "paper"),
+    "wd1": ("code", "paper", "scripts"),
     "d-OPSD": ("paper",),
 }
 """From what published values are known."""

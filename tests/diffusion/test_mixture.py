@@ -46,7 +46,7 @@ def both_logits(model, tokens_BL, mask_BL, length):
 def test_tokens_are_as_frequent_as_the_softmax_of_the_mixed_logits_says(model):
     rows, decoding = 4000, dataclasses.replace(DECODING, completion_length=1, block_length=1, num_steps=1)
     rollout = rollout_of(model, decoding, texts=["ab"] * rows)
-    tokens_BL, mask_BL = rollout.state_at(torch.zeros(rows, dtype=torch.long))
+    tokens_BL = rollout.state_at(torch.zeros(rows, dtype=torch.long))[0]
     policy_BCV, reference_BCV = both_logits(model, tokens_BL[:1], None, 1)
     frequency_V = torch.bincount(rollout.completion_ids_BC[:, 0], minlength=policy_BCV.shape[2]) / rows
 
@@ -93,9 +93,7 @@ def test_passes_of_both_policies_are_counted_and_planned(random_model, rank):
     with random_model.meter.measure() as cost:
         rollout = rollout_of(random_model)
     assert rollout.forwards_B.tolist() == [8, 8, 8]
-    planned = rollout_flops(
-        random_model.shape, DECODING, MIXED, rows=3, prompt_length=rollout.prompts.ids_BP.shape[1]
-    )
+    planned = rollout_flops(random_model.shape, DECODING, MIXED, rows=3, prompt_length=rollout.prompts.ids_BP.shape[1])
     assert cost.forward_flops == planned == rollout.flops
 
 
