@@ -66,6 +66,7 @@ def diagnose(
     import torch
 
     from harness.diagnose import left_out, measure
+    from harness.diagnose.estimators import STEPS
 
     registry.add_include_paths(include_path or [])
     if out.exists() and not out.is_dir():
@@ -79,7 +80,7 @@ def diagnose(
     _show(measured, policies)
     _show_left_out(steps)
     for note in NOTES:
-        typer.echo(f"  {note.format(compute=measure.COMPUTE, backward=measure.BACKWARD_PASS, steps=measure.STEPS)}")
+        typer.echo(f"  {note.format(compute=measure.COMPUTE, backward=measure.BACKWARD_PASS, steps=STEPS)}")
     bias, variance = measure.largest_errors(measured)
     typer.echo(
         f"  Standard errors where draws are sampled: of biases up to {bias:.1%}, of variances up to {variance:.1%}."

@@ -151,6 +151,29 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "p_mask_prompt": 0.0,
         "mask_after_end": True,
     },
+    "spg": {
+        "inner_updates": 4,
+        "logp_estimation": "mix",
+        "mix_weight": 0.5,
+        "eubo_beta": 1.5,
+        "forward_type": "block_random",
+        "num_t": 2,
+        "min_t": 0.0,
+        "max_t": 1.0,
+        "block_length": 4,
+        "p_mask_prompt": 0.15,
+        "random_masking": True,
+        "guidance_scale": 0.0,
+        "beta": 0.0,
+    },
+    "wd1": {
+        "inner_updates": 8,
+        "p_mask_prompt": 0.15,
+        "terms": "both",
+        "softmax_over": "batch",
+        "reference_weight": 0.0,
+        "guidance_scale": 0.0,
+    },
 }
 """Of the built-in methods. All options of other methods count."""
 

@@ -133,8 +133,9 @@ DOCUMENTS = {
     "ESPO": ("code", "script", "train.yaml"),
     "GDPO": ("paper",),
     "NeMo-RL": ("README", "gdpo_llada_8b.yaml"),
-    "SPG": ("paper",),
+    "SPG": ("code", "paper"),
     "coupled-GRPO": ("code", "config_coupled_code.yaml"),
+    "wd1": ("code", "paper", "scripts"),
     "d-OPSD": ("paper",),
 }
 """From what published values are known."""
