@@ -76,7 +76,8 @@ class Rollout:
     argmax_BTC: int32, on request: the most probable token of every position that was masked at the step.
     behaviour_logprob_BC, behaviour_entropy_BC: float32, on request, nats: as logprob_BC and entropy_BC, but of the
     tempered and truncated distribution that was sampled. support_ids_BCk: int32, the tokens that truncation kept,
-    padded with -1; None where nothing is truncated. temperature: of that distribution.
+    padded with -1; None where nothing is truncated. temperature: of that distribution. reference_weight: of the
+    reference policy in its logits; logprob_BC and entropy_BC are the policy's own.
     is_exact: whether logprob_BC, entropy_BC and the behaviour fields are those of whole forward passes; after a
     generation with cached keys and values they are approximate.
     forwards_B: int32, forward passes of each row, guidance included. flops_B, seconds_B: float64, its even share of the
@@ -96,6 +97,7 @@ class Rollout:
     behaviour_entropy_BC: Tensor | None = None
     support_ids_BCk: Tensor | None = None
     temperature: float = 1.0
+    reference_weight: float = 0.0
     is_exact: bool = True
     forwards_B: Tensor | None = None
     flops_B: Tensor | None = None
@@ -149,10 +151,15 @@ class Rollout:
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutNeeds:
-    """What is recorded beyond the completion. argmax: argmax_BTC. behaviour: the behaviour fields."""
+    """What is recorded beyond the completion. argmax: argmax_BTC. behaviour: the behaviour fields.
+
+    reference_weight: w, where completions are to be sampled from (1 - w) logits of the policy + w logits of the
+    reference policy, neither of them normalised; 0 for the policy alone.
+    """
 
     argmax: bool = False
     behaviour: bool = False
+    reference_weight: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,7 @@ class Generation:
 
     Raises UserError for lengths that are no such multiples, for given tokens that are not one per position, for a
     decoding that does not fit the model's blocks, where a support is asked for that has no bound, and where the most
-    probable tokens of all positions are asked for of steps that do not compute them.
+    probable tokens of all positions, or a mixture of two policies, are asked for of steps that do not compute them.
     """
 
     def __init__(
@@ -191,6 +191,16 @@ def _check(model: DiffusionLM, decoding: Decoding, needs: RolloutNeeds, *, infil
             "bound, p2 or given tokens, or from a model that attends by blocks; compute them afterwards "
             "(method.greedy=lazy)."
         )
+    if needs.reference_weight and (
+        model.attention.block_length or infills or not decoding.computes_all or decoding.guidance_scale
+    ):
+        raise UserError(
+            f"A mixture with {needs.reference_weight:g} of the reference policy cannot be sampled with a cache, a "
+            "threshold, a factor, an entropy bound, guidance, p2 or given tokens, nor from a model that attends by "
+            "blocks; switch these off."
+        )
+    if needs.reference_weight and model.is_sharded:
+        raise UserError("A mixture with the reference policy cannot be sampled with execution.sharding=fsdp2; use ddp.")
 
 
 def _check_given(given_BC: Tensor, shape: tuple[int, int], mask_id: int) -> None:

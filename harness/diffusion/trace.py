@@ -48,6 +48,7 @@ def blank_rollout(
         support_ids_BCk=zeros(*support_size, dtype=torch.int32) - 1 if needs.behaviour and decoding.truncated else None,
         # Greedy decoding is asked of the untempered distribution.
         temperature=decoding.temperature or 1.0,
+        reference_weight=needs.reference_weight,
         is_exact=decoding.cache == "none",
         forwards_B=zeros(rows, dtype=torch.int32),
         flops_B=zeros(rows, dtype=torch.float64),

@@ -36,6 +36,9 @@ EXACT = 1e-10
         ("d1", "one step", 0, 2, 1),
         ("espo", "single", 2, 4, 2),
         ("espo", "coupled", 2, 8, 4),
+        ("gdpo", "gauss", 3, 6, 3),
+        ("spg", "mix", 2, 2, 2),
+        ("wd1", "both", 0, 1, 1),
     ],
 )
 def test_passes_are_steps_draws_or_inputs_and_forwards_those_of_the_old_policy_too(
@@ -93,7 +96,7 @@ def test_the_command_shows_tables_and_writes_numbers_and_a_figure(few, tmp_path,
     assert "AGRPO" in shown
     assert "steps left out" in shown
     rows = list(csv.DictReader((tmp_path / "made" / "estimators.csv").open()))
-    assert len(rows) == len(ORDERS) * (len(few) + 1)
+    assert len(rows) == len(ORDERS) * (len(few) + sum(item.estimator.ends_early for item in few))
     agrpo = [row for row in rows if row["method"] == "agrpo" and row["ends_early"] == "false"]
     assert {row["order"] for row in agrpo} == set(ORDERS)
     for row in agrpo:

@@ -5,6 +5,7 @@ steps."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -62,14 +63,7 @@ class _Step:
         first_comes_first = self.passes.first_comes_first
         states = self.passes.states()
         logits_NV = states.logits(self._row_B1, self.rows.prompt_length + self.masked_Bn)
-        proposal = propose(
-            logits_NV,
-            self.decoding,
-            self.model.special,
-            token_uniform_N=self._uniforms(TOKEN_DRAW) if self.decoding.temperature else None,
-            order_uniform_N=self._uniforms(ORDER_DRAW) if self.decoding.remasking == "random" else None,
-            record_behaviour=self.trace.behaviour_logprob_BC is not None,
-        )
+        proposal = self._propose(logits_NV)
         if self.trace.argmax_BTC is not None:
             self._record_argmax(self.trace.argmax_BTC, logits_NV, states)
         confidence_Bn = proposal.confidence_N.view(self.masked_Bn.shape)
@@ -82,6 +76,30 @@ class _Step:
     @property
     def _row_B1(self) -> Tensor:
         return torch.arange(len(self.rows), device=self.masked_Bn.device)[:, None]
+
+    def _propose(self, logits_NV: Tensor) -> Proposal:
+        """A token per masked position; of a mixture with the reference policy where that is asked for, with the
+        policy's own log-probability."""
+        weight = self.trace.reference_weight
+        proposal = propose(
+            self._mixed(logits_NV, weight) if weight else logits_NV,
+            self.decoding,
+            self.model.special,
+            token_uniform_N=self._uniforms(TOKEN_DRAW) if self.decoding.temperature else None,
+            order_uniform_N=self._uniforms(ORDER_DRAW) if self.decoding.remasking == "random" else None,
+            record_behaviour=self.trace.behaviour_logprob_BC is not None,
+        )
+        if not weight:
+            return proposal
+        chosen_N = logits_NV.gather(1, proposal.token_N[:, None])[:, 0]
+        return dataclasses.replace(proposal, logprob_N=chosen_N - logits_NV.logsumexp(1))
+
+    def _mixed(self, logits_NV: Tensor, weight: float) -> Tensor:
+        """(1 - weight) logits of the policy + weight logits of the reference policy, by a pass of its own."""
+        with self.model.reference_policy():
+            reference = self.passes.states()
+            reference_NV = reference.logits(self._row_B1, self.rows.prompt_length + self.masked_Bn)
+        return torch.lerp(logits_NV, reference_NV, weight)
 
     def _uniforms(self, kind: int) -> Tensor:
         return uniforms(self.rows.seed_B, self.step, self.masked_Bn, kind).flatten()
