@@ -4,13 +4,12 @@ This is EGSPO with: one forward pass for all tokens of a completion, which is ma
 that it went through; every token a term of its own. The prompt is masked in part, differently in each of the mu inner
 updates, so that the same completion is seen from several sides.
 
-Axes: B rows, prompt-major in groups of G; P prompt, C completion, L = P + C; U inner updates; X micro-batches; V
-vocabulary.
+Axes: B rows, prompt-major in groups of G; P prompt, C completion, L = P + C; U inner updates; D = 1 input: the prompt
+in part and the completion wholly masked.
 """
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -18,19 +17,17 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
-from harness.diffusion.guidance import guided_logits
-from harness.diffusion.logprob import chosen_logprob, without_gradient
 from harness.errors import UserError, require_positive
 from harness.models.diffusion_lm import DiffusionLM
-from harness.randomness import row_seeds, uniforms
+from harness.randomness import row_seeds
 from harness.registry import method
 from harness.rl.advantages import centre_in_group
 from harness.rl.estimator import Estimator, Setting
-from harness.rl.method import Loss, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
-from harness.rl.policy_loss import ClippedObjective, clipped_objective, k3
-from harness.rollout import Rollout, ScoredRollouts
+from harness.rl.masked import masked_inputs, new_logprob, old_logprob, prompt_mask, reference_logprob
+from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.token_level import MaskedTokens, token_loss, token_terms
+from harness.rollout import ScoredRollouts
 
-PROMPT_DRAW = 0
 FIXED_SEED = 42
 
 
@@ -50,22 +47,6 @@ class DiffuGrpoConfig:
     clip: float = 0.5
     beta: float = 0.04
     guidance_scale: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class OneStep(LossPart):
-    """One inner update. tokens_BL: prompt in part and completion wholly masked; counted_BC: True up to and including
-    the first end token; normaliser: the number of such tokens in the global batch; weight_B: 1, unless micro-batches
-    are normalised apart."""
-
-    tokens_BL: Tensor
-    mask_BL: Tensor | None
-    target_BC: Tensor
-    counted_BC: Tensor
-    old_logprob_BC: Tensor
-    advantage_B: Tensor
-    weight_B: Tensor
-    normaliser: float
 
 
 @method("d1", "diffu-grpo", title="diffu-GRPO (d1)", colour="#009E73", ablations=("random_masking", "inner_updates"))
@@ -110,16 +91,15 @@ class DiffuGrpo(Method):
         parts = [self._part(scored, policy, mask_BP, advantage_B) for mask_BP in masks]
         return Prepared(updates=[UpdateBatch(parts=[part]) for part in parts], advantages=advantage_B)
 
-    def loss(self, policy: DiffusionLM, part: OneStep) -> Loss:
+    def loss(self, policy: DiffusionLM, part: MaskedTokens) -> Loss:
         """The clipped objective and KL of every token."""
-        new_BC = self._logprob(policy, part.tokens_BL, part.mask_BL, part.target_BC)
-        kl_BC = torch.zeros_like(new_BC)
-        if self.config.beta:
-            with torch.no_grad(), policy.reference_policy():
-                reference_BC = self._logprob(policy, part.tokens_BL, part.mask_BL, part.target_BC)
-            kl_BC = k3(new_BC, reference_BC)
-        loss, clipped = token_loss(new_BC, kl_BC, part, self.config)
-        return loss, clipped.values(part.counted_BC, kl=kl_BC)
+        config = self.config
+        new_BC = new_logprob(policy, part, guidance_scale=config.guidance_scale)[:, 0]
+
+        def reference() -> Tensor:
+            return reference_logprob(policy, part, guidance_scale=config.guidance_scale)[:, 0]
+
+        return token_loss(new_BC, reference, part, clip_low=config.clip, clip_high=config.clip, beta=config.beta)
 
     @classmethod
     def estimators(cls, setting: Setting) -> list[Estimator]:
@@ -128,87 +108,17 @@ class DiffuGrpo(Method):
         scale = setting.num_steps * setting.with_itself
         return [Estimator(method=one_step, options="one step", baseline="group mean", scale=scale, ends_early=True)]
 
-    def _part(self, scored: ScoredRollouts, policy: DiffusionLM, is_masked_BP: Tensor, advantage_B: Tensor) -> OneStep:
+    def _part(
+        self, scored: ScoredRollouts, policy: DiffusionLM, is_masked_BP: Tensor, advantage_B: Tensor
+    ) -> MaskedTokens:
         """One inner update, with the old log-probabilities under its mask."""
         rollout = scored.rollout
-        counted_BC = until_first_end(policy.is_end(rollout.completion_ids_BC))
-        count_X = token_counts(counted_BC, scored)
-        blank_BC = torch.full_like(rollout.completion_ids_BC, rollout.mask_id)
-        tokens_BL, mask_BL = rollout.prompts.with_completion(blank_BC)
-        prompt_length = is_masked_BP.shape[1]
-        tokens_BL[:, :prompt_length].masked_fill_(is_masked_BP, rollout.mask_id)
-        old_logprob_BC = without_gradient(
-            policy,
-            functools.partial(self._logprob, policy),
-            tokens_BL,
-            mask_BL,
-            rollout.completion_ids_BC,
-            positions=rollout.completion_length,
-        )
-        return OneStep(
-            tokens_BL=tokens_BL,
+        wholly_BDC = torch.ones_like(rollout.completion_ids_BC, dtype=torch.bool)[:, None]
+        tokens_BDL = masked_inputs(rollout, wholly_BDC, is_masked_BP[:, None])
+        old_BDC, mask_BL = old_logprob(policy, rollout, tokens_BDL, guidance_scale=self.config.guidance_scale)
+        return MaskedTokens(
+            tokens_BDL=tokens_BDL,
             mask_BL=mask_BL,
             target_BC=rollout.completion_ids_BC,
-            counted_BC=counted_BC,
-            old_logprob_BC=old_logprob_BC,
-            advantage_B=advantage_B.to(old_logprob_BC.dtype),
-            weight_B=row_weights(count_X, scored).to(old_logprob_BC.dtype),
-            normaliser=float(count_X.sum()),
+            **token_terms(scored, policy, old_BDC[:, 0], advantage_B),
         )
-
-    def _logprob(self, policy: DiffusionLM, tokens_BL: Tensor, mask_BL: Tensor | None, target_BC: Tensor) -> Tensor:
-        """One-step log-probabilities (B, C) of the completion's tokens, nats."""
-        length = tokens_BL.shape[1]
-        prompt_length = length - target_BC.shape[1]
-        place_L = torch.arange(length, device=tokens_BL.device)
-        logits_BCV = guided_logits(
-            policy,
-            tokens_BL,
-            mask_BL,
-            place_L[prompt_length:].expand_as(target_BC),
-            is_context=place_L < prompt_length,
-            scale=self.config.guidance_scale,
-        )
-        return chosen_logprob(logits_BCV, target_BC)
-
-
-def prompt_mask(rollout: Rollout, seed_B: Tensor, update: int, probability: float) -> Tensor:
-    """The prompt tokens masked in an inner update, bool (B, P); never padding.
-
-    Positions are counted from the prompt's end, so that padding changes no draw.
-    """
-    ids_BP, mask_BP = rollout.prompts.ids_BP, rollout.prompts.mask_BP
-    from_end_P = torch.arange(ids_BP.shape[1] - 1, -1, -1, device=ids_BP.device)
-    uniform_BP = uniforms(seed_B.to(ids_BP.device), update, from_end_P.expand_as(ids_BP), PROMPT_DRAW)
-    is_masked_BP = uniform_BP < probability
-    return is_masked_BP if mask_BP is None else is_masked_BP & mask_BP
-
-
-def until_first_end(is_end_BC: Tensor) -> Tensor:
-    """True up to and including the first end token (B, C)."""
-    return is_end_BC.cumsum(1) - is_end_BC.long() == 0
-
-
-def token_counts(counted_BC: Tensor, scored: ScoredRollouts) -> Tensor:
-    """Counted tokens of each micro-batch of the global batch (X,)."""
-    count_B = scored.shard.gather(counted_BC.sum(1))
-    return torch.stack([part_B.sum() for part_B in count_B.split(scored.micro_batches)])
-
-
-def row_weights(count_X: Tensor, scored: ScoredRollouts) -> Tensor:
-    """The weight of each of this process's rows against the sum of the counts (B,), float64: the loss is then the mean
-    of what the micro-batches have, each over its own count."""
-    weight_X = count_X.sum().double() / len(count_X) / count_X
-    return scored.shard.mine(weight_X.repeat_interleave(torch.tensor(scored.micro_batches, device=weight_X.device)))
-
-
-def token_loss(
-    new_BC: Tensor, kl_BC: Tensor, part: OneStep, config: DiffuGrpoConfig
-) -> tuple[Tensor, ClippedObjective]:
-    """-min(rho A, clip(rho) A) + beta KL per token, weighted, summed over the counted tokens and divided by their
-    number."""
-    clipped = clipped_objective(
-        new_BC, part.old_logprob_BC, part.advantage_B[:, None], clip_low=config.clip, clip_high=config.clip
-    )
-    term_BC = (config.beta * kl_BC - clipped.objective) * part.weight_B[:, None]
-    return torch.where(part.counted_BC, term_BC, 0.0).sum() / part.normaliser, clipped

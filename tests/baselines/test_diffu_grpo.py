@@ -1,3 +1,4 @@
+import math
 import sys
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 from harness.config.decoding import Decoding
 from harness.errors import UserError
 from harness.registry import get_method
-from harness.rollout import Prompts, Rollout
+from harness.rl.token_level import MaskedTokens, token_loss
 
 module = sys.modules[get_method("d1").__module__]
 
@@ -15,60 +16,15 @@ def test_both_names_are_one_method():
     assert get_method("d1") is get_method("diffu-grpo")
 
 
-def test_tokens_count_up_to_and_including_the_first_end_token():
-    is_end = torch.tensor([[False, False, True, False, True], [False] * 5, [True] * 5])
-    assert module.until_first_end(is_end).tolist() == [
-        [True, True, True, False, False],
-        [True] * 5,
-        [True, False, False, False, False],
-    ]
-
-
-def rollout_with_prompts(ids_BP, mask_BP):
-    rows = len(ids_BP)
-    return Rollout(
-        prompts=Prompts(ids_BP=ids_BP, mask_BP=mask_BP),
-        completion_ids_BC=torch.zeros(rows, 2, dtype=torch.long),
-        unmask_step_BC=torch.zeros(rows, 2, dtype=torch.int16),
-        logprob_BC=torch.zeros(rows, 2),
-        entropy_BC=torch.zeros(rows, 2),
-        num_steps_B=torch.ones(rows, dtype=torch.int16),
-        num_steps=1,
-        mask_id=9,
-    )
-
-
-def test_padding_is_never_masked_and_changes_no_draw():
-    seed_B = torch.tensor([123, 456])
-    short = rollout_with_prompts(torch.ones(2, 30, dtype=torch.long), None)
-    is_real = torch.arange(40).expand(2, -1) >= 10
-    long = rollout_with_prompts(torch.ones(2, 40, dtype=torch.long), is_real)
-    alone = module.prompt_mask(short, seed_B, 1, 0.5)
-    padded = module.prompt_mask(long, seed_B, 1, 0.5)
-    assert not padded[:, :10].any()
-    assert torch.equal(padded[:, 10:], alone)
-    assert 10 < alone.sum() < 50
-    assert not torch.equal(alone[0], alone[1])
-
-
-def test_a_share_of_the_prompt_is_masked():
-    rollout = rollout_with_prompts(torch.ones(20, 500, dtype=torch.long), None)
-    masks = [module.prompt_mask(rollout, torch.arange(20), update, 0.15) for update in (0, 1)]
-    assert float(masks[0].double().mean()) == pytest.approx(0.15, abs=0.02)
-    assert not torch.equal(*masks)
-    assert not module.prompt_mask(rollout, torch.arange(20), 0, 0.0).any()
-    assert module.prompt_mask(rollout, torch.arange(20), 0, 1.0).all()
-
-
 def part_of(old, counted, advantage):
-    return module.OneStep(
-        tokens_BL=torch.zeros(1, 4, dtype=torch.long),
+    return MaskedTokens(
+        tokens_BDL=torch.zeros(1, 1, 4, dtype=torch.long),
         mask_BL=None,
         target_BC=torch.zeros(1, 3, dtype=torch.long),
-        counted_BC=torch.tensor([counted]),
-        old_logprob_BC=torch.tensor([old]),
-        advantage_B=torch.tensor([advantage]),
-        weight_B=torch.ones(1),
+        counted_Nn=torch.tensor([counted]),
+        old_logprob_Nn=torch.tensor([old]),
+        advantage_N=torch.tensor([advantage]),
+        weight_N=torch.ones(1),
         normaliser=float(sum(counted)),
     )
 
@@ -76,10 +32,21 @@ def part_of(old, counted, advantage):
 def test_the_loss_is_a_mean_over_counted_tokens():
     part = part_of([-1.0, -1.0, -1.0], [True, True, False], 2.0)
     new = torch.tensor([[-1.0, -1.0 + torch.tensor(1.4).log(), 5.0]])
-    config = module.DiffuGrpoConfig(clip=0.2, beta=0.1)
-    loss, clipped = module.token_loss(new, torch.tensor([[0.5, 0.25, 100.0]]), part, config)
-    assert float(loss) == pytest.approx((-2.0 + 0.05 - 2.4 + 0.025) / 2)
-    assert clipped.high.tolist() == [[False, True, True]]
+    reference = new + torch.tensor([[2.0, 0.5, 9.0]]).log()
+    loss, values = token_loss(new, lambda: reference, part, clip_low=0.2, clip_high=0.2, beta=0.1)
+    # k3 of a ratio x is x - log(x) - 1; the third token is not counted.
+    first, second = 2 - math.log(2) - 1, 0.5 + math.log(2) - 1
+    assert float(loss) == pytest.approx((-2.0 + 0.1 * first - 2.4 + 0.1 * second) / 2)
+    assert values["kl"].tolist() == pytest.approx([first, second])
+    assert values["clip_high"].tolist() == [False, True]
+
+
+def test_without_a_weight_the_reference_policy_is_not_asked():
+    part = part_of([-1.0, -1.0, -1.0], [True, True, True], 1.0)
+    loss, values = token_loss(
+        torch.full((1, 3), -1.0), lambda: pytest.fail("asked"), part, clip_low=0, clip_high=0, beta=0
+    )
+    assert (float(loss), values["kl"].tolist()) == (-1.0, [0.0, 0.0, 0.0])
 
 
 def test_the_whole_completion_is_hidden_and_the_prompt_in_part(random_model, scored, score):
@@ -91,9 +58,9 @@ def test_the_whole_completion_is_hidden_and_the_prompt_in_part(random_model, sco
     prompt_BP = scored.rollout.prompts.ids_BP
     for update in prepared.updates:
         (part,) = update.parts
-        assert (part.tokens_BL[:, prompt_BP.shape[1] :] == mask_id).all()
-        kept_BP = part.tokens_BL[:, : prompt_BP.shape[1]] != mask_id
-        assert torch.equal(part.tokens_BL[:, : prompt_BP.shape[1]][kept_BP], prompt_BP[kept_BP])
+        assert (part.tokens_BDL[:, 0][:, prompt_BP.shape[1] :] == mask_id).all()
+        kept_BP = part.tokens_BDL[:, 0][:, : prompt_BP.shape[1]] != mask_id
+        assert torch.equal(part.tokens_BDL[:, 0][:, : prompt_BP.shape[1]][kept_BP], prompt_BP[kept_BP])
         assert 0.2 < float(kept_BP.double().mean()) < 0.9
     assert (prompt_BP != mask_id).all()
 

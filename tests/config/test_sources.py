@@ -131,7 +131,11 @@ DOCUMENTS = {
     ),
     "AGRPO": ("accelerate.yaml", "agrpo_trainer.py", "code", "generate.py", "rewards.py", "train.yaml"),
     "ESPO": ("code", "script", "train.yaml"),
-    "SPG": ("paper",),
+    "GDPO": ("paper",),
+    "NeMo-RL": ("README", "gdpo_llada_8b.yaml"),
+    "SPG": ("code", "paper"),
+    "coupled-GRPO": ("code", "config_coupled_code.yaml"),
+    "wd1": ("code", "paper", "scripts"),
     "d-OPSD": ("paper",),
 }
 """From what published values are known."""
@@ -186,6 +190,8 @@ def test_laptop_recipes_are_ours_and_say_why(method, task):
         ("agrpo", "countdown", "rollout.top_k", "AGRPO's train.yaml"),
         ("agrpo", "humaneval", "reward", "not stated; ours"),
         ("espo", "countdown", "method.clip_low", "ESPO's script"),
+        ("gdpo", "sudoku", "method.clip_low", "NeMo-RL's gdpo_llada_8b.yaml"),
+        ("gdpo", "gsm8k", "method.inner_updates", "NeMo-RL's README"),
         ("espo", "sudoku", "method.clip_low", "ESPO's train.yaml"),
         ("espo", "humaneval", "optimizer.learning_rate", "ESPO's train.yaml, as this script says nothing"),
         ("espo", "humaneval", "evaluation.items", "d1's paper, appendix: all of HumanEval"),

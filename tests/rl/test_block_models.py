@@ -21,6 +21,7 @@ OPTIONS = {
     "egspo-sa": {"num_selected": 3},
     "agrpo": {"mc_samples": 3},
     "espo": {"inner_updates": 3, "beta": 0.0},
+    "gdpo": {"inner_updates": 3},
 }
 
 
