@@ -134,6 +134,7 @@ DOCUMENTS = {
     "SPG": ("paper",),
     "coupled-GRPO": ("code", "config_coupled_code.yaml"),
     "d-OPSD": ("paper",),
+    "d2": ("script", "train.yaml"),
 }
 """From what published values are known."""
 KNOWN = [f"{author}'s {document}" for author, documents in DOCUMENTS.items() for document in documents]
