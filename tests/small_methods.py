@@ -15,6 +15,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "egspo": {"num_selected": 3, "slots_per_update": 3},
     "egspo-sa": {"num_selected": 2, "baseline": "step"},
     "espo": {"inner_updates": 2, "mc_samples": 2, "beta": 0.1},
+    "tracerl": {"shrink": 2, "post_num": 1, "updates": 2, "beta": 0.1},
 }
 NAMES = names("method")
 

@@ -9,6 +9,7 @@ Axes: B rows of the rollout, C completion, P prompt, L = P + C; N states; n toke
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,7 +124,9 @@ def with_old_logprob(policy: DiffusionLM, part: States) -> States:
 
     index_N = torch.arange(part.num_rows, device=part.row_N.device)
     with policy.in_step():
-        old_Nn = without_gradient(policy, score, index_N, positions=part.position_Nn.shape[1])
+        old_Nn = part.old_logprob_Nn
+        if part.num_rows:
+            old_Nn = without_gradient(policy, score, index_N, positions=old_Nn.shape[1])
     return part.of_dtype(old_Nn.dtype, old_logprob_Nn=old_Nn)
 
 
@@ -132,3 +135,12 @@ def as_many_everywhere(part: States, scored: ScoredRollouts) -> States:
     and one at least."""
     counts_X = scored.shard.gather(torch.tensor([part.num_rows], device=part.row_N.device))
     return part.filled_up(max(1, int(counts_X.max())))
+
+
+def shares(row_N: Tensor, first_B: Tensor, total: int, updates: int) -> tuple[Tensor, list[int]]:
+    """The update of every state (N,), and how many of the `total` states of all processes each has: equal shares, in
+    order. States come row by row; first_B: how many there are in all processes before those of a row."""
+    place_N = torch.arange(len(row_N), device=row_N.device) - torch.searchsorted(row_N, row_N)
+    update_N = (first_B[row_N] + place_N) * updates // max(1, total)
+    starts = [-(-update * total // updates) for update in range(updates + 1)]
+    return update_N, [end - start for start, end in itertools.pairwise(starts)]

@@ -134,6 +134,7 @@ DOCUMENTS = {
     "SPG": ("paper",),
     "coupled-GRPO": ("code", "config_coupled_code.yaml"),
     "d-OPSD": ("paper",),
+    "TraceRL": ("code", "rl_llada.yaml", "rl_reward.py"),
     "d2": ("script", "train.yaml"),
 }
 """From what published values are known."""
