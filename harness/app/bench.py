@@ -85,13 +85,15 @@ def _rows_of_model(request: BenchRequest, part: str) -> Iterator[Measurement | G
     from harness.bench.rollouts import measure_rollouts
     from harness.bench.shapes import SHAPES, make_model
     from harness.bench.updates import measure_updates
+    from harness.models.attention import Attention
     from harness.models.checkpoints import resolve_device
 
     device = str(resolve_device(request.device))
     shape = SHAPES[request.shape].with_sizes(batch=request.batch, blocks=request.blocks)
     model, prompts = make_model(shape, device)
     if part == GROWTH:
-        yield from measure_growth(model, shape, runs=request.runs)
+        by_blocks, _ = make_model(shape, device, Attention(block_length=shape.block))
+        yield from measure_growth(model, by_blocks, shape, runs=request.runs)
     elif part == UPDATE:
         yield from measure_updates(model, prompts, shape, runs=request.runs)
     else:

@@ -20,7 +20,7 @@ from harness.diffusion.sampler import generate
 from harness.models.diffusion_lm import DiffusionLM
 from harness.rollout import Prompts, Rollout
 
-EXACT = "exact"
+EXACT, BLOCK_CAUSAL = "exact", "block-causal"
 BLOCKS = 2
 TEMPERATURE = 0.9
 
@@ -45,23 +45,25 @@ class Growth:
         return self.seconds / self.flops
 
 
-def measure_growth(model: DiffusionLM, shape: BenchShape, *, runs: int) -> Iterator[Growth]:
-    """Rollouts of two blocks, of twice the rows, and of four blocks, of each kind, `runs` of them in turn."""
+def measure_growth(model: DiffusionLM, block_model: DiffusionLM, shape: BenchShape, *, runs: int) -> Iterator[Growth]:
+    """Rollouts of two blocks, of twice the rows, and of four blocks, of each kind, `runs` of them in turn. block_model:
+    the same model where attention goes by blocks of the shape."""
     plain = shape.with_completion(BLOCKS * shape.block)
     sizes = {
         "plain": plain,
         "rows": plain.with_sizes(batch=2 * plain.batch),
         "tokens": shape.with_completion(2 * BLOCKS * shape.block),
     }
-    for cache in CACHES:
-        rollouts = {name: _Sized(model, size, cache) for name, size in sizes.items()}
+    kinds = [(EXACT if cache == "none" else cache, model, cache) for cache in CACHES]
+    for kind, policy, cache in [*kinds, (BLOCK_CAUSAL, block_model, "none")]:
+        rollouts = {name: _Sized(policy, size, cache) for name, size in sizes.items()}
         flops = {name: rollout.generate().flops for name, rollout in rollouts.items()}
         counted = flops["plain"] / rollouts["plain"].counted_flops()
         seconds = in_turn({name: rollout.seconds for name, rollout in rollouts.items()}, runs)
         for doubled in ("rows", "tokens"):
             pairs = zip(seconds[doubled], seconds["plain"], strict=True)
             yield Growth(
-                kind=EXACT if cache == "none" else cache,
+                kind=kind,
                 doubled=doubled,
                 seconds=statistics.median(more / less for more, less in pairs),
                 flops=flops[doubled] / flops["plain"],

@@ -8,7 +8,7 @@ from harness.config.decoding import Decoding
 from harness.diffusion import elbo
 from harness.errors import UserError
 from harness.registry import get_method
-from harness.rl.masked import new_logprob
+from harness.rl.sequence_level import ScoredInputs, new_score
 
 module = sys.modules[get_method("espo").__module__]
 
@@ -22,13 +22,14 @@ def test_the_advantage_is_the_reward_less_the_mean_of_the_others():
 
 
 def bound_of(old, advantage):
-    return module.Bound(
+    return ScoredInputs(
         tokens_BDL=torch.zeros(2, 1, 5, dtype=torch.long),
         mask_BL=None,
         target_BC=torch.zeros(2, 4, dtype=torch.long),
         weight_BDC=torch.zeros(2, 1, 4),
-        old_elbo_B=torch.tensor(old),
+        old_score_BS=torch.tensor(old)[:, None],
         advantage_B=torch.tensor(advantage),
+        length_B=torch.full((2,), 4.0),
         normaliser=2,
     )
 
@@ -36,8 +37,8 @@ def bound_of(old, advantage):
 def test_the_ratio_is_per_token_and_the_kl_is_divided_by_length_once():
     new = torch.tensor([-8.0, -8.0 + 4 * torch.tensor(1.5).log()])
     part = bound_of([-8.0, -8.0], [1.0, 1.0])
-    loss, clipped = module.sequence_loss(new, torch.tensor([2.0, 0.0]), part, module.EspoConfig(beta=0.1))
-    assert clipped.ratio.tolist() == pytest.approx([1.0, 1.5])
+    loss, clipped = module.sequence_loss(new[:, None], torch.tensor([[2.0], [0.0]]), part, module.EspoConfig(beta=0.1))
+    assert clipped.ratio.flatten().tolist() == pytest.approx([1.0, 1.5])
     assert float(loss) == pytest.approx((-1.0 + 0.1 * 2.0 / 4 - 1.2) / 2)
 
 
@@ -45,7 +46,7 @@ def test_clip_0_stops_every_gain_but_no_loss():
     new = torch.tensor([-8.0 + 4 * torch.tensor(1.1).log(), -8.0 + 4 * torch.tensor(1.1).log()])
     part = bound_of([-8.0, -8.0], [1.0, -1.0])
     config = module.EspoConfig(clip_low=0.0, clip_high=0.0, beta=0.0)
-    loss, _ = module.sequence_loss(new, torch.zeros(2), part, config)
+    loss, _ = module.sequence_loss(new[:, None], torch.zeros(2, 1), part, config)
     assert float(loss) == pytest.approx((-1.0 + 1.1) / 2)
 
 
@@ -90,8 +91,8 @@ def test_the_elbo_of_a_row_does_not_depend_on_other_rows(random_model, scored, s
     (part,) = prepared.updates[0].parts
     (row,) = (piece for index, piece in enumerate(part.split(1)) if index == 5)
     with torch.no_grad():
-        alone = module.row_elbo(new_logprob(random_model, row), row.weight_BDC)
-    torch.testing.assert_close(alone[0], part.old_elbo_B[5], atol=1e-4, rtol=0)
+        alone = new_score(random_model, row)
+    torch.testing.assert_close(alone[0], part.old_score_BS[5], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["inner_updates", "mc_samples"])

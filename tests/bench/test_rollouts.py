@@ -14,6 +14,7 @@ from harness.bench.timing import Measurement
 from harness.bench.updates import bare_update, measure_updates, prepare, update
 from harness.diffusion.sampler import generate
 from harness.models import flops
+from harness.models.attention import Attention
 
 SHAPE = dataclasses.replace(SHAPES["tiny"], batch=2, block=8, completion=16, steps=8)
 
@@ -96,12 +97,15 @@ def test_the_floor_of_an_update_is_its_forward_and_backward_passes():
 
 
 def test_growth_is_by_the_account_which_agrees_with_torch(made):
-    rows = list(measure_growth(made[0], SHAPE, runs=1))
+    by_blocks, _ = make_model(SHAPE, "cpu", Attention(block_length=SHAPE.block))
+    rows = list(measure_growth(made[0], by_blocks, SHAPE, runs=1))
     assert [(row.kind, row.doubled) for row in rows] == [
-        (kind, doubled) for kind in ("exact", "prefix", "dual") for doubled in ("rows", "tokens")
+        (kind, doubled) for kind in ("exact", "prefix", "dual", "block-causal") for doubled in ("rows", "tokens")
     ]
     assert all(row.flops == 2 for row in rows[::2])
-    assert all(2 < row.flops < 4 for row in rows[1::2])
+    assert all(2 < row.flops < 4 for row in rows[1:6:2])
+    # The prompt is stored once, however long the completion is.
+    assert 1.5 < rows[7].flops < 2
     assert all(row.counted == pytest.approx(1, abs=0.01) for row in rows)
     assert rows[0].ratio == rows[0].seconds / 2
 

@@ -43,6 +43,8 @@ def test_every_method_has_its_lines_by_rising_size() -> None:
         "diffu-GRPO (d1)",
         "ESPO, single",
         "ESPO, coupled",
+        "SPG",
+        "wd1",
     }
     for line in series:
         sizes = [item.size for item in line.points]

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,82 @@ def _existing(relative: str) -> Path:
     if not path.is_file():
         pytest.skip(f"no {relative} in the golden folder {GOLDEN}")
     return path
+
+
+@dataclass(frozen=True)
+class OfficialTrainer:
+    """What an official trainer returned for six completions of two prompts, with end tokens at places of their own.
+
+    meta: hyper-parameters; single, double: its tensors in float32 and recomputed in float64.
+    """
+
+    meta: Mapping[str, Any]
+    single: Mapping[str, Tensor]
+    double: Mapping[str, Tensor]
+
+    def options(self, name: str) -> dict[str, Any]:
+        """The official options of a configuration."""
+        return next(config for config in self.meta["configs"] if config["name"] == name)
+
+    def expected(self, name: str, *, double: bool = False) -> dict[str, Tensor]:
+        """By quantity, what was returned for it."""
+        tensors = self.double if double else self.single
+        return {key.partition("/")[2]: value for key, value in tensors.items() if key.startswith(f"{name}/")}
+
+    def masks(self, name: str, quantity: str = "perturbed_ids") -> Tensor:
+        """Which tokens of its inputs are masked, bool (.., L)."""
+        return self.single[f"{name}/{quantity}"] == self.meta["mask_id"]
+
+    def scored(self, name: str) -> ScoredRollouts:
+        """The completions with the rewards of a configuration; how they came about is not asked for."""
+        length, ids_BL, official = self.meta["prompt_len"], self.single["prompt_completion_ids"], self.options(name)
+        completion_BC = ids_BL[:, length:]
+        rollout = Rollout(
+            prompts=Prompts(ids_BP=ids_BL[:, :length], mask_BP=None),
+            completion_ids_BC=completion_BC,
+            unmask_step_BC=torch.zeros_like(completion_BC, dtype=torch.int16),
+            logprob_BC=torch.zeros(completion_BC.shape),
+            entropy_BC=torch.zeros(completion_BC.shape),
+            num_steps_B=torch.ones(len(ids_BL), dtype=torch.int16),
+            num_steps=1,
+            mask_id=self.meta["mask_id"],
+        )
+        weights = torch.tensor(self.meta["reward_weights"], dtype=torch.float64)
+        rewards = Rewards(
+            total_B=(self.single[f"rewards_per_func_{official['rewards']}"] * weights).nansum(1), parts={}
+        )
+        group_size = official.get("num_generations", self.meta["num_generations"])
+        return ScoredRollouts(rollout=rollout, rewards=rewards, group_size=group_size)
+
+
+@pytest.fixture(scope="session")
+def official_trainer(
+    golden: Callable[[str], dict[str, Tensor]], golden_json: Callable[[str], Any]
+) -> Callable[[str], OfficialTrainer]:
+    """The golden files of `spg` and the like."""
+
+    def read(name: str) -> OfficialTrainer:
+        path = f"loss/{name}"
+        return OfficialTrainer(
+            golden_json(f"{path}.json"), golden(f"{path}.safetensors"), golden(f"{path}.f64.safetensors")
+        )
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def gradients() -> Callable[[DiffusionLM], dict[str, Tensor]]:
+    """Of the gradients of a model those that the golden files hold, by the ends of their names there."""
+
+    def read(model: DiffusionLM) -> dict[str, Tensor]:
+        found = {name: weight.grad for name, weight in model.predictor.model.named_parameters()}
+        return {
+            "norm": torch.stack([gradient.double().norm() for gradient in found.values()]).norm(),
+            "ln_f": found["model.norm.weight"],
+            "q_proj": found["model.layers.1.self_attn.q_proj.weight"],
+        }
+
+    return read
 
 
 class _NoTokenizer:

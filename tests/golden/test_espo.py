@@ -8,6 +8,7 @@ import torch
 from harness.diffusion import elbo
 from harness.registry import get_method
 from harness.rl.policy_loss import k2, k3
+from harness.rl.sequence_level import ScoredInputs
 from harness.rollout import Prompts, Rewards, Rollout, ScoredRollouts
 
 CONFIGS = ["coupled_b001", "coupled_b0", "coupled_b01_tight_scale", "single_b001", "single_b01_tight"]
@@ -80,7 +81,7 @@ def test_inputs_advantages_and_old_elbos_are_the_official_ones(case):
     torch.testing.assert_close(prepared.advantages, expected["advantages"], atol=1e-6, rtol=1e-6)
     for index, update in enumerate(prepared.updates):
         (part,) = update.parts
-        torch.testing.assert_close(part.old_elbo_B, expected["old_elbo"][:, index], atol=2e-4, rtol=0)
+        torch.testing.assert_close(part.old_score_BS[:, 0], expected["old_elbo"][:, index], atol=2e-4, rtol=0)
         if method.config.coupled:
             pairs = torch.stack([tensors["perturbed_ids"], tensors["coupled_perturbed_ids"]], 3)[:, index]
             inputs_BDL = pairs.permute(0, 3, 1, 2, 4).flatten(2, 3).flatten(0, 1)
@@ -128,18 +129,19 @@ def test_the_pure_loss_is_the_official_one_in_float64(name, golden, golden_json)
             rows = slice(3 * micro, 3 * micro + 3)
             new_B = expected["new_elbo"][rows, index]
             kl_B = k2(new_B, expected["ref_elbo"][rows, index]) if method.config.beta else torch.zeros_like(new_B)
-            part = module.Bound(
+            part = ScoredInputs(
                 tokens_BDL=completion_BC[rows, None],
                 mask_BL=None,
                 target_BC=completion_BC[rows],
                 weight_BDC=torch.zeros(3, 1, 16),
-                old_elbo_B=expected["old_elbo"][rows, index],
+                old_score_BS=expected["old_elbo"][rows, index, None],
                 advantage_B=expected["advantages"][rows],
+                length_B=torch.full((3,), 16.0, dtype=torch.float64),
                 normaliser=3,
             )
-            loss, clipped = module.sequence_loss(new_B, kl_B, part, method.config)
+            loss, clipped = module.sequence_loss(new_B[:, None], kl_B[:, None], part, method.config)
             torch.testing.assert_close(loss, expected["loss"][index, micro], atol=1e-8, rtol=0)
-            torch.testing.assert_close(clipped.ratio, expected["ratio"][rows, index], atol=1e-8, rtol=0)
+            torch.testing.assert_close(clipped.ratio[:, 0], expected["ratio"][rows, index], atol=1e-8, rtol=0)
 
 
 def test_weights_are_one_over_the_masked_fraction_of_length_plus_one(golden, golden_json):

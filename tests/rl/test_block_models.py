@@ -23,6 +23,7 @@ OPTIONS = {
     "coupled-grpo": {"inner_updates": 3, "beta": 0.0},
     "tracerl": {"updates": 3},
     "espo": {"inner_updates": 3, "beta": 0.0},
+    "gdpo": {"inner_updates": 3},
 }
 
 

@@ -238,7 +238,7 @@ def test_dropout_in_rollouts_changes_what_is_generated_reproducibly_and_no_evalu
     assert base[0]["metrics"] == trained(tmp_path / "base", "egspo", **lora)[1][0]["metrics"]
 
 
-@pytest.mark.parametrize(("method", "old"), [("d1", "old_logprob_Nn"), ("espo", "old_elbo_B")])
+@pytest.mark.parametrize(("method", "old"), [("d1", "old_logprob_Nn"), ("espo", "old_score_BS")])
 @pytest.mark.parametrize("on", [False, True])
 def test_dropout_in_rollouts_is_in_old_log_probabilities_too(tmp_path, monkeypatch, method, old, on):
     cls, same = get_method(method), []
