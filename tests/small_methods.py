@@ -11,11 +11,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "agrpo": {"mc_samples": 3, "importance": "entropy", "beta": 0.1},
     "coupled-grpo": {"inner_updates": 2, "beta": 0.1},
     "d1": {"inner_updates": 2, "p_mask_prompt": 0.4, "beta": 0.1},
+    "d2-stepmerge": {"segments": 3, "inner_updates": 2, "p_mask_prompt": 0.4, "beta": 0.1},
     "egspo": {"num_selected": 3, "slots_per_update": 3},
     "egspo-sa": {"num_selected": 2, "baseline": "step"},
     "espo": {"inner_updates": 2, "mc_samples": 2, "beta": 0.1},
     "gdpo": {"inner_updates": 2, "mc_samples": 2, "p_mask_prompt": 0.4},
     "spg": {"inner_updates": 2, "num_t": 2, "p_mask_prompt": 0.4},
+    "tracerl": {"shrink": 2, "post_num": 1, "updates": 2, "beta": 0.1},
     "wd1": {"inner_updates": 2, "p_mask_prompt": 0.4},
 }
 NAMES = names("method")

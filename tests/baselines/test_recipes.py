@@ -12,7 +12,7 @@ from harness.config.tree import PROFILES, BudgetConfig, Execution, LoraConfig, M
 
 TASK = "sudoku"
 METHODS = registry.names("method")
-ALL_WEIGHTS = ["coupled-grpo"]
+ALL_WEIGHTS = ["coupled-grpo", "tracerl"]
 """Methods whose authors trained all weights on all of their tasks."""
 ITEMS = {"gsm8k": 1319, "math500": 500, "countdown": 256, "mbpp": 257, "humaneval": 164, "sudoku": 256}
 CODE = ["mbpp", "humaneval"]
@@ -155,6 +155,7 @@ def test_tiny_runs_are_evaluated_every_fourth_rollout(name):
     config = resolved(name, "tiny")
     options = config.method.options
     updates = options.get("inner_updates", options.get("num_selected", 1) // options.get("slots_per_update", 1))
+    updates = options.get("updates", updates)
     assert config.evaluation.every == 4 * updates
 
 
@@ -210,7 +211,8 @@ def test_agrpo_s_rollouts_are_tempered_and_truncated():
 def test_agrpo_and_espo_train_on_their_own_rewards_where_the_task_has_them(name, task):
     own = name in registry.get_task(task).profiles
     assert own == (name == "espo" or (name == "agrpo" and task not in CODE))
-    assert resolved(name, "paper", task).reward == (name if own else "task")
+    others = {"tracerl": "correctness"}
+    assert resolved(name, "paper", task).reward == (name if own else others.get(name, "task"))
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,8 @@ DOCUMENTS = {
     "coupled-GRPO": ("code", "config_coupled_code.yaml"),
     "wd1": ("code", "paper", "scripts"),
     "d-OPSD": ("paper",),
+    "TraceRL": ("code", "rl_llada.yaml", "rl_reward.py"),
+    "d2": ("script", "train.yaml"),
 }
 """From what published values are known."""
 KNOWN = [f"{author}'s {document}" for author, documents in DOCUMENTS.items() for document in documents]
