@@ -106,7 +106,7 @@ def moments(
     mean_SD = torch.stack([one.mean_D for one in samples])
     square_S = torch.tensor([one.square for one in samples], dtype=torch.float64)
     square, square_error = float(square_S.mean()), float(square_S.std()) / math.sqrt(SAMPLES)
-    if outcomes is not None:
+    if outcomes is not None and outcomes(scored_rollouts(mdp, groups), mdp.policy):
         mean_D = exact_mean(mdp, batches(mdp, groups, sharing.key), candidate)
         return Moments(mean_D=mean_D, square=square, square_error=square_error)
     mean_error = math.sqrt(float(mean_SD.var(0).sum()) / SAMPLES)

@@ -49,7 +49,8 @@ class Estimator:
     gradient and its direction alone is judged.
     sampled: the draws of one update, `Method.draw` or the like; None where they are not random, or where the outcomes
     are those of whole groups. Groups come as micro-batches (`ScoredRollouts.micro_batch_rows`), and draws are to be
-    spread over these. outcomes: every outcome of the draws, so that the mean is exact; without them, it too is sampled.
+    spread over these. outcomes: every outcome of the draws, so that the mean is exact; without them, or where there are
+    none of them for these rollouts, it too is sampled.
     ends_early: whether it is also measured where one of the tokens ends the completion. is_drawn: whether it stands for
     the method in the figure.
     """
