@@ -110,7 +110,7 @@ class Espo(Method):
                 baseline="leave one out",
                 size=size,
                 scale=setting.num_steps,
-                outcomes=every_mask,
+                outcomes=functools.partial(every_mask, 1),
                 sampled=functools.partial(group_masks, size),
             )
             for coupled in (False, True)

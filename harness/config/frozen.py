@@ -151,6 +151,16 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "p_mask_prompt": 0.0,
         "mask_after_end": True,
     },
+    "gdsd": {
+        "inner_updates": 8,
+        "mc_samples": 1,
+        "tlc": False,
+        "psi": 1.0,
+        "epsilon": 4e-4,
+        "clamp_per_token": False,
+        "beta": 0.001,
+        "scale_rewards": False,
+    },
 }
 """Of the built-in methods. All options of other methods count."""
 

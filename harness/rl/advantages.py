@@ -60,3 +60,9 @@ def zero_variance_groups(reward_B: Tensor, group_size: int) -> Tensor:
     """Fraction of groups whose rewards are all equal: they carry no signal under a group baseline. Scalar."""
     grouped = reward_B.unflatten(0, (-1, group_size))
     return (grouped.amax(1) == grouped.amin(1)).double().mean()
+
+
+def against_others(value_B: Tensor, group_size: int) -> Tensor:
+    """Value minus the mean of the other G - 1 completions of the prompt (B,): G / (G - 1) times the centred value, and
+    like it exactly 0 where a group's values are all equal."""
+    return centre_in_group(value_B[:, None], group_size)[:, 0] * group_size / (group_size - 1)

@@ -12,6 +12,7 @@ METHODS = {
     "agrpo": {"mc_samples": 3, "importance": "entropy", "beta": 0.1},
     "espo": {"inner_updates": 2, "mc_samples": 2, "beta": 0.1},
     "gdpo": {"inner_updates": 2, "mc_samples": 2, "p_mask_prompt": 0.4},
+    "gdsd": {"inner_updates": 2, "mc_samples": 2, "tlc": True, "epsilon": 0.2, "beta": 0.1},
 }
 
 

@@ -287,6 +287,7 @@ def within_4_standard_errors(values, expected):
         ("espo", "single", 2, 4),
         ("espo", "coupled", 2, 8),
         ("gdpo", "gauss", 3, 6),
+        ("gdsd", "elbo", 2, 4),
     ],
 )
 def test_forwards_are_steps_draws_or_inputs_with_those_of_the_old_policy(mdp, name, options, size, forwards):
@@ -308,7 +309,7 @@ def test_every_k_with_every_selection_and_baseline_is_there():
     selections = ("entropy", "uniform", "random", "random-official")
     expected = set(itertools.product(selections, ("none", "rank", "step"), (1, 2, 3)))
     assert {(item.options, item.baseline, item.size) for item in estimators} == expected
-    assert {item.name for item in all_candidates()} == {"egspo", "egspo-sa", "agrpo", "d1", "espo", "gdpo"}
+    assert {item.name for item in all_candidates()} == {"egspo", "egspo-sa", "agrpo", "d1", "espo", "gdpo", "gdsd"}
 
 
 @pytest.fixture

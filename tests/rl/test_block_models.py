@@ -22,6 +22,7 @@ OPTIONS = {
     "agrpo": {"mc_samples": 3},
     "espo": {"inner_updates": 3, "beta": 0.0},
     "gdpo": {"inner_updates": 3},
+    "gdsd": {"inner_updates": 3, "beta": 0.0},
 }
 
 
