@@ -183,6 +183,16 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "reference_weight": 0.0,
         "guidance_scale": 0.0,
     },
+    "gdsd": {
+        "inner_updates": 8,
+        "mc_samples": 1,
+        "tlc": False,
+        "psi": 1.0,
+        "epsilon": 4e-4,
+        "clamp_per_token": False,
+        "beta": 0.001,
+        "scale_rewards": False,
+    },
 }
 """Of the built-in methods. All options of other methods count."""
 

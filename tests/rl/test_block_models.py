@@ -24,6 +24,7 @@ OPTIONS = {
     "tracerl": {"updates": 3},
     "espo": {"inner_updates": 3, "beta": 0.0},
     "gdpo": {"inner_updates": 3},
+    "gdsd": {"inner_updates": 3, "beta": 0.0},
 }
 
 
