@@ -47,7 +47,9 @@ def test_every_method_has_its_lines_by_rising_size() -> None:
         "d2-StepMerge",
         "JustGRPO",
         "SPG",
-        "TraceRL",
+        "TraceRL, trajectory",
+        "TraceRL, random",
+        "TraceRL, coupled",
         "wd1",
     }
     for line in series:
