@@ -136,6 +136,7 @@ class CoupledGrpo(Method):
                 baseline="leave one out",
                 outcomes=every_mask,
                 sampled=one_update.group_draws,
+                ends_early=True,
             )
         ]
 

@@ -116,6 +116,7 @@ class Espo(Method):
             scale=setting.num_steps,
             outcomes=every_mask,
             sampled=itself.draw,
+            ends_early=coupled and size == 2,
         )
 
     def _part(

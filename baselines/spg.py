@@ -11,6 +11,8 @@ Axes: B rows, prompt-major in groups of G; P prompt, C completion, L = P + C; U 
 
 from __future__ import annotations
 
+import functools
+import itertools
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -24,7 +26,7 @@ from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
 from harness.registry import method
 from harness.rl.advantages import centre_in_group
-from harness.rl.estimator import Estimator, Setting
+from harness.rl.estimator import Estimator, Outcome, Setting
 from harness.rl.masked import (
     MaskedInputs,
     masked_inputs,
@@ -181,7 +183,9 @@ class Spg(Method):
                 options=kind,
                 baseline="group mean",
                 size=config.num_t,
+                outcomes=functools.partial(every_pair, config),
                 sampled=cls(config=config).draw,
+                ends_early=kind == "mix",
                 is_drawn=kind == "mix",
             )
             for kind, config in kinds.items()
@@ -216,3 +220,21 @@ def row_value(lower_B: Tensor, upper_B: Tensor, advantage_B: Tensor, config: Spg
 def weighted_loss(value_B: Tensor, part: Bounded) -> Tensor:
     """-A times the bound times the number of tokens, weighted, summed and divided by the number of all tokens."""
     return -(part.advantage_B * value_B * part.length_B * part.weight_B).sum() / part.normaliser
+
+
+def every_pair(config: SpgConfig, scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
+    """All pairs of inputs that mask blocks of one token, with all that may be masked before these."""
+    length, share = scored.rollout.completion_length, config.p_mask_prompt
+    text_B1 = until_first_end(policy.is_end(scored.rollout.completion_ids_BC)).sum(1, keepdim=True)
+    prompt_BP = torch.zeros_like(scored.rollout.prompts.ids_BP, dtype=torch.bool)
+    places, pairs = torch.arange(length), list(itertools.combinations(range(length), 2))
+    # The last token is no token before a block.
+    earlier_XDC = torch.tensor(list(itertools.product((False, True), repeat=2 * (length - 1)))).view(-1, 2, length - 1)
+    outcomes = []
+    for pair, chosen_DC in itertools.product(pairs, earlier_XDC):
+        masked_BDC = places >= torch.tensor(pair)[:, None] % text_B1[:, None]
+        masked_BDC = masked_BDC | torch.nn.functional.pad(chosen_DC, (0, 1))
+        probability = torch.where(chosen_DC, share, 1 - share).double().prod().item() / len(pairs)
+        masks_BDL = torch.cat([prompt_BP[:, None].expand(-1, 2, -1), masked_BDC], 2)
+        outcomes.append(Outcome(draws=masks_BDL[:, None], probability=probability))
+    return outcomes

@@ -106,7 +106,7 @@ def moments(
     mean_SD = torch.stack([one.mean_D for one in samples])
     square_S = torch.tensor([one.square for one in samples], dtype=torch.float64)
     square, square_error = float(square_S.mean()), float(square_S.std()) / math.sqrt(SAMPLES)
-    if outcomes is not None:
+    if outcomes is not None and outcomes(scored_rollouts(mdp, groups), mdp.policy):
         mean_D = exact_mean(mdp, batches(mdp, groups, sharing.key), candidate)
         return Moments(mean_D=mean_D, square=square, square_error=square_error)
     mean_error = math.sqrt(float(mean_SD.var(0).sum()) / SAMPLES)
@@ -170,8 +170,9 @@ def measure(mdp: Mdp, groups: Groups, candidate: Candidate, seed: int, sharing: 
     names = (candidate.name, estimator.options, estimator.baseline, estimator.size)
     found = moments(mdp, groups, candidate, stream(seed, "diagnose", mdp.order, *names), sharing)
     mean_D, exact_D = found.mean_D, mdp.exact_gradient().flatten()
-    scale = float(mean_D @ exact_D / (mean_D @ mean_D)) if estimator.scale is None else estimator.scale
-    length, mean_D = float(exact_D.norm()), scale * mean_D
+    length = float(exact_D.norm())
+    scale = length / float(mean_D.norm()) if estimator.scale is None else estimator.scale
+    mean_D = scale * mean_D
     mean_error = abs(scale) * found.mean_error
     # The square of a sampled mean is larger than that of the mean itself, by the square of its error.
     variance = scale**2 * found.square - (float(mean_D @ mean_D) - mean_error**2)

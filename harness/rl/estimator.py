@@ -45,10 +45,12 @@ class Estimator:
     of its own.
 
     options, baseline: what tells it from its siblings, for tables. size: K or M, 0 where a method has neither.
-    scale: the loss times this estimates minus the objective; None fits it, so that only the direction is judged.
+    scale: the loss times this estimates minus the objective; None fits it, so that the mean estimate is as long as the
+    gradient and its direction alone is judged.
     sampled: the draws of one update, `Method.draw` or the like; None where they are not random, or where the outcomes
     are those of whole groups. Groups come as micro-batches (`ScoredRollouts.micro_batch_rows`), and draws are to be
-    spread over these. outcomes: every outcome of the draws, so that the mean is exact; without them, it too is sampled.
+    spread over these. outcomes: every outcome of the draws, so that the mean is exact; without them, or where there are
+    none of them for these rollouts, it too is sampled.
     ends_early: whether it is also measured where one of the tokens ends the completion. is_drawn: whether it stands for
     the method in the figure.
     """
