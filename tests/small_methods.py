@@ -17,6 +17,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "espo": {"inner_updates": 2, "mc_samples": 2, "beta": 0.1},
     "gdpo": {"inner_updates": 2, "mc_samples": 2, "p_mask_prompt": 0.4},
     "gdsd": {"inner_updates": 2, "mc_samples": 2, "tlc": True, "epsilon": 0.2, "beta": 0.1},
+    "justgrpo": {"old": "recomputed", "inner_updates": 2},
     "spg": {"inner_updates": 2, "num_t": 2, "p_mask_prompt": 0.4},
     "tracerl": {"shrink": 2, "post_num": 1, "updates": 2, "beta": 0.1},
     "wd1": {"inner_updates": 2, "p_mask_prompt": 0.4},
