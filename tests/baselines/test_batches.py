@@ -1,5 +1,7 @@
 """What no method's result may depend on: micro-batches, shards, and how often it is computed."""
 
+import copy
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ METHODS = {
     "egspo-sa": {"num_selected": 2, "baseline": "step"},
     "d1": {"inner_updates": 2, "p_mask_prompt": 0.4, "beta": 0.1},
     "agrpo": {"mc_samples": 3, "importance": "entropy", "beta": 0.1},
+    "dmpo": {"inner_updates": 2, "replicates": 2, "elbo_samples": 2, "alpha": 0.5},
     "espo": {"inner_updates": 2, "mc_samples": 2, "beta": 0.1},
     "spg": {"inner_updates": 2, "num_t": 2, "p_mask_prompt": 0.4},
     "wd1": {"inner_updates": 2, "p_mask_prompt": 0.4},
@@ -66,9 +69,11 @@ def test_shards_add_up_though_groups_and_paddings_differ(method, random_model, s
     whole, gradient = losses(method, random_model, prepare_seeded(method, scored, random_model, score))
     lockstep, parts = shards(count)
     prepared = [None] * count
+    # A model is in one policy at a time, so every process has one of its own.
+    models = [copy.deepcopy(random_model) for _ in range(count)]
 
     def prepare(index):
-        prepared[index] = prepare_seeded(method, parts[index], random_model, score)
+        prepared[index] = prepare_seeded(method, parts[index], models[index], score)
 
     lockstep.run(prepare)
     found = [losses(method, random_model, one) for one in prepared]

@@ -11,7 +11,7 @@ from harness.config.resolve import flatten, resolve
 from harness.config.tree import PROFILES, BudgetConfig, Execution, LoraConfig, ModelConfig
 
 TASK = "sudoku"
-METHODS = ["egspo", "egspo-sa", "d1", "agrpo", "espo", "spg", "wd1"]
+METHODS = ["egspo", "egspo-sa", "d1", "agrpo", "dmpo", "espo", "spg", "wd1"]
 ITEMS = {"gsm8k": 1319, "math500": 500, "countdown": 256, "mbpp": 257, "humaneval": 164, "sudoku": 256}
 CODE = ["mbpp", "humaneval"]
 

@@ -131,6 +131,7 @@ DOCUMENTS = {
     ),
     "AGRPO": ("accelerate.yaml", "agrpo_trainer.py", "code", "generate.py", "rewards.py", "train.yaml"),
     "ESPO": ("code", "script", "train.yaml"),
+    "DMPO": ("code", "yaml"),
     "SPG": ("code", "paper"),
     "wd1": ("code", "paper", "scripts"),
     "d-OPSD": ("paper",),

@@ -286,6 +286,7 @@ def within_4_standard_errors(values, expected):
         ("d1", "one step", 0, 2),
         ("espo", "single", 2, 4),
         ("espo", "coupled", 2, 8),
+        ("dmpo", "independent", 2, 2),
         ("spg", "mix", 2, 2),
         ("wd1", "both", 0, 1),
     ],
@@ -309,7 +310,16 @@ def test_every_k_with_every_selection_and_baseline_is_there():
     selections = ("entropy", "uniform", "random", "random-official")
     expected = set(itertools.product(selections, ("none", "rank", "step"), (1, 2, 3)))
     assert {(item.options, item.baseline, item.size) for item in estimators} == expected
-    assert {item.name for item in all_candidates()} == {"egspo", "egspo-sa", "agrpo", "d1", "espo", "spg", "wd1"}
+    assert {item.name for item in all_candidates()} == {
+        "egspo",
+        "egspo-sa",
+        "agrpo",
+        "d1",
+        "dmpo",
+        "espo",
+        "spg",
+        "wd1",
+    }
 
 
 @pytest.fixture

@@ -43,6 +43,8 @@ def test_every_method_has_its_lines_by_rising_size() -> None:
         "diffu-GRPO (d1)",
         "ESPO, single",
         "ESPO, coupled",
+        "DMPO, antithetic",
+        "DMPO, independent",
         "SPG",
         "wd1",
     }
