@@ -199,7 +199,7 @@ def elbo(policy: DiffusionLM, rollout: Rollout, is_masked_BKC: Tensor) -> Tensor
 
 
 def group_weights(reward_B: Tensor, log_rnd_B: Tensor, group_size: int, config: DmpoConfig) -> Tensor:
-    """softmax over the group of a step to log_rnd + reward / alpha (B,); log_rnd: log(reference / old policy), nats."""
+    """Softmax over the group of a step to log_rnd + reward / alpha (B,); log_rnd: log(reference / old policy), nats."""
     if config.alpha == PLAIN:
         return reward_B
     # A group of equal rewards is weighted alike whatever their sign: centred, they are exactly 0.
