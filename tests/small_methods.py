@@ -12,6 +12,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "coupled-grpo": {"inner_updates": 2, "beta": 0.1},
     "d1": {"inner_updates": 2, "p_mask_prompt": 0.4, "beta": 0.1},
     "d2-stepmerge": {"segments": 3, "inner_updates": 2, "p_mask_prompt": 0.4, "beta": 0.1},
+    "dmpo": {"inner_updates": 2, "replicates": 2, "elbo_samples": 2, "alpha": 0.5},
     "egspo": {"num_selected": 3, "slots_per_update": 3},
     "egspo-sa": {"num_selected": 2, "baseline": "step"},
     "espo": {"inner_updates": 2, "mc_samples": 2, "beta": 0.1},

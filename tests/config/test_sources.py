@@ -134,6 +134,7 @@ DOCUMENTS = {
     "GDPO": ("paper",),
     "GDSD": ("code", "script", "train_gdsd.yaml"),
     "NeMo-RL": ("README", "gdpo_llada_8b.yaml"),
+    "DMPO": ("code", "yaml"),
     "SPG": ("code", "paper"),
     "coupled-GRPO": ("code", "config_coupled_code.yaml"),
     "wd1": ("code", "paper", "scripts"),
