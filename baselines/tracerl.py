@@ -174,6 +174,7 @@ class TraceRl(Method):
                 options="trajectory",
                 baseline="z-score",
                 size=shrink,
+                ends_early=shrink == 1,
             )
             for shrink in range(1, setting.num_steps + 1)
         ]

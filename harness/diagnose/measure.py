@@ -36,7 +36,7 @@ from harness.randomness import stream
 from harness.rollout import ScoredRollouts
 
 SAMPLES = 4
-GROUPS_IN_SAMPLE = 2000
+GROUPS_IN_SAMPLE = 1000
 """Estimates are sampled 4 times; how much these samples differ gives the standard error."""
 BACKWARD_PASS = 2
 """The cost of a backward pass in forward passes."""
