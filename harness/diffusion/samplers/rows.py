@@ -52,10 +52,8 @@ class Rows:
         """Those rows of the rollout with the blocks before `block` as they were recorded and nothing revealed of the
         others, but what is given, or filler past a row's length. prompts: theirs. seed_B, length_B: of all rows of the
         rollout."""
-        prompt_length, place_C = (
-            prompts.ids_BP.shape[1],
-            torch.arange(decoding.completion_length, device=index_B.device),
-        )
+        prompt_length = prompts.ids_BP.shape[1]
+        place_C = torch.arange(decoding.completion_length, device=index_B.device)
         given_BC = trace.given_BC[index_B]
         is_there_BC = (place_C < block * decoding.block_length) | given_BC
         inside_BC = None
