@@ -16,6 +16,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "egspo-sa": {"num_selected": 2, "baseline": "step"},
     "espo": {"inner_updates": 2, "mc_samples": 2, "beta": 0.1},
     "gdpo": {"inner_updates": 2, "mc_samples": 2, "p_mask_prompt": 0.4},
+    "justgrpo": {"old": "recomputed", "inner_updates": 2},
     "spg": {"inner_updates": 2, "num_t": 2, "p_mask_prompt": 0.4},
     "tracerl": {"shrink": 2, "post_num": 1, "updates": 2, "beta": 0.1},
     "wd1": {"inner_updates": 2, "p_mask_prompt": 0.4},

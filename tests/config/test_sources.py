@@ -137,6 +137,7 @@ DOCUMENTS = {
     "coupled-GRPO": ("code", "config_coupled_code.yaml"),
     "wd1": ("code", "paper", "scripts"),
     "d-OPSD": ("paper",),
+    "JustGRPO": ("README.md", "code", "train.py"),
     "TraceRL": ("code", "rl_llada.yaml", "rl_reward.py"),
     "d2": ("script", "train.yaml"),
 }

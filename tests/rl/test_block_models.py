@@ -22,6 +22,7 @@ OPTIONS = {
     "agrpo": {"mc_samples": 3},
     "coupled-grpo": {"inner_updates": 3, "beta": 0.0},
     "tracerl": {"updates": 3},
+    "justgrpo": {"old": "recomputed", "inner_updates": 3},
     "espo": {"inner_updates": 3, "beta": 0.0},
     "gdpo": {"inner_updates": 3},
 }
