@@ -148,7 +148,9 @@ def outcomes_of(mdp: Mdp, scored: ScoredRollouts, candidate: Candidate) -> list[
     return [(item.draws, item.probability) for item in candidate.estimator.outcomes(scored, mdp.policy)]
 
 
-def sample_moments(mdp: Mdp, groups: Groups, candidate: Candidate, generator: torch.Generator, key: Key) -> Moments:
+def sample_moments(
+    mdp: Mdp, groups: Groups, candidate: Candidate, generator: torch.Generator, key: Key, number: int
+) -> Moments:
     """Of one sample of so many groups and their draws."""
     mean_D, square = torch.zeros(mdp.table.table_RCSW[0].numel(), dtype=torch.float64), 0.0
     for batch in batches(mdp, grouping.sample(groups, number, generator), key):
