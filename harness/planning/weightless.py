@@ -94,7 +94,7 @@ def _largest(blocks: nn.ModuleList, count: int) -> nn.ModuleList:
     """The blocks with the most weights, renumbered for the cache of keys and values."""
     chosen = sorted(blocks, key=lambda block: -sum(weight.numel() for weight in block.parameters()))[:count]
     for number, block in enumerate(chosen):
-        block.self_attn.layer_idx = number
+        block.get_submodule("self_attn").layer_idx = number  # type: ignore[assignment]
     return nn.ModuleList(chosen)
 
 
