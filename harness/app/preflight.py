@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -123,15 +124,8 @@ def preflight(
     prompt = _prompt(planned, sizes, found)
 
     def predicted(config: RunConfig, spread: Spread) -> Footprint:
-        return predict(
-            config,
-            planned.method,
-            sizes.layout,
-            sizes.config,
-            prompt_length=prompt[0],
-            spread=spread,
-            attention=sizes.attention,
-        )
+        of_model = functools.partial(predict, layout=sizes.layout, shape=sizes.config, attention=sizes.attention)
+        return of_model(config, planned.method, prompt_length=prompt[0], spread=spread)
 
     footprint = predicted(config, spread)
     rate = _rate(planned, device, tflops)
