@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -99,7 +100,7 @@ def preflight(
 
     memory_gib: of a GPU that is not here. tflops: the rate of a device, 1e12 FLOP/s; by default that of an earlier run
     of the same model and method, or of matrix products on this machine's device. Raises UserError for an unknown model
-    or device, and for rows that the devices cannot share.
+    or device, rows that the devices cannot share, and a method or decoding that the model's blocks do not go with.
     """
     from harness.planning.budget import run_cost
     from harness.planning.memory import Spread, predict
@@ -119,16 +120,12 @@ def preflight(
         on_gpu=device.is_gpu,
     )
     sizes = sizes_of(config.model.name)
-    if sizes.attention.block_length:
-        raise UserError(
-            f"The memory of '{config.model.name}' cannot be planned: it attends by blocks, and how many passes a block "
-            "takes is known in a rollout alone. Start the run; where a batch does not fit, it is halved."
-        )
     found, said = _data(planned)
     prompt = _prompt(planned, sizes, found)
 
     def predicted(config: RunConfig, spread: Spread) -> Footprint:
-        return predict(config, planned.method, sizes.layout, sizes.config, prompt_length=prompt[0], spread=spread)
+        of_model = functools.partial(predict, layout=sizes.layout, shape=sizes.config, attention=sizes.attention)
+        return of_model(config, planned.method, prompt_length=prompt[0], spread=spread)
 
     footprint = predicted(config, spread)
     rate = _rate(planned, device, tflops)

@@ -23,7 +23,7 @@ def synchronise(device: str) -> None:
 
 def matmul_rate(device: str) -> float:
     """FLOP/s of a large square matrix product: bfloat16 on a GPU, float32 on a CPU. Best of five."""
-    size, dtype = (8192, torch.bfloat16) if device.startswith("cuda") else (2048, torch.float32)
+    size, dtype = (8192, torch.bfloat16) if device.startswith("cuda") else (1024, torch.float32)
     a = torch.randn(size, size, device=device, dtype=dtype)
     best = float("inf")
     for _ in range(5):

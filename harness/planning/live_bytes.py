@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
+
+DEVICE_OF = torch.ops.prim.device.default
+"""What every question for a tensor's device is to a dispatch mode; nothing is made."""
 
 
 class LiveBytes(TorchDispatchMode):
@@ -26,15 +30,19 @@ class LiveBytes(TorchDispatchMode):
         self._alive_logits = 0
         self._seen: set[int] = set()
 
+    def forget_peak(self) -> None:
+        """The peak so far is what is alive."""
+        self.peak, self.logits = self.alive, self._alive_logits
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs one operation and takes in what it made."""
-        for value in tree_iter((args, kwargs)):
-            if isinstance(value, Tensor):
-                self._meet(value, counts=False)
+        if func is DEVICE_OF:
+            return func(*args)
+        for tensor in _tensors(args) if not kwargs else _tensors([*args, *kwargs.values()]):
+            self._meet(tensor, counts=False)
         made = func(*args, **(kwargs or {}))
-        for value in tree_iter(made):
-            if isinstance(value, Tensor):
-                self._meet(value, counts=True)
+        for tensor in _tensors((made,)):
+            self._meet(tensor, counts=True)
         return made
 
     def _meet(self, tensor: Tensor, *, counts: bool) -> None:
@@ -55,3 +63,12 @@ class LiveBytes(TorchDispatchMode):
         self._seen.discard(key)
         self.alive -= size
         self._alive_logits -= logits
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """Those among the arguments or results of an operation, which have lists in them at most."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)

@@ -3,32 +3,26 @@
 What is held follows from the trainable weights: AdamW keeps two moments per weight in the weight's dtype
 (arXiv 1711.05101, torch.optim.AdamW). Gradients live from an update's first pass to its step. NF4 weights take half
 a byte, an 8-bit scale per 64 weights and a float32 scale per 256 of these scales (QLoRA, arXiv 2305.14314, section 3).
-What the phases take is counted on a model without memory (phases.py). Bytes throughout.
+What the phases take is counted on a model without memory (traces.py). Bytes throughout.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
-from transformers import PretrainedConfig, Qwen3MoeConfig
+from transformers import PretrainedConfig
 
 from harness.config.tree import EvaluationConfig, RunConfig
-from harness.errors import UserError
+from harness.diffusion.sampler import check_blocks
+from harness.models.attention import FULL, Attention
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.layout import Layout
-from harness.planning.phases import (
-    Traced,
-    made_up_rollouts,
-    rollout_flops,
-    trace_prepare,
-    trace_rollout,
-    trace_update,
-)
-from harness.planning.weightless import fake_mode, weightless_model
+from harness.planning.rollouts import Traced, rollout_flops
+from harness.planning.traces import Training, prepared, traced_rollout, traced_update
+from harness.planning.weightless import Blueprint, weightless_model
 from harness.rl.method import Method
 from harness.rollout import RolloutNeeds
 
@@ -96,76 +90,70 @@ class Footprint:
 
 
 def predict(
-    config: RunConfig, method: Method, layout: Layout, shape: PretrainedConfig, *, prompt_length: int, spread: Spread
+    config: RunConfig,
+    method: Method,
+    layout: Layout,
+    shape: PretrainedConfig,
+    *,
+    prompt_length: int,
+    spread: Spread,
+    attention: Attention = FULL,
 ) -> Footprint:
     """The memory that a run takes on each device; no weights are loaded. shape: of the transformers model.
 
-    prompt_length: tokens of the longest prompt. Raises UserError where a published adapter cannot be read, and
-    for a mixture of experts.
+    prompt_length: tokens of the longest prompt. attention: which tokens may attend to which. Raises UserError where a
+    published adapter cannot be read, and where the method or a decoding does not take models that attend by blocks.
     """
-    _refuse_mixture(config.model.name, shape)
-    fake = fake_mode()
-    whole, one, two = (
-        weightless_model(layout, shape, config.model, fake=fake, reference=method.needs_reference, layers=layers)
-        for layers in (0, 1, 2)
+    model = Blueprint(
+        layout=layout, shape=shape, chosen=config.model, attention=attention, reference=method.needs_reference
     )
-    needs = method.needs(one.shape, config.rollout, prompt_length)
-    scored = made_up_rollouts(
-        config, needs, prompt_length=prompt_length, vocabulary=shape.vocab_size, processes=spread.devices
-    )
-    prepared, preparing = trace_prepare(method, one, scored)
+    whole, one = weightless_model(model), weightless_model(model, layers=1)
+    method.check_model(one)
+    for decoding in (config.rollout, *config.evaluation.all_decodings):
+        check_blocks(one, decoding)
+    training = Training.of(config, method, model, prompt_length=prompt_length, processes=spread.devices)
     trained = [weight for weight in whole.predictor.parameters() if weight.requires_grad]
     gradients = spread.part_of(_bytes(trained))
-    traced = functools.partial(
-        trace_update, method, prepared=prepared, gradients=gradients, micro_batch_size=spread.micro_batch_size
-    )
-    update = traced(model=whole)
-    shallow = [traced(model=model, checkpointing=True) for model in (one, two)]
-    checkpointed = _deepened(*shallow, layers=shape.num_hidden_layers)
-    longest = max(config.evaluation.all_decodings, key=lambda decoding: decoding.completion_length)
-    evaluation = trace_rollout(
-        one,
-        longest,
-        RolloutNeeds(),
-        rows=min(config.evaluation.items, spread.evaluation_batch_size),
-        prompt_length=prompt_length,
+    update, checkpointed = (
+        traced_update(
+            training, gradients=gradients, micro_batch_size=spread.micro_batch_size, checkpointing=checkpointing
+        )
+        for checkpointing in (False, True)
     )
     phases = {
-        "rollout": _rollout(config, one, needs, prompt_length, spread, copied=_merged_bytes(whole)),
-        "prepare": preparing,
+        "rollout": _rollout(config, training, spread, copied=_merged_bytes(whole)),
+        "prepare": prepared(training)[1],
         "update": checkpointed if spread.activation_checkpointing else update,
         "step": Traced(bytes=gradients + _step_bytes(trained, spread), logits=0, gradients=gradients, flops=0.0),
-        "evaluation": evaluation,
+        "evaluation": _evaluation(config.evaluation, model, prompt_length, spread),
     }
-    gathered = _gathered(whole) if spread.sharding == "fsdp2" else 0
     return Footprint(
-        held=_held(config, method, whole, trained, spread) | ({"gathered": gathered} if gathered else {}),
+        held=held_bytes(config, method, whole, spread),
         phases=phases,
         checkpointed=checkpointed,
         trainable=sum(weight.numel() for weight in trained),
         trainable_bytes=_bytes(trained),
-        updates=len(prepared.updates),
+        updates=len(prepared(training)[0].updates),
         evaluation_flops=_evaluation_flops(config.evaluation, one, prompt_length),
     )
 
 
-def _rollout(
-    config: RunConfig, model: DiffusionLM, needs: RolloutNeeds, prompt_length: int, spread: Spread, *, copied: int
-) -> Traced:
+def _rollout(config: RunConfig, training: Training, spread: Spread, *, copied: int) -> Traced:
     """One device's part of a rollout. copied: bytes of the weights that adapters are merged into."""
     rows = config.train.batch_size // spread.devices
     at_once = min(rows, spread.rollout_batch_size or rows)
-    traced = trace_rollout(model, config.rollout, needs, rows=at_once, prompt_length=prompt_length)
+    traced = traced_rollout(
+        training.model, config.rollout, training.needs, rows=at_once, prompt_length=training.prompt_length
+    )
     merging = spread.part_of(copied) if spread.merge_adapters else 0
     return replace(traced, bytes=traced.bytes + merging, flops=traced.flops * rows / at_once)
 
 
-def _refuse_mixture(name: str, shape: PretrainedConfig) -> None:
-    if isinstance(shape, Qwen3MoeConfig):
-        raise UserError(
-            f"The memory of '{name}' cannot be planned: how many tokens each of its experts gets is known "
-            "in a pass alone. Start the run; where a batch does not fit, it is halved."
-        )
+def _evaluation(config: EvaluationConfig, model: Blueprint, prompt_length: int, spread: Spread) -> Traced:
+    """The longest of the decodings, one with a cache before others."""
+    longest = max(config.all_decodings, key=lambda decoding: (decoding.completion_length, decoding.cache != "none"))
+    rows = min(config.items, spread.evaluation_batch_size)
+    return traced_rollout(model, longest, RolloutNeeds(), rows=rows, prompt_length=prompt_length)
 
 
 def _evaluation_flops(config: EvaluationConfig, model: DiffusionLM, prompt_length: int) -> float:
@@ -173,21 +161,15 @@ def _evaluation_flops(config: EvaluationConfig, model: DiffusionLM, prompt_lengt
     decodings, needs = config.all_decodings, RolloutNeeds()
     pairs = [(decoding, config.items) for decoding in decodings] + [(decodings[0], config.validation_items)]
     return sum(
-        rollout_flops(model.shape, decoding, needs, rows=rows, prompt_length=prompt_length) for decoding, rows in pairs
+        rollout_flops(model.shape, decoding, needs, rows=rows, prompt_length=prompt_length, attention=model.attention)
+        for decoding, rows in pairs
     )
 
 
-def _deepened(one: Traced, two: Traced, *, layers: int) -> Traced:
-    """What an update with activation checkpointing takes at full depth: every further block keeps its input alone."""
-    per_block = two.saved - one.saved
-    return replace(one, bytes=one.bytes + (layers - 1) * per_block, saved=one.saved + (layers - 1) * per_block)
-
-
-def _held(
-    config: RunConfig, method: Method, model: DiffusionLM, trained: list[nn.Parameter], spread: Spread
-) -> dict[str, int]:
-    """What one device holds all the time."""
-    trainable, every = _bytes(trained), list(model.predictor.parameters())
+def held_bytes(config: RunConfig, method: Method, model: DiffusionLM, spread: Spread) -> dict[str, int]:
+    """What one device holds all the time, part by part. model: of full depth, weightless."""
+    every = list(model.predictor.parameters())
+    trainable = _bytes(weight for weight in every if weight.requires_grad)
     adapters = trainable if model.lora_ranks else 0
     weights = _bytes(every) - adapters
     if config.model.quantization:
@@ -201,7 +183,8 @@ def _held(
     held = {name: spread.part_of(size) for name, size in held.items()}
     if config.model.quantization:
         held["unpacked"] = max(weight.nbytes for weight in _quantised(model))
-    return held | {"libraries": CUDA_RESERVE if spread.on_gpu else 0}
+    held["libraries"] = CUDA_RESERVE if spread.on_gpu else 0
+    return held | ({"gathered": _gathered(model)} if spread.sharding == "fsdp2" else {})
 
 
 def _step_bytes(trained: list[nn.Parameter], spread: Spread) -> int:
@@ -222,7 +205,7 @@ def _gathered(model: DiffusionLM) -> int:
     """Whole weights that FSDP2 holds while it works: GATHERED_BLOCKS blocks, and everything outside the blocks."""
     blocks = model.predictor.transformer.model.layers
     return (
-        GATHERED_BLOCKS * _bytes(blocks[0].parameters())
+        GATHERED_BLOCKS * max(_bytes(block.parameters()) for block in blocks)
         + _bytes(model.predictor.parameters())
         - _bytes(blocks.parameters())
     )

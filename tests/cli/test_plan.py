@@ -108,7 +108,8 @@ def test_a_dry_run_shows_the_plan_of_every_cell_and_starts_nothing(tmp_path, cap
 
 
 def test_every_cell_is_shown_before_those_that_cannot_fit_are_refused(tmp_path, capsys):
-    small = ["--memory", "0.1", "--set", "execution.device=cpu", "--set", "execution.micro_batch_size=0,1"]
+    small = ["--memory", "0.1", "--set", "execution.device=cpu"]
+    small += ["--set", "execution.activation_checkpointing=false,true"]
     assert main([*TINY, "--runs", str(tmp_path), *small]) == 2
     shown = capsys.readouterr()
     assert shown.out.count("Memory per device") == 2

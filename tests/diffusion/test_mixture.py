@@ -11,7 +11,7 @@ from harness.diffusion.sampler import generate
 from harness.errors import UserError
 from harness.models.attention import SEQUENCE, Attention
 from harness.models.diffusion_lm import DiffusionLM
-from harness.planning.phases import rollout_flops
+from harness.planning.rollouts import rollout_flops
 from harness.randomness import row_seeds, stream
 from harness.rollout import RolloutNeeds
 

@@ -10,7 +10,7 @@ from harness.diffusion.sampler import generate
 from harness.diffusion.samplers.path_planning import masks_left
 from harness.errors import UserError
 from harness.models.tiny import END_ID, MASK_ID
-from harness.planning.phases import rollout_flops
+from harness.planning.rollouts import rollout_flops
 from harness.registry import get_method
 from harness.rollout import RolloutNeeds
 

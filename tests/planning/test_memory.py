@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.config.tree import LoraConfig, ModelConfig
 from harness.models.layouts import LAYOUTS
 from harness.models.tiny import tiny_config
-from harness.planning.memory import NF4_BYTES, Footprint, Spread, predict
+from harness.planning.memory import NF4_BYTES, Footprint, Spread, held_bytes, predict
 from harness.planning.relief import next_change
 from harness.planning.sizes import DREAM_7B, LLADA_8B, sizes_of
+from harness.planning.traces import Training, prepared, traced_rollout, traced_update
+from harness.planning.weightless import Blueprint, weightless_model
 
 METHODS = ("egspo-sa", "egspo", "d1", "agrpo", "espo")
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "sudoku"
@@ -42,36 +45,43 @@ def small(runs: Path, spread: Spread, *, method: str = "espo", **overrides: obje
     )
 
 
+def blueprint(planned: PlannedRun, layout: str, shape: LlamaConfig) -> Blueprint:
+    reference = planned.method.needs_reference
+    return Blueprint(layout=LAYOUTS[layout], shape=shape, chosen=planned.resolved.config.model, reference=reference)
+
+
+def held(runs: Path, spread: Spread, **overrides: object) -> Mapping[str, int]:
+    """What a run on SMALL holds, without what its phases take."""
+    planned = tiny_run("espo", runs, **overrides)
+    model = weightless_model(blueprint(planned, "llada", SMALL))
+    return held_bytes(planned.resolved.config, planned.method, model, spread)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_flops_of_the_phases_are_those_that_the_committed_run_counted(tmp_path, method):
     planned = tiny_run(method, tmp_path)
-    found = predict(
-        planned.resolved.config,
-        planned.method,
-        LAYOUTS["llama"],
-        tiny_config(),
-        prompt_length=PROMPT,
-        spread=Spread(),
-    )
+    config, model = planned.resolved.config, blueprint(planned, "llama", tiny_config())
+    training = Training.of(config, planned.method, model, prompt_length=PROMPT, processes=1)
+    rollout = traced_rollout(model, config.rollout, training.needs, rows=config.train.batch_size, prompt_length=PROMPT)
+    updates, preparing = prepared(training)
+    update = traced_update(training, gradients=0, micro_batch_size=0, checkpointing=False)
     metrics = min(REFERENCE.glob(f"{method}/tiny/*-seed0/metrics.jsonl.gz"))
     last = json.loads(gzip.decompress(metrics.read_bytes()).splitlines()[-1])
     rollouts = last["iteration"]
-    phases = found.phases
-    assert (phases["rollout"].flops + phases["prepare"].flops) * rollouts == last["flops_rollout"]
-    assert phases["update"].flops * rollouts == last["flops_update"]
-    assert found.updates * rollouts == last["update"]
+    assert (rollout.flops + preparing.flops) * rollouts == last["flops_rollout"]
+    assert update.flops * rollouts == last["flops_update"]
+    assert len(updates.updates) * rollouts == last["update"]
 
 
 def test_full_fine_tuning_holds_weights_reference_and_two_moments(tmp_path):
-    held = small(tmp_path, Spread(), **{"method.beta": 0.1}).held
-    assert held == {
+    assert held(tmp_path, Spread(), **{"method.beta": 0.1}) == {
         "weights": WEIGHTS,
         "reference": WEIGHTS,
         "adapters": 0,
         "optimiser": 2 * WEIGHTS,
         "libraries": 0,
     }
-    assert small(tmp_path, Spread()).held["reference"] == 0
+    assert held(tmp_path, Spread())["reference"] == 0
 
 
 def test_adapters_alone_have_gradients_and_nf4_takes_half_a_byte_and_its_scales(tmp_path):
@@ -80,12 +90,12 @@ def test_adapters_alone_have_gradients_and_nf4_takes_half_a_byte_and_its_scales(
     assert plain.trainable == 3 * 4 * (3 * (32 + 32) + 32 + 48)
     assert plain.phases["update"].gradients == plain.held["adapters"] == 4 * plain.trainable
     assert (plain.held["weights"], plain.held["reference"]) == (WEIGHTS, 0)
-    packed = small(tmp_path, Spread(), **lora, **{"model.quantization": "nf4"})
-    assert packed.held["weights"] == pytest.approx(4 * (2 * HEAD + NORMS) + 3 * BLOCK * NF4_BYTES, abs=30)
+    packed = held(tmp_path, Spread(), **lora, **{"model.quantization": "nf4"})
+    assert packed["weights"] == pytest.approx(4 * (2 * HEAD + NORMS) + 3 * BLOCK * NF4_BYTES, abs=30)
 
 
 def test_merging_adapters_takes_copies_of_the_weights_that_have_some_and_is_given_up_first(tmp_path):
-    lora = {"model.lora.rank": 4, "model.lora.targets": "official-subset"}
+    lora = {"model.lora.rank": 4, "model.lora.targets": "official-subset", "method.beta": 0.1}
     beside = small(tmp_path, Spread(), **lora)
     merged = small(tmp_path, Spread(merge_adapters=True), **lora)
     more = {name: merged.phases[name].bytes - phase.bytes for name, phase in beside.phases.items()}

@@ -8,8 +8,9 @@ from harness.config.decoding import Decoding
 from harness.diffusion.sampler import generate
 from harness.models.layouts import LAYOUTS
 from harness.models.tiny import tiny_config
-from harness.planning.memory import Spread, predict
-from harness.planning.phases import rollout_flops
+from harness.planning.rollouts import rollout_flops
+from harness.planning.traces import Training, prepared
+from harness.planning.weightless import Blueprint, weightless_model
 from harness.rollout import RolloutNeeds
 
 PROMPTS = ["12+3=", "7*8=9"]
@@ -41,19 +42,15 @@ def test_the_flops_under_a_threshold_are_at_most_the_planned_ones_and_equal_wher
 
 @pytest.mark.parametrize("method", ["egspo", "agrpo", "espo"])
 def test_a_cached_rollout_is_planned_with_the_passes_that_score_the_chosen_steps(tmp_path, method):
-    found = {}
+    rollout, preparing = {}, {}
     for cache in ("none", "dual"):
-        overrides = {"rollout.cache": cache, "evaluation.decoding.cache": cache, "rollout.block_length": 8}
+        overrides = {"rollout.cache": cache, "rollout.block_length": 8}
         planned = plan(RunRequest(method=method, task="sudoku", runs=tmp_path, overrides=overrides))
-        found[cache] = predict(
-            planned.resolved.config,
-            planned.method,
-            LAYOUTS["llama"],
-            tiny_config(),
-            prompt_length=17,
-            spread=Spread(),
-        )
-    plain, cached = (found[cache].phases for cache in ("none", "dual"))
-    assert cached["rollout"].flops < plain["rollout"].flops
-    assert (cached["prepare"].flops > plain["prepare"].flops) == (method != "espo")
-    assert found["dual"].evaluation_flops < found["none"].evaluation_flops
+        config = planned.resolved.config
+        model = Blueprint(layout=LAYOUTS["llama"], shape=tiny_config(), chosen=config.model)
+        training = Training.of(config, planned.method, model, prompt_length=17, processes=1)
+        shape = weightless_model(model, layers=1).shape
+        rollout[cache] = rollout_flops(shape, config.rollout, training.needs, rows=64, prompt_length=17)
+        preparing[cache] = prepared(training)[1].flops
+    assert rollout["dual"] < rollout["none"]
+    assert (preparing["dual"] > preparing["none"]) == (method != "espo")

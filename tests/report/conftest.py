@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -230,6 +230,12 @@ class Synthetic:
             self.run(seed=seed, method="egspo", config_hash="1b2c3d4e", records=learning(38, 140 + 9 * seed))
             self.run(seed=seed, reward="random", config_hash="2c3d4e5f", records=learning(38, 36 + 5 * seed))
         return self.root
+
+
+@pytest.fixture(scope="session")
+def synthetic_below() -> Callable[[Path], Synthetic]:
+    """Run folders below a place of the caller's."""
+    return lambda root: Synthetic(root=root)
 
 
 @pytest.fixture

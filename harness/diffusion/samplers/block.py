@@ -175,14 +175,14 @@ class _Sampler:
 
     def _logits(self, begin: int, end: int, masked_Bn: Tensor) -> Tensor:
         """Logits (N, V), float32 or wider, at the masked positions; guided where that is asked for."""
-        hidden_Bnd = self._hidden(begin, end)
+        hidden_Bnd, place = self._hidden(begin, end), masked_Bn.nonzero(as_tuple=True)
         if self.model.predictor.shift:
             before_B1d = hidden_Bnd[:, :1] if self.before_B1d is None else self.before_B1d
             hidden_Bnd = torch.cat([before_B1d, hidden_Bnd[:, :-1]], 1)
-        seen = self.model.head(hidden_Bnd[: len(masked_Bn)][masked_Bn])
+        seen = self.model.head(hidden_Bnd[: len(masked_Bn)][place])
         if not self.decoding.guidance_scale:
             return seen
-        blind = self.model.head(hidden_Bnd[len(masked_Bn) :][masked_Bn])
+        blind = self.model.head(hidden_Bnd[len(masked_Bn) :][place])
         return guide(seen, blind, self.decoding.guidance_scale)
 
     def _hidden(self, begin: int, end: int) -> Tensor:

@@ -31,11 +31,20 @@ FIGURES = {
 }
 
 
-def test_the_folder_holds_the_pages_the_tables_and_the_figures_in_three_formats(synthetic: Any, tmp_path: Path) -> None:
-    synthetic.demo()
-    document = write_report(collect([synthetic.root]), tmp_path / "out" / "deep")
+@pytest.fixture(scope="module")
+def demo_report(synthetic_below: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """The document and folder of the report of the demo's runs and one that failed."""
+    place = tmp_path_factory.mktemp("demo")
+    made = synthetic_below(place / "runs")
+    made.demo()
+    made.run(method="espo", state="failed", reason="loss became NaN")
+    return write_report(collect([made.root]), place / "out" / "deep"), place / "out" / "deep"
+
+
+def test_the_folder_holds_the_pages_the_tables_and_the_figures_in_three_formats(demo_report: tuple[Any, Path]) -> None:
+    document, out = demo_report
     figures = {f"figures/{stem}.{kind}" for stem in FIGURES for kind in ("png", "svg", "pdf", "csv")}
-    written = {name for name in files(tmp_path / "out" / "deep") if not name.startswith("tables/")}
+    written = {name for name in files(out) if not name.startswith("tables/")}
     assert written == {"report.html", "report.md", "summary.csv", "table.csv", *figures}
     assert {figure.stem for figure in document.figures} == FIGURES
 
@@ -54,21 +63,17 @@ def test_two_reports_in_two_processes_are_the_same_bytes(synthetic: Any, tmp_pat
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
-def test_every_link_of_the_page_leads_to_a_file(synthetic: Any, tmp_path: Path) -> None:
-    synthetic.demo()
-    write_report(collect([synthetic.root]), tmp_path / "out")
-    links = re.findall(r"\]\(([^)]+)\)", (tmp_path / "out" / "report.md").read_text())
+def test_every_link_of_the_page_leads_to_a_file(demo_report: tuple[Any, Path]) -> None:
+    _, out = demo_report
+    links = re.findall(r"\]\(([^)]+)\)", (out / "report.md").read_text())
     # Per figure or family its picture, three files and the other axes; per linked table two.
     assert sum(link.startswith("figures/") for link in links) == 4 * (len(FIGURES) - 4) + 4
     assert {link for link in links if link.endswith(".md")}
-    assert all((tmp_path / "out" / link).is_file() for link in links)
+    assert all((out / link).is_file() for link in links)
 
 
-def test_the_page_gives_the_command_of_every_row_and_what_was_left_out(synthetic: Any, tmp_path: Path) -> None:
-    synthetic.demo()
-    synthetic.run(method="espo", state="failed", reason="loss became NaN")
-    write_report(collect([synthetic.root]), tmp_path / "out")
-    page = (tmp_path / "out" / "report.md").read_text()
+def test_the_page_gives_the_command_of_every_row_and_what_was_left_out(demo_report: tuple[Any, Path]) -> None:
+    page = (demo_report[1] / "report.md").read_text()
     assert page.count("```sh\nharness run --method ") == 3
     assert page.count("--reward random") == 1
     assert (
@@ -156,10 +161,8 @@ def test_every_table_is_written_in_three_formats_and_the_csv_files_are_readable(
         assert len(frame) == len(table.cells)
 
 
-def test_the_budgets_of_all_tasks_are_one_file(synthetic: Any, tmp_path: Path) -> None:
-    synthetic.demo()
-    write_report(collect([synthetic.root]), tmp_path / "out")
-    assert set(pd.read_csv(tmp_path / "out" / "tables" / "budget.csv").quantity) == {"area", "budget"}
+def test_the_budgets_of_all_tasks_are_one_file(demo_report: tuple[Any, Path]) -> None:
+    assert set(pd.read_csv(demo_report[1] / "tables" / "budget.csv").quantity) == {"area", "budget"}
 
 
 def test_a_table_of_many_rows_has_no_latex(tmp_path: Path) -> None:
