@@ -151,15 +151,6 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "beta": 0.01,
         "scale_rewards": False,
     },
-    "coupled-grpo": {
-        "inner_updates": 2,
-        "min_rate": 0.2,
-        "max_rate": 0.8,
-        "clip": 0.5,
-        "beta": 0.01,
-        "scale_rewards": False,
-        "repeat_masks": False,
-    },
     "gdpo": {
         "inner_updates": 12,
         "quadrature": "gauss-3",
