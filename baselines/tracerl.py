@@ -178,6 +178,7 @@ class TraceRl(Method):
                 baseline="z-score",
                 size=one.config.shrink,
                 sampled=None if one.config.states == "trajectory" else one.draw,
+                ends_early=one.config.states == "trajectory" and one.config.shrink == 1,
             )
             for one in made
         ]

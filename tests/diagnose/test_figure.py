@@ -46,6 +46,8 @@ def test_every_method_has_its_lines_by_rising_size() -> None:
         "coupled-GRPO",
         "d2-StepMerge",
         "JustGRPO",
+        "DMPO, antithetic",
+        "DMPO, independent",
         "SPG",
         "TraceRL, trajectory",
         "TraceRL, random",
