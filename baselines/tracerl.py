@@ -24,7 +24,7 @@ from harness.errors import UserError, require_choice, require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
 from harness.registry import method
-from harness.rl.advantages import z_scores
+from harness.rl.advantages import kept, z_scores
 from harness.rl.estimator import Estimator, Setting
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rl.policy_loss import clipped_objective, k3
@@ -187,13 +187,6 @@ class TraceRl(Method):
 def earned(reward_B: Tensor, length_B: Tensor, longest: int, margin: int) -> Tensor:
     """The rewards (B,), 0 for completions within `margin` tokens of the longest; margin 0 changes none."""
     return torch.where(length_B >= longest - margin, 0.0, reward_B) if margin else reward_B
-
-
-def kept(reward_B: Tensor, group_size: int, share: float) -> Tensor:
-    """True for the rows (B,) of groups whose mean reward lies within share and 1 - share; share 0 keeps all."""
-    mean_N = reward_B.unflatten(0, (-1, group_size)).double().mean(1)
-    is_kept_N = (mean_N >= share) & (mean_N <= 1 - share) if share else torch.ones_like(mean_N, dtype=torch.bool)
-    return is_kept_N.repeat_interleave(group_size)
 
 
 def askable(is_end_BC: Tensor, post_num: int) -> Tensor:

@@ -73,3 +73,10 @@ def z_scores(value_B: Tensor, group_size: int) -> Tensor:
     centred_NG = centre_in_group(value_B[:, None], group_size)[:, 0].unflatten(0, (-1, group_size))
     std_N1 = centred_NG.square().mean(1, keepdim=True).sqrt()
     return torch.where(std_N1 > 0, centred_NG / std_N1, 0.0).flatten()
+
+
+def kept(reward_B: Tensor, group_size: int, share: float) -> Tensor:
+    """True for the rows (B,) of groups whose mean reward lies within share and 1 - share; share 0 keeps all."""
+    mean_N = reward_B.unflatten(0, (-1, group_size)).double().mean(1)
+    is_kept_N = (mean_N >= share) & (mean_N <= 1 - share) if share else torch.ones_like(mean_N, dtype=torch.bool)
+    return is_kept_N.repeat_interleave(group_size)

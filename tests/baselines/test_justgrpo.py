@@ -60,8 +60,8 @@ def test_positions_after_the_first_end_token_count_by_default_and_need_not(rando
 
 
 def test_rewards_that_are_all_equal_leave_a_loss_and_a_gradient_of_0(random_model, scored, score):
-    scored.rewards.total_B.fill_(0.3)
-    method, found = prepared(scored, random_model, score)
+    alike = dataclasses.replace(scored.rewards, total_B=torch.full_like(scored.rewards.total_B, 0.3))
+    method, found = prepared(dataclasses.replace(scored, rewards=alike), random_model, score)
     loss, _ = method.loss(random_model, found.updates[0].parts[0])
     loss.backward()
     assert loss.item() == 0

@@ -115,8 +115,9 @@ def test_with_a_state_for_every_step_the_old_log_probabilities_are_those_of_the_
 
 @pytest.mark.parametrize("changes", [{"keep_share": 0.49}, {"length_margin": 11}])
 def test_rollouts_that_leave_no_state_or_no_reward_have_no_gradient(random_model, scored, score, changes):
-    scored.rewards.total_B.fill_(1.0)
-    method, found = prepared(scored, random_model, score, shrink=2, updates=2, **changes)
+    right = dataclasses.replace(scored.rewards, total_B=torch.ones_like(scored.rewards.total_B))
+    alike = dataclasses.replace(scored, rewards=right)
+    method, found = prepared(alike, random_model, score, shrink=2, updates=2, **changes)
     for update in found.updates:
         loss, _ = method.loss(random_model, update.parts[0])
         loss.backward()

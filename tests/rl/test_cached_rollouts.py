@@ -22,10 +22,15 @@ def scored_with(model, decoding, **needs):
     return ScoredRollouts(rollout=rollout, rewards=Rewards(total_B=REWARD, parts={"correctness": REWARD}), group_size=4)
 
 
-@pytest.mark.parametrize("name", ["egspo", "agrpo"])
+@pytest.mark.parametrize("name", ["egspo", "agrpo", "d2-stepmerge", "tracerl"])
 @pytest.mark.parametrize("truncation", [{}, {"top_k": 20, "top_p": 0.9}], ids=str)
 def test_importance_ratios_are_1_before_the_first_update_of_a_cached_rollout(random_model, name, truncation):
-    options = {"egspo": {"num_selected": 3}, "agrpo": {"mc_samples": 3}}[name]
+    options = {
+        "egspo": {"num_selected": 3},
+        "agrpo": {"mc_samples": 3},
+        "d2-stepmerge": {"segments": 3, "inner_updates": 2, "beta": 0.0},
+        "tracerl": {"shrink": 2},
+    }[name]
     kind = get_method(name)
     method = kind(config=kind.Config(**options))
     decoding = dataclasses.replace(DUAL, **truncation)
@@ -42,10 +47,10 @@ def test_importance_ratios_are_1_before_the_first_update_of_a_cached_rollout(ran
 
 def test_rollouts_whose_record_a_method_cannot_take_are_refused():
     threshold = dataclasses.replace(DUAL, cache="none", threshold=0.9)
-    for name in ("egspo", "egspo-sa", "agrpo"):
+    for name in ("egspo", "egspo-sa", "agrpo", "d2-stepmerge"):
         with pytest.raises(UserError, match=r"rollout\.threshold, rollout\.factor and rollout\.entropy_bound"):
             get_method(name)().check_record(threshold)
-    for name in ("d1", "espo", "gdpo", "gdsd"):
+    for name in ("d1", "espo", "gdpo", "gdsd", "coupled-grpo", "justgrpo", "tracerl"):
         get_method(name)().check_record(dataclasses.replace(threshold, cache="dual"))
 
 
