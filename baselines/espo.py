@@ -10,6 +10,7 @@ per row: M, or 2 M with each mask's complement; V vocabulary.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -114,7 +115,7 @@ class Espo(Method):
             baseline="leave one out",
             size=size,
             scale=setting.num_steps,
-            outcomes=every_mask,
+            outcomes=functools.partial(every_mask, 1),
             sampled=itself.draw,
             ends_early=coupled and size == 2,
         )

@@ -169,6 +169,19 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "old": "detached",
         "inner_updates": 1,
     },
+    "dmpo": {
+        "inner_updates": 8,
+        "replicates": 4,
+        "clamp": True,
+        "antithetic": True,
+        "mask_text_only": False,
+        "alpha": 0.04,
+        "elbo_samples": 4,
+        "coeff": 1.0,
+        "least_sample_size": 0.0,
+        "centring": "negative",
+        "strength": 1.0,
+    },
     "spg": {
         "inner_updates": 4,
         "logp_estimation": "mix",
@@ -205,6 +218,16 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "softmax_over": "batch",
         "reference_weight": 0.0,
         "guidance_scale": 0.0,
+    },
+    "gdsd": {
+        "inner_updates": 8,
+        "mc_samples": 1,
+        "tlc": False,
+        "psi": 1.0,
+        "epsilon": 4e-4,
+        "clamp_per_token": False,
+        "beta": 0.001,
+        "scale_rewards": False,
     },
 }
 """Of the built-in methods. All options of other methods count."""

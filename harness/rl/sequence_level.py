@@ -52,11 +52,15 @@ def scored_inputs(
     *,
     length_B: Tensor | None = None,
     scores: int = 1,
+    only_update: bool = False,
 ) -> ScoredInputs:
-    """A part with its old scores, taken while the policy is still the one that sampled. length_B: by default C."""
+    """A part with its old scores, taken while the policy is still the one that sampled; without where it is the only
+    update of the rollout. length_B: by default C."""
     rollout, dtype = scored.rollout, scored.rollout.logprob_BC.dtype
     weight_BDC = weight_BDC.to(dtype)
-    old_BDC, mask_BL = old_logprob(policy, rollout, tokens_BDL)
+    old_BS, mask_BL = None, rollout.prompts.with_completion(rollout.completion_ids_BC)[1]
+    if not only_update:
+        old_BS = row_scores(old_logprob(policy, rollout, tokens_BDL)[0], weight_BDC, scores)
     if length_B is None:
         length_B = torch.full_like(advantage_B, rollout.completion_length)
     return ScoredInputs(
@@ -64,7 +68,7 @@ def scored_inputs(
         mask_BL=mask_BL,
         target_BC=rollout.completion_ids_BC,
         weight_BDC=weight_BDC,
-        old_score_BS=row_scores(old_BDC, weight_BDC, scores),
+        old_score_BS=old_BS,
         advantage_B=advantage_B.to(dtype),
         length_B=length_B.to(dtype),
         normaliser=scored.global_rows,
@@ -129,11 +133,14 @@ def spread_masks_of_updates(scored: ScoredRollouts, updates: int, draws: int, ge
     return torch.stack(masks, 1)
 
 
-def every_mask(scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
-    """All masks of a row as if they were its draws. Every count is equally likely, and so are the masks of a count:
-    each mask stands as often as its share of the least common multiple of the binomial coefficients asks for."""
+def every_mask(added: int, scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
+    """All masks of a row (B, 1, 1, C), one at a time: what is made of draws is linear in them where the ratio is 1.
+    Every count is equally likely, and so are the masks of a count. added: draws that an update adds up."""
     rows, length = scored.rollout.completion_ids_BC.shape
-    masks = list(itertools.product((False, True), repeat=length))
-    multiple = math.lcm(*(math.comb(length, count) for count in range(length + 1)))
-    repeated = [mask for mask in masks for _ in range(multiple // math.comb(length, sum(mask)))]
-    return [Outcome(draws=torch.tensor(repeated)[None].expand(rows, -1, -1, -1))]
+    return [
+        Outcome(
+            draws=torch.tensor(mask).expand(rows, 1, 1, -1),
+            probability=added / (length + 1) / math.comb(length, sum(mask)),
+        )
+        for mask in itertools.product((False, True), repeat=length)
+    ]

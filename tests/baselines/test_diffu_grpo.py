@@ -84,7 +84,7 @@ def test_the_defaults_are_legal():
     assert not module.DiffuGrpo(config=module.DiffuGrpoConfig(beta=0.0)).needs_reference
 
 
-@pytest.mark.parametrize("name", ["agrpo", "egspo", "egspo-sa", "espo", "d1"])
+@pytest.mark.parametrize("name", ["agrpo", "egspo", "egspo-sa", "espo", "d1", "gdsd"])
 def test_a_method_asks_for_the_reference_policy_where_its_kl_term_has_a_weight(name: str) -> None:
     method = get_method(name)
     assert [method(config=method.Config(beta=beta)).needs_reference for beta in (0.0, 0.01)] == [False, True]

@@ -46,8 +46,12 @@ def test_every_method_has_its_lines_by_rising_size() -> None:
         "coupled-GRPO",
         "d2-StepMerge",
         "JustGRPO",
+        "DMPO, antithetic",
+        "DMPO, independent",
         "SPG",
-        "TraceRL",
+        "TraceRL, trajectory",
+        "TraceRL, random",
+        "TraceRL, coupled",
         "wd1",
     }
     for line in series:
