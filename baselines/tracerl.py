@@ -166,8 +166,8 @@ class TraceRl(Method):
 
     @classmethod
     def estimators(cls, setting: Setting) -> list[Estimator]:
-        """1, 2, .. T steps merged. Advantages are divided by the group's deviation, so the scale is fitted. Random states
-        are left out: how many a batch has, and so what it is divided by, is drawn too."""
+        """1, 2, .. T steps merged. Advantages are divided by the group's deviation, so the scale is fitted. Random
+        states are left out: how many a batch has, and so what it is divided by, is drawn too."""
         return [
             Estimator(
                 method=cls(config=TraceRlConfig(shrink=shrink, post_num=ALL_ENDS, beta=0.0)),
