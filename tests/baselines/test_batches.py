@@ -1,5 +1,6 @@
 """What no method's result may depend on: micro-batches, shards, and how often it is computed."""
 
+import copy
 import importlib.util
 from pathlib import Path
 
