@@ -138,7 +138,9 @@ class JustGrpo(Method):
     @classmethod
     def estimators(cls, setting: Setting) -> list[Estimator]:
         """The only update. Advantages are divided by the group's deviation, so the scale is fitted."""
-        return [Estimator(method=cls(config=JustGrpoConfig()), options="left to right", baseline="z-score")]
+        return [
+            Estimator(method=cls(config=JustGrpoConfig()), options="left to right", baseline="z-score", ends_early=True)
+        ]
 
 
 def advantages(reward_B: Tensor, group_size: int) -> Tensor:

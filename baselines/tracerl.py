@@ -24,7 +24,7 @@ from harness.errors import UserError, require_choice, require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
 from harness.registry import method
-from harness.rl.advantages import kept, z_scores
+from harness.rl.advantages import z_scores
 from harness.rl.estimator import Estimator, Setting
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rl.policy_loss import clipped_objective, k3
@@ -166,27 +166,30 @@ class TraceRl(Method):
 
     @classmethod
     def estimators(cls, setting: Setting) -> list[Estimator]:
-        """1, 2, .. T steps merged; two random states of a row, or two pairs. Advantages are divided by the group's
-        deviation, so the scale is fitted."""
-        variants = [("trajectory", size + 1) for size in range(setting.num_steps)] + [("random", 1), ("coupled", 1)]
-        base = TraceRlConfig(draws=2, post_num=ALL_ENDS, beta=0.0)
-        made = [cls(config=dataclasses.replace(base, states=states, shrink=size)) for states, size in variants]
+        """1, 2, .. T steps merged. Advantages are divided by the group's deviation, so the scale is fitted. Random
+        states are left out: how many a batch has, and so what it is divided by, is drawn too."""
         return [
             Estimator(
-                method=one,
-                options=one.config.states,
+                method=cls(config=TraceRlConfig(shrink=shrink, post_num=ALL_ENDS, beta=0.0)),
+                options="trajectory",
                 baseline="z-score",
-                size=one.config.shrink,
-                sampled=None if one.config.states == "trajectory" else one.draw,
-                ends_early=one.config.states == "trajectory" and one.config.shrink == 1,
+                size=shrink,
+                ends_early=shrink == 1,
             )
-            for one in made
+            for shrink in range(1, setting.num_steps + 1)
         ]
 
 
 def earned(reward_B: Tensor, length_B: Tensor, longest: int, margin: int) -> Tensor:
     """The rewards (B,), 0 for completions within `margin` tokens of the longest; margin 0 changes none."""
     return torch.where(length_B >= longest - margin, 0.0, reward_B) if margin else reward_B
+
+
+def kept(reward_B: Tensor, group_size: int, share: float) -> Tensor:
+    """True for the rows (B,) of groups whose mean reward lies within share and 1 - share; share 0 keeps all."""
+    mean_N = reward_B.unflatten(0, (-1, group_size)).double().mean(1)
+    is_kept_N = (mean_N >= share) & (mean_N <= 1 - share) if share else torch.ones_like(mean_N, dtype=torch.bool)
+    return is_kept_N.repeat_interleave(group_size)
 
 
 def askable(is_end_BC: Tensor, post_num: int) -> Tensor:

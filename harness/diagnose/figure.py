@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from harness.diagnose.estimators import STEPS
 from harness.diagnose.mdp import CONFIDENCE, LEFT_TO_RIGHT, ORDERS, RANDOM
-from harness.diagnose.measure import BACKWARD_PASS, COMPUTE, Measurement
+from harness.diagnose.measure import BACKWARD_PASS, COMPUTE, FITTED, Measurement
 from harness.report.figures import frame
 
 WIDTH, PANEL_HEIGHT, HEAD, FOOT, LEGEND_ROW = 7.4, 2.5, 0.78, 0.5, 0.155
@@ -96,6 +96,7 @@ def _labels(title: str, options: Sequence[str]) -> list[str]:
     """The method, and as much of its options as tells its lines apart."""
     if len(options) == 1:
         return [title]
+    options = [option.removesuffix(FITTED).strip() for option in options]
     first = [option.partition(",")[0] for option in options]
     return [f"{title}, {text}" for text in (first if len(set(first)) == len(first) else options)]
 

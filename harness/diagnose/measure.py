@@ -40,6 +40,7 @@ GROUPS_IN_SAMPLE = 1000
 """Estimates are sampled 4 times; how much these samples differ gives the standard error."""
 FOR_MEANS = 8
 """Samples are so many times larger where not only variances come from them."""
+FITTED = "fitted scale"
 BACKWARD_PASS = 2
 """The cost of a backward pass in forward passes."""
 COMPUTE = STEPS + STEPS * (1 + BACKWARD_PASS)
@@ -185,7 +186,7 @@ def measure(mdp: Mdp, groups: Groups, candidate: Candidate, seed: int, sharing: 
     forwards, backwards = passes_per_completion(mdp, candidate)
     return Measurement(
         name=candidate.name,
-        options=estimator.options if estimator.scale is not None else f"{estimator.options} fitted scale".strip(),
+        options=estimator.options if estimator.scale is not None else f"{estimator.options} {FITTED}".strip(),
         baseline=estimator.baseline,
         size=estimator.size,
         order=mdp.order,

@@ -49,9 +49,7 @@ def test_every_method_has_its_lines_by_rising_size() -> None:
         "DMPO, antithetic",
         "DMPO, independent",
         "SPG",
-        "TraceRL, trajectory",
-        "TraceRL, random",
-        "TraceRL, coupled",
+        "TraceRL",
         "wd1",
     }
     for line in series:
@@ -79,6 +77,7 @@ def test_lines_are_called_after_as_much_of_their_options_as_tells_them_apart() -
     assert labels("only, one") == ["Mine"]
     assert labels("a, x", "b, x") == ["Mine, a", "Mine, b"]
     assert labels("a, x", "a, y") == ["Mine, a, x", "Mine, a, y"]
+    assert labels("a fitted scale", "b") == ["Mine, a", "Mine, b"]
 
 
 def test_what_a_method_does_not_draw_or_measures_with_early_ends_is_no_line() -> None:

@@ -3,10 +3,12 @@ their weights add up to, which of them are the same."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
-from harness.diagnose.groups import all_groups, one_per_text, scored_rollouts
+from harness.diagnose.groups import Groups, all_groups, one_per_text, scored_rollouts
 from harness.diagnose.mdp import (
     CONFIDENCE,
     LEFT_TO_RIGHT,
@@ -84,6 +86,35 @@ def test_tracerl_without_merging_goes_through_the_states_of_d2_with_a_segment_fo
         states.append((part.row_N, part.position_Nn, part.is_masked_NC, part.counted_Nn))
     for one, other in zip(*states, strict=True):
         assert torch.equal(one, other)
+
+
+def uncentred_gradient(mdp):
+    """JustGRPO's mean gradient (D,) with the plain reward in the place of the advantage. Every trajectory is the first
+    of a group with its neighbour, so that its advantage is not 0; the second counts nothing."""
+    number = mdp.rollout.num_rows
+    first_X = torch.arange(number)
+    pairs = Groups(index_XG=torch.stack([first_X, (first_X + 1) % number], 1), weight_X=mdp.probability_N)
+    scored = scored_rollouts(mdp, pairs, torch.zeros(2 * number, dtype=torch.long))
+    method = get_method("justgrpo")()
+    part = method.prepare(scored, mdp.policy, mdp.score, None).updates[0].parts[0]
+    weight_B = torch.stack([pairs.weight_X, torch.zeros(number, dtype=torch.float64)], 1).flatten()
+    plain = dataclasses.replace(
+        part, advantage_N=scored.rewards.total_B[part.row_N], weight_N=weight_B[part.row_N], normaliser=1.0
+    )
+    (gradient_RCSW,) = torch.autograd.grad(method.loss(mdp.policy, plain)[0], [mdp.table.table_RCSW])
+    return -gradient_RCSW.flatten()
+
+
+def test_justgrpo_s_factorisation_is_the_policy_gradient_of_the_sampler_from_left_to_right(in_orders):
+    mdp = in_orders[LEFT_TO_RIGHT][0]
+    torch.testing.assert_close(uncentred_gradient(mdp), mdp.exact_gradient().flatten(), atol=EXACT, rtol=0)
+
+
+def test_justgrpo_is_biased_where_the_surest_come_first(in_orders):
+    mdp = in_orders[CONFIDENCE][0]
+    exact_D = mdp.exact_gradient().flatten()
+    bias = float((uncentred_gradient(mdp) - exact_D).norm() / exact_D.norm())
+    assert bias == pytest.approx(0.0864, abs=1e-3)
 
 
 # 2. ELBOs
