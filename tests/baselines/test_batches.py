@@ -10,6 +10,7 @@ METHODS = {
     "egspo-sa": {"num_selected": 2, "baseline": "step"},
     "d1": {"inner_updates": 2, "p_mask_prompt": 0.4, "beta": 0.1},
     "agrpo": {"mc_samples": 3, "importance": "entropy", "beta": 0.1},
+    "bgpo": {"inner_updates": 2, "mc_samples": 4, "run_length": 2, "response": "until_end"},
     "espo": {"inner_updates": 2, "mc_samples": 2, "beta": 0.1},
     "gdpo": {"inner_updates": 2, "mc_samples": 2, "p_mask_prompt": 0.4},
     "gdsd": {"inner_updates": 2, "mc_samples": 2, "tlc": True, "epsilon": 0.2, "beta": 0.1},

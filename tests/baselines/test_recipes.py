@@ -11,7 +11,7 @@ from harness.config.resolve import flatten, resolve
 from harness.config.tree import PROFILES, BudgetConfig, Execution, LoraConfig, ModelConfig
 
 TASK = "sudoku"
-METHODS = ["egspo", "egspo-sa", "d1", "agrpo", "espo", "gdpo", "gdsd"]
+METHODS = ["egspo", "egspo-sa", "d1", "agrpo", "espo", "bgpo", "gdpo", "gdsd"]
 ITEMS = {"gsm8k": 1319, "math500": 500, "countdown": 256, "mbpp": 257, "humaneval": 164, "sudoku": 256}
 CODE = ["mbpp", "humaneval"]
 
@@ -201,6 +201,17 @@ def test_published_options_of_single_methods():
     assert resolved("egspo", "paper").method.options["stepwise_lambda"] == 0
 
 
+def test_published_settings_of_methods_without_a_repository_of_their_own_or_a_script_for_every_task():
+    gdpo, gdsd, bgpo = (resolved(name, "paper", "math500") for name in ("gdpo", "gdsd", "bgpo"))
+    assert [config.optimizer.learning_rate for config in (gdpo, gdsd, bgpo)] == [3e-7, 1e-5, 5e-7]
+    assert [config.train.group_size for config in (gdpo, gdsd, bgpo)] == [6, 16, 8]
+    assert (gdpo.method.options["quadrature"], gdpo.method.options["clip_high"]) == ("gauss-3", 0.5)
+    assert (gdsd.method.options["psi"], gdsd.method.options["epsilon"]) == (10, 4e-4)
+    assert (bgpo.method.options["mc_samples"], bgpo.method.options["run_length"]) == (16, 16)
+    steps = {task: resolved("bgpo", "paper", task).rollout for task in ("gsm8k", "sudoku", "mbpp")}
+    assert [(one.completion_length, one.num_steps) for one in steps.values()] == [(512, 256), (256, 128), (512, 512)]
+
+
 def test_agrpo_s_rollouts_are_tempered_and_truncated():
     rollout = resolved("agrpo", "paper").rollout
     assert (rollout.temperature, rollout.top_k, rollout.top_p) == (0.6, 150, 0.99)
@@ -236,9 +247,9 @@ def test_espo_differs_by_task(task, rate, beta, clip, group_size, batch_size, nu
 
 
 @pytest.mark.parametrize("task", ITEMS)
-def test_espo_alone_trains_all_weights_and_on_code_alone(task):
+def test_bgpo_trains_all_weights_and_espo_on_code_alone(task):
     assert [name for name in METHODS if resolved(name, "paper", task).model.lora.rank == 0] == (
-        ["espo"] if task in CODE else []
+        ["espo", "bgpo"] if task in CODE else ["bgpo"]
     )
 
 

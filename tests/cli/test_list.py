@@ -34,7 +34,7 @@ def test_methods_are_listed_with_their_recipes_and_a_user_s_own_with_the_protoco
     assert main(["list", "methods", "--include-path", str(tmp_path / "own")]) == 0
     title, head, lines = rows(capsys)
     assert (title, head) == ("Methods", ["Method", "Title", "Recipes"])
-    assert [name for name, _ in lines] == ["agrpo", "d1", "egspo", "egspo-sa", "espo", "gdpo", "gdsd", "mine"]
+    assert [name for name, _ in lines] == ["agrpo", "bgpo", "d1", "egspo", "egspo-sa", "espo", "gdpo", "gdsd", "mine"]
     assert lines[0][1].split(maxsplit=1) == ["AGRPO", "tiny, laptop, paper"]
     assert lines[-1][1].split(maxsplit=1) == ["mine", "those of the tasks' protocols"]
 

@@ -286,6 +286,7 @@ def within_4_standard_errors(values, expected):
         ("d1", "one step", 0, 2),
         ("espo", "single", 2, 4),
         ("espo", "coupled", 2, 8),
+        ("bgpo", "spread", 3, 6),
         ("gdpo", "gauss", 3, 6),
         ("gdsd", "elbo", 2, 4),
     ],
@@ -309,7 +310,16 @@ def test_every_k_with_every_selection_and_baseline_is_there():
     selections = ("entropy", "uniform", "random", "random-official")
     expected = set(itertools.product(selections, ("none", "rank", "step"), (1, 2, 3)))
     assert {(item.options, item.baseline, item.size) for item in estimators} == expected
-    assert {item.name for item in all_candidates()} == {"egspo", "egspo-sa", "agrpo", "d1", "espo", "gdpo", "gdsd"}
+    assert {item.name for item in all_candidates()} == {
+        "egspo",
+        "egspo-sa",
+        "agrpo",
+        "d1",
+        "espo",
+        "bgpo",
+        "gdpo",
+        "gdsd",
+    }
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ OPTIONS = {
     "egspo-sa": {"num_selected": 3},
     "agrpo": {"mc_samples": 3},
     "espo": {"inner_updates": 3, "beta": 0.0},
+    "bgpo": {"inner_updates": 3, "mc_samples": 2, "run_length": 2, "response": "until_end"},
     "gdpo": {"inner_updates": 3},
     "gdsd": {"inner_updates": 3, "beta": 0.0},
 }

@@ -45,7 +45,7 @@ def test_rollouts_whose_record_a_method_cannot_take_are_refused():
     for name in ("egspo", "egspo-sa", "agrpo"):
         with pytest.raises(UserError, match=r"rollout\.threshold, rollout\.factor and rollout\.entropy_bound"):
             get_method(name)().check_record(threshold)
-    for name in ("d1", "espo", "gdpo", "gdsd"):
+    for name in ("bgpo", "d1", "espo", "gdpo", "gdsd"):
         get_method(name)().check_record(dataclasses.replace(threshold, cache="dual"))
 
 
