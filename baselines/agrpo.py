@@ -11,7 +11,6 @@ revealed by one step; V vocabulary; k tokens of a support.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -45,7 +44,6 @@ CHOICES = {
     "divisor": ("group", "batch"),
     "stepping": ("accumulate", "per-draw"),
 }
-DRAWS_IN_POOL = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,22 +168,23 @@ class Agrpo(Method):
     @classmethod
     def estimators(cls, setting: Setting) -> list[Estimator]:
         """Both importances, both kinds of draws, M = 1 .. T."""
-        return [
-            Estimator(
-                method=cls(config=AgrpoConfig(mc_samples=size, importance=importance, draws=draws, divisor="batch")),
-                options=f"{importance}, {draws}",
-                baseline="group mean",
-                size=size,
-                scale=setting.num_steps * setting.with_itself,
-                outcomes=every_point if importance == "uniform" else every_step,
-                sampled=functools.partial(group_uniforms, draws, size),
-                ends_early=draws == "low-discrepancy" and size == setting.num_steps,
-                is_drawn=draws == "low-discrepancy",
-            )
-            for importance, draws, size in itertools.product(
-                CHOICES["importance"], CHOICES["draws"], range(1, setting.num_steps + 1)
-            )
-        ]
+        variants = itertools.product(CHOICES["importance"], CHOICES["draws"], range(1, setting.num_steps + 1))
+        return [cls._estimator(setting, importance, draws, size) for importance, draws, size in variants]
+
+    @classmethod
+    def _estimator(cls, setting: Setting, importance: str, draws: str, size: int) -> Estimator:
+        itself = cls(config=AgrpoConfig(mc_samples=size, importance=importance, draws=draws, divisor="batch"))
+        return Estimator(
+            method=itself,
+            options=f"{importance}, {draws}",
+            baseline="group mean",
+            size=size,
+            scale=setting.num_steps * setting.with_itself,
+            outcomes=every_point if importance == "uniform" else every_step,
+            sampled=itself.draw,
+            ends_early=draws == "low-discrepancy" and size == setting.num_steps,
+            is_drawn=draws == "low-discrepancy",
+        )
 
     def _normalisers(self, scored: ScoredRollouts, draws: int) -> list[float]:
         """What each draw's sum over tokens is divided by."""
@@ -301,12 +300,3 @@ def every_step(scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
     middle_BT = probability_BT.cumsum(1) - probability_BT / 2
     columns = zip(middle_BT.split(1, dim=1), probability_BT.unbind(1), strict=True)
     return [Outcome(draws=middle_B1.contiguous(), probability=probability_B) for middle_B1, probability_B in columns]
-
-
-def group_uniforms(
-    draws: str, size: int, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator
-) -> Tensor:
-    """Uniforms (B, M) drawn for every group apart, as if it were a batch of its own; groups share a pool of draws."""
-    groups = scored.rollout.num_rows // scored.group_size
-    pool_DGM = torch.stack([UNIFORMS[draws](scored.group_size, size, generator) for _ in range(DRAWS_IN_POOL)])
-    return pool_DGM[torch.randint(0, DRAWS_IN_POOL, (groups,), generator=generator)].flatten(0, 1)

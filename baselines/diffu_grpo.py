@@ -4,8 +4,8 @@ This is EGSPO with: one forward pass for all tokens of a completion, which is ma
 that it went through; every token a term of its own. The prompt is masked in part, differently in each of the mu inner
 updates, so that the same completion is seen from several sides.
 
-Axes: B rows, prompt-major in groups of G; P prompt, C completion, L = P + C; U inner updates; X micro-batches; V
-vocabulary.
+Axes: B rows, prompt-major in groups of G; P prompt, C completion, L = P + C; U inner updates; D = 1 input: the prompt
+in part and the completion wholly masked.
 """
 
 from __future__ import annotations
@@ -23,19 +23,9 @@ from harness.randomness import row_seeds
 from harness.registry import method
 from harness.rl.advantages import centre_in_group
 from harness.rl.estimator import Estimator, Setting
-from harness.rl.masked import (
-    MaskedInputs,
-    masked_inputs,
-    new_logprob,
-    old_logprob,
-    prompt_mask,
-    reference_logprob,
-    row_weights,
-    token_counts,
-    until_first_end,
-)
+from harness.rl.masked import masked_inputs, new_logprob, old_logprob, prompt_mask, reference_logprob
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
-from harness.rl.policy_loss import ClippedObjective, clipped_objective, k3
+from harness.rl.token_level import MaskedTokens, token_loss, token_terms
 from harness.rollout import ScoredRollouts
 
 FIXED_SEED = 42
@@ -57,19 +47,6 @@ class DiffuGrpoConfig:
     clip: float = 0.5
     beta: float = 0.04
     guidance_scale: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class OneStep(MaskedInputs):
-    """One inner update; D = 1 input: the prompt in part and the completion wholly masked. counted_BC: True up to and
-    including the first end token; normaliser: the number of such tokens in the global batch; weight_B: 1, unless
-    micro-batches are normalised apart."""
-
-    counted_BC: Tensor
-    old_logprob_BC: Tensor
-    advantage_B: Tensor
-    weight_B: Tensor
-    normaliser: float
 
 
 @method("d1", "diffu-grpo", title="diffu-GRPO (d1)", colour="#009E73", ablations=("random_masking", "inner_updates"))
@@ -114,15 +91,15 @@ class DiffuGrpo(Method):
         parts = [self._part(scored, policy, mask_BP, advantage_B) for mask_BP in masks]
         return Prepared(updates=[UpdateBatch(parts=[part]) for part in parts], advantages=advantage_B)
 
-    def loss(self, policy: DiffusionLM, part: OneStep) -> Loss:
+    def loss(self, policy: DiffusionLM, part: MaskedTokens) -> Loss:
         """The clipped objective and KL of every token."""
-        scale = self.config.guidance_scale
-        new_BC = new_logprob(policy, part, guidance_scale=scale)[:, 0]
-        kl_BC = torch.zeros_like(new_BC)
-        if self.config.beta:
-            kl_BC = k3(new_BC, reference_logprob(policy, part, guidance_scale=scale)[:, 0])
-        loss, clipped = token_loss(new_BC, kl_BC, part, self.config)
-        return loss, clipped.values(part.counted_BC, kl=kl_BC)
+        config = self.config
+        new_BC = new_logprob(policy, part, guidance_scale=config.guidance_scale)[:, 0]
+
+        def reference() -> Tensor:
+            return reference_logprob(policy, part, guidance_scale=config.guidance_scale)[:, 0]
+
+        return token_loss(new_BC, reference, part, clip_low=config.clip, clip_high=config.clip, beta=config.beta)
 
     @classmethod
     def estimators(cls, setting: Setting) -> list[Estimator]:
@@ -131,34 +108,17 @@ class DiffuGrpo(Method):
         scale = setting.num_steps * setting.with_itself
         return [Estimator(method=one_step, options="one step", baseline="group mean", scale=scale, ends_early=True)]
 
-    def _part(self, scored: ScoredRollouts, policy: DiffusionLM, is_masked_BP: Tensor, advantage_B: Tensor) -> OneStep:
+    def _part(
+        self, scored: ScoredRollouts, policy: DiffusionLM, is_masked_BP: Tensor, advantage_B: Tensor
+    ) -> MaskedTokens:
         """One inner update, with the old log-probabilities under its mask."""
         rollout = scored.rollout
-        counted_BC = until_first_end(policy.is_end(rollout.completion_ids_BC))
-        count_X = token_counts(counted_BC, scored)
-        wholly_BDC = torch.ones_like(counted_BC)[:, None]
+        wholly_BDC = torch.ones_like(rollout.completion_ids_BC, dtype=torch.bool)[:, None]
         tokens_BDL = masked_inputs(rollout, wholly_BDC, is_masked_BP[:, None])
         old_BDC, mask_BL = old_logprob(policy, rollout, tokens_BDL, guidance_scale=self.config.guidance_scale)
-        old_logprob_BC = old_BDC[:, 0]
-        return OneStep(
+        return MaskedTokens(
             tokens_BDL=tokens_BDL,
             mask_BL=mask_BL,
             target_BC=rollout.completion_ids_BC,
-            counted_BC=counted_BC,
-            old_logprob_BC=old_logprob_BC,
-            advantage_B=advantage_B.to(old_logprob_BC.dtype),
-            weight_B=row_weights(count_X, scored).to(old_logprob_BC.dtype),
-            normaliser=float(count_X.sum()),
+            **token_terms(scored, policy, old_BDC[:, 0], advantage_B),
         )
-
-
-def token_loss(
-    new_BC: Tensor, kl_BC: Tensor, part: OneStep, config: DiffuGrpoConfig
-) -> tuple[Tensor, ClippedObjective]:
-    """-min(rho A, clip(rho) A) + beta KL per token, weighted, summed over the counted tokens and divided by their
-    number."""
-    clipped = clipped_objective(
-        new_BC, part.old_logprob_BC, part.advantage_B[:, None], clip_low=config.clip, clip_high=config.clip
-    )
-    term_BC = (config.beta * kl_BC - clipped.objective) * part.weight_B[:, None]
-    return torch.where(part.counted_BC, term_BC, 0.0).sum() / part.normaliser, clipped

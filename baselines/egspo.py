@@ -216,8 +216,7 @@ class Egspo(Method):
             scale=size * (setting.with_itself if baseline == "rank" else 1.0),
             outcomes=functools.partial(every_selection, every) if every else None,
             sampled=itself.draw if selection == "random" else None,
-            ends_early=(selection, baseline, size) == ("entropy", "rank", setting.num_steps)
-            and not cls.Config().stepwise_lambda,
+            ends_early=(selection, baseline, size) == ("entropy", "rank", setting.num_steps),
             is_drawn=baseline == "rank" and selection != "random-official",
         )
 

@@ -11,6 +11,7 @@ per row: M, or 2 M with each mask's complement; V vocabulary.
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -31,7 +32,6 @@ from harness.rl.sequence_level import (
     ScoredInputs,
     clipped_ratio,
     every_mask,
-    group_masks,
     new_score,
     reference_score,
     require_others,
@@ -103,19 +103,22 @@ class Espo(Method):
     @classmethod
     def estimators(cls, setting: Setting) -> list[Estimator]:
         """The first inner update, with one draw and two, alone or coupled."""
-        return [
-            Estimator(
-                method=cls(config=EspoConfig(inner_updates=1, mc_samples=size, coupled=coupled, beta=0.0)),
-                options="coupled" if coupled else "single",
-                baseline="leave one out",
-                size=size,
-                scale=setting.num_steps,
-                outcomes=functools.partial(every_mask, 1),
-                sampled=functools.partial(group_masks, size),
-            )
-            for coupled in (False, True)
-            for size in (1, 2)
-        ]
+        variants = itertools.product((False, True), (1, 2))
+        return [cls._estimator(setting, coupled, size) for coupled, size in variants]
+
+    @classmethod
+    def _estimator(cls, setting: Setting, coupled: bool, size: int) -> Estimator:
+        itself = cls(config=EspoConfig(inner_updates=1, mc_samples=size, coupled=coupled, beta=0.0))
+        return Estimator(
+            method=itself,
+            options="coupled" if coupled else "single",
+            baseline="leave one out",
+            size=size,
+            scale=setting.num_steps,
+            outcomes=functools.partial(every_mask, 1),
+            sampled=itself.draw,
+            ends_early=coupled and size == 2,
+        )
 
     def _part(
         self, scored: ScoredRollouts, policy: DiffusionLM, is_masked_BMC: Tensor, advantage_B: Tensor

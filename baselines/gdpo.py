@@ -152,6 +152,7 @@ class Gdpo(Method):
                 scale=setting.num_steps * setting.with_itself,
                 outcomes=functools.partial(every_draw, one.config),
                 sampled=one.draw,
+                ends_early=(options, size) == ("gauss", 3),
             )
             for one, (_, options, size) in zip(methods, rules, strict=True)
         ]
@@ -207,8 +208,10 @@ def sequence_loss(new_B1: Tensor, part: ScoredInputs, config: GdpoConfig) -> tup
 
 
 def every_draw(config: GdpoConfig, scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
-    """All places of all nodes' masks together, for rows without end token."""
+    """All places of all nodes' masks together; none for rows with an end token, which have numbers of their own."""
     rows, length = scored.rollout.completion_ids_BC.shape
+    if policy.is_end(scored.rollout.completion_ids_BC).any():
+        return []
     time_D = nodes(config)[0]
     counts = (length * time_D.float()).round().long().clamp(1, length).tolist()
     places = [[set(chosen) for chosen in itertools.combinations(range(length), count)] for count in counts]

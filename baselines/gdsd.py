@@ -32,7 +32,6 @@ from harness.rl.policy_loss import k2
 from harness.rl.sequence_level import (
     ScoredInputs,
     every_mask,
-    group_masks,
     new_score,
     old_score,
     reference_score,
@@ -121,13 +120,13 @@ class Gdsd(Method):
         times the advantage and the score's, over the length and summed over draws."""
         return [
             Estimator(
-                method=cls(config=GdsdConfig(inner_updates=1, mc_samples=size, tlc=tlc, beta=0.0)),
+                method=(one := cls(config=GdsdConfig(inner_updates=1, mc_samples=size, tlc=tlc, beta=0.0))),
                 options="elbo" if tlc else "sum",
                 baseline="leave one out",
                 size=size,
                 scale=setting.num_steps / (2 * size) if tlc else None,
                 outcomes=functools.partial(every_mask, size),
-                sampled=functools.partial(group_masks, size),
+                sampled=one.draw,
             )
             for tlc in (False, True)
             for size in (1, 2)

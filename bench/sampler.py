@@ -10,14 +10,15 @@ it.
     python bench/sampler.py --cache --shape c512 --batch 1 --runs 5
     python bench/sampler.py --block-cache --shape c512 --batch 1 --runs 5
     python bench/sampler.py --graphs --device cuda --shape llada-8b --batch 1 --runs 3
+    python bench/sampler.py --graphs --shape c256 --blocks 1 --prompt 64 --runs 3
 
 Times of ours and of the bare forward are whole rollouts, in turn; the textbook runs `--textbook-steps` steps, scaled
 up. --cache instead compares key/value caches with the exact sampler: each generates the blocks number `--places` of the
 completion, in turn, the tokens before them being given; a rollout is their mean times the number of blocks.
 --block-cache compares whole rollouts of a model that attends by blocks with what the same sampler takes where every
-pass computes the whole sequence, measured by those blocks. --graphs compares whole rollouts with and without CUDA
-graphs, which have to have the same tokens, with each cache. The times of the first two are the processor's on a CPU, so
-that other work on the machine counts less."""
+pass computes the whole sequence, measured by those blocks. --graphs compares whole rollouts as they are with CUDA
+graphs, on a GPU, and with compiled layers, with each cache. On a CPU these times are the processor's, so that other
+work on the machine counts less."""
 
 from __future__ import annotations
 
@@ -34,10 +35,11 @@ from torch import Tensor
 
 from harness.bench.rollouts import bare_passes, decoding_of
 from harness.bench.shapes import SHAPES, BenchShape, make_model, peak_memory
-from harness.bench.timing import timed
+from harness.bench.timing import in_turn, timed
 from harness.config.decoding import CACHES, Decoding
 from harness.diffusion.sampler import generate
 from harness.models.attention import Attention
+from harness.models.compiled import compile_layers
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.key_values import KeyValueCache
 from harness.planning.device import matmul_rate, synchronise
@@ -214,23 +216,29 @@ def compare_block_cache(shape: BenchShape, device: str, runs: int, places: list[
 
 
 def compare_graphs(shape: BenchShape, device: str, runs: int) -> None:
-    """Whole rollouts without and with CUDA graphs, and prints their ratio for each cache."""
+    """Whole rollouts as they are, on a GPU with CUDA graphs, and with compiled layers, and prints their ratios for each
+    cache; what the first rollouts took longer is their compilation."""
     print(f"{shape.name} on {device}: batch {shape.batch}, prompt {shape.prompt}, {shape.steps} steps")
-    model, prompts = make_model(shape, device)
-    captured, _ = make_model(shape, device)
-    captured.graphs.capture(captured.predictor, captured.shape)
+    models, seeds = {"plain": make_model(shape, device)[0]}, torch.arange(shape.batch)
+    if device.startswith("cuda"):
+        models["graphs"] = make_model(shape, device)[0]
+        models["graphs"].graphs.capture(models["graphs"].predictor, models["graphs"].shape)
+    models["compiled"], prompts = make_model(shape, device)
+    compile_layers(models["compiled"])
     for cache in CACHES:
         decoding = dataclasses.replace(decoding_of(shape, temperature=0.9), cache=cache)
-        rollouts = [generate(one, prompts, decoding, torch.arange(shape.batch)) for one in (model, captured, captured)]
-        assert all(torch.equal(one.completion_ids_BC, rollouts[0].completion_ids_BC) for one in rollouts)
-        seconds: dict[str, list[float]] = {"plain": [], "graphs": []}
-        for _ in range(runs):
-            for name, one in (("plain", model), ("graphs", captured)):
-                run = functools.partial(generate, one, prompts, decoding, torch.arange(shape.batch))
-                seconds[name].append(timed(run, device))
-        ratio = statistics.median(plain / own for plain, own in zip(*seconds.values(), strict=True))
-        plain, graphs = map(statistics.median, seconds.values())
-        print(f"  {cache:7s}{plain:9.2f} s  with graphs {graphs:9.2f} s  {ratio:.2f}x", flush=True)
+        runs_of = {name: functools.partial(generate, model, prompts, decoding, seeds) for name, model in models.items()}
+        first = {name: processor_seconds(run, device) for name, run in runs_of.items()}
+        tokens = [run().completion_ids_BC for run in runs_of.values()]
+        same = [(one_BC == tokens[0]).double().mean().item() for one_BC in tokens]
+        seconds = {name: functools.partial(processor_seconds, run, device) for name, run in runs_of.items()}
+        taken = in_turn(seconds, runs)
+        plain = statistics.median(taken["plain"])
+        print(f"  {cache:7s} plain {plain:9.2f} s; the same tokens: {min(same):.2%}")
+        for name in list(models)[1:]:
+            ratio = statistics.median(one / own for one, own in zip(taken["plain"], taken[name], strict=True))
+            own = statistics.median(taken[name])
+            print(f"    {name:9s}{own:9.2f} s  {ratio:.2f}x, the first {first[name] - own:.1f} s longer", flush=True)
 
 
 def main() -> None:
@@ -244,10 +252,13 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=0, help="blocks to generate, the rest as prompt; 0 is all")
     parser.add_argument("--cache", action="store_true", help="compare key/value caches with the exact sampler")
     parser.add_argument("--block-cache", action="store_true", help="compare block diffusion with its cache and without")
-    parser.add_argument("--graphs", action="store_true", help="compare CUDA graphs with passes as they are")
+    parser.add_argument("--prompt", type=int, default=0, help="tokens of the prompts; 0 is the shape's own")
+    parser.add_argument("--graphs", action="store_true", help="compare CUDA graphs and compiled layers with neither")
     parser.add_argument("--places", type=int, nargs="+", default=[0, 5, 10, 15], help="with either: blocks")
     chosen = parser.parse_args()
     shape = SHAPES[chosen.shape].with_sizes(batch=chosen.batch, blocks=chosen.blocks)
+    if chosen.prompt:
+        shape = dataclasses.replace(shape, prompt=chosen.prompt)
     if chosen.cache:
         compare_caches(shape, chosen.device, chosen.runs, chosen.places)
         return

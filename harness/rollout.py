@@ -16,6 +16,9 @@ from torch import Tensor
 
 from harness.distributed.shard import ALONE, Shard
 
+GIVEN = -1
+"""The step of tokens that were there before the first."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
@@ -66,14 +69,15 @@ class Rollout:
 
     completion_ids_BC: int64, no mask token left.
     unmask_step_BC: int16, the step that revealed the token, under p2 the last that did; T for filler after an early
-    stop, which is outside every loss. logprob_BC, entropy_BC: float32, nats, of the untempered whole-vocabulary softmax
-    at the moment of unmasking; 0 on filler.
+    stop, which is outside every loss, and -1 for a given token. logprob_BC, entropy_BC: float32, nats, of the
+    untempered whole-vocabulary softmax at the moment of unmasking; 0 on filler and on given tokens.
     num_steps_B: int16, steps the row took, T without an early stop. num_steps: T; under a threshold or factor the most
     steps that a row may take. mask_id: the mask token.
     argmax_BTC: int32, on request: the most probable token of every position that was masked at the step.
     behaviour_logprob_BC, behaviour_entropy_BC: float32, on request, nats: as logprob_BC and entropy_BC, but of the
     tempered and truncated distribution that was sampled. support_ids_BCk: int32, the tokens that truncation kept,
-    padded with -1; None where nothing is truncated. temperature: of that distribution.
+    padded with -1; None where nothing is truncated. temperature: of that distribution. reference_weight: of the
+    reference policy in its logits; logprob_BC and entropy_BC are the policy's own.
     is_exact: whether logprob_BC, entropy_BC and the behaviour fields are those of whole forward passes; after a
     generation with cached keys and values they are approximate.
     forwards_B: int32, forward passes of each row, guidance included. flops_B, seconds_B: float64, its even share of the
@@ -93,6 +97,7 @@ class Rollout:
     behaviour_entropy_BC: Tensor | None = None
     support_ids_BCk: Tensor | None = None
     temperature: float = 1.0
+    reference_weight: float = 0.0
     is_exact: bool = True
     forwards_B: Tensor | None = None
     flops_B: Tensor | None = None
@@ -123,9 +128,14 @@ class Rollout:
         """tokens_BL of state s, and its attention mask."""
         return self.prompts.with_completion(self.completion_at(step_B))
 
+    @property
+    def given_BC(self) -> Tensor:
+        """Where a token was given (B, C)."""
+        return self.unmask_step_BC == GIVEN
+
     def revealed_at(self, step_B: Tensor) -> Tensor:
-        """U_s as a bool mask (B, C): the positions that step s revealed."""
-        return self.unmask_step_BC == step_B[:, None]
+        """U_s as a bool mask (B, C): the positions that step s revealed; none where s is -1."""
+        return (self.unmask_step_BC == step_B[:, None]) & ~self.given_BC
 
     def revealed_positions(self, step_B: Tensor) -> Revealed:
         """U_s of every row, in rising order of position."""
@@ -141,10 +151,15 @@ class Rollout:
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutNeeds:
-    """What is recorded beyond the completion. argmax: argmax_BTC. behaviour: the behaviour fields."""
+    """What is recorded beyond the completion. argmax: argmax_BTC. behaviour: the behaviour fields.
+
+    reference_weight: w, where completions are to be sampled from (1 - w) logits of the policy + w logits of the
+    reference policy, neither of them normalised; 0 for the policy alone.
+    """
 
     argmax: bool = False
     behaviour: bool = False
+    reference_weight: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

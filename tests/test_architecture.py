@@ -79,6 +79,13 @@ def imported(tree: ast.AST, package: str) -> Iterator[str]:
             yield from imported(node, package)
 
 
+def named_by(module: Module) -> Iterator[str]:
+    """Dotted names of what follows a `from`, with the imports for type checkers; the harness has no relative ones."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
 def read(folder: Path, name: str) -> dict[str, Module]:
     """All modules below `folder`, which has the dotted name `name`."""
     modules = {}
@@ -185,6 +192,11 @@ def test_rooms_without_torch_reach_it_by_no_way(module: Module) -> None:
     assert not roots(reached(module, HARNESS)) & TORCH_AND_ITS_USERS
 
 
+def test_no_two_modules_name_each_other_even_for_type_checkers() -> None:
+    named = {module.name: set(named_by(module)) - {"harness"} for module in HARNESS.values()}
+    assert [(name, other) for name in named for other in named[name] & named.keys() if name in named[other]] == []
+
+
 @pytest.mark.parametrize("module", [*HARNESS.values(), *ALL_LEAVES], ids=by_name)
 def test_only_the_command_line_prints(module: Module) -> None:
     assert module.name.startswith("harness.cli") or not prints(module)
@@ -267,6 +279,11 @@ def test_the_check_reads_relative_imports_of_a_package_file() -> None:
 def test_the_check_leaves_out_imports_for_type_checkers() -> None:
     source = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\n"
     assert roots(parse("harness.records", source).imports) == {"typing"}
+
+
+def test_the_check_of_circles_sees_imports_for_type_checkers() -> None:
+    source = "if TYPE_CHECKING:\n    from harness.app.plan import PlannedRun\n"
+    assert set(named_by(parse("harness.app.trackers", source))) == {"harness.app.plan", "harness.app.plan.PlannedRun"}
 
 
 def test_the_check_sees_a_step_up_and_allows_a_step_down() -> None:

@@ -6,6 +6,7 @@ Everything that can be wrong with a request is found here, or while a run loads,
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.app.trackers import check_tracker
 from harness.config.legacy import legacy_hash
 from harness.config.naming import config_hash
 from harness.config.recipes import PAPER, TINY, load_recipe
@@ -166,6 +166,12 @@ def _check_prompting(config: RunConfig, request: RunRequest) -> None:
         raise UserError("data.prompts is the hash of a prompts file; give the file with --prompts FILE.")
     if request.prompts:
         request.prompts.template(registry.get_task(config.task))
+
+
+def check_tracker(name: str) -> None:
+    """Raises UserError where the tracker's package is not installed."""
+    if name and importlib.util.find_spec(name) is None:
+        raise UserError(f"--track {name} needs a package that is not installed: pip install {name}.")
 
 
 def under_its_old_name(identity: RunIdentity, config: RunConfig, execution: Execution, runs: Path) -> RunIdentity:

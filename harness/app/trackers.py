@@ -5,29 +5,21 @@ The run folder has everything in any case, and a tracker is never in the way of 
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from harness.app.plan import PlannedRun
 from harness.config.resolve import flatten
-from harness.errors import UserError
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
-    from harness.app.plan import PlannedRun
     from harness.rl.loop import Event
 
 PROJECT = "harness"
 """The project, for trackers that sort runs into projects."""
-
-
-def check_tracker(name: str) -> None:
-    """Raises UserError where the tracker's package is not installed."""
-    if name and importlib.util.find_spec(name) is None:
-        raise UserError(f"--track {name} needs a package that is not installed: pip install {name}.")
 
 
 @contextmanager

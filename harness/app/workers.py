@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import time
@@ -18,6 +19,9 @@ from harness.app.plan import RunRequest, plan
 from harness.distributed.signals import Signals
 from harness.errors import GOES_ON, Interruption, UserError
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""CUDA's variable for the GPUs that a process sees."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -31,26 +35,37 @@ class Outcome:
     is_in_use: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What a process works with. threads: of the processor. gpu: the only one that it sees, as CUDA_VISIBLE_DEVICES
+    names it; empty where it sees what this process sees."""
+
+    threads: int
+    gpu: str = ""
+
+
 def run_cells(requests: Sequence[RunRequest], *, jobs: int) -> Iterator[Outcome]:
     """Runs the cells, `jobs` at a time, and yields each as it ends; one that fails, or whose process is ended, stops no
     other.
 
-    Every process takes its part of the processor's cores. Raises Interruption after a signal to this process, of which
-    the others are told too; the same call goes on with what is left.
+    Every process takes its part of the processor's cores and, in turn, one of the visible GPUs, unless a cell names its
+    own. Raises Interruption after a signal to this process, of which the others are told too; the same call goes on
+    with what is left.
     """
     left, threads = deque(requests), max(1, (os.cpu_count() or 1) // jobs)
-    at_work: dict[Future[Outcome], tuple[RunRequest, ProcessPoolExecutor]] = {}
+    places = [Place(threads=threads, gpu=gpu) for gpu in gpus_in_turn(_gpus_for(requests), min(jobs, len(left)))]
+    at_work: dict[Future[Outcome], tuple[RunRequest, Place, ProcessPoolExecutor]] = {}
     with ExitStack() as pools, Signals(grace_seconds=0):
-        idle = [_process(pools, threads) for _ in range(min(jobs, len(left)))]
+        idle = [(place, _process(pools, place)) for place in reversed(places)]
         try:
             while left or at_work:
                 while left and idle:
-                    request, process = left.popleft(), idle.pop()
-                    at_work[process.submit(_one, request)] = request, process
+                    request, (place, process) = left.popleft(), idle.pop()
+                    at_work[process.submit(_one, request)] = request, place, process
                 for done in wait(at_work, return_when=FIRST_COMPLETED).done:
-                    request, process = at_work.pop(done)
+                    request, place, process = at_work.pop(done)
                     is_lost = isinstance(done.exception(), BrokenProcessPool)
-                    idle.append(_process(pools, threads) if is_lost else process)
+                    idle.append((place, _process(pools, place) if is_lost else process))
                     yield _lost(request) if is_lost else done.result()
         except (Interruption, GeneratorExit):
             for child in multiprocessing.active_children():
@@ -58,9 +73,33 @@ def run_cells(requests: Sequence[RunRequest], *, jobs: int) -> Iterator[Outcome]
             raise
 
 
-def _process(pools: ExitStack, threads: int) -> ProcessPoolExecutor:
+def gpus_in_turn(visible: Sequence[str], processes: int) -> list[str]:
+    """The GPU of each process, one after another and again from the first; empty texts where none is visible."""
+    return [visible[number % len(visible)] if visible else "" for number in range(processes)]
+
+
+def visible_gpus(chosen: str | None, count: int) -> list[str]:
+    """The GPUs as CUDA_VISIBLE_DEVICES names them. chosen: its value, numbers or identifiers, up to the first that CUDA
+    does not take; None where it is not set and all `count` of the machine are visible."""
+    if chosen is None:
+        return [str(number) for number in range(count)]
+    names = [name.strip() for name in chosen.split(",")]
+    return list(itertools.takewhile(lambda name: name and not name.startswith("-"), names))[:count]
+
+
+def _gpus_for(requests: Sequence[RunRequest]) -> list[str]:
+    """The GPUs to share out; none where a cell names its own, whose number counts from the first of all."""
+    import torch
+
+    devices = {plan(request).resolved.execution.device for request in requests}
+    if any(":" in device for device in devices) or devices == {"cpu"}:
+        return []
+    return visible_gpus(os.environ.get(VISIBLE), torch.cuda.device_count())
+
+
+def _process(pools: ExitStack, place: Place) -> ProcessPoolExecutor:
     """A pool of one process, so that the end of one breaks no other's."""
-    start, shared = multiprocessing.get_context("spawn"), (registry.include_paths(), threads)
+    start, shared = multiprocessing.get_context("spawn"), (registry.include_paths(), place)
     return pools.enter_context(ProcessPoolExecutor(1, mp_context=start, initializer=_prepare, initargs=shared))
 
 
@@ -70,10 +109,12 @@ def _lost(request: RunRequest) -> Outcome:
     return Outcome(request=request, folder=plan(request).folder, seconds=0.0, error=error)
 
 
-def _prepare(include_paths: Sequence[Path], threads: int) -> None:
+def _prepare(include_paths: Sequence[Path], place: Place) -> None:
+    if place.gpu:
+        os.environ[VISIBLE] = place.gpu
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(place.threads)
     registry.add_include_paths(include_paths)
 
 

@@ -92,11 +92,12 @@ def bare_passes(model: DiffusionLM, prompts: Prompts, decoding: Decoding, passes
     sampled."""
     row_B = torch.arange(len(prompts.ids_BP), device=model.device)
     blank_BC = torch.full((len(row_B), decoding.completion_length), model.special.mask_id, device=model.device)
-    rows = Rows(row_B, *prompts.with_completion(blank_BC), row_B, None, prompts.ids_BP.shape[1], block=0)
+    given_BC = torch.zeros_like(blank_BC, dtype=torch.bool)
+    rows = Rows(row_B, *prompts.with_completion(blank_BC), row_B, None, given_BC, prompts.ids_BP.shape[1], block=0)
     for number, count in enumerate(passes):
         begin = rows.prompt_length + number * decoding.block_length
         end = begin + decoding.block_length
-        of_block = BlockPasses(model, rows, decoding.cache, begin=begin, end=end)
+        of_block = BlockPasses(model, rows, decoding, begin=begin, end=end)
         for _ in range(count):
             hidden_Bqd, predicted = of_block.hidden()
             model.head(_of_block(hidden_Bqd, begin - predicted, decoding.block_length).flatten(0, 1))

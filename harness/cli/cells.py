@@ -13,7 +13,7 @@ from harness import registry
 from harness.app.grid import grid
 from harness.app.plan import RunRequest
 from harness.cli.lists import names, whole_numbers
-from harness.cli.options import AllowPackages, Data, FewShot, IncludePath, Prompts, TrainData, UnsafeLocalExec
+from harness.cli.options import AllowPackages, Compile, Data, FewShot, IncludePath, Prompts, TrainData, UnsafeLocalExec
 from harness.config.resolve import parse_budget
 from harness.records.run_folder import DEFAULT_RUNS
 from harness.task.prompts import read_prompts
@@ -54,6 +54,7 @@ class CellOptions:
     settings: Settings = None
     grid_file: GridFile = None
     keep: Annotated[str, typer.Option(help="Checkpoints that stay: last, all, 3, every=200, best=validation.")] = ""
+    compile: Compile = False
     track: Annotated[str, typer.Option(help="Tell a tracker too: tensorboard, wandb or trackio.")] = ""
     runs: Annotated[Path, typer.Option(help="Folder in which run folders are created.")] = DEFAULT_RUNS
     include_path: IncludePath = None
@@ -88,6 +89,6 @@ class CellOptions:
 
     def _overrides(self) -> dict[str, Any]:
         """The configuration keys that options of their own set."""
-        given = {"execution.keep": self.keep, "execution.track": self.track}
+        given = {"execution.keep": self.keep, "execution.track": self.track, "execution.compile": self.compile}
         whole: dict[str, Any] = {"budget": parse_budget(self.budget)} if self.budget else {}
         return whole | {key: value for key, value in given.items() if value}

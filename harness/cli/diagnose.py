@@ -22,25 +22,33 @@ DEFAULT_OUT = Path("results/diagnose")
 STEM = "estimators"
 LEFT_OUT_FILE = "steps-left-out.csv"
 LEFT_OUT_POLICIES = 100
-COLUMNS = ("Method", "Options", "Baseline", "K or M", "Forwards", "Bias, %", "Angle, °", "Variance")
-NUMERIC = (False, False, False, True, True, True, True, True)
+COLUMNS = ("Method", "Options", "Baseline", "K or M", "Fwd", "Bwd", "Bias, %", "Angle, °", "Variance at equal compute")
+NUMERIC = (False, False, False, True, True, True, True, True, True)
 CSV_COLUMNS = (
     "method",
     "options",
     "baseline",
     "size",
+    "order",
     "ends_early",
     "forwards_per_completion",
+    "backwards_per_completion",
     "bias",
+    "bias_standard_error",
     "angle_degrees",
     "variance",
+    "variance_standard_error",
+    "variance_at_equal_compute",
 )
 LEFT_OUT_COLUMNS = ("Selection", "Baseline", "K", "Bias, %", "Error / bound", "Largest")
 LEFT_OUT_CSV_COLUMNS = ("selection", "baseline", "size", "bias", "error_over_bound", "largest_error_over_bound")
 NOTES = (
+    "Three numbers: positions revealed in random order, from left to right, the surest first.",
     "Bias: distance of the mean estimate from the gradient, in lengths of the gradient; angle: between the two.",
+    "Fwd, Bwd: passes per completion for the update, those for old log-probabilities included.",
     "Variance: mean squared distance of an estimate from its mean, in squared lengths of the gradient.",
-    "Forwards: passes per completion for the update, those for old log-probabilities included.",
+    "At equal compute: of the mean of as many estimates as cost {compute} passes per completion, where a backward pass",
+    "  counts as {backward} and the rollout as {steps}.",
     "Bound: sqrt(2) max|A| times the entropies left out; it holds for fixed steps (uniform), not for chosen ones.",
 )
 
@@ -58,6 +66,7 @@ def diagnose(
     import torch
 
     from harness.diagnose import left_out, measure
+    from harness.diagnose.estimators import STEPS
 
     registry.add_include_paths(include_path or [])
     if out.exists() and not out.is_dir():
@@ -71,7 +80,11 @@ def diagnose(
     _show(measured, policies)
     _show_left_out(steps)
     for note in NOTES:
-        typer.echo(f"  {note}")
+        typer.echo(f"  {note.format(compute=measure.COMPUTE, backward=measure.BACKWARD_PASS, steps=STEPS)}")
+    bias, variance = measure.largest_errors(measured)
+    typer.echo(
+        f"  Standard errors where draws are sampled: of biases up to {bias:.1%}, of variances up to {variance:.1%}."
+    )
     typer.echo("")
     _write(measured, steps, out)
 
@@ -79,7 +92,11 @@ def diagnose(
 def _show(measured: Sequence[Measurement], policies: int) -> None:
     noun = "policy" if policies == 1 else "policies"
     for ends_early, where in ((False, "no completion ends early"), (True, "one token ends completions early")):
-        rows = [_row(item) for item in measured if item.ends_early == ends_early]
+        in_orders: dict[tuple[str, str, str, int], list[Measurement]] = {}
+        for item in measured:
+            if item.ends_early == ends_early:
+                in_orders.setdefault((item.name, item.options, item.baseline, item.size), []).append(item)
+        rows = [_row(same) for same in in_orders.values()]
         show_table(f"Gradient estimators, {policies} random {noun}, {where}", COLUMNS, rows, numeric=NUMERIC)
 
 
@@ -99,18 +116,21 @@ def _show_left_out(steps: Sequence[LeftOut]) -> None:
     show_table(title, LEFT_OUT_COLUMNS, rows, numeric=[False, False, True, True, True, True])
 
 
-def _row(item: Measurement) -> list[str]:
+def _row(in_orders: Sequence[Measurement]) -> list[str]:
+    """One estimator in all orders."""
     from harness.report.labels import DASH, method_name
 
+    item = in_orders[0]
     return [
         method_name(item.name),
         item.options,
         item.baseline,
         str(item.size or DASH),
         f"{item.forwards:.3g}",
-        f"{100 * item.bias:.1f}",
-        f"{item.angle:.1f}",
-        f"{item.variance:.3g}",
+        f"{item.backwards:.3g}",
+        " ".join(f"{100 * item.bias:6.1f}" for item in in_orders),
+        " ".join(f"{item.angle:5.1f}" for item in in_orders),
+        " ".join(f"{item.variance_at_equal_compute:6.3g}" for item in in_orders),
     ]
 
 
@@ -131,8 +151,17 @@ def _write(measured: Sequence[Measurement], steps: Sequence[LeftOut], out: Path)
 
 
 def _csv_row(item: Measurement) -> list[str]:
-    numbers = (item.forwards, item.bias, item.angle, item.variance)
-    head = [item.name, item.options, item.baseline, str(item.size), str(item.ends_early).lower()]
+    head = [item.name, item.options, item.baseline, str(item.size), item.order, str(item.ends_early).lower()]
+    numbers = (
+        item.forwards,
+        item.backwards,
+        item.bias,
+        item.bias_error,
+        item.angle,
+        item.variance,
+        item.variance_error,
+        item.variance_at_equal_compute,
+    )
     return [*head, *(f"{number:.9g}" for number in numbers)]
 
 

@@ -47,12 +47,14 @@ def show_plans(
     show_config: bool = False,
 ) -> None:
     """Shows what each cell will take; those that differ in their seeds alone take the same. memory: GiB, rate: TFLOP/s,
-    both of a device that is not here. Raises UserError in the end where one cannot fit."""
+    both of a device that is not here. Raises UserError for what is wrong with a request before any model is looked at,
+    and in the end where a cell cannot fit."""
     from harness.app.preflight import preflight
 
     misfits = []
-    for _, alike in itertools.groupby(requests, key=lambda request: replace(request, seed=0)):
-        planned = [plan(request) for request in alike]
+    cells = [(replace(request, seed=0), plan(request)) for request in requests]
+    for _, alike in itertools.groupby(cells, key=lambda cell: cell[0]):
+        planned = [cell for _, cell in alike]
         found = preflight(planned[0], devices=devices, memory_gib=memory, tflops=rate)
         show_preflight(found, planned, show_config=show_config)
         if not found.fits:

@@ -28,8 +28,21 @@ def check_together(config: RunConfig, execution: Execution) -> None:
             "execution.cuda_graphs=true goes neither with execution.sharding=fsdp2, whose passes gather weights, nor "
             "with conventions.dropout_in_rollouts=true, whose passes draw; set it to false."
         )
+    if execution.compile:
+        _check_compiling(config, execution)
     if execution.merge_adapters:
         _check_merging(config)
+
+
+def _check_compiling(config: RunConfig, execution: Execution) -> None:
+    reasons = {
+        "execution.sharding=fsdp2, whose layers gather their weights": execution.sharding == FSDP2,
+        f"model.quantization={config.model.quantization}, whose layers are not compiled": config.model.quantization,
+        "execution.cuda_graphs=true, with which it has not been tried": execution.cuda_graphs,
+    }
+    for reason, is_so in reasons.items():
+        if is_so:
+            raise UserError(f"execution.compile=true does not go with {reason}; leave out one of the two.")
 
 
 def _check_merging(config: RunConfig) -> None:

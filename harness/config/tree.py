@@ -241,6 +241,7 @@ class Execution:
     completion, such as ESPO, has as many sequences. rollout_batch_size, evaluation_batch_size: prompts per forward pass
     of a rollout, 0 for all of a process, and of an evaluation. What does not fit into the memory is halved.
     cuda_graphs: forward passes without gradient start their kernels all at once, which is faster where they are short.
+    compile: torch compiles the layers, which takes a while at the first passes and makes all later ones faster.
     activation_checkpointing: a layer's activations are computed again in the backward pass instead of kept.
     merge_adapters: into the weights while completions are generated, which is faster but rounds them to their dtype;
     how far that moves log-probabilities is recorded.
@@ -259,6 +260,7 @@ class Execution:
     rollout_batch_size: int = 0
     evaluation_batch_size: int = 64
     cuda_graphs: bool = False
+    compile: bool = False
     activation_checkpointing: bool = False
     merge_adapters: bool = False
     checkpoint_every: int = 50

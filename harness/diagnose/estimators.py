@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from harness import registry
 from harness.diagnose.mdp import LENGTH, Mdp
-from harness.rl.estimator import Estimator, Outcome, Setting
+from harness.rl.estimator import Estimator, Setting
 from harness.rl.method import LossPart, Prepared
 from harness.rollout import ScoredRollouts
 
@@ -25,11 +25,10 @@ class Candidate:
     name: str
     estimator: Estimator
 
-    def outcomes(self, mdp: Mdp, scored: ScoredRollouts) -> Sequence[Outcome]:
-        """All outcomes of the draws, or the only one."""
-        if self.estimator.outcomes is not None:
-            return self.estimator.outcomes(scored, mdp.policy)
-        return [Outcome(draws=self.estimator.method.draw(scored, mdp.policy, torch.Generator()))]
+    def draw(self, mdp: Mdp, scored: ScoredRollouts, generator: torch.Generator) -> Any:
+        """The draws of one update."""
+        sampled = self.estimator.sampled or self.estimator.method.draw
+        return sampled(scored, mdp.policy, generator)
 
     def parts(self, mdp: Mdp, scored: ScoredRollouts, draws: object) -> list[LossPart]:
         """The parts of the first update for given draws."""

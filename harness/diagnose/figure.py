@@ -1,21 +1,31 @@
-"""Bias and variance against forward passes: the same numbers and the same matplotlib give the same bytes."""
+"""Bias against variance at equal compute, a panel per order: the same numbers and the same matplotlib give the same
+bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from harness.diagnose.measure import Measurement
+from harness.diagnose.estimators import STEPS
+from harness.diagnose.mdp import CONFIDENCE, LEFT_TO_RIGHT, ORDERS, RANDOM
+from harness.diagnose.measure import BACKWARD_PASS, COMPUTE, Measurement
 from harness.report.figures import frame
 
-INCHES = (7.4, 3.5)
-
-
+WIDTH, PANEL_HEIGHT, HEAD, FOOT, LEGEND_ROW = 7.4, 2.5, 0.78, 0.5, 0.155
+LEFT, RIGHT, GAP = 0.52, 0.12, 0.16
+"""Inches."""
+LEGEND_COLUMNS = 4
+TITLES = {RANDOM: "Random order", LEFT_TO_RIGHT: "From left to right", CONFIDENCE: "The surest first"}
 STYLES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
 """Dashes and markers of the first, the second and further lines of a method."""
+SMALLEST_POINTS, POINTS_PER_SIZE = 3.2, 1.0
+"""Diameters of markers: of the first point of a line, and what each further one has more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,21 +42,39 @@ class Series:
 
 
 def draw(measured: Sequence[Measurement], *, names: Mapping[str, str], colours: Mapping[str, str]) -> frame.Picture:
-    """Left the bias, right the variance, both with the group's mean as baseline. names, colours: per method."""
-    width, height = INCHES
-    note = "three tokens, three positions; estimates from two completions of a prompt, less the mean of the group"
-    with frame.sheet("Gradient estimators against the exact gradient", note, width=width, height=height) as sheet:
-        bias, variance = sheet.figure.subplots(1, 2)
-        sheet.figure.subplots_adjust(left=0.07, right=0.74, bottom=0.13, top=0.83, wspace=0.3)
-        series = all_series(measured, names)
-        _panel(bias, series, lambda item: 100 * item.bias, "Bias (% of the gradient's length)", colours)
-        _panel(variance, series, lambda item: item.variance, "Variance (squared lengths)", colours)
-        variance.set_yscale("log")
-        variance.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        variance.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        variance.yaxis.set_minor_locator(NullLocator())
-        variance.legend(
-            loc="center left", bbox_to_anchor=(1.04, 0.5), frameon=False, fontsize=frame.SMALL_POINTS, handlelength=2.6
+    """A panel per order, with the lines of all methods. names, colours: per method."""
+    note = (
+        "Estimates from two completions of a prompt. Variance: of the mean of as many as cost "
+        f"{COMPUTE} passes per completion, the backward pass counting as {BACKWARD_PASS}, the rollout as {STEPS}. "
+        "Lines join K or M = 1, 2, .."
+    )
+    panels = {order: all_series([item for item in measured if item.order == order], names) for order in ORDERS}
+    most = max(len(series) for series in panels.values())
+    legend_height = LEGEND_ROW * -(-most // LEGEND_COLUMNS) + 0.1
+    height = HEAD + PANEL_HEIGHT + FOOT + legend_height
+    with frame.sheet("Gradient estimators against the exact gradient", note, width=WIDTH, height=height) as sheet:
+        left, gap = 0.52, 0.16
+        width = (WIDTH - left - 0.12 - gap * (len(ORDERS) - 1)) / len(ORDERS)
+        top_bias = 100 * max(item.bias for series in panels.values() for line in series for item in line.points)
+        for place, (order, series) in enumerate(panels.items()):
+            box = frame.Box(left=left + place * (width + gap), top=HEAD, width=width, height=PANEL_HEIGHT)
+            axes = sheet.axes(box)
+            _panel(axes, series, TITLES[order], colours)
+            axes.set_ylim(-0.03 * top_bias, 1.06 * top_bias)
+            if place:
+                axes.tick_params(labelleft=False)
+            else:
+                axes.set_ylabel("Bias (% of the gradient's length)")
+        sheet.figure.legend(
+            handles=[_line(line, colours) for line in max(panels.values(), key=len)],
+            loc="lower center",
+            bbox_to_anchor=(0.5, 0.03 / height),
+            ncols=LEGEND_COLUMNS,
+            frameon=False,
+            fontsize=frame.SMALL_POINTS,
+            handlelength=2.6,
+            columnspacing=1.4,
+            labelspacing=0.35,
         )
         return sheet.picture()
 
@@ -72,30 +100,37 @@ def _labels(title: str, options: Sequence[str]) -> list[str]:
     return [f"{title}, {text}" for text in (first if len(set(first)) == len(first) else options)]
 
 
-def _panel(
-    axes: Axes,
-    series: Sequence[Series],
-    value: Callable[[Measurement], float],
-    title: str,
-    colours: Mapping[str, str],
-) -> None:
+def _line(line: Series, colours: Mapping[str, str], **changes: Any) -> Line2D:
+    dashes, marker = STYLES[line.place % len(STYLES)]
+    style: dict[str, Any] = {
+        "color": colours[line.name],
+        "linestyle": dashes,
+        "marker": marker,
+        "markersize": SMALLEST_POINTS,
+        "linewidth": 0.9,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.4,
+        "label": line.label,
+    }
+    return Line2D(*_places(line.points), **{**style, **changes})
+
+
+def _places(points: Sequence[Measurement]) -> tuple[list[float], list[float]]:
+    return [item.variance_at_equal_compute for item in points], [100 * item.bias for item in points]
+
+
+def _panel(axes: Axes, series: Sequence[Series], title: str, colours: Mapping[str, str]) -> None:
+    axes.set_xscale("log")
     for line in series:
-        dashes, marker = STYLES[line.place % len(STYLES)]
-        axes.plot(
-            [item.forwards for item in line.points],
-            [value(item) for item in line.points],
-            color=colours[line.name],
-            linestyle=dashes,
-            marker=marker,
-            markersize=4,
-            linewidth=1.3,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-            clip_on=False,
-            label=line.label,
-        )
+        axes.add_line(_line(line, colours, marker="none", clip_on=False))
+        for place, item in enumerate(line.points):
+            size = SMALLEST_POINTS + POINTS_PER_SIZE * place
+            point = dataclasses.replace(line, points=(item,))
+            axes.add_line(_line(point, colours, linestyle="none", markersize=size, clip_on=False, label=None))
+    axes.autoscale_view()
     axes.grid(axis="both")
-    axes.set_xlim(left=0)
-    axes.set_xlabel("Forward passes per completion")
-    axes.set_ylabel(title)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_title(title, **frame.HEAD)
+    axes.set_xlabel("Variance at equal compute")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())

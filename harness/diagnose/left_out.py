@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from harness.diagnose.estimators import STEPS
-from harness.diagnose.mdp import Mdp, make_mdp
-from harness.diagnose.measure import mean_of, weight_advantages
+from harness.diagnose.mdp import Mdp, make_mdp, take
+from harness.diagnose.measure import mean_of
 from harness.registry import get_method
 from harness.rl import step_selection
 from harness.rl.method import Prepared
@@ -46,20 +46,20 @@ class LeftOut:
 
 def expected_gradient(mdp: Mdp, prepared: Prepared, scale: float) -> Tensor:
     """The mean of the estimates from every trajectory alone, flat; EGSPO's loss times `scale`."""
-    method = get_method("egspo")()
-    weight_N = mdp.probability_N * mdp.rollout.num_rows
-    with mdp.copies(1) as table_RCSW:
+    method, number = get_method("egspo")(), mdp.rollout.num_rows
+    with mdp.copies(number) as table_NCSW:
         for part in prepared.updates[0].parts:
-            method.loss(mdp.policy, weight_advantages(part, weight_N))[0].backward()
-        assert table_RCSW.grad is not None
-        return -scale * table_RCSW.grad.flatten()
+            method.loss(mdp.policy, part)[0].backward()
+        assert table_NCSW.grad is not None
+        return -scale * number * (mdp.probability_N @ table_NCSW.grad.flatten(1))
 
 
 def prepare(mdp: Mdp, selection: str | Sequence[int], size: int, baseline: float) -> Prepared:
     """EGSPO's update on all trajectories, with a selection or with given steps, and advantages r - baseline."""
     total_N = mdp.rewards_of(mdp.rollout.completion_ids_BC).total_B - baseline
     rewards = Rewards(total_B=total_N, parts={"correctness": total_N})
-    scored = ScoredRollouts(rollout=mdp.rollout, rewards=rewards, group_size=1)
+    every_N = torch.arange(mdp.rollout.num_rows)
+    scored = ScoredRollouts(rollout=take(mdp.rollout, every_N, every_N), rewards=rewards, group_size=1)
     egspo = get_method("egspo")
     named = {"selection": selection} if isinstance(selection, str) else {}
     method = egspo(config=egspo.Config(num_selected=size, slots_per_update=size, baseline="none", **named))

@@ -1,10 +1,12 @@
 """Monte-Carlo bounds of a completion's log-likelihood under a masked diffusion model: masks, weights, sums.
 
-Pure functions: starts and uniforms are inputs. Axes: N inputs (rows, or draws of one row), B rows, M draws
-in R runs, C completion tokens.
+Pure functions: starts and uniforms are inputs. Axes: B rows, D inputs per row, M draws of a row in R runs, N inputs of
+all rows (or draws of one), C completion tokens.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -53,3 +55,38 @@ def elbo_weights(is_masked_NC: Tensor) -> Tensor:
 def coupled_inputs(is_masked_BMC: Tensor) -> Tensor:
     """Every mask followed by its complement (B, 2 M, C): each token is masked in exactly one of the two."""
     return torch.stack([is_masked_BMC, ~is_masked_BMC], 2).flatten(1, 2)
+
+
+def uniform_counts(size_N: Tensor, least: float, most: float, uniform_N: Tensor) -> Tensor:
+    """SPG (2510.09541): numbers (N,) between the shares `least` and `most` of size_N tokens, all equally likely; 1 at
+    least, also where `most` allows none."""
+    lowest_N = (size_N.double() * least).long().clamp_min(1)
+    highest_N = (size_N.double() * most).long().clamp_min(1)
+    return lowest_N + (uniform_N * (highest_N - lowest_N + 1)).long()
+
+
+def masks_of_parts(start_N: Tensor, size_N: Tensor, count_N: Tensor, uniform_NC: Tensor) -> Tensor:
+    """Bool (N, C): of the size_N positions from start_N on the count_N of smallest uniform, and all after them."""
+    place_NC = torch.arange(uniform_NC.shape[1], device=uniform_NC.device) - start_N[:, None]
+    is_outside_NC = (place_NC < 0) | (place_NC >= size_N[:, None])
+    return masks_of_counts(count_N, uniform_NC.masked_fill(is_outside_NC, torch.inf)) | (place_NC >= size_N[:, None])
+
+
+def mean_lower_bound(logprob_BDC: Tensor, is_scored_BDC: Tensor) -> Tensor:
+    """SPG's ELBO (B,), nats per token: the mean over the scored tokens of an input, and over D inputs."""
+    total_BD = torch.where(is_scored_BDC, logprob_BDC, 0.0).sum(2)
+    return (total_BD / is_scored_BDC.sum(2).clamp_min(1)).mean(1)
+
+
+def mean_upper_bound(logprob_BDC: Tensor, is_scored_BDC: Tensor, length_B: Tensor, order: float) -> Tensor:
+    """SPG's EUBO (B,), nats per token: the mean over the tokens that any of D inputs scores of log(mean over all of
+    them of p^order / share) / order, share being the scored part of the `length_B` tokens; an input that leaves the
+    token out adds 0."""
+    share_BD1 = is_scored_BDC.sum(2, keepdim=True).to(logprob_BDC.dtype) / length_B[:, None, None]
+    term_BDC = order * logprob_BDC - share_BD1.log()
+    is_scored_BC = is_scored_BDC.any(1)
+    # A token that no input scores keeps finite terms, whose gradient is 0 and not undefined.
+    finite_BDC = torch.where(is_scored_BC[:, None], -torch.inf, 0.0).to(term_BDC.dtype)
+    sum_BC = torch.where(is_scored_BDC, term_BDC, finite_BDC).logsumexp(1)
+    mean_BC = (sum_BC - math.log(logprob_BDC.shape[1])) / order
+    return torch.where(is_scored_BC, mean_BC, 0.0).sum(1) / is_scored_BC.sum(1).clamp_min(1)

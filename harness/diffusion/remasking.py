@@ -17,12 +17,13 @@ def split_by_confidence(confidence_Bn: Tensor, reveal: int) -> tuple[Tensor, Ten
     return order_Bn[:, :reveal].sort(1).values, order_Bn[:, reveal:].sort(1).values
 
 
-def sure_enough(sure_Bn: Tensor, decoding: Decoding, *, at_least: int = 1, strictly: bool = False) -> Tensor:
+def sure_enough(sure_Bn: Tensor, decoding: Decoding, *, at_least: int | Tensor = 1, strictly: bool = False) -> Tensor:
     """The positions of a block that are revealed at once (B, n), of each row at least as many of the surest.
 
-    sure_Bn: higher is surer. Under a threshold, probabilities: all that reach it or, strictly, exceed it. Under a
-    factor f, probabilities: those of rank r = 2, 3 ... as long as each reaches 1 - f / (r + 1) (Fast-dLLM). Under an
-    entropy bound, negative entropies: those of lowest entropy as long as the sum of these stays below it (EB-Sampler).
+    sure_Bn: higher is surer. at_least: of all rows or, (B, 1), of each. Under a threshold, probabilities: all that
+    reach it or, strictly, exceed it. Under a factor f, probabilities: those of rank r = 2, 3 ... as long as each
+    reaches 1 - f / (r + 1) (Fast-dLLM). Under an entropy bound, negative entropies: those of lowest entropy as long as
+    the sum of these stays below it (EB-Sampler).
     Of equally sure positions the earlier ranks higher.
     """
     ranked_Bn, order_Bn = sure_Bn.sort(dim=1, descending=True, stable=True)

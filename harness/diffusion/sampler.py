@@ -2,8 +2,9 @@
 
 The completion is cut into blocks, finished from left to right. A step predicts every masked position of the active
 block, samples a token for each, and reveals the ones that the remasking rule is surest of: a number that is known
-before (samplers/lockstep.py), or all that are sure enough (samplers/adaptive.py). With P2 it may also mask others
-again (samplers/path_planning.py). Models that attend by blocks have a sampler of their own (samplers/block.py).
+before (samplers/lockstep.py, around given tokens samplers/infill.py), or all that are sure enough
+(samplers/adaptive.py). With P2 it may also mask others again (samplers/path_planning.py). Models that attend by blocks
+have a sampler of their own (samplers/block.py).
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
-from harness.diffusion.samplers import adaptive, block, lockstep, path_planning
+from harness.diffusion.samplers import adaptive, block, infill, lockstep, path_planning
 from harness.diffusion.samplers.queue import BlockQueue
 from harness.diffusion.samplers.rows import Rows, leave_finished
 from harness.diffusion.schedule import block_bounds, block_lengths
-from harness.diffusion.trace import blank_rollout
+from harness.diffusion.trace import blank_rollout, stop
 from harness.errors import UserError
 from harness.models.attention import COMPLETION
 from harness.models.diffusion_lm import DiffusionLM
@@ -50,9 +51,10 @@ def generate(
     *,
     needs: RolloutNeeds | None = None,
     length_B: Tensor | None = None,
+    given_BC: Tensor | None = None,
 ) -> Rollout:
     """Completes every prompt row once, all in one batch; the arguments are those of a Generation."""
-    generation = Generation(model, prompts, decoding, seed_B, needs=needs, length_B=length_B)
+    generation = Generation(model, prompts, decoding, seed_B, needs=needs, length_B=length_B, given_BC=given_BC)
     for _ in generation.run(len(seed_B)):
         pass
     return generation.rollout
@@ -64,14 +66,15 @@ class Generation:
 
     seed_B: one int64 seed per row; a row's draws depend on its seed, the step and the position alone, so batching never
     changes them. needs: what to record beyond the completion. length_B: a completion length per row, multiples of the
-    block length up to decoding.completion_length; shorter rows leave after their last block. cuts: whether padding is
-    cut off.
+    block length up to decoding.completion_length; shorter rows leave after their last block. given_BC: tokens of the
+    completion that are never written, and the mask token where one is to be; a row then ends early only where nothing
+    given follows, and its length may be any. cuts: whether padding is cut off.
 
     rollout: the record, of all rows in their order.
 
-    Raises UserError for lengths that are no such multiples, for a decoding that does not fit the model's blocks, where
-    a support is asked for that has no bound, and where the most probable tokens of all positions are asked for of steps
-    that do not compute them.
+    Raises UserError for lengths that are no such multiples, for given tokens that are not one per position, for a
+    decoding that does not fit the model's blocks, where a support is asked for that has no bound, and where the most
+    probable tokens of all positions, or a mixture of two policies, are asked for of steps that do not compute them.
     """
 
     def __init__(
@@ -83,24 +86,34 @@ class Generation:
         *,
         needs: RolloutNeeds | None = None,
         length_B: Tensor | None = None,
+        given_BC: Tensor | None = None,
         cuts: bool = True,
     ) -> None:
         needs, attention = needs or RolloutNeeds(), model.attention
         check_blocks(model, decoding)
-        _check(model, decoding, needs, length_B)
+        _check(model, decoding, needs, infills=given_BC is not None)
+        if given_BC is not None:
+            _check_given(given_BC, (len(seed_B), decoding.completion_length), model.special.mask_id)
+        if length_B is not None:
+            _check_lengths(length_B, decoding, 1 if given_BC is not None else decoding.block_length)
         self.model, self.decoding = model, decoding
         # Where blocks begin with the completion, its first column is at a multiple of the block length.
         self.cuts = cuts and attention.blocks_from != COMPLETION
-        self.rollout = blank_rollout(prompts, decoding, needs, mask_id=model.special.mask_id, attention=attention)
+        self.rollout = blank_rollout(
+            prompts, decoding, needs, mask_id=model.special.mask_id, attention=attention, given_BC=given_BC
+        )
         device = prompts.ids_BP.device
         self._seed_B = seed_B.to(device)
         self._length_B = None if length_B is None else length_B.to(device)
+        if self._length_B is not None:
+            stop(self.rollout, torch.arange(len(seed_B), device=device), self._length_B, model.special.end_ids[0])
         self._prompt_lengths = prompts.lengths if self.cuts else [prompts.ids_BP.shape[1]] * len(seed_B)
         if attention.block_length:
             # Rows go on to the next block within the sampler: it keeps the keys and values of those before.
             self._sampler, self._blocks = block, 1
         else:
-            self._sampler = path_planning if decoding.remasks else adaptive if decoding.adaptive else lockstep
+            of_known_size = lockstep if given_BC is None else infill
+            self._sampler = path_planning if decoding.remasks else adaptive if decoding.adaptive else of_known_size
             self._blocks = len(block_lengths(decoding))
 
     @torch.no_grad()
@@ -169,19 +182,42 @@ def check_blocks(model: DiffusionLM, decoding: Decoding) -> None:
             raise UserError(f"{blocks}, which {name}={value} does not support; choose {fix}.")
 
 
-def _check(model: DiffusionLM, decoding: Decoding, needs: RolloutNeeds, length_B: Tensor | None) -> None:
+def _check(model: DiffusionLM, decoding: Decoding, needs: RolloutNeeds, *, infills: bool) -> None:
     if needs.behaviour and decoding.truncated and not decoding.top_k:
         raise UserError(f"Recording the support of top_p={decoding.top_p} needs top_k too: it bounds the record.")
-    if needs.argmax and (model.attention.block_length or not decoding.computes_all):
+    if needs.argmax and (model.attention.block_length or infills or not decoding.computes_all):
         raise UserError(
             "Greedy completions cannot be recorded while sampling with a cache, a threshold, a factor, an entropy "
-            "bound or p2, or from a model that attends by blocks; compute them afterwards (method.greedy=lazy)."
+            "bound, p2 or given tokens, or from a model that attends by blocks; compute them afterwards "
+            "(method.greedy=lazy)."
         )
-    if length_B is None:
-        return
-    wrong_B = (length_B % decoding.block_length != 0) | (length_B < 1) | (length_B > decoding.completion_length)
-    if wrong_B.any():
+    if needs.reference_weight and (
+        model.attention.block_length or infills or not decoding.computes_all or decoding.guidance_scale
+    ):
         raise UserError(
-            f"Completion lengths {length_B[wrong_B].tolist()} must be multiples of block_length="
-            f"{decoding.block_length} up to completion_length={decoding.completion_length}."
+            f"A mixture with {needs.reference_weight:g} of the reference policy cannot be sampled with a cache, a "
+            "threshold, a factor, an entropy bound, guidance, p2 or given tokens, nor from a model that attends by "
+            "blocks; switch these off."
         )
+    if needs.reference_weight and model.is_sharded:
+        raise UserError("A mixture with the reference policy cannot be sampled with execution.sharding=fsdp2; use ddp.")
+
+
+def _check_given(given_BC: Tensor, shape: tuple[int, int], mask_id: int) -> None:
+    if given_BC.shape != shape:
+        rows, length = shape
+        raise UserError(
+            f"Given tokens of shape {tuple(given_BC.shape)} do not fit {rows} prompts and completion_length={length}; "
+            f"give a tensor of shape {shape}, with the mask token {mask_id} where a token is to be written."
+        )
+
+
+def _check_lengths(length_B: Tensor, decoding: Decoding, multiple: int) -> None:
+    wrong_B = (length_B % multiple != 0) | (length_B < 1) | (length_B > decoding.completion_length)
+    if not wrong_B.any():
+        return
+    wanted = "at least 1 and at most" if multiple == 1 else f"multiples of block_length={multiple} up to"
+    raise UserError(
+        f"Completion lengths {length_B[wrong_B].tolist()} must be {wanted} "
+        f"completion_length={decoding.completion_length}."
+    )

@@ -20,14 +20,20 @@ def reveal_counts(decoding: Decoding) -> list[list[int]]:
     with 5 steps give [[2, 1, 1], [2, 2]]. Dream's schedule has one block, with a cache several. dllm's gives every
     block as many steps, rounded up, and its last block may be short.
     """
-    lengths = block_lengths(decoding)
+    return [step_counts(decoding, block, length) for block, length in enumerate(block_lengths(decoding))]
+
+
+def step_counts(decoding: Decoding, block: int, masked: int) -> list[int]:
+    """The same of block number `block` where `masked` of its positions are masked, in at most as many steps."""
+    blocks = len(block_lengths(decoding))
+    if not masked:
+        return []
     if decoding.schedule == "dllm":
-        return [dllm_counts(length, -(-decoding.num_steps // len(lengths))) for length in lengths]
-    shares = zip(lengths, share_evenly(decoding.num_steps, len(lengths)), strict=True)
+        return dllm_counts(masked, -(-decoding.num_steps // blocks))
+    steps = share_evenly(decoding.num_steps, blocks)[block]
     if decoding.schedule == "dream":
-        count = dream_counts if decoding.cache == "none" else dream_cached_counts
-        return [count(length, steps) for length, steps in shares]
-    return [share_evenly(length, steps) for length, steps in shares]
+        return dream_counts(masked, steps) if decoding.cache == "none" else dream_cached_counts(masked, steps)
+    return share_evenly(masked, steps)
 
 
 def block_lengths(decoding: Decoding) -> list[int]:

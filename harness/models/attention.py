@@ -59,6 +59,11 @@ class Attention:
             column_1L = column_1L - self.padding(there_BL)[:, None]  # noqa: N806
         return column_1L.div(self.block_length, rounding_mode="floor")
 
+    def begins(self, there_BL: Tensor | None, length: int, device: torch.device) -> Tensor:
+        """Whether a column is the first of its block (B, L); (1, L) where nothing is padded."""
+        block_BL = self._blocks(there_BL, length, device)
+        return torch.cat([torch.ones_like(block_BL[:, :1]), block_BL.diff(dim=1)], 1) > 0
+
     def padding(self, there_BL: Tensor) -> Tensor:
         """Columns (B,) before the first that blocks are counted from."""
         if self.blocks_from == COMPLETION:

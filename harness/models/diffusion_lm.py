@@ -296,7 +296,7 @@ class DiffusionLM:
         if self.attention.blocks_from == COMPLETION:
             width += -width % self.attention.block_length
         padded = [[*[self.special.pad_id] * (width - len(row)), *row] for row in rows]
-        ids_BP = torch.tensor(padded, device=self.device)
+        ids_BP = torch.tensor(padded, dtype=torch.long, device=self.device)
         seen = [len(row) for row in rows]
         if attended_padding:
             batches = [seen[start : start + attended_padding] for start in range(0, len(seen), attended_padding)]

@@ -17,9 +17,10 @@ from harness.models import flops
 
 @dataclass(kw_only=True)
 class Cost:
-    """forwards: rows times forward passes. forward_flops, backward_flops: as harness/models/flops.py counts them."""
+    """forwards, backwards: rows times passes. forward_flops, backward_flops: as harness/models/flops.py counts them."""
 
     forwards: int = 0
+    backwards: int = 0
     forward_flops: float = 0.0
     backward_flops: float = 0.0
 
@@ -79,8 +80,9 @@ class Meter:
         self._total.forward_flops += flops.forward(shape, **sizes)
         if output.requires_grad:
             backward = flops.backward(shape, **sizes)
-            output.register_hook(lambda gradient: self._count_backward(backward))
+            output.register_hook(lambda gradient: self._count_backward(rows, backward))
         return output
 
-    def _count_backward(self, spent: float) -> None:
+    def _count_backward(self, rows: int, spent: float) -> None:
+        self._total.backwards += rows
         self._total.backward_flops += spent

@@ -51,7 +51,13 @@ class MaskedPredictor(nn.Module):
                 attention_mask=self.attention.mask_beside_clean(mask_BL, length, tokens_BL.device),
                 position_ids=torch.arange(length, device=tokens_BL.device).repeat(2)[None],
             ).last_hidden_state
-            return hidden_BMd[:, :length]
+            seen_BLd, clean_BLd = hidden_BMd.split(length, 1)
+            if not self.shift:
+                return seen_BLd
+            # As in sampling, the first token of a block is predicted by what its finished predecessor ended with.
+            begins_BL = self.attention.begins(mask_BL, length, tokens_BL.device)
+            before_BLd = torch.where(begins_BL[:, 1:, None], clean_BLd[:, :-1], seen_BLd[:, :-1])
+            return torch.cat([seen_BLd[:, :1], before_BLd], 1)
         mask = self.attention.mask(mask_BL, length, slice(0, length), tokens_BL.device)
         hidden_BLd = self.transformer.model(input_ids=tokens_BL, attention_mask=mask).last_hidden_state
         return torch.cat([hidden_BLd[:, :1], hidden_BLd[:, :-1]], 1) if self.shift else hidden_BLd

@@ -41,8 +41,8 @@ class Traced:
     saved: int = 0
 
 
-class _SecondPassError(Exception):
-    """Ends a rollout at its second forward pass."""
+class _NextStepError(Exception):
+    """Ends a rollout at the forward pass of its second step."""
 
 
 def trace_rollout(
@@ -55,7 +55,8 @@ def trace_rollout(
     unstopped = replace(unstopped, threshold=0.0, factor=0.0, entropy_bound=0.0)
     prompts = made_up_prompts(rows, prompt_length, vocabulary=model.shape.vocabulary)
     live = LiveBytes(vocabulary=model.shape.vocabulary)
-    with fake_mode_of(model), live, _one_pass(model), contextlib.suppress(_SecondPassError):
+    passes = 2 if needs.reference_weight and model.reference is None else 1
+    with fake_mode_of(model), live, _passes(model, passes), contextlib.suppress(_NextStepError):
         for _ in Generation(model, prompts, unstopped, torch.arange(rows), needs=needs, cuts=False).run(rows):
             pass
     spent = rollout_flops(model.shape, decoding, needs, rows=rows, prompt_length=prompt_length)
@@ -68,8 +69,12 @@ def rollout_flops(
     """FLOPs of whole rollouts that no end token shortens: per step one pass, two under guidance, with the head at the
     masked positions of the block (under p2 at all of them), and of the blocks after it where every argmax is recorded;
     with a cache the passes after the first of a block are those of a part. Under a threshold or factor, the most: a
-    token per step."""
+    token per step. A pass of the reference policy goes with each where it is sampled from too."""
     length, passes, spent = prompt_length + decoding.completion_length, 1 + bool(decoding.guidance_scale), 0.0
+    if needs.reference_weight:
+        plain = replace(needs, argmax=False, reference_weight=0.0)
+        reference = replace(shape, lora_ranks={})
+        spent = rollout_flops(reference, decoding, plain, rows=rows, prompt_length=prompt_length)
     blocks = block_lengths(decoding)
     for block, masked in enumerate(blocks):
         ahead, queries = sum(blocks[block:]), length
@@ -78,10 +83,11 @@ def rollout_flops(
         for count in [1] * masked if decoding.adaptive else reveal_counts(decoding)[block]:
             positions = rows * (masked + beyond)
             if count:
-                spent += flops.forward(shape, rows=rows, queries=queries, keys=length, head_positions=positions)
+                one_pass = flops.forward(shape, rows=rows, queries=queries, keys=length, head_positions=positions)
+                spent += passes * one_pass
                 queries = later
             masked -= 0 if decoding.remasks else count
-    return spent * passes
+    return spent
 
 
 def made_up_rollouts(
@@ -164,15 +170,15 @@ def _training(model: DiffusionLM, *, checkpointing: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _one_pass(model: DiffusionLM) -> Iterator[None]:
-    """Raises _SecondPassError at the second forward pass inside."""
+def _passes(model: DiffusionLM, most: int) -> Iterator[None]:
+    """Raises _NextStepError at the forward pass after so many inside."""
     made = 0
 
     def count(*_: Any) -> None:
         nonlocal made
         made += 1
-        if made > 1:
-            raise _SecondPassError
+        if made > most:
+            raise _NextStepError
 
     hook = model.predictor.transformer.model.register_forward_pre_hook(count)
     try:

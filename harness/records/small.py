@@ -14,6 +14,7 @@ from harness.records.jsonl import RecordError, check_regular
 
 MOST_VALUES = 100_000
 MOST_LEVELS = 50
+TOO_DEEP = f"it is nested more than {MOST_LEVELS} levels deep"
 LONGEST_NUMBER = 64
 LARGEST_RECORD = 1 << 16
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
@@ -60,7 +61,7 @@ def parse_yaml(text: str) -> Any:
     than `LONGEST_NUMBER` characters or half a surrogate pair: what was read can be written and shown.
     """
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
             return None
@@ -68,10 +69,25 @@ def parse_yaml(text: str) -> Any:
         if extent.values > MOST_VALUES:
             raise ValueError(f"its aliases unfold to more than {MOST_VALUES:,} values")
         if extent.levels > MOST_LEVELS:
-            raise ValueError(f"it is nested more than {MOST_LEVELS} levels deep")
+            raise ValueError(TOO_DEEP)
         return loader.construct_document(root)
     except Exception as error:  # beside its own errors, PyYAML lets through those of int() and of regular expressions
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Counts levels as it descends: Python's recursion limit, which libraries raise, does not decide how a document is
+    refused."""
+
+    levels = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.levels += 1
+        if self.levels > MOST_LEVELS:
+            raise ValueError(TOO_DEEP)
+        node = super().compose_node(parent, index)
+        self.levels -= 1
+        return node
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,3 +66,10 @@ def against_others(value_B: Tensor, group_size: int) -> Tensor:
     """Value minus the mean of the other G - 1 completions of the prompt (B,): G / (G - 1) times the centred value, and
     like it exactly 0 where a group's values are all equal."""
     return centre_in_group(value_B[:, None], group_size)[:, 0] * group_size / (group_size - 1)
+
+
+def z_scores(value_B: Tensor, group_size: int) -> Tensor:
+    """Centred value over the group's standard deviation, divisor G (B,); exactly 0 where all are equal."""
+    centred_NG = centre_in_group(value_B[:, None], group_size)[:, 0].unflatten(0, (-1, group_size))
+    std_N1 = centred_NG.square().mean(1, keepdim=True).sqrt()
+    return torch.where(std_N1 > 0, centred_NG / std_N1, 0.0).flatten()

@@ -11,6 +11,7 @@ from torch import Tensor
 from harness.config.tree import Execution, RunConfig
 from harness.diffusion.sampler import Generation
 from harness.distributed.shard import Shard
+from harness.errors import UserError
 from harness.models.adapters import check_mergeable, merged
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.memory import ROLLOUT
@@ -68,6 +69,10 @@ class Collector:
         generator = stream(self.config.seed, "rollout", iteration)
         seed_B = self.shard.mine(row_seeds(self.config.train.batch_size, generator))
         needs = self.method.needs(self.model.shape, self.config.rollout, prompts.ids_BP.shape[1])
+        if needs.reference_weight and self.execution.merge_adapters:
+            raise UserError(
+                "Merged adapters leave no reference policy to sample from; set execution.merge_adapters=false."
+            )
         # All prompts stay as wide as the longest: FLOPs, by which budgets and learning rates go, are then the same
         # whatever fits into a batch.
         generation = Generation(self.model, prompts, self.config.rollout, seed_B, needs=needs, cuts=False)

@@ -32,7 +32,8 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One outcome of `Method.draw`. probability: a number, or one per row (B,)."""
+    """One outcome of `Method.draw`. probability: a number, or one per row (B,) where what rows add to the gradient
+    depends on their own draws alone."""
 
     draws: Any
     probability: float | Tensor = 1.0
@@ -40,12 +41,16 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimator:
-    """A method with options. method: a Method.
+    """A method with options. method: a Method; the first of its updates is measured, every group as if it were a batch
+    of its own.
 
     options, baseline: what tells it from its siblings, for tables. size: K or M, 0 where a method has neither.
-    scale: the loss times this estimates minus the objective; None fits it, so that only the direction is judged.
-    outcomes: every outcome of the draws, for exact expectations; None where the draws are no random ones. sampled: the
-    draws of one update, for variances; None where the outcomes are those of whole groups already.
+    scale: the loss times this estimates minus the objective; None fits it, so that the mean estimate is as long as the
+    gradient and its direction alone is judged.
+    sampled: the draws of one update, `Method.draw` or the like; None where they are not random, or where the outcomes
+    are those of whole groups. Groups come as micro-batches (`ScoredRollouts.micro_batch_rows`), and draws are to be
+    spread over these. outcomes: every outcome of the draws, so that the mean is exact; without them, or where there are
+    none of them for these rollouts, it too is sampled.
     ends_early: whether it is also measured where one of the tokens ends the completion. is_drawn: whether it stands for
     the method in the figure.
     """

@@ -26,6 +26,7 @@ from harness.distributed.sharding import gathered, load_optimizer_state
 from harness.distributed.signals import Signals
 from harness.errors import Interruption, UserError
 from harness.models.checkpoints import resolve_device
+from harness.models.compiled import speed_up
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.files import sync
 from harness.models.memory import allow_tf32, keep_no_activations
@@ -93,8 +94,7 @@ class Trainer:
         if execution.activation_checkpointing:
             keep_no_activations(model.predictor.transformer.model.layers)
         allow_tf32(execution.tf32)
-        if execution.cuda_graphs:
-            model.graphs.capture(model.predictor, model.shape)
+        speed_up(model, cuda_graphs=execution.cuda_graphs, compiles=execution.compile)
         self.optimizer = adamw(model.network, config.optimizer, config.conventions)
         self.ledger = Ledger(config.budget, model.meter, self.shard, updates_per_step=method.updates_per_step)
         self.evaluator = Evaluator(

@@ -8,7 +8,6 @@ Axes: B rows, C completion, K selected steps; `_N` is any flat list of values.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +20,7 @@ from harness.config.decoding import Decoding
 from harness.errors import UserError
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.flops import ModelShape
-from harness.randomness import stream
-from harness.rl.estimator import Estimator, Outcome, Setting
+from harness.rl.estimator import Estimator, Setting
 from harness.rollout import Rewards, RolloutNeeds, ScoredRollouts
 
 ScoreFunction = Callable[[Tensor, Tensor], Rewards]
@@ -93,8 +91,6 @@ class Prepared:
     advantages: Tensor
     chosen: ChosenSteps | None = None
 
-
-SAMPLES = 4
 
 Loss = tuple[Tensor, Mapping[str, Tensor]]
 """A scalar with gradient, and named values for the log: detached and flat, of any length.
@@ -184,7 +180,7 @@ class Method(ABC):
     def estimators(cls, setting: Setting) -> Sequence[Estimator]:
         """The variants that `harness diagnose` compares with the exact gradient; by default the method as it is."""
         method = cls(config=cls.Config())
-        return [Estimator(method=method, outcomes=functools.partial(sampled_outcomes, method))]
+        return [Estimator(method=method, sampled=None if cls.draw is Method.draw else method.draw)]
 
 
 def score_rows(score: ScoreFunction, ids_BKC: Tensor) -> Rewards:
@@ -192,13 +188,3 @@ def score_rows(score: ScoreFunction, ids_BKC: Tensor) -> Rewards:
     rows, num_states, length = ids_BKC.shape
     row_N = torch.arange(rows, device=ids_BKC.device).repeat_interleave(num_states)
     return score(row_N, ids_BKC.reshape(-1, length)).reshape(rows, num_states)
-
-
-def sampled_outcomes(method: Method, scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
-    """A few draws of the method's own, for a method that enumerates nothing; the many groups average over more."""
-    draws = [method.draw(scored, policy, stream(number, "diagnose")) for number in range(SAMPLES)]
-    return (
-        [Outcome(draws=one, probability=1 / SAMPLES) for one in draws]
-        if draws[0] is not None
-        else [Outcome(draws=None)]
-    )

@@ -145,16 +145,3 @@ def every_mask(added: int, scored: ScoredRollouts, policy: DiffusionLM) -> list[
         )
         for mask in itertools.product((False, True), repeat=length)
     ]
-
-
-def group_masks(size: int, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
-    """Masks (B, 1, M, C) drawn for every group apart, as if it were a batch of its own."""
-    group_size, length = scored.group_size, scored.rollout.completion_length
-    groups = scored.rollout.num_rows // group_size
-    counts_XG = torch.stack([elbo.evenly_spaced_counts(group_size, length, start) for start in range(length + 1)])
-    draws = []
-    for _ in range(size):
-        start_N = torch.randint(0, length + 1, (groups,), generator=generator)
-        uniform_BC = torch.rand(scored.rollout.num_rows, length, generator=generator, dtype=torch.float64)
-        draws.append(elbo.masks_of_counts(counts_XG[start_N].flatten(), uniform_BC))
-    return torch.stack(draws, 1)[:, None]

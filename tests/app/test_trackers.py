@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
 from accelerate import tracking
 
-from harness.app import trackers
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.app.run import execute
 from harness.cli.main import main
@@ -54,7 +54,7 @@ class Recorder(tracking.GeneralTracker):  # type: ignore[misc]
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
     monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "trackio", Recorder)
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(Recorder, "made", [])
     monkeypatch.setattr(Recorder, "fails_at", None)
     return Recorder
@@ -121,7 +121,7 @@ def test_tensorboard_has_the_numbers_of_the_run_folder(tmp_path: Path) -> None:
 def test_a_tracker_that_is_not_there_is_refused_before_anything_runs(
     name: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["run", "--method", "egspo", "--task", "sudoku", "--track", name, "--runs", str(tmp_path)]) == 2
     assert reason in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

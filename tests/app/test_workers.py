@@ -10,13 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from harness.app.plan import RunRequest, plan
 from harness.app.run import execute
-from harness.app.workers import Outcome, _one, run_cells
+from harness.app.workers import Outcome, Place, _one, _prepare, gpus_in_turn, run_cells, visible_gpus
 from harness.cli.main import main
 from harness.records.run_folder import METRICS_FILE
 
@@ -34,6 +37,92 @@ def is_finished(status: Path) -> bool:
 def weights(folder: Path) -> bytes:
     (file,) = folder.glob("checkpoints/*/weights.safetensors")
     return file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("visible", "processes", "expected"),
+    [
+        (["0", "1"], 5, ["0", "1", "0", "1", "0"]),
+        (["3", "GPU-8932f937", "MIG-7"], 2, ["3", "GPU-8932f937"]),
+        (["4"], 2, ["4", "4"]),
+        ([], 2, ["", ""]),
+    ],
+)
+def test_processes_take_the_gpus_in_turn(visible: list[str], processes: int, expected: list[str]) -> None:
+    assert gpus_in_turn(visible, processes) == expected
+
+
+@pytest.mark.parametrize(
+    ("chosen", "count", "expected"),
+    [
+        (None, 3, ["0", "1", "2"]),
+        ("2, 5,7", 3, ["2", "5", "7"]),
+        ("GPU-8932f937,GPU-d72af5e4", 2, ["GPU-8932f937", "GPU-d72af5e4"]),
+        ("1,-1,2", 1, ["1"]),
+        ("", 0, []),
+        ("0,1", 0, []),
+    ],
+)
+def test_the_visible_gpus_are_those_of_cuda_s_variable(chosen: str | None, count: int, expected: list[str]) -> None:
+    assert visible_gpus(chosen, count) == expected
+
+
+class InThisProcess(ProcessPoolExecutor):
+    """Stands for a pool of one process: what it works on ends as `<its GPU>`, and the first of seed 1 is lost."""
+
+    lost: ClassVar[set[int]] = set()
+
+    def __init__(self, size: int, *, mp_context: Any, initializer: Any, initargs: tuple[Any, Place]) -> None:
+        self.place = initargs[1]
+
+    def submit(self, work: Any, request: RunRequest) -> Future[Outcome]:  # type: ignore[override]
+        done: Future[Outcome] = Future()
+        if request.seed == 1 and not self.lost:
+            self.lost.add(1)
+            done.set_exception(BrokenProcessPool())
+        else:
+            done.set_result(Outcome(request=request, folder=Path(), seconds=0.0, error=self.place.gpu))
+        return done
+
+    def shutdown(self, *given: Any, **named: Any) -> None:
+        pass
+
+
+def gpus_by_seed(monkeypatch: pytest.MonkeyPatch, requests: list[RunRequest], jobs: int) -> dict[int, str]:
+    """The GPU of each cell's process on a machine with the GPUs 4 and 6."""
+    monkeypatch.setattr("harness.app.workers.ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    return {outcome.request.seed: outcome.error for outcome in run_cells(requests, jobs=jobs)}
+
+
+def test_a_cell_runs_on_its_process_s_gpu_and_a_new_process_takes_that_of_a_lost_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InThisProcess, "lost", set())
+    first = gpus_by_seed(monkeypatch, [request(tmp_path, seed) for seed in (0, 1)], jobs=2)
+    assert first[0] == "4"
+    assert "the system ended its process" in first[1]
+    assert gpus_by_seed(monkeypatch, [request(tmp_path, seed) for seed in (0, 2)], jobs=3) == {0: "4", 2: "6"}
+    monkeypatch.setattr(InThisProcess, "lost", set())
+    alone = gpus_by_seed(monkeypatch, [request(tmp_path, seed) for seed in (1, 0)], jobs=1)
+    assert alone[0] == "4"
+
+
+def test_a_cell_that_names_its_gpu_keeps_all_of_them_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(InThisProcess, "lost", {1})
+    for device, expected in (("cuda:1", ""), ("cpu", ""), ("cuda", "4")):
+        cell = request(tmp_path, **{"execution.device": device})
+        assert gpus_by_seed(monkeypatch, [cell], jobs=2) == {0: expected}
+
+
+def test_a_process_sees_its_gpu_alone_before_it_uses_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.set_num_threads", lambda threads: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    _prepare([], Place(threads=1))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,6"
+    _prepare([], Place(threads=1, gpu="6"))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "6"
 
 
 @pytest.mark.slow

@@ -1,27 +1,26 @@
 """What no method's result may depend on: micro-batches, shards, and how often it is computed."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 import torch
 
 from harness.registry import get_method
 
-METHODS = {
-    "egspo": {"num_selected": 3, "slots_per_update": 3},
-    "egspo-sa": {"num_selected": 2, "baseline": "step"},
-    "d1": {"inner_updates": 2, "p_mask_prompt": 0.4, "beta": 0.1},
-    "agrpo": {"mc_samples": 3, "importance": "entropy", "beta": 0.1},
-    "bgpo": {"inner_updates": 2, "mc_samples": 4, "run_length": 2, "response": "until_end"},
-    "espo": {"inner_updates": 2, "mc_samples": 2, "beta": 0.1},
-    "gdpo": {"inner_updates": 2, "mc_samples": 2, "p_mask_prompt": 0.4},
-    "gdsd": {"inner_updates": 2, "mc_samples": 2, "tlc": True, "epsilon": 0.2, "beta": 0.1},
-}
+specification = importlib.util.spec_from_file_location("small_methods", Path(__file__).parents[1] / "small_methods.py")
+small_methods = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(small_methods)
 
 
-@pytest.fixture(params=METHODS)
+def test_small_options_are_those_of_registered_methods():
+    assert set(small_methods.OPTIONS) <= set(small_methods.NAMES)
+
+
+@pytest.fixture(params=small_methods.NAMES)
 def method(request, random_model):
-    cls = get_method(request.param)
     random_model.keep_reference()
-    return cls(config=cls.Config(**METHODS[request.param]))
+    return small_methods.small_method(request.param)
 
 
 def seeded():
@@ -77,16 +76,15 @@ def test_shards_add_up_though_groups_and_paddings_differ(method, random_model, s
     torch.testing.assert_close(sum(part for _, part in found), gradient, atol=1e-4, rtol=1e-3)
 
 
-def test_the_first_ratio_is_1_and_a_second_draw_differs(method, random_model, scored, score):
+def test_the_first_ratio_is_1_where_there_is_one(method, random_model, scored, score):
     prepared = prepare_seeded(method, scored, random_model, score)
     for update in prepared.updates:
         for part in update.parts:
             _, values = method.loss(random_model, part)
-            if "ratio" not in values:
-                continue
-            torch.testing.assert_close(values["ratio"], torch.ones_like(values["ratio"]), atol=1e-4, rtol=0)
-            assert not values["clip_low"].any()
-            assert not values["clip_high"].any()
+            if "ratio" in values:
+                torch.testing.assert_close(values["ratio"], torch.ones_like(values["ratio"]), atol=1e-4, rtol=0)
+                assert not values["clip_low"].any()
+                assert not values["clip_high"].any()
 
 
 @pytest.mark.parametrize(
@@ -100,8 +98,7 @@ def test_the_first_ratio_is_1_and_a_second_draw_differs(method, random_model, sc
 def test_forward_passes_are_rows_times_inputs_twice_with_a_reference(
     random_model, scored, score, name, prepared_forwards, loss_forwards
 ):
-    cls = get_method(name)
-    method = cls(config=cls.Config(**METHODS[name]))
+    method = small_methods.small_method(name)
     random_model.keep_reference()
     with random_model.meter.measure() as preparing:
         prepared = prepare_seeded(method, scored, random_model, score)

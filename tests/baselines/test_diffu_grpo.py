@@ -1,3 +1,4 @@
+import math
 import sys
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 from harness.config.decoding import Decoding
 from harness.errors import UserError
 from harness.registry import get_method
+from harness.rl.token_level import MaskedTokens, token_loss
 
 module = sys.modules[get_method("d1").__module__]
 
@@ -15,14 +17,14 @@ def test_both_names_are_one_method():
 
 
 def part_of(old, counted, advantage):
-    return module.OneStep(
+    return MaskedTokens(
         tokens_BDL=torch.zeros(1, 1, 4, dtype=torch.long),
         mask_BL=None,
         target_BC=torch.zeros(1, 3, dtype=torch.long),
-        counted_BC=torch.tensor([counted]),
-        old_logprob_BC=torch.tensor([old]),
-        advantage_B=torch.tensor([advantage]),
-        weight_B=torch.ones(1),
+        counted_Nn=torch.tensor([counted]),
+        old_logprob_Nn=torch.tensor([old]),
+        advantage_N=torch.tensor([advantage]),
+        weight_N=torch.ones(1),
         normaliser=float(sum(counted)),
     )
 
@@ -30,10 +32,21 @@ def part_of(old, counted, advantage):
 def test_the_loss_is_a_mean_over_counted_tokens():
     part = part_of([-1.0, -1.0, -1.0], [True, True, False], 2.0)
     new = torch.tensor([[-1.0, -1.0 + torch.tensor(1.4).log(), 5.0]])
-    config = module.DiffuGrpoConfig(clip=0.2, beta=0.1)
-    loss, clipped = module.token_loss(new, torch.tensor([[0.5, 0.25, 100.0]]), part, config)
-    assert float(loss) == pytest.approx((-2.0 + 0.05 - 2.4 + 0.025) / 2)
-    assert clipped.high.tolist() == [[False, True, True]]
+    reference = new + torch.tensor([[2.0, 0.5, 9.0]]).log()
+    loss, values = token_loss(new, lambda: reference, part, clip_low=0.2, clip_high=0.2, beta=0.1)
+    # k3 of a ratio x is x - log(x) - 1; the third token is not counted.
+    first, second = 2 - math.log(2) - 1, 0.5 + math.log(2) - 1
+    assert float(loss) == pytest.approx((-2.0 + 0.1 * first - 2.4 + 0.1 * second) / 2)
+    assert values["kl"].tolist() == pytest.approx([first, second])
+    assert values["clip_high"].tolist() == [False, True]
+
+
+def test_without_a_weight_the_reference_policy_is_not_asked():
+    part = part_of([-1.0, -1.0, -1.0], [True, True, True], 1.0)
+    loss, values = token_loss(
+        torch.full((1, 3), -1.0), lambda: pytest.fail("asked"), part, clip_low=0, clip_high=0, beta=0
+    )
+    assert (float(loss), values["kl"].tolist()) == (-1.0, [0.0, 0.0, 0.0])
 
 
 def test_the_whole_completion_is_hidden_and_the_prompt_in_part(random_model, scored, score):

@@ -1,12 +1,18 @@
-"""One short run of every rival through the command line: it trains, evaluates, records, and is not run again."""
+"""One short run of every method through the command line: it trains, evaluates, records, and is not run again."""
 
+import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 
 from harness.cli.main import main
 from harness.models.tiny import fresh_tiny, save_tiny
 from harness.scoring.sandbox.client import missing
+
+specification = importlib.util.spec_from_file_location("small_methods", Path(__file__).parents[1] / "small_methods.py")
+small_methods = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(small_methods)
 
 
 @pytest.mark.parametrize(("name", "updates"), [("d1", 4), ("agrpo", 2), ("espo", 4)])
@@ -31,6 +37,29 @@ def test_a_method_trains_and_records_its_updates(name, updates, tmp_path, capsys
     capsys.readouterr()
     assert main([*command, "--seed", "0,0"]) == 0
     assert "already finished" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", small_methods.NAMES)
+def test_every_method_trains_with_its_small_options_and_a_second_run_is_the_same(name, tmp_path):
+    options = {f"method.{key}": value for key, value in small_methods.OPTIONS.get(name, {}).items()}
+    settings = {"train.batch_size": 16, "evaluation.items": 8, "evaluation.every": 0, **options}
+    lines = []
+    for folder in ("first", "second"):
+        command = ["run", "--method", name, "--task", "sudoku", "--budget", "samples=32", "--runs"]
+        command += [str(tmp_path / folder)]
+        for key, value in settings.items():
+            command += ["--set", f"{key}={value}"]
+        assert main(command) == 0
+        (metrics,) = (tmp_path / folder).glob("sudoku/*/*/*/metrics.jsonl")
+        lines.append([json.loads(line) for line in metrics.read_text().splitlines()])
+    first, second = lines
+    assert [line["update"] for line in first] == list(range(1, len(first) + 1))
+    assert {line["iteration"] for line in first} == {1, 2}
+    assert any(line["gradient_norm"] > 0 for line in first)
+    assert all(line["skipped_updates"] == 0 for line in first)
+    for column in ("loss", "gradient_norm", "ratio_max", "kl", "values"):
+        assert [line[column] for line in first] == [line[column] for line in second]
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "-")

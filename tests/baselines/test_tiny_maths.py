@@ -9,7 +9,7 @@ from harness.cli.main import main
 from harness.config.recipes import load_recipe
 from harness.config.resolve import resolve
 
-METHODS = ["egspo", "egspo-sa", "d1", "agrpo", "espo", "bgpo", "gdpo", "gdsd"]
+METHODS = registry.names("method")
 LENGTHS = {"countdown": 8, "gsm8k": 12, "math500": 12}
 REWARDS = {"countdown": "task", "gsm8k": "correctness", "math500": "correctness"}
 

@@ -66,3 +66,15 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
     monkeypatch.setattr("harness.cli.feedback.PLAIN_INTERVAL", 0.0)
     assert evaluate(tmp_path, "--batch-size", "2") == 0
     assert capsys.readouterr().err == "eval 2/4 sudoku, 16 tokens\neval 4/4 sudoku, 16 tokens\n"
+
+
+def test_layers_are_compiled_where_there_is_a_compiler_and_not_beside_cuda_graphs(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert evaluate(tmp_path, "--compile") == 2
+    assert "execution.compile=true needs a compiler, and no-such-compiler is not on this machine" in (
+        " ".join(capsys.readouterr().err.split())
+    )
+    assert evaluate(tmp_path, "--compile", "--cuda-graphs") == 2
+    assert "--compile and --cuda-graphs have not been tried together" in " ".join(capsys.readouterr().err.split())

@@ -53,6 +53,37 @@ def test_bad_input_is_one_sentence(tmp_path, capsys, options, said):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--method", "espo,nope"), "Unknown method 'nope'"),
+        (("--task", "sudoku,nope"), "Unknown task 'nope'"),
+        (("--set", "reward=task,nope"), "Unknown reward 'nope'"),
+        (("--recipe", "nope"), "Unknown recipe for espo on sudoku 'nope'"),
+        (("--prompts", "PROMPTS"), "Prompts file 'PROMPTS' cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("command", [("plan",), ("run", "--dry-run")])
+def test_what_is_wrong_with_any_cell_is_said_before_a_model_s_files_are_read(
+    tmp_path, capsys, monkeypatch, command, options, said
+):
+    monkeypatch.chdir(tmp_path)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{")
+    cell = ["--method", "espo", "--task", "sudoku", "--model", str(broken), "--budget", "updates=1"]
+    assert main([*command, *cell, *options]) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert (shown.out, list(tmp_path.iterdir())) == ("", [broken])
+
+
+def test_a_broken_model_is_said_where_everything_else_is_right(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{")
+    assert main([*TINY, "--model", str(tmp_path), "--budget", "updates=1", "--runs", str(tmp_path / "runs")]) == 2
+    assert "config.json' is not readable JSON" in capsys.readouterr().err
+
+
 def test_a_dry_run_shows_the_plan_of_every_cell_and_starts_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("harness.planning.device.matmul_rate", lambda device: 1e11)
     cells = ["--method", "egspo,espo", "--task", "sudoku", "--seed", "0,1", "--runs", str(tmp_path / "runs")]

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from harness.app.plan import plan
+from harness.cli.cells import CellOptions
 from harness.cli.main import main
 from harness.records.jsonl import read_lines
 from harness.records.run_folder import EVAL_FILE, METRICS_FILE
@@ -169,3 +171,10 @@ def test_eval_refuses_more_items_than_there_are_and_decoding_keys_that_are_not(t
     assert main(["eval", "--task", "sudoku", "--set", "num_step=8", "--out", str(tmp_path)]) == 2
     assert "Did you mean 'evaluation.decoding.num_steps'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_compile_is_a_setting_of_execution_and_leaves_the_name_of_the_run():
+    plain, compiled = (CellOptions(method="egspo-sa", task="sudoku", compile=on).requests()[0] for on in (False, True))
+    assert compiled.overrides == {**plain.overrides, "execution.compile": True}
+    assert plan(compiled).identity == plan(plain).identity
+    assert plan(compiled).resolved.execution.compile

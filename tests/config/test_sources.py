@@ -136,8 +136,12 @@ DOCUMENTS = {
     "GDPO": ("paper",),
     "GDSD": ("code", "script", "train_gdsd.yaml"),
     "NeMo-RL": ("README", "gdpo_llada_8b.yaml"),
-    "SPG": ("paper",),
+    "SPG": ("code", "paper"),
+    "coupled-GRPO": ("code", "config_coupled_code.yaml"),
+    "wd1": ("code", "paper", "scripts"),
     "d-OPSD": ("paper",),
+    "TraceRL": ("code", "rl_llada.yaml", "rl_reward.py"),
+    "d2": ("script", "train.yaml"),
 }
 """From what published values are known."""
 KNOWN = [f"{author}'s {document}" for author, documents in DOCUMENTS.items() for document in documents]

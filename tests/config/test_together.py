@@ -108,5 +108,21 @@ def test_passes_that_gather_weights_or_draw_are_not_captured(sharding, dropout):
         check_together(config, Execution(sharding=sharding, cuda_graphs=True))
 
 
+@pytest.mark.parametrize(
+    ("model", "options", "said"),
+    [
+        (ModelConfig(), {"sharding": "fsdp2"}, r"execution\.sharding=fsdp2, whose layers gather"),
+        (ModelConfig(quantization="nf4", lora=LoraConfig(rank=8)), {}, r"model\.quantization=nf4"),
+        (ModelConfig(), {"cuda_graphs": True}, r"execution\.cuda_graphs=true, with which it has not been tried"),
+    ],
+)
+def test_layers_that_cannot_be_compiled_are_refused(model, options, said):
+    config = dataclasses.replace(RUN, model=model)
+    check_together(config, Execution(**options))
+    check_together(RUN, Execution(compile=True))
+    with pytest.raises(UserError, match=f"execution.compile=true does not go with {said}"):
+        check_together(config, Execution(compile=True, **options))
+
+
 def test_passes_that_neither_gather_nor_draw_may_be_captured():
     check_together(RUN, Execution(sharding="ddp", cuda_graphs=True))

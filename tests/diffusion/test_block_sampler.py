@@ -32,12 +32,13 @@ RULES = [
 FROM = pytest.mark.parametrize("blocks_from", [SEQUENCE, COMPLETION])
 
 
-def by_blocks(model, blocks_from=SEQUENCE, length=4, **special):
+def by_blocks(model, blocks_from=SEQUENCE, length=4, shift=False, **special):
     return DiffusionLM(
         model.predictor.transformer,
         model.tokenizer,
         dataclasses.replace(model.special, **special),
         name="blocks",
+        shift=shift,
         attention=Attention(block_length=length, blocks_from=blocks_from),
         compact_prompts=True,
     )
@@ -81,6 +82,34 @@ def test_every_row_is_completed_alone_as_in_a_batch_and_its_record_is_that_of_wh
         alone = rollout_of(model, decoding, slice(row, row + 1))
         assert torch.equal(alone.completion_ids_BC[0], together.completion_ids_BC[row])
         assert torch.equal(alone.unmask_step_BC[0], together.unmask_step_BC[row])
+
+
+@FROM
+@pytest.mark.parametrize("rule", [{"temperature": 0.9}, {"guidance_scale": 0.7}], ids=str)
+def test_where_the_output_is_shifted_each_token_is_predicted_from_the_one_before(random_model, rule, blocks_from):
+    model, decoding = by_blocks(random_model, blocks_from, shift=True), dataclasses.replace(PLAIN, **rule)
+    rollout = rollout_of(model, decoding)
+    if not decoding.guidance_scale:
+        logprob_BC, _ = recomputed(model, rollout)
+        torch.testing.assert_close(rollout.logprob_BC, logprob_BC, atol=1e-5, rtol=1e-5)
+        unshifted = rollout_of(by_blocks(random_model, blocks_from), decoding)
+        assert not torch.equal(rollout.completion_ids_BC, unshifted.completion_ids_BC)
+    for row in (0, 3):
+        alone = rollout_of(model, decoding, slice(row, row + 1))
+        assert torch.equal(alone.completion_ids_BC[0], rollout.completion_ids_BC[row])
+
+
+@FROM
+def test_masks_in_all_blocks_are_predicted_beside_the_clean_sequence_as_they_were_sampled(random_model, blocks_from):
+    model = by_blocks(random_model, blocks_from, shift=True)
+    rollout = rollout_of(model, dataclasses.replace(PLAIN, num_steps=3))
+    clean_BL, mask_BL = rollout.prompts.with_completion(rollout.completion_ids_BC)
+    masked_BL, _ = rollout.state_at(torch.zeros(len(PROMPTS), dtype=torch.long))
+    with torch.no_grad():
+        logits_BCV = model.completion_logits(masked_BL, mask_BL, 12, clean_BL)
+    chosen_BC = logits_BCV.log_softmax(-1).gather(-1, rollout.completion_ids_BC[:, :, None])[:, :, 0]
+    # Every block was revealed in one step.
+    torch.testing.assert_close(chosen_BC, rollout.logprob_BC, atol=1e-5, rtol=1e-5)
 
 
 def test_a_pass_computes_the_block_alone_and_a_finished_block_once_more(random_model):

@@ -15,8 +15,6 @@ from harness.models.attention import COMPLETION, Attention
 
 GOLDEN = Path(os.environ.get("HARNESS_GOLDEN") or Path(__file__).parent / "data")
 MASK_ID = 510
-LEFT_OUT = {11: "tokens that guidance keeps", 12: "shifted logits"}
-"""Cases of bd3lm_generate with options that no model of these families is published with."""
 
 
 def cases(name, wanted):
@@ -137,7 +135,19 @@ def test_a_batch_of_prompts_of_unequal_length_gets_what_each_gets_alone(golden, 
         torch.testing.assert_close(alone.logprob_BC[0], together.logprob_BC[row], atol=1e-4, rtol=0)
 
 
-@cases("bd3lm_generate", lambda case: case["case"] not in LEFT_OUT)
+def keep_in_sight(model, ids):
+    """Guidance that leaves tokens of the prompt in sight; not an option of a decoding."""
+    original = model.cached_hidden
+
+    def cached_hidden(tokens_Bq, mask_BL, cache):
+        given_Bq, blind_Bq = tokens_Bq.chunk(2)
+        is_kept_Bq = torch.isin(given_Bq, torch.tensor(ids))
+        return original(torch.cat([given_Bq, torch.where(is_kept_Bq, given_Bq, blind_Bq)]), mask_BL, cache)
+
+    model.cached_hidden = cached_hidden
+
+
+@cases("bd3lm_generate", lambda case: True)
 def test_a_batch_gets_the_tokens_and_steps_of_bd3lm(golden, golden_model, case):
     arrays, size = golden("sampler/bd3lm_generate.safetensors"), case["block_size"]
     blocks = -(-case["max_new_tokens"] // size)
@@ -150,7 +160,10 @@ def test_a_batch_gets_the_tokens_and_steps_of_bd3lm(golden, golden_model, case):
         eos_policy="stop",
     )
     attention = Attention(block_length=size, blocks_from=COMPLETION)
-    model = golden_model(case["model"], end_ids=(case["eos_id"],), attention=attention)
+    shift = case.get("right_shift_logits")
+    model = golden_model(case["model"], end_ids=(case["eos_id"],), attention=attention, shift=shift)
+    if "cfg_keep_tokens" in case:
+        keep_in_sight(model, case["cfg_keep_tokens"])
     prompts = [arrays["prompt_ids"][row, :seen] for row, seen in enumerate(case["prompt_lens"])]
     rollout = completed(model, prompts, decoding)
     official_BC = arrays[f"case{case['case']}_output_ids"][:, case["padded_prompt_len"] :]

@@ -2,13 +2,13 @@
 gradients."""
 
 import dataclasses
-import sys
 
 import pytest
 import torch
 
 from harness.registry import get_method
 from harness.rl.method import ScoreFunction
+from harness.rl.token_level import MaskedTokens, token_loss
 from harness.rollout import Prompts, Rewards, Rollout, ScoredRollouts
 
 CONFIGS = ["b004_e05_p015", "b0_e05_p015", "b004_e02_p015", "b004_e005_p030", "fixed_seed42", "cfg05"]
@@ -74,8 +74,8 @@ def test_inputs_advantages_and_old_log_probabilities_are_the_official_ones(case)
     for index, update in enumerate(prepared.updates):
         (part,) = update.parts
         assert torch.equal(part.tokens_BDL[:, 0], expected["perturbed_ids"][index])
-        assert torch.equal(part.counted_BC, expected["completion_mask"].bool())
-        torch.testing.assert_close(part.old_logprob_BC, expected["old_per_token_logps"][index], atol=1e-4, rtol=0)
+        assert torch.equal(part.counted_Nn, expected["completion_mask"].bool())
+        torch.testing.assert_close(part.old_logprob_Nn, expected["old_per_token_logps"][index], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("case", CONFIGS, indirect=True)
@@ -88,7 +88,7 @@ def test_losses_ratios_and_gradients_are_the_official_ones(case):
         loss, values = method.loss(model, part)
         loss.backward()
         torch.testing.assert_close(loss.detach(), expected["loss"][index], atol=2e-5, rtol=0)
-        counted_BC = part.counted_BC
+        counted_BC = part.counted_Nn
         torch.testing.assert_close(values["ratio"], expected["ratio"][index][counted_BC], atol=1e-4, rtol=1e-4)
         if "k3_kl" in expected:
             torch.testing.assert_close(values["kl"], expected["k3_kl"][index][counted_BC], atol=2e-4, rtol=1e-4)
@@ -113,28 +113,31 @@ def test_micro_batches_add_up_to_the_whole_loss(case):
 def test_the_pure_loss_is_the_official_one_in_float64(name, golden, golden_json):
     meta, tensors = golden_json("loss/d1.json"), golden("loss/d1.safetensors")
     expected = of_config(tensors, name) | of_config(golden("loss/d1.f64.safetensors"), name)
-    method = d1(next(config for config in meta["configs"] if config["name"] == name))
-    module = sys.modules[type(method).__module__]
+    config = d1(next(config for config in meta["configs"] if config["name"] == name)).config
     counted_BC = expected["completion_mask"].bool()
     for index in range(3):
-        new_BC, old_BC = expected["new_per_token_logps"][index], expected["old_per_token_logps"][index]
-        kl_BC = torch.zeros_like(new_BC)
-        if method.config.beta:
-            kl_BC = module.k3(new_BC, expected["ref_per_token_logps"][index])
-            torch.testing.assert_close(kl_BC, expected["k3_kl"][index], atol=1e-8, rtol=0)
-        part = module.OneStep(
+        part = MaskedTokens(
             tokens_BDL=expected["perturbed_ids"][index][:, None],
             mask_BL=None,
             target_BC=tensors["prompt_completion_ids"][:, meta["prompt_len"] :],
-            counted_BC=counted_BC,
-            old_logprob_BC=old_BC,
-            advantage_B=expected["advantages"],
-            weight_B=torch.ones_like(expected["advantages"]),
+            counted_Nn=counted_BC,
+            old_logprob_Nn=expected["old_per_token_logps"][index],
+            advantage_N=expected["advantages"],
+            weight_N=torch.ones_like(expected["advantages"]),
             normaliser=float(counted_BC.sum()),
         )
-        loss, clipped = module.token_loss(new_BC, kl_BC, part, method.config)
+        loss, values = token_loss(
+            expected["new_per_token_logps"][index],
+            lambda index=index: expected["ref_per_token_logps"][index],
+            part,
+            clip_low=config.clip,
+            clip_high=config.clip,
+            beta=config.beta,
+        )
         torch.testing.assert_close(loss, expected["loss"][index], atol=1e-8, rtol=0)
-        torch.testing.assert_close(clipped.ratio, expected["ratio"][index], atol=1e-8, rtol=0)
+        torch.testing.assert_close(values["ratio"], expected["ratio"][index][counted_BC], atol=1e-8, rtol=0)
+        if config.beta:
+            torch.testing.assert_close(values["kl"], expected["k3_kl"][index][counted_BC], atol=1e-8, rtol=0)
 
 
 def test_equal_seeds_give_the_same_masks_and_fixed_masking_ignores_them(golden, golden_json, golden_model):

@@ -6,10 +6,8 @@ import torch
 from harness.config.decoding import Decoding
 from harness.diffusion.proposal import propose
 from harness.diffusion.sampler import generate
-from harness.rollout import Prompts
+from harness.rollout import GIVEN, Prompts
 
-INFILLING = (22, 23)
-"""Of dllm's cases: texts with holes. Here a prompt is what stands before the completion."""
 TIED = 21
 """In its first row all four positions of the first block propose tokens that are deferred, each with confidence 0:
 which goes first is torch.topk's whim."""
@@ -48,7 +46,46 @@ def a2d(golden_model, settings):
     return model, "defer" if deferred else "run"
 
 
-@pytest.mark.parametrize("case", [case for case in range(24) if case not in INFILLING])
+def texts_with_holes(arrays, case, settings):
+    """Of an infilling case, whose text is all completion: given tokens (B, C), and the steps as ours are recorded."""
+    mask_id, lengths = settings["mask_id"], settings["prompt_lens"]
+    given_BC = torch.full_like(arrays[f"case{case}_output_ids"], mask_id)
+    step_BC = arrays[f"case{case}_unmask_step"].long()
+    for row, length in enumerate(lengths):
+        given_BC[row, :length] = arrays[f"case{case}_input_row{row}"]
+        step_BC[row, length:] = settings["forwards"]
+    return given_BC, step_BC.masked_fill(given_BC != mask_id, GIVEN)
+
+
+@pytest.mark.parametrize("case", [22, 23])
+def test_a2d_infilling_writes_the_official_tokens_at_the_official_steps(golden, golden_json, golden_model, case):
+    settings = golden_json("sampler/mdlm_generate.json")[case]
+    arrays = golden("sampler/mdlm_generate.safetensors")
+    given_BC, step_BC = texts_with_holes(arrays, case, settings)
+    length = given_BC.shape[1]
+    decoding = Decoding(
+        completion_length=length,
+        block_length=settings["block_size"] or length,
+        num_steps=settings["steps"],
+        schedule="dllm",
+        eos_policy="run",
+    )
+    decoding.check("rollout")
+    model = golden_model(settings["model"])
+    rollout = generate(
+        model,
+        model.pad_prompts([[]] * 3),
+        decoding,
+        torch.zeros(3, dtype=torch.long),
+        length_B=torch.tensor(settings["prompt_lens"]),
+        given_BC=given_BC,
+    )
+    assert torch.equal(rollout.completion_ids_BC, arrays[f"case{case}_output_ids"])
+    assert torch.equal(rollout.unmask_step_BC.long(), step_BC)
+    assert rollout.forwards_B.max() == settings["forwards"]
+
+
+@pytest.mark.parametrize("case", range(22))
 def test_a2d_generation_writes_the_official_tokens_at_the_official_steps(golden, golden_json, golden_model, case):
     settings = golden_json("sampler/mdlm_generate.json")[case]
     arrays = golden("sampler/mdlm_generate.safetensors")

@@ -20,6 +20,8 @@ OPTIONS = {
     "egspo": {"num_selected": 3},
     "egspo-sa": {"num_selected": 3},
     "agrpo": {"mc_samples": 3},
+    "coupled-grpo": {"inner_updates": 3, "beta": 0.0},
+    "tracerl": {"updates": 3},
     "espo": {"inner_updates": 3, "beta": 0.0},
     "bgpo": {"inner_updates": 3, "mc_samples": 2, "run_length": 2, "response": "until_end"},
     "gdpo": {"inner_updates": 3},

@@ -162,12 +162,12 @@ def test_d1_divides_by_all_counted_tokens_or_each_micro_batch_by_its_own(random_
     method = get_method("d1")(config=get_method("d1").Config(inner_updates=1, beta=0.0))
     draws = torch.zeros(12, 1, rollouts().rollout.prompts.ids_BP.shape[1], dtype=torch.bool)
     (ours,), (theirs,) = (method.prepare(rollouts(rows), random_model, None, draws).updates[0].parts for rows in (0, 4))
-    counts = [int(part.sum()) for part in ours.counted_BC.split(4)]
+    counts = [int(part.sum()) for part in ours.counted_Nn.split(4)]
     assert len({*counts}) > 1
-    assert (ours.weight_B == 1).all()
+    assert (ours.weight_N == 1).all()
     assert ours.normaliser == theirs.normaliser == sum(counts)
     weights = [sum(counts) / 3 / count for count in counts for _ in range(4)]
-    assert theirs.weight_B.tolist() == pytest.approx(weights)
+    assert theirs.weight_N.tolist() == pytest.approx(weights)
 
 
 def test_agrpo_makes_one_update_of_all_draws_or_one_per_draw_of_the_last_pass(random_model, rollouts):
@@ -238,7 +238,7 @@ def test_dropout_in_rollouts_changes_what_is_generated_reproducibly_and_no_evalu
     assert base[0]["metrics"] == trained(tmp_path / "base", "egspo", **lora)[1][0]["metrics"]
 
 
-@pytest.mark.parametrize(("method", "old"), [("d1", "old_logprob_BC"), ("espo", "old_score_BS")])
+@pytest.mark.parametrize(("method", "old"), [("d1", "old_logprob_Nn"), ("espo", "old_score_BS")])
 @pytest.mark.parametrize("on", [False, True])
 def test_dropout_in_rollouts_is_in_old_log_probabilities_too(tmp_path, monkeypatch, method, old, on):
     cls, same = get_method(method), []

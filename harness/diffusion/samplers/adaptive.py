@@ -29,7 +29,7 @@ def unmask(model: DiffusionLM, decoding: Decoding, rows: Rows, trace: Rollout) -
     assert trace.forwards_B is not None
     first, end = block_bounds(decoding, rows.block)
     offset, index_B = rows.prompt_length, rows.index_B
-    passes = BlockPasses(model, rows, decoding.cache, begin=offset + first, end=offset + end)
+    passes = BlockPasses(model, rows, decoding, begin=offset + first, end=offset + end)
     position_Bn = torch.arange(first, end, device=index_B.device).expand(len(rows), -1)
     block = ActiveBlock(
         tokens_BL=rows.tokens_BL,
@@ -37,15 +37,14 @@ def unmask(model: DiffusionLM, decoding: Decoding, rows: Rows, trace: Rollout) -
         seed_B=rows.seed_B,
         column_Bn=offset + position_Bn,
         position_Bn=position_Bn,
-        masked_Bn=torch.ones_like(position_Bn, dtype=torch.bool),
+        masked_Bn=rows.masked(first, end, trace.mask_id),
         step_B=trace.num_steps_B[index_B].long(),
     )
     with model.meter.measure() as cost:
         while block.masked_Bn.any():
             choose = _first if passes.first_comes_first else functools.partial(sure_enough, decoding=decoding)
-            hidden_Bqd, predicted = passes.hidden()
-            row_N = block.masked_Bn.nonzero()[:, 0]
-            logits_NV = model.head(hidden_Bqd[row_N, block.column_Bn[block.masked_Bn] - predicted])
+            row_N, place_N = block.masked_Bn.nonzero(as_tuple=True)
+            logits_NV = passes.states().logits(row_N, block.column_Bn[row_N, place_N])
             reveal_surest(logits_NV, block, decoding, model.special, trace, choose)
     trace.forwards_B[index_B] += cost.forwards // len(rows)
     trace.num_steps_B[index_B] = block.step_B.to(trace.num_steps_B.dtype)

@@ -54,12 +54,14 @@ def unmask(model: DiffusionLM, decoding: Decoding, rows: Rows, trace: Rollout) -
 
 @dataclass(frozen=True, kw_only=True)
 class LaidOut:
-    """Rows with their first blocks in the same columns. there_BW: no padding; None where there is none. first: column
-    of the first block that is generated. start_B, end_B: columns of the completion's begin and end."""
+    """Rows with their first blocks in the same columns. given_BW: the prompt, and given tokens of the completion.
+    there_BW: no padding; None where there is none. first: column of the first block that is generated. start_B, end_B:
+    columns of the completion's begin and end."""
 
     index_B: Tensor
     seed_B: Tensor
     tokens_BW: Tensor
+    given_BW: Tensor
     there_BW: Tensor | None
     start_B: Tensor
     end_B: Tensor
@@ -90,11 +92,13 @@ class LaidOut:
         if rows.mask_BL is not None:
             there_BW &= rows.mask_BL.gather(1, column_BW)
         tokens_BW = rows.tokens_BL.gather(1, column_BW).masked_fill(~there_BW, model.special.pad_id)
+        is_prompt_BP = torch.ones_like(rows.tokens_BL[:, : rows.prompt_length], dtype=torch.bool)
         most = length - rows.prompt_length
         return cls(
             index_B=rows.index_B,
             seed_B=rows.seed_B,
             tokens_BW=tokens_BW,
+            given_BW=torch.cat([is_prompt_BP, rows.given_BC], 1).gather(1, column_BW),
             there_BW=None if there_BW.all() else there_BW,
             start_B=start_B,
             end_B=start_B + (most if rows.length_B is None else rows.length_B),
@@ -109,25 +113,27 @@ class LaidOut:
 
 @dataclass
 class _Sampler:
-    """cache: of the columns before the active block, under guidance of the rows and then of the same with the prompt
-    masked."""
+    """cache: of the columns before the active block, under guidance of the rows and then of the same with everything
+    given masked. before_B1d: the output in the last of these columns, None where there is none."""
 
     model: DiffusionLM
     decoding: Decoding
     rows: LaidOut
     trace: Rollout
     cache: KeyValueCache
+    before_B1d: Tensor | None = None
 
     def store(self, begin: int, end: int) -> None:
         """Keeps the keys and values of those columns."""
         if end > begin:
-            self._hidden(begin, end)
+            self.before_B1d = self._hidden(begin, end)[:, -1:]
 
     def unmask_block(self, begin: int, end: int) -> None:
         """Passes until nothing is masked in those columns."""
         rows, attention = self.rows, self.model.attention
         column_Bn = torch.arange(begin, end, device=rows.tokens_BW.device).expand(len(rows.index_B), -1)
         masked_Bn = (column_Bn >= rows.start_B[:, None]) & (column_Bn < rows.end_B[:, None])
+        masked_Bn &= ~rows.given_BW[:, begin:end]
         block = ActiveBlock(
             tokens_BL=rows.tokens_BW,
             index_B=rows.index_B,
@@ -137,7 +143,8 @@ class _Sampler:
             masked_Bn=masked_Bn,
             step_B=self.trace.num_steps_B[rows.index_B].long(),
         )
-        # A block that the prompt has begun, or that the completion's end cuts short, has the counts of a whole one.
+        # A block that the prompt has begun, that holds given tokens, or that the completion's end cuts short, has the
+        # counts of a whole one.
         length = end - begin if attention.blocks_from == COMPLETION else attention.block_length
         counts = iter(block_diffusion_counts(self.decoding, length))
         while masked_Bn.any():
@@ -148,14 +155,15 @@ class _Sampler:
         self.trace.num_steps_B[rows.index_B] = block.step_B.to(self.trace.num_steps_B.dtype)
 
     def leave_finished(self, begin: int, end: int) -> None:
-        """Rows that have reached their end, or written an end token in those columns, leave; the rest of them is filled
-        up."""
+        """Rows that have reached their end, or that have an end token in those columns of their completion and nothing
+        given after them, leave; the rest of them is filled up."""
         rows, ends = self.rows, self.model.special.end_ids
         finished_B = rows.end_B <= end
         if self.decoding.stops_early:
             column_n = torch.arange(begin, end, device=rows.tokens_BW.device)
             generated_Bn = column_n >= rows.start_B[:, None]
-            finished_B |= (self.model.is_end(rows.tokens_BW[:, begin:end]) & generated_Bn).any(1)
+            has_ended_B = (self.model.is_end(rows.tokens_BW[:, begin:end]) & generated_Bn).any(1)
+            finished_B |= has_ended_B & ~rows.given_BW[:, end:].any(1)
         if not finished_B.any():
             return
         filled_B = rows.end_B.clamp_max(end) - rows.start_B
@@ -168,6 +176,9 @@ class _Sampler:
     def _logits(self, begin: int, end: int, masked_Bn: Tensor) -> Tensor:
         """Logits (N, V), float32 or wider, at the masked positions; guided where that is asked for."""
         hidden_Bnd = self._hidden(begin, end)
+        if self.model.predictor.shift:
+            before_B1d = hidden_Bnd[:, :1] if self.before_B1d is None else self.before_B1d
+            hidden_Bnd = torch.cat([before_B1d, hidden_Bnd[:, :-1]], 1)
         seen = self.model.head(hidden_Bnd[: len(masked_Bn)][masked_Bn])
         if not self.decoding.guidance_scale:
             return seen
@@ -175,15 +186,15 @@ class _Sampler:
         return guide(seen, blind, self.decoding.guidance_scale)
 
     def _hidden(self, begin: int, end: int) -> Tensor:
-        """Hidden states of those columns, which see what is before them in the cache, and take their place in it:
+        """The output in those columns, which see what is before them in the cache, and take their place in it:
         (B, n, d), or (2 B, n, d) under guidance."""
         assert self.trace.forwards_B is not None
         rows = self.rows
         tokens_Bq = rows.tokens_BW[:, begin:end]
         there_BL = None if rows.there_BW is None else rows.there_BW[:, :end]
         if self.decoding.guidance_scale:
-            is_prompt_Bq = torch.arange(begin, end, device=tokens_Bq.device) < rows.start_B[:, None]
-            tokens_Bq = torch.cat([tokens_Bq, tokens_Bq.masked_fill(is_prompt_Bq, self.model.special.mask_id)])
+            blind_Bq = tokens_Bq.masked_fill(rows.given_BW[:, begin:end], self.model.special.mask_id)
+            tokens_Bq = torch.cat([tokens_Bq, blind_Bq])
             there_BL = None if there_BL is None else torch.cat([there_BL, there_BL])
         self.cache.first = begin
         with self.model.meter.measure() as cost:

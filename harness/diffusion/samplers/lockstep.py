@@ -1,10 +1,11 @@
 """Steps of a fixed size: all rows keep step, so the device is never asked for a value inside a block.
 
-Axes: B rows, P prompt, C completion, L = P + C, q columns of a pass, n masked positions of the active block,
-N = B * n, V vocabulary, T steps."""
+Axes: B rows, P prompt, C completion, L = P + C, n masked positions of the active block, N = B * n, V vocabulary, T
+steps."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -12,15 +13,13 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion import categorical
-from harness.diffusion.guidance import guide
 from harness.diffusion.proposal import Proposal, propose
 from harness.diffusion.remasking import split_by_confidence
-from harness.diffusion.samplers.passes import BlockPasses
+from harness.diffusion.samplers.passes import BlockPasses, States
 from harness.diffusion.samplers.rows import ORDER_DRAW, TOKEN_DRAW, Rows
 from harness.diffusion.schedule import block_bounds, reveal_counts
 from harness.diffusion.trace import reveal
 from harness.models.diffusion_lm import DiffusionLM
-from harness.models.predictor import gather_positions
 from harness.randomness import uniforms
 from harness.rollout import Rollout
 
@@ -36,7 +35,7 @@ def unmask(model: DiffusionLM, decoding: Decoding, rows: Rows, trace: Rollout) -
     step = sum(map(len, counts[: rows.block]))
     masked_Bn = torch.arange(first, end, device=model.device).repeat(len(rows), 1)
     offset = rows.prompt_length
-    passes = BlockPasses(model, rows, decoding.cache, begin=offset + first, end=offset + end)
+    passes = BlockPasses(model, rows, decoding, begin=offset + first, end=offset + end)
     with model.meter.measure() as cost:
         for count in counts[rows.block]:
             if count:
@@ -62,18 +61,11 @@ class _Step:
     def reveal(self, count: int) -> Tensor:
         """Writes `count` tokens per row and their record; returns the positions still masked (B, n - count)."""
         first_comes_first = self.passes.first_comes_first
-        hidden_Bqd, unconditional_BLd, predicted = self._hidden()
-        logits_NV = self._logits(hidden_Bqd, unconditional_BLd, self.rows.prompt_length + self.masked_Bn - predicted)
-        proposal = propose(
-            logits_NV,
-            self.decoding,
-            self.model.special,
-            token_uniform_N=self._uniforms(TOKEN_DRAW) if self.decoding.temperature else None,
-            order_uniform_N=self._uniforms(ORDER_DRAW) if self.decoding.remasking == "random" else None,
-            record_behaviour=self.trace.behaviour_logprob_BC is not None,
-        )
+        states = self.passes.states()
+        logits_NV = states.logits(self._row_B1, self.rows.prompt_length + self.masked_Bn)
+        proposal = self._propose(logits_NV)
         if self.trace.argmax_BTC is not None:
-            self._record_argmax(self.trace.argmax_BTC, logits_NV, hidden_Bqd, unconditional_BLd)
+            self._record_argmax(self.trace.argmax_BTC, logits_NV, states)
         confidence_Bn = proposal.confidence_N.view(self.masked_Bn.shape)
         if first_comes_first:
             confidence_Bn[:, 0] = torch.inf
@@ -81,26 +73,33 @@ class _Step:
         self._write(proposal, logits_NV, revealed_Bk)
         return self.masked_Bn.gather(1, rest)
 
-    def _hidden(self) -> tuple[Tensor, Tensor | None, int]:
-        """Hidden states (B, q, d), with guidance those of the same rows with the prompt masked, and the position that
-        the first of them predicts."""
-        if not self.decoding.guidance_scale:
-            hidden_Bqd, predicted = self.passes.hidden()
-            return hidden_Bqd, None, predicted
-        tokens_BL, mask_BL = self.rows.tokens_BL, self.rows.mask_BL
-        is_prompt_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device) < self.rows.prompt_length
-        blind_BL = torch.where(is_prompt_L, self.model.special.mask_id, tokens_BL)
-        both_mask = None if mask_BL is None else torch.cat([mask_BL, mask_BL])
-        seen, blind = self.model.hidden(torch.cat([tokens_BL, blind_BL]), both_mask).chunk(2)
-        return seen, blind, 0
+    @property
+    def _row_B1(self) -> Tensor:
+        return torch.arange(len(self.rows), device=self.masked_Bn.device)[:, None]
 
-    def _logits(self, hidden_Bqd: Tensor, unconditional_BLd: Tensor | None, column_Bn: Tensor) -> Tensor:
-        """Logits (N, V), float32 or wider, at those columns of the hidden states; guided where that is asked for."""
-        logits_NV = self.model.head(gather_positions(hidden_Bqd, column_Bn).flatten(0, 1))
-        if unconditional_BLd is None:
-            return logits_NV
-        blind_NV = self.model.head(gather_positions(unconditional_BLd, column_Bn).flatten(0, 1))
-        return guide(logits_NV, blind_NV, self.decoding.guidance_scale)
+    def _propose(self, logits_NV: Tensor) -> Proposal:
+        """A token per masked position; of a mixture with the reference policy where that is asked for, with the
+        policy's own log-probability."""
+        weight = self.trace.reference_weight
+        proposal = propose(
+            self._mixed(logits_NV, weight) if weight else logits_NV,
+            self.decoding,
+            self.model.special,
+            token_uniform_N=self._uniforms(TOKEN_DRAW) if self.decoding.temperature else None,
+            order_uniform_N=self._uniforms(ORDER_DRAW) if self.decoding.remasking == "random" else None,
+            record_behaviour=self.trace.behaviour_logprob_BC is not None,
+        )
+        if not weight:
+            return proposal
+        chosen_N = logits_NV.gather(1, proposal.token_N[:, None])[:, 0]
+        return dataclasses.replace(proposal, logprob_N=chosen_N - logits_NV.logsumexp(1))
+
+    def _mixed(self, logits_NV: Tensor, weight: float) -> Tensor:
+        """(1 - weight) logits of the policy + weight logits of the reference policy, by a pass of its own."""
+        with self.model.reference_policy():
+            reference = self.passes.states()
+            reference_NV = reference.logits(self._row_B1, self.rows.prompt_length + self.masked_Bn)
+        return torch.lerp(logits_NV, reference_NV, weight)
 
     def _uniforms(self, kind: int) -> Tensor:
         return uniforms(self.rows.seed_B, self.step, self.masked_Bn, kind).flatten()
@@ -120,9 +119,7 @@ class _Step:
             entropy=categorical.entropy(logits_NV[chosen_Bk.flatten()]).view(chosen_Bk.shape),
         )
 
-    def _record_argmax(
-        self, argmax_BTC: Tensor, logits_NV: Tensor, hidden_BLd: Tensor, unconditional_BLd: Tensor | None
-    ) -> None:
+    def _record_argmax(self, argmax_BTC: Tensor, logits_NV: Tensor, states: States) -> None:
         """The most probable token at every masked position: from the block's logits, and in chunks beyond the block."""
         best_Bn = best_tokens(logits_NV, self.model.special.mask_id).view(self.masked_Bn.shape)
         argmax_BTC[self.rows.index_B[:, None], self.step, self.masked_Bn] = best_Bn.to(torch.int32)
@@ -130,7 +127,7 @@ class _Step:
         first, at_once = self.rows.prompt_length + self.block_end, max(1, HEAD_CHUNK // rows)
         for start in range(first, length, at_once):
             places = torch.arange(start, min(start + at_once, length), device=best_Bn.device)
-            chunk_NV = self._logits(hidden_BLd, unconditional_BLd, places.expand(rows, -1))
+            chunk_NV = states.logits(self._row_B1, places[None, :])
             best = best_tokens(chunk_NV, self.model.special.mask_id).view(rows, -1)
             columns = (places - self.rows.prompt_length)[None, :]
             argmax_BTC[self.rows.index_B[:, None], self.step, columns] = best.to(torch.int32)

@@ -34,10 +34,12 @@ def unmask(model: DiffusionLM, decoding: Decoding, rows: Rows, trace: Rollout) -
     step = sum(steps[: rows.block])
     position_n = torch.arange(*block_bounds(decoding, rows.block), device=model.device)
     block = _Block(model, decoding, rows, trace, position_n)
-    masked_Bn = torch.ones(len(rows), len(position_n), dtype=torch.bool, device=model.device)
+    variable_Bn = rows.masked(*block_bounds(decoding, rows.block), trace.mask_id)
+    left_BT = [masks_left(masked, steps[rows.block]) for masked in variable_Bn.sum(1).tolist()]
+    masked_Bn = variable_Bn
     with model.meter.measure() as cost:
-        for left in masks_left(len(position_n), steps[rows.block]):
-            masked_Bn = block.plan(masked_Bn, step, left)
+        for left_B in torch.tensor(left_BT, device=model.device).unbind(1):
+            masked_Bn = block.plan(masked_Bn, variable_Bn, step, left_B)
             step += 1
     trace.forwards_B[rows.index_B] += cost.forwards // len(rows)
     trace.num_steps_B[rows.index_B] = step
@@ -58,8 +60,9 @@ class _Block:
     trace: Rollout
     position_n: Tensor
 
-    def plan(self, masked_Bn: Tensor, step: int, left: int) -> Tensor:
-        """One step, after which `left` positions of every row are masked; returns which (B, n)."""
+    def plan(self, masked_Bn: Tensor, variable_Bn: Tensor, step: int, left_B: Tensor) -> Tensor:
+        """One step, after which left_B positions of each row are masked; returns which (B, n). variable_Bn: those that
+        are not given."""
         shape, column_n = masked_Bn.shape, self.rows.prompt_length + self.position_n
         hidden_Bqd = self.model.hidden(self.rows.tokens_BL, self.rows.mask_BL)
         logits_NV = self.model.head(hidden_Bqd[:, column_n].flatten(0, 1))
@@ -74,8 +77,9 @@ class _Block:
             order_uniform_N=None,
             record_behaviour=self.trace.behaviour_logprob_BC is not None,
         )
-        least_sure_Bn = proposal.confidence_N.view(shape).argsort(dim=1, stable=True)[:, :left]
-        again_Bn = torch.zeros_like(masked_Bn).scatter(1, least_sure_Bn, True)
+        sure_Bn = proposal.confidence_N.view(shape).masked_fill(~variable_Bn, torch.inf)
+        order_Bn, rank_n = sure_Bn.argsort(dim=1, stable=True), torch.arange(shape[1], device=sure_Bn.device)
+        again_Bn = torch.zeros_like(masked_Bn).scatter(1, order_Bn, rank_n < left_B[:, None])
         row_M, place_M = (masked_Bn & ~again_Bn).nonzero(as_tuple=True)
         chosen_M = row_M * shape[1] + place_M
         self.rows.tokens_BL[:, column_n] = self.rows.tokens_BL[:, column_n].masked_fill(again_Bn, self.trace.mask_id)

@@ -21,13 +21,15 @@ TOKEN_DRAW, ORDER_DRAW = 0, 1
 
 @dataclass
 class Rows:
-    """index_B: their place in the rollout; tokens_BL is written in place. block: the number of the block to unmask."""
+    """index_B: their place in the rollout; tokens_BL is written in place. given_BC: which tokens of the completion are
+    given. block: the number of the block to unmask."""
 
     index_B: Tensor
     tokens_BL: Tensor
     mask_BL: Tensor | None
     seed_B: Tensor
     length_B: Tensor | None
+    given_BC: Tensor
     prompt_length: int
     block: int
 
@@ -48,16 +50,28 @@ class Rows:
         block: int,
     ) -> Rows:
         """Those rows of the rollout with the blocks before `block` as they were recorded and nothing revealed of the
-        others. prompts: theirs. seed_B, length_B: of all rows of the rollout."""
-        prompt_length, device = prompts.ids_BP.shape[1], index_B.device
-        is_done_C = torch.arange(decoding.completion_length, device=device) < block * decoding.block_length
-        done_BC = torch.where(is_done_C, trace.completion_ids_BC[index_B], trace.mask_id)
-        tokens_BL, mask_BL = prompts.with_completion(done_BC)
+        others, but what is given, or filler past a row's length. prompts: theirs. seed_B, length_B: of all rows of the
+        rollout."""
+        prompt_length = prompts.ids_BP.shape[1]
+        place_C = torch.arange(decoding.completion_length, device=index_B.device)
+        given_BC = trace.given_BC[index_B]
+        is_there_BC = (place_C < block * decoding.block_length) | given_BC
+        inside_BC = None
         if length_B is not None:
             length_B = length_B[index_B]
-            inside_BL = torch.arange(tokens_BL.shape[1], device=device) < prompt_length + length_B[:, None]
+            inside_BC = place_C < length_B[:, None]
+            is_there_BC |= ~inside_BC
+        completion_BC = torch.where(is_there_BC, trace.completion_ids_BC[index_B], trace.mask_id)
+        tokens_BL, mask_BL = prompts.with_completion(completion_BC)
+        if inside_BC is not None:
+            is_prompt_BP = torch.ones_like(prompts.ids_BP, dtype=torch.bool)
+            inside_BL = torch.cat([is_prompt_BP, inside_BC], 1)
             mask_BL = inside_BL if mask_BL is None else mask_BL & inside_BL
-        return cls(index_B, tokens_BL, mask_BL, seed_B[index_B], length_B, prompt_length, block)
+        return cls(index_B, tokens_BL, mask_BL, seed_B[index_B], length_B, given_BC, prompt_length, block)
+
+    def masked(self, begin: int, end: int, mask_id: int) -> Tensor:
+        """Which positions from `begin` to `end` of the completion are masked (B, end - begin)."""
+        return self.tokens_BL[:, self.prompt_length + begin : self.prompt_length + end] == mask_id
 
     def keep(self, rows_b: Tensor) -> Rows:
         """Those rows alone."""
@@ -69,14 +83,15 @@ class Rows:
             mask_BL,
             self.seed_B[rows_b],
             length_B,
+            self.given_BC[rows_b],
             self.prompt_length,
             self.block,
         )
 
 
 def leave_finished(model: DiffusionLM, decoding: Decoding, rows: Rows, trace: Rollout, *, block_end: int) -> Rows:
-    """Rows that have reached their length, or whose last block is all end tokens, leave; the rest of them is filled
-    up."""
+    """Rows that have reached their length, or whose last block is all end tokens and is followed by nothing given,
+    leave; the rest of them is filled up."""
     if not decoding.stops_early and rows.length_B is None:
         return rows
     finished_B = torch.zeros(len(rows), dtype=torch.bool, device=rows.tokens_BL.device)
@@ -85,6 +100,7 @@ def leave_finished(model: DiffusionLM, decoding: Decoding, rows: Rows, trace: Ro
         # published.
         place = rows.prompt_length + block_end
         finished_B |= model.is_end(rows.tokens_BL[:, place - decoding.block_length : place]).all(1)
+        finished_B &= ~rows.given_BC[:, block_end:].any(1)
     if rows.length_B is not None:
         finished_B |= rows.length_B <= block_end
     if not finished_B.any():

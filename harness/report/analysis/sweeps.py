@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from harness.report.analysis.groups import DECODING, OUTSIDE_HASH, Group, group_by, overrides
@@ -37,13 +38,15 @@ class SweepLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """The lines over one key that share task, model, items and metric."""
+    """The lines over one key that share task, model, items and metric. on: which items, where they are not the test
+    items."""
 
     key: str
     task: str
     model: str
     metric: str
     lines: tuple[SweepLine, ...]
+    on: str = ""
 
     @property
     def points(self) -> list[SweepPoint]:
@@ -63,7 +66,8 @@ class Sweep:
     @property
     def title(self) -> str:
         """`method.num_selected`."""
-        return "accuracy against forward passes" if self.key == NUM_STEPS else self.key
+        key = "accuracy against forward passes" if self.key == NUM_STEPS else self.key
+        return f"{key}, {self.on}" if self.on else key
 
 
 def find_sweeps(groups: Sequence[Group], metrics: dict[str, str]) -> list[Sweep]:
@@ -84,14 +88,21 @@ def _items(line: SweepLine) -> tuple[str, ...]:
     return (group.task, group.model, protocol.data, protocol.split, protocol.items_sha256)
 
 
-def without_variants(groups: Sequence[Group], sweeps: Sequence[Sweep]) -> list[Group]:
-    """The groups that stand for their method: variants that a sweep shows next to its reference are left out.
+def without_variants(
+    groups: Sequence[Group], sweeps: Sequence[Sweep], passed_over: Container[Path] = frozenset()
+) -> list[Group]:
+    """The groups that stand for their method: variants that a sweep shows next to its reference are left out, and so
+    are those of the run folders `passed_over`, which a search did not choose.
 
     One that is then alone of its name needs no variant behind it.
     """
     lines = [line for sweep in sweeps for line in sweep.lines]
     shown = {point.group.key for line in lines for point in line.points if point.group.key != line.reference.key}
-    standing = [group for group in groups if group.key not in shown]
+    standing = [
+        group
+        for group in groups
+        if group.key not in shown and not any(member.run.folder in passed_over for member in group.members)
+    ]
     hashes = {
         name: {group.config_hash for group in own} for name, own in group_by(standing, lambda group: group.name).items()
     }

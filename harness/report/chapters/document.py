@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from harness import __version__
 from harness.errors import unknown_choice
+from harness.records.schema import NO_METHOD
 from harness.report.analysis.budget import Costs, all_costs, budget_points
 from harness.report.analysis.comparisons import Comparisons, compare
 from harness.report.analysis.curves import CURVE_AXES, Panel, along, make_panels
 from harness.report.analysis.groups import Group, group_by, make_groups
 from harness.report.analysis.points import Points
 from harness.report.analysis.rows import MetricRows, all_rows, headline_rows, row_points, summary_points, together
+from harness.report.analysis.searches import find_searches, passed_over, tried
 from harness.report.analysis.sweeps import Sweep, briefly_named, find_sweeps, without_variants
 from harness.report.analysis.traces import GroupTraces
 from harness.report.chapters.agreement import agreement_tables
@@ -21,9 +24,10 @@ from harness.report.chapters.choice import Choice, require_known, with_methods
 from harness.report.chapters.costs import budget_tables
 from harness.report.chapters.measured import measured_tables
 from harness.report.chapters.pairs import comparison_table
-from harness.report.chapters.printed import every_value
+from harness.report.chapters.printed import every_value, methods_table, other_values
 from harness.report.chapters.published import DREAM, TABLE_1, TABLE_2, figure_1, table_1, table_2
 from harness.report.chapters.results import make_table, metrics_text
+from harness.report.chapters.searches import search_sections
 from harness.report.chapters.sections import Command, Section
 from harness.report.chapters.settings import command, difference_tables
 from harness.report.chapters.table import Table, text_columns, with_stems
@@ -113,15 +117,19 @@ def make_document(collection: Collection, choice: Choice = ALL) -> Document:
     known = {found.metric for found in tables}
     if metric is not None and metric not in known:
         raise unknown_choice("metric", metric, known)
-    material = _material(groups, tables, metric)
+    searches = find_searches(tried(collection, choice.methods), _headlines(tables))
+    unchosen = passed_over(searches)
+    material = _material(groups, tables, metric, unchosen)
     heads = headline_rows(material.tables)
     comparisons, costs = compare(material.groups, headline=metric), all_costs(material.panels)
     evidence, printed = evidence_sections(material.groups, comparisons, costs), _every_value()
-    named = briefly_named(groups, material.groups, material.sweeps)
+    kept = [group for group in groups if not any(member.run.folder in unchosen for member in group.members)]
+    named = briefly_named(kept, material.groups, material.sweeps)
     rows = [row for found in heads.values() for row in found.rows]
     sections = [
         Section(title="Overview", text=(HOW_TO_READ,), figures=tuple(bar_figures(rows, material.colours))),
         *(section for task in heads for section in _task_sections(task, material)),
+        *search_sections(searches, material.colours),
         *evidence,
         *printed,
         *_settings(named),
@@ -142,10 +150,16 @@ def make_document(collection: Collection, choice: Choice = ALL) -> Document:
     )
 
 
-def _material(groups: Sequence[Group], tables: Sequence[MetricRows], metric: str | None) -> Material:
-    headlines = {task: found.metric for task, found in headline_rows(tables).items()}
-    sweeps = find_sweeps(groups, headlines)
-    standing = without_variants(groups, sweeps)
+def _headlines(tables: Sequence[MetricRows]) -> dict[str, str]:
+    return {task: found.metric for task, found in headline_rows(tables).items()}
+
+
+def _material(
+    groups: Sequence[Group], tables: Sequence[MetricRows], metric: str | None, unchosen: frozenset[Path]
+) -> Material:
+    """unchosen: run folders that do not stand for their method."""
+    sweeps = find_sweeps(groups, _headlines(tables))
+    standing = without_variants(groups, sweeps, unchosen)
     trained = [group for group in standing if not group.is_control and group.lasts]
     read = [(group, read_traces(group.members[0].run)) for group in trained]
     return Material(
@@ -242,6 +256,9 @@ def evidence_sections(
     levels = [table for found in costs for table in budget_tables(found)]
     published = load_published()
     printed = [figure_1(published), table_1(published), table_2(published), table_1(published, model=DREAM)]
+    methods = [method for method in dict.fromkeys(group.method for group in groups) if method != NO_METHOD]
+    if methods:
+        printed.append(methods_table(published, methods))
     return [
         *_chapter("How certain, and at what cost", PAIRS_TEXT, [*pairs, *levels], linked=True),
         *_chapter("The papers' tables, measured here", MEASURED_TEXT, measured_tables(groups)),
@@ -250,9 +267,10 @@ def evidence_sections(
 
 
 def _every_value() -> list[Section]:
-    """Every published value on LLaDA, a long table per task; for files and pages that can be filtered."""
+    """Every published value, a long table per task; for files and pages that can be filtered."""
     published = load_published()
-    tables = [every_value(published, task) for task in (*TABLE_1, *TABLE_2)]
+    tasks = (*TABLE_1, *TABLE_2)
+    tables = [*(every_value(published, task) for task in tasks), other_values(published, tasks)]
     return _chapter("Every published value", EVERY_TEXT, tables, folded=True)
 
 

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.report.analysis.statistics import wilson_interval
-from harness.report.chapters.table import Column, Table, interval_text
-from harness.report.labels import DASH, percent, task_name
+from harness.report.chapters.table import Column, Table, interval_text, number_columns, text_columns
+from harness.report.labels import DASH, listed, method_name, percent, task_name
 from harness.report.read.published import CHECKPOINT, TRAINING, Published, Value
 
 REFERENCE_PAPER, REFERENCE_METHOD = "egspo", "EGSPO-SA"
 EVERY_NUMERIC = ("Value", "95 % interval", "Shots", "Tokens per step")
 EVERY_TITLES = (
-    *("Method", "Printed by", "Whose", "Model", "Metric", "Length", "Value", "Unit", "95 % interval", "Items", "Shots"),
+    *(
+        "Method",
+        "Method here",
+        "Printed by",
+        "Whose",
+        "Model",
+        "Metric",
+        "Length",
+        "Value",
+        "Unit",
+        "95 % interval",
+        "Items",
+        "Shots",
+    ),
     *("Tokens per step", "Checkpoint", "Training", "Grade", "Source", "Note"),
 )
 EVERY_NOTE = (
     "95 % interval: Wilson's, from the number of items where it is known; for cell accuracy it counts puzzles, not "
     "cells, and is on the wide side. It is about the items alone and not about seeds or the choice of a checkpoint."
+)
+HERE_NOTE = "Method here: what harness run calls the method, where it is one of this harness."
+METHODS_NOTE = (
+    "Own: printed by the paper of the method itself, as its own; other: re-runs and quotations. Every one of these "
+    "values is in the tables of every published value, under its name here."
 )
 WHOSE_NOTE = "Whose: the paper's own method or base, its re-run of another, a quotation, or unclear which."
 
@@ -83,17 +102,86 @@ def _steps_text(value: Value) -> str:
 def every_value(published: Published, task: str) -> Table:
     """All printed values of a task, re-runs and quotations too, each with its protocol, grade and source."""
     rows = [value for value in published.values if value.task == task]
+    return _every_table(f"{task_name(task)}, every published value", rows, published)
+
+
+def other_values(published: Published, tasks: Sequence[str]) -> Table:
+    """All printed values of other tests than `tasks`, under their names."""
+    rows = [value for value in published.values if value.task not in tasks]
+    table = _every_table("Other tests, every published value", rows, published)
+    return replace(
+        table,
+        columns=(Column(title="Test"), *table.columns),
+        cells=tuple((value.task, *cells) for value, cells in zip(rows, table.cells, strict=True)),
+    )
+
+
+def _every_table(title: str, rows: Sequence[Value], published: Published) -> Table:
     return Table(
-        title=f"{task_name(task)}, every published value",
+        title=title,
         columns=tuple(Column(title=title, numeric=title in EVERY_NUMERIC) for title in EVERY_TITLES),
         cells=tuple(_every_cells(value, published) for value in rows),
-        notes=(EVERY_NOTE, WHOSE_NOTE, *(f"{grade.grade}: {grade.meaning}." for grade in published.grades.values())),
+        notes=(
+            *(EVERY_NOTE, HERE_NOTE, WHOSE_NOTE),
+            *(f"{grade.grade}: {grade.meaning}." for grade in published.grades.values()),
+        ),
     )
+
+
+def methods_table(published: Published, methods: Sequence[str]) -> Table:
+    """Under which names papers print `methods`, and how many values; their values are in the tables of all values."""
+    found = {
+        method: [value for value in published.values if published.method_here(value) == method] for method in methods
+    }
+    return Table(
+        title="Where the methods of this report are published",
+        columns=(
+            *text_columns("Method", "Method here", "Printed as", "By"),
+            *number_columns("Own values", "Other values"),
+        ),
+        cells=tuple(_methods_cells(method, values, published) for method, values in found.items()),
+        notes=(METHODS_NOTE,),
+        supports=tuple(_methods_text(method, values, published) for method, values in found.items()),
+    )
+
+
+def _methods_cells(method: str, values: Sequence[Value], published: Published) -> tuple[str, ...]:
+    names = [f"{name} ({about})" if (about := published.methods[name].about) else name for name in _names(values)]
+    own = sum(value.whose == "own" for value in values)
+    return (
+        method_name(method),
+        method,
+        "; ".join(names) or DASH,
+        "; ".join(_papers(values, published)) or DASH,
+        str(own),
+        str(len(values) - own),
+    )
+
+
+def _methods_text(method: str, values: Sequence[Value], published: Published) -> str:
+    """`JustGRPO (justgrpo): 12 values, printed as JustGRPO by JustGRPO, 2601.15165.`"""
+    start = f"{method_name(method)} ({method})"
+    if not values:
+        return f"{start}: no published value is known to us."
+    own = [value for value in values if value.whose == "own"]
+    kind = f"{len(own)} own and {len(values) - len(own)} other values" if own else f"{len(values)} values, none its own"
+    return f"{start}: {kind}, printed as {listed(_names(values))} by {'; '.join(_papers(values, published))}."
+
+
+def _names(values: Sequence[Value]) -> list[str]:
+    return list(dict.fromkeys(value.method for value in values))
+
+
+def _papers(values: Sequence[Value], published: Published) -> list[str]:
+    """Those that print own values first."""
+    ordered = sorted(values, key=lambda value: value.whose != "own")
+    return list(dict.fromkeys(paper_name(value.paper, published) for value in ordered))
 
 
 def _every_cells(value: Value, published: Published) -> tuple[str, ...]:
     return (
         f"{value.method} ({value.variant})" if value.variant else value.method,
+        published.method_here(value) or DASH,
         paper_name(value.paper, published),
         value.whose,
         value.model,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -59,8 +59,8 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) and value else json.dumps(value, default=str)
 
 
-def command(group: Group) -> str:
-    """`harness run ...` for all seeds of the group, quoted for a shell."""
+def command(group: Group, tried: Mapping[str, Sequence[Any]] | None = None) -> str:
+    """`harness run ...` for all seeds of the group, quoted for a shell. tried: several values for keys of a search."""
     run = group.members[0].run
     identity, settings = run.identity, run.settings
     words = ["harness", "run", "--method", identity.method, "--task", identity.task, "--model", identity.model]
@@ -76,13 +76,13 @@ def command(group: Group) -> str:
     packages = settings.get("data.allow_packages")
     for name in packages if isinstance(packages, list) else ():
         words += ["--allow-packages", str(name)]
-    changed = overrides(run)
+    changed: dict[str, Sequence[Any]] = {key: [value] for key, value in overrides(run).items()} | dict(tried or {})
     if any(key.startswith("budget.") for key in changed):
         limits = {key.removeprefix("budget."): value for key, value in settings.items() if key.startswith("budget.")}
         words += ["--budget", ",".join(f"{name}={_scalar(value)}" for name, value in limits.items() if value)]
-    for key, value in changed.items():
+    for key, values in changed.items():
         if not key.startswith(("budget.", "data.")):
-            words += ["--set", f"{key}={_scalar(value)}"]
+            words += ["--set", f"{key}={','.join(map(_scalar, values))}"]
     return shlex.join(words)
 
 

@@ -23,8 +23,9 @@ from harness.report.labels import metric_name, slug, task_name
 PLOT_INCHES = 1.66
 LEFT_INCHES, RIGHT_INCHES, TOP_INCHES, BETWEEN_INCHES, BOTTOM_INCHES = 0.53, 0.2, 0.46, 0.12, 0.46
 STEPS_LABEL = "Forward passes per completion in the evaluation (NFE)"
-SHIFT = 0.012
-"""Neighbouring lines are shifted by this part of the axis, so that their whiskers do not overlap."""
+SHIFT, SPREAD = 0.012, 0.12
+"""Neighbouring lines are shifted by this part of the axis, so that their whiskers do not overlap, and all together by
+no more than the second."""
 
 
 def sweep_figure(sweep: Sweep, metric: str | None, colours: Colours) -> frame.Figure:
@@ -55,12 +56,17 @@ def draw(sweep: Sweep, title: str, colours: Colours) -> frame.Picture:
         axes = sheet.axes(frame.Box(left=LEFT_INCHES, top=top, width=width, height=PLOT_INCHES))
         xs = [point.x for point in sweep.points]
         extent = (max(xs) - min(xs)) or 1.0
-        for index, (line, look) in enumerate(zip(sweep.lines, looks, strict=True)):
-            shift = SHIFT * extent * (index - (len(sweep.lines) - 1) / 2)
-            _draw_line(axes, line, look, shift=shift)
+        for line, look, shift in zip(sweep.lines, looks, shifts(len(sweep.lines)), strict=True):
+            _draw_line(axes, line, look, shift=shift * extent)
         prepare_axes(axes, sweep, min(xs) - 0.08 * extent, max(xs) + 0.08 * extent)
         draw_legend(sheet, names, looks, top=TOP_INCHES, with_markers=True)
         return sheet.picture()
+
+
+def shifts(lines: int) -> list[float]:
+    """How far each of so many lines is moved, as a part of the axis; 0 on average."""
+    step = min(SHIFT, SPREAD / max(1, lines - 1))
+    return [step * (index - (lines - 1) / 2) for index in range(lines)]
 
 
 def prepare_axes(axes: Axes, sweep: Sweep, low: float, high: float) -> None:

@@ -2,6 +2,7 @@
 
 values/<paper>.csv   one printed value per row and the protocol behind it; an empty field was stated nowhere
 papers.csv           which papers, and how each was read
+methods.csv          which printed names are methods of this harness
 item_sets.csv        the test items behind a name: MBPP is 257 items in one paper and 500 in another
 ceilings.csv         what a perfect solver is expected to score where stored answers are not unique
 grades.csv           how sure a value is
@@ -114,14 +115,28 @@ class Grade:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Printed:
+    """A printed name of a method of this harness. method: its name here. about: how it departs from that method."""
+
+    printed: str
+    method: str
+    about: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Published:
-    """Everything in `baselines/published/`, in the order of the files."""
+    """Everything in `baselines/published/`, in the order of the files. methods: by printed name, of those here."""
 
     values: tuple[Value, ...]
     papers: Mapping[str, Paper]
+    methods: Mapping[str, Printed]
     item_sets: Mapping[str, ItemSet]
     ceilings: tuple[Ceiling, ...]
     grades: Mapping[str, Grade]
+
+    def method_here(self, value: Value) -> str:
+        """The method as `harness run` calls it; empty where it is none of this harness's."""
+        return found.method if (found := self.methods.get(value.method)) else ""
 
     def ceiling(self, items: str, metric: str) -> Ceiling | None:
         """The expectation of a perfect solver with its spread, None where answers are unique or unknown."""
@@ -155,6 +170,7 @@ def load_published(folder: Path | None = None) -> Published:
     return Published(
         values=tuple(values),
         papers=papers,
+        methods=_keyed(_records(place / "methods.csv", Printed), "printed"),
         item_sets=item_sets,
         ceilings=tuple(_records(place / "ceilings.csv", Ceiling, known={"items": item_sets})),
         grades=grades,

@@ -63,10 +63,12 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """A folder that stays out of tables and curves, and why: texts of one line."""
+    """A folder that stays out of tables and curves, and why: texts of one line. run: what it holds, where that is a
+    sound run without a result."""
 
     path: str
     reason: str
+    run: Run | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", one_line(self.path))
@@ -95,8 +97,11 @@ def collect(paths: Sequence[Path]) -> Collection:
             continue
         if isinstance(found, Skipped):
             skipped.append(found)
-        elif reason := _reason_to_leave_out(found, runs.get(found.identity.folder)):
-            skipped.append(Skipped(path=found.name, reason=reason))
+        elif reason := _without_result(found):
+            skipped.append(Skipped(path=found.name, reason=reason, run=found))
+        elif twin := runs.get(found.identity.folder):
+            pair = f"{_shown(found.folder)} has the same configuration and seed as {_shown(twin.folder)}"
+            skipped.append(Skipped(path=found.name, reason=f"{pair}, which is counted"))
         else:
             runs[found.identity.folder] = found
     for found in everything:
@@ -120,16 +125,14 @@ def scan(paths: Sequence[Path]) -> list[Run | Skipped]:
     )
 
 
-def _reason_to_leave_out(run: Run, twin: Run | None) -> str:
+def _without_result(run: Run) -> str:
+    """Why the run has no result; empty where it has one."""
     if run.status.state != "finished":
         because = f": {run.status.reason}" if run.status.reason else ""
         counts = f"{run.status.updates} updates, {len(run.evals)} evaluations"
         return f"unfinished ({run.status.state}{because}), {counts}"
     if not any(record.checkpoint == "last" for record in run.evals):
         return "finished, but its last checkpoint has no evaluation"
-    if twin is not None:
-        pair = f"{_shown(run.folder)} has the same configuration and seed as {_shown(twin.folder)}"
-        return f"{pair}, which is counted"
     return ""
 
 

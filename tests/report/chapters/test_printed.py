@@ -5,7 +5,14 @@ from dataclasses import replace
 
 import pandas as pd
 
-from harness.report.chapters.printed import differences, every_value, reference_of, reference_text
+from harness.report.chapters.printed import (
+    differences,
+    every_value,
+    methods_table,
+    other_values,
+    reference_of,
+    reference_text,
+)
 from harness.report.chapters.published import DREAM
 from harness.report.formats.csv import table_csv
 from harness.report.read.published import Value, load_published
@@ -45,3 +52,42 @@ def test_every_value_of_a_task_is_listed_with_grade_and_source() -> None:
     assert (dream["Model"], dream["Value"]) == (DREAM, 90.6)
     # Wilson's interval of 94.3 % of 256.
     assert (own["Value"], own["95 % interval"], own["Grade"]) == (94.3, "[90.8, 96.5]", "confirmed")
+
+
+def test_values_say_which_method_here_they_are_of() -> None:
+    frame = pd.read_csv(io.StringIO(table_csv(every_value(PUBLISHED, "sudoku"))))
+    gdsd = frame[frame["Method here"] == "gdsd"]
+    assert sorted(gdsd["Value"]) == [82.3, 89.8, 91.7, 92.0]
+    assert set(frame[frame.Method == "CJ-GRPO"]["Method here"]) == {"-"}
+
+
+def test_values_of_other_tests_are_in_one_table_under_the_names_of_the_tests() -> None:
+    table = other_values(PUBLISHED, ("sudoku", "countdown", "gsm8k", "math500", "mbpp", "humaneval"))
+    found = {cells[0]: (cells[1], cells[8]) for cells in table.cells}
+    assert found == {
+        "maths": ("DACA-GRPO", "5.6"),
+        "code": ("DACA-GRPO", "7.4"),
+        "constraint tasks": ("DACA-GRPO", "36.3"),
+        "evalplus": ("Coupled-GRPO (DiffuCoder)", "4.4"),
+    }
+
+
+def test_the_methods_of_a_report_are_listed_with_their_printed_names() -> None:
+    table = methods_table(PUBLISHED, ["justgrpo", "gdsd", "tracerl", "someone-elses"])
+    assert [cells[1:] for cells in table.cells] == [
+        ("justgrpo", "JustGRPO", "JustGRPO, 2601.15165", "12", "0"),
+        ("gdsd", "GDSD; GDSD-TLC (the variant tlc)", "GDSD, 2605.29398", "12", "0"),
+        (
+            "tracerl",
+            "TraceRL; TraceRL (TraDo-8B); TraceRL (TraDo-4B)",
+            "TraceRL, 2509.06949; d-TreeRPO, 2512.09675",
+            "8",
+            "16",
+        ),
+        ("someone-elses", "-", "-", "0", "0"),
+    ]
+    assert table.supports[2].endswith(
+        "(tracerl): 8 own and 16 other values, printed as TraceRL, TraceRL (TraDo-8B) and TraceRL (TraDo-4B) by "
+        "TraceRL, 2509.06949; d-TreeRPO, 2512.09675."
+    )
+    assert table.supports[3] == "someone-elses (someone-elses): no published value is known to us."

@@ -16,7 +16,7 @@ from harness.report.analysis.sweeps import find_sweeps
 from harness.report.chapters.document import make_document
 from harness.report.figures import frame
 from harness.report.figures.frame import Figure
-from harness.report.figures.sweeps import prepare_axes
+from harness.report.figures.sweeps import prepare_axes, shifts
 from harness.report.read.runs import collect
 
 KINDS = ("bars", "training", "steps", "selection", "num_selected", "completion")
@@ -112,3 +112,10 @@ def test_the_ticks_of_forward_passes_are_round_however_close_the_means_of_lines_
         axes = sheet.axes(frame.Box(left=0.5, top=0.2, width=5, height=1.5))
         prepare_axes(axes, sweep, 3.0, 17.0)
         assert [tick for tick in axes.get_xticks() if 3 <= tick <= 17] == [4, 6, 8, 10, 12, 14, 16]
+
+
+def test_many_lines_are_shifted_less_so_that_each_point_stays_near_its_value() -> None:
+    assert shifts(1) == [0.0]
+    assert shifts(3) == pytest.approx([-0.012, 0.0, 0.012])
+    many = shifts(15)
+    assert (many[0], many[7], many[14]) == pytest.approx((-0.06, 0.0, 0.06))

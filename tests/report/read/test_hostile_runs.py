@@ -160,7 +160,7 @@ BOMBS = {
     ),
 }
 DEEP = {
-    "deep YAML": (appended(f"deep: {'[' * 900}{']' * 900}\n"), "maximum recursion depth exceeded"),
+    "deep YAML": (appended(f"deep: {'[' * 900}{']' * 900}\n"), "nested more than 50 levels deep"),
     "YAML of 60 levels": (appended(f"deep: {'[' * 60}{']' * 60}\n"), "nested more than 50 levels deep"),
     "60 levels through aliases": (
         appended("l0: &l0 [1]\n" + "".join(f"l{n}: &l{n} [*l{n - 1}]\n" for n in range(1, 60))),

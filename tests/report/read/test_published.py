@@ -11,6 +11,8 @@ from harness.registry import published_folder
 from harness.report.read.published import Value, load_published
 
 PUBLISHED = load_published()
+MATHS = ("gsm8k", "math500")
+LLADA, MOE = "LLaDA-8B-Instruct", "LLaDA-MoE-7B-A1B-Instruct"
 
 
 def find(paper: str, method: str, task: str, length: str, **wanted: object) -> list[Value]:
@@ -37,10 +39,79 @@ def test_values_that_papers_print(paper: str, method: str, task: str, length: st
     assert [row.value for row in found] == [value]
 
 
+@pytest.mark.parametrize(
+    ("paper", "method", "model", "task", "length", "value"),
+    [
+        ("gdsd", "GDSD", LLADA, "sudoku", "best", 89.8),
+        ("gdsd", "GDSD-TLC", LLADA, "sudoku", "best", 92.0),
+        ("gdsd", "ESPO", LLADA, "sudoku", "best", 92.7),
+        ("gdsd", "GDSD-TLC", "Dream-v0-Instruct-7B", "countdown", "best", 84.8),
+        ("gdsd", "wd1", "Dream-v0-Instruct-7B", "countdown", "best", 42.2),
+        ("dmpo", "DMPO", "LLaDA-1.5", "countdown", "256", 79.3),
+        ("dmpo", "Coupled-GRPO (DiffuCoder)", LLADA, "countdown", "256", 42.58),
+        ("dmpo", "DMPO", LLADA, "countdown", "unstated", 83.2),
+        ("d-treerpo", "TraceRL", MOE, "math500", "512", 44.1),
+        ("d-treerpo", "TraceRL", LLADA, "math500", "512", 39.1),
+        ("gdpo", "GDPO", LLADA, "countdown", "256", 64.1),
+        ("gdpo", "GDPO", LLADA, "countdown", "512", 60.2),
+        ("dare", "base", "LLaDA2.1-mini", "mbpp", "unstated", 62.6),
+        ("dirl", "DiRL", "SDAR-8B", "math500", "unstated", 83.05),
+        ("papo", "PAPO", LLADA, "countdown", "unstated", 42.2),
+        ("daca-grpo", "DACA-GRPO", LLADA, "constraint tasks", "unstated", 36.3),
+    ],
+)
+def test_values_of_other_papers_and_models(
+    paper: str, method: str, model: str, task: str, length: str, value: float
+) -> None:
+    assert [row.value for row in find(paper, method, task, length, model=model)] == [value]
+
+
+def test_the_values_of_one_method_on_two_bases_of_one_name_are_told_apart() -> None:
+    found = {value.variant: value.value for value in find("dmpo", "DMPO", "countdown", "256", model=LLADA)}
+    assert found == {"": 80.86, "from a model fine-tuned first": 67.19}
+
+
+@pytest.mark.parametrize(
+    ("method", "papers"),
+    [
+        ("spg", {"spg", "egspo", "justgrpo", "ctrl", "dare", "informed-masking", "gdsd"}),
+        ("wd1", {"wd1", "spg", "egspo", "espo", "d2", "b1", "d-treerpo", "gdsd"}),
+        ("gdpo", {"gdpo", "informed-masking", "d-treerpo"}),
+        ("justgrpo", {"justgrpo"}),
+        ("coupled-grpo", {"diffucoder", "dare", "dmpo"}),
+        ("tracerl", {"tracerl", "d-treerpo"}),
+        ("d2-stepmerge", {"d2", "egspo", "ctrl", "mask-aware-pg", "d-treerpo"}),
+        ("gdsd", {"gdsd"}),
+        ("bgpo", {"bgpo", "dare"}),
+        ("dmpo", {"dmpo", "gdsd"}),
+    ],
+)
+def test_the_papers_that_print_a_method_are_found_by_its_name_here(method: str, papers: set[str]) -> None:
+    values = [value for value in PUBLISHED.values if PUBLISHED.method_here(value) == method]
+    assert {value.paper for value in values} == papers
+    assert any(value.whose == "own" for value in values)
+
+
+def test_a_method_that_only_sounds_like_one_of_ours_is_none() -> None:
+    ours = {value.method for value in PUBLISHED.values if PUBLISHED.method_here(value)}
+    assert ours == set(PUBLISHED.methods)
+    others = {"wd1++", "wd1+b1", "SPG+IM", "ESPO+IM", "GDPO+IM", "d2+EGI", "JustGRPO+EGI", "CJ-GRPO", "d1 + k2 penalty"}
+    assert others <= {value.method for value in PUBLISHED.values}
+    assert not others & ours
+
+
+def test_values_on_items_that_are_only_called_math_are_not_taken_for_math500() -> None:
+    (gdsd,) = find("gdsd", "GDSD", "math500", "best", model=LLADA)
+    (dmpo,) = find("dmpo", "DMPO", "math500", "256", model=LLADA, variant="")
+    assert (gdsd.items, dmpo.items) == ("", "math500")
+
+
 def test_the_protocol_stands_beside_the_value() -> None:
     (own,) = find("egspo", "EGSPO-SA", "mbpp", "best")
     assert (own.items, own.shots, own.tokens_per_step) == ("mbpp-sanitized", 0, 2)
     assert (own.checkpoint, own.training, own.grade) == ("best-on-test-per-length", "lora", "confirmed")
+    dream = {find("egspo", "EGSPO", task, "best", model="Dream-v0-Instruct-7B")[0].tokens_per_step for task in MATHS}
+    assert dream == {1}
     (espo,) = find("espo", "ESPO", "mbpp", "256")
     assert (espo.items, espo.shots, espo.tokens_per_step, espo.training) == ("mbpp-500", 3, 1, "full")
     (spg,) = find("spg", "SPG w/ Mixture", "sudoku", "256", variant="")
