@@ -137,6 +137,7 @@ class D2StepMerge(Method):
                 baseline="group mean",
                 size=size,
                 scale=setting.num_steps * setting.with_itself,
+                ends_early=size == setting.num_steps,
             )
             for size in range(1, setting.num_steps + 1)
         ]

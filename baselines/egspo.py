@@ -205,7 +205,7 @@ class Egspo(Method):
         itself = cls(config=cls.Config(**options))
         last, steps = setting.num_steps - 1, range(setting.num_steps)
         every = {
-            "random": list(itertools.permutations(steps, size)),
+            "random": list(itertools.combinations(steps, size)),
             "random-official": [(*drawn, last) for drawn in itertools.product(range(last), repeat=size - 1)],
         }.get(selection)
         return Estimator(

@@ -12,6 +12,7 @@ mask and its complement.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -118,19 +119,22 @@ class Gdsd(Method):
     def estimators(cls, setting: Setting) -> list[Estimator]:
         """An only update, with one draw and two of either score. The squared error's gradient at no change is -2 psi
         times the advantage and the score's, over the length and summed over draws."""
-        return [
-            Estimator(
-                method=(one := cls(config=GdsdConfig(inner_updates=1, mc_samples=size, tlc=tlc, beta=0.0))),
-                options="elbo" if tlc else "sum",
-                baseline="leave one out",
-                size=size,
-                scale=setting.num_steps / (2 * size) if tlc else None,
-                outcomes=functools.partial(every_mask, size),
-                sampled=one.draw,
-            )
-            for tlc in (False, True)
-            for size in (1, 2)
-        ]
+        variants = itertools.product((False, True), (1, 2))
+        return [cls._estimator(setting, tlc, size) for tlc, size in variants]
+
+    @classmethod
+    def _estimator(cls, setting: Setting, tlc: bool, size: int) -> Estimator:
+        itself = cls(config=GdsdConfig(inner_updates=1, mc_samples=size, tlc=tlc, beta=0.0))
+        return Estimator(
+            method=itself,
+            options="elbo" if tlc else "sum",
+            baseline="leave one out",
+            size=size,
+            scale=setting.num_steps / (2 * size) if tlc else None,
+            outcomes=functools.partial(every_mask, size),
+            sampled=itself.draw,
+            ends_early=tlc and size == 2,
+        )
 
     def _part(
         self, scored: ScoredRollouts, policy: DiffusionLM, is_masked_BMC: Tensor, advantage_B: Tensor

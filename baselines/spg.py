@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
-from harness.diffusion.elbo import masks_of_parts, mean_lower_bound, mean_upper_bound, uniform_counts
+from harness.diffusion.elbo import masks_of_parts, mean_masked_logprob, mean_upper_bound, uniform_counts
 from harness.errors import UserError, require_choice, require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
@@ -167,7 +167,7 @@ class Spg(Method):
     def loss(self, policy: DiffusionLM, part: Bounded) -> Loss:
         """The bounds of every completion, weighted by advantage and length."""
         logprob_BDC = new_logprob(policy, part, guidance_scale=self.config.guidance_scale)
-        lower_B = mean_lower_bound(logprob_BDC, part.is_scored_BDC)
+        lower_B = mean_masked_logprob(logprob_BDC, part.is_scored_BDC)
         upper_B = mean_upper_bound(logprob_BDC, part.is_scored_BDC, part.length_B, self.config.eubo_beta)
         value_B = row_value(lower_B, upper_B, part.advantage_B, self.config)
         bounds = {"elbo": lower_B.detach(), "eubo": upper_B.detach(), "eubo_below_elbo": (upper_B < lower_B).detach()}

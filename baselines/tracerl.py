@@ -90,17 +90,16 @@ class TraceRl(Method):
         require_positive("method", shrink=config.shrink, draws=config.draws, updates=config.updates)
         if not 0 <= config.min_rate <= config.max_rate <= 1:
             raise UserError(
-                f"method.min_rate={config.min_rate} and method.max_rate={config.max_rate} must rise and lie between 0 "
-                "and 1; 0.1 and 0.9 are usual."
+                f"method.min_rate={config.min_rate}, method.max_rate={config.max_rate} must rise within 0..1."
             )
         if config.post_num < ALL_ENDS:
             raise UserError(f"method.post_num={config.post_num} must be 0 or more, or -1 for all end tokens.")
         if not 0 <= config.keep_share < 0.5:
             raise UserError(f"method.keep_share={config.keep_share} must be 0, which keeps all groups, or below 0.5.")
         if not 0 <= config.length_margin < decoding.completion_length:
+            most = f"less than rollout.completion_length={decoding.completion_length}"
             raise UserError(
-                f"method.length_margin={config.length_margin} must be 0, which changes no reward, or less than "
-                f"rollout.completion_length={decoding.completion_length}."
+                f"method.length_margin={config.length_margin} must be 0, which changes no reward, or {most}."
             )
 
     @property
@@ -128,8 +127,8 @@ class TraceRl(Method):
         """The states of all rows, shared among the updates, with their old log-probabilities; draws: bool (B, M, C)."""
         config, rollout, shard = self.config, scored.rollout, scored.shard
         length_B = policy.completion_lengths(rollout.completion_ids_BC)
-        reward_B = earned(scored.rewards.total_B, length_B, rollout.completion_length, config.length_margin)
-        reward_B = shard.gather(reward_B)
+        longest, own_B = rollout.completion_length, scored.rewards.total_B
+        reward_B = shard.gather(earned(own_B, length_B, longest, config.length_margin))
         advantage_B = shard.mine(z_scores(reward_B, scored.group_size))
         asked_BC = askable(policy.is_end(rollout.completion_ids_BC), config.post_num)
         if draws is None:
@@ -167,15 +166,21 @@ class TraceRl(Method):
 
     @classmethod
     def estimators(cls, setting: Setting) -> list[Estimator]:
-        """1, 2, .. T steps merged. Advantages are divided by the group's deviation, so the scale is fitted."""
+        """1, 2, .. T steps merged; two random states of a row, or two pairs. Advantages are divided by the group's
+        deviation, so the scale is fitted."""
+        variants = [("trajectory", size + 1) for size in range(setting.num_steps)] + [("random", 1), ("coupled", 1)]
+        base = TraceRlConfig(draws=2, post_num=ALL_ENDS, beta=0.0)
+        made = [cls(config=dataclasses.replace(base, states=states, shrink=size)) for states, size in variants]
         return [
             Estimator(
-                method=cls(config=TraceRlConfig(shrink=shrink, post_num=ALL_ENDS, beta=0.0)),
-                options="trajectory",
+                method=one,
+                options=one.config.states,
                 baseline="z-score",
-                size=shrink,
+                size=one.config.shrink,
+                sampled=None if one.config.states == "trajectory" else one.draw,
+                ends_early=one.config.states == "trajectory" and one.config.shrink == 1,
             )
-            for shrink in range(1, setting.num_steps + 1)
+            for one in made
         ]
 
 

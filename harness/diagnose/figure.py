@@ -24,8 +24,8 @@ LEGEND_COLUMNS = 4
 TITLES = {RANDOM: "Random order", LEFT_TO_RIGHT: "From left to right", CONFIDENCE: "The surest first"}
 STYLES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
 """Dashes and markers of the first, the second and further lines of a method."""
-SMALLEST_POINTS, POINTS_PER_SIZE = 3.2, 1.0
-"""Diameters of markers: of the first point of a line, and what each further one has more."""
+SMALLEST_POINTS, POINTS_PER_SIZE, LONE_POINTS = 3.2, 1.0, 4.8
+"""Diameters of markers: of the first point of a line, what each further one has more, and of a point without line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def draw(measured: Sequence[Measurement], *, names: Mapping[str, str], colours: 
     note = (
         "Estimates from two completions of a prompt. Variance: of the mean of as many as cost "
         f"{COMPUTE} passes per completion, the backward pass counting as {BACKWARD_PASS}, the rollout as {STEPS}. "
-        "Lines join K or M = 1, 2, .."
+        "Lines join K or M = 1, 2, .., larger points for more."
     )
     panels = {order: all_series([item for item in measured if item.order == order], names) for order in ORDERS}
     most = max(len(series) for series in panels.values())
@@ -121,10 +121,11 @@ def _places(points: Sequence[Measurement]) -> tuple[list[float], list[float]]:
 
 def _panel(axes: Axes, series: Sequence[Series], title: str, colours: Mapping[str, str]) -> None:
     axes.set_xscale("log")
-    for line in series:
+    # Points without a line come last: they would be lost below others at the same place.
+    for line in sorted(series, key=lambda line: len(line.points) == 1):
         axes.add_line(_line(line, colours, marker="none", clip_on=False))
         for place, item in enumerate(line.points):
-            size = SMALLEST_POINTS + POINTS_PER_SIZE * place
+            size = SMALLEST_POINTS + POINTS_PER_SIZE * place if len(line.points) > 1 else LONE_POINTS
             point = dataclasses.replace(line, points=(item,))
             axes.add_line(_line(point, colours, linestyle="none", markersize=size, clip_on=False, label=None))
     axes.autoscale_view()

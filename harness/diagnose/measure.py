@@ -36,8 +36,10 @@ from harness.randomness import stream
 from harness.rollout import ScoredRollouts
 
 SAMPLES = 4
-GROUPS_IN_SAMPLE = 2000
+GROUPS_IN_SAMPLE = 1000
 """Estimates are sampled 4 times; how much these samples differ gives the standard error."""
+FOR_MEANS = 8
+"""Samples are so many times larger where not only variances come from them."""
 BACKWARD_PASS = 2
 """The cost of a backward pass in forward passes."""
 COMPUTE = STEPS + STEPS * (1 + BACKWARD_PASS)
@@ -102,11 +104,13 @@ def moments(
     outcomes, sampled = candidate.estimator.outcomes, candidate.estimator.sampled
     if sampled is None:
         return exact_moments(mdp, batches(mdp, groups, sharing.key), candidate)
-    samples = [sample_moments(mdp, groups, candidate, generator, sharing.key) for _ in range(SAMPLES)]
+    is_mean_exact = outcomes is not None and len(outcomes(scored_rollouts(mdp, groups), mdp.policy)) > 0
+    number = GROUPS_IN_SAMPLE * (1 if is_mean_exact else FOR_MEANS)
+    samples = [sample_moments(mdp, groups, candidate, generator, sharing.key, number) for _ in range(SAMPLES)]
     mean_SD = torch.stack([one.mean_D for one in samples])
     square_S = torch.tensor([one.square for one in samples], dtype=torch.float64)
     square, square_error = float(square_S.mean()), float(square_S.std()) / math.sqrt(SAMPLES)
-    if outcomes is not None and outcomes(scored_rollouts(mdp, groups), mdp.policy):
+    if is_mean_exact:
         mean_D = exact_mean(mdp, batches(mdp, groups, sharing.key), candidate)
         return Moments(mean_D=mean_D, square=square, square_error=square_error)
     mean_error = math.sqrt(float(mean_SD.var(0).sum()) / SAMPLES)
@@ -144,10 +148,12 @@ def outcomes_of(mdp: Mdp, scored: ScoredRollouts, candidate: Candidate) -> list[
     return [(item.draws, item.probability) for item in candidate.estimator.outcomes(scored, mdp.policy)]
 
 
-def sample_moments(mdp: Mdp, groups: Groups, candidate: Candidate, generator: torch.Generator, key: Key) -> Moments:
-    """Of one sample of groups and draws."""
+def sample_moments(
+    mdp: Mdp, groups: Groups, candidate: Candidate, generator: torch.Generator, key: Key, number: int
+) -> Moments:
+    """Of one sample of so many groups and their draws."""
     mean_D, square = torch.zeros(mdp.table.table_RCSW[0].numel(), dtype=torch.float64), 0.0
-    for batch in batches(mdp, grouping.sample(groups, GROUPS_IN_SAMPLE, generator), key):
+    for batch in batches(mdp, grouping.sample(groups, number, generator), key):
         draws = candidate.draw(mdp, scored_rollouts(mdp, batch), generator)
         estimate_XD = estimates(mdp, batch, candidate, draws)
         mean_D += batch.weight_X @ estimate_XD

@@ -72,8 +72,9 @@ def masks_of_parts(start_N: Tensor, size_N: Tensor, count_N: Tensor, uniform_NC:
     return masks_of_counts(count_N, uniform_NC.masked_fill(is_outside_NC, torch.inf)) | (place_NC >= size_N[:, None])
 
 
-def mean_lower_bound(logprob_BDC: Tensor, is_scored_BDC: Tensor) -> Tensor:
-    """SPG's ELBO (B,), nats per token: the mean over the scored tokens of an input, and over D inputs."""
+def mean_masked_logprob(logprob_BDC: Tensor, is_scored_BDC: Tensor) -> Tensor:
+    """The mean over the scored tokens of an input, and over D inputs (B,), nats; an input without any adds 0. SPG's
+    lower bound per token; without its factor C the bound of DMPO (2510.08233)."""
     total_BD = torch.where(is_scored_BDC, logprob_BDC, 0.0).sum(2)
     return (total_BD / is_scored_BDC.sum(2).clamp_min(1)).mean(1)
 

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ class MaskedInputs(LossPart):
         """D."""
         return self.tokens_BDL.shape[1]
 
-    def split(self, sequences: int) -> Iterator[MaskedInputs]:
+    def split(self, sequences: int) -> Iterator[Self]:
         """As every part; a row with more than `sequences` inputs takes them in turn."""
         for part in super().split(sequences):
             yield dataclasses.replace(part, at_once=sequences)

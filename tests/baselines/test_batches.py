@@ -1,5 +1,6 @@
 """What no method's result may depend on: micro-batches, shards, and how often it is computed."""
 
+import copy
 import importlib.util
 from pathlib import Path
 
@@ -66,9 +67,11 @@ def test_shards_add_up_though_groups_and_paddings_differ(method, random_model, s
     whole, gradient = losses(method, random_model, prepare_seeded(method, scored, random_model, score))
     lockstep, parts = shards(count)
     prepared = [None] * count
+    # A model is in one policy at a time, so every process has one of its own.
+    models = [copy.deepcopy(random_model) for _ in range(count)]
 
     def prepare(index):
-        prepared[index] = prepare_seeded(method, parts[index], random_model, score)
+        prepared[index] = prepare_seeded(method, parts[index], models[index], score)
 
     lockstep.run(prepare)
     found = [losses(method, random_model, one) for one in prepared]

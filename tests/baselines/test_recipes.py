@@ -12,7 +12,7 @@ from harness.config.tree import PROFILES, BudgetConfig, Execution, LoraConfig, M
 
 TASK = "sudoku"
 METHODS = registry.names("method")
-ALL_WEIGHTS = ["bgpo", "coupled-grpo", "tracerl"]
+ALL_WEIGHTS = ["bgpo", "coupled-grpo", "justgrpo", "tracerl"]
 """Methods whose authors trained all weights on all of their tasks."""
 ITEMS = {"gsm8k": 1319, "math500": 500, "countdown": 256, "mbpp": 257, "humaneval": 164, "sudoku": 256}
 CODE = ["mbpp", "humaneval"]
@@ -23,6 +23,16 @@ def whole(name, recipe, task=TASK):
     layers = load_recipe(recipe, method=name, task=task)
     config = registry.get_method(name).Config
     return resolve(method=name, method_config=config, task=task, recipe=recipe, layers=layers, overrides={})
+
+
+def left_to_right(decoding):
+    """As JustGRPO's rollouts go: blocks of one token, and nothing kept between them."""
+    return dataclasses.replace(decoding, block_length=1, num_steps=decoding.completion_length, cache="none")
+
+
+def rollout_of(name, decoding):
+    """The rollouts of a method where those of the others are such."""
+    return left_to_right(decoding) if name == "justgrpo" else decoding
 
 
 def resolved(name, recipe, task=TASK):
@@ -122,7 +132,8 @@ def test_laptop_recipes_train_small_adapters_of_a_small_model_for_a_short_while(
     length = 64 if task in ("sudoku", "countdown") else 128
     decoding = Decoding(completion_length=length, block_length=32, num_steps=length // 2, cache="dual")
     assert config.evaluation.decoding == decoding
-    assert config.rollout == dataclasses.replace(decoding, temperature=0.9) == first.rollout
+    assert first.rollout == dataclasses.replace(decoding, temperature=0.9)
+    assert config.rollout == rollout_of(name, first.rollout)
     assert config.budget == BudgetConfig(samples=256) == first.budget
     assert (config.train.batch_size, config.evaluation.items, config.evaluation.every) == (16, 64, 0)
     assert config.method.options.get("beta", 0) == 0
@@ -142,7 +153,7 @@ def test_every_paper_recipe_is_legal_and_evaluates_the_published_items(name, tas
 @pytest.mark.parametrize("name", METHODS)
 def test_tiny_runs_of_all_methods_start_alike_and_have_the_same_rollouts(name):
     config, first = resolved(name, "tiny"), resolved("egspo-sa", "tiny")
-    assert config.rollout == first.rollout
+    assert config.rollout == rollout_of(name, first.rollout)
     assert config.budget == first.budget
     assert config.budget.samples == 1536
     assert (config.train.batch_size, config.train.group_size) == (64, 8)
@@ -163,8 +174,8 @@ def test_tiny_runs_are_evaluated_every_fourth_rollout(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_tiny_runs_on_code_start_alike_and_are_paid_for_passing_all_tests(name, task):
     config, first = resolved(name, "tiny", task), resolved("egspo-sa", "tiny", "mbpp")
-    assert config.rollout == first.rollout
-    assert (config.rollout.completion_length, config.rollout.block_length) == (48, 4)
+    assert config.rollout == rollout_of(name, first.rollout)
+    assert (first.rollout.completion_length, first.rollout.block_length) == (48, 4)
     assert (config.budget, config.evaluation.decoding) == (first.budget, first.evaluation.decoding)
     assert (config.train.batch_size, config.train.group_size) == (64, 8)
     assert (config.reward, config.evaluation.items) == ("correctness", 256)
@@ -200,15 +211,15 @@ def test_published_options_of_single_methods():
     assert resolved("egspo", "paper").method.options["stepwise_lambda"] == 0
 
 
-def test_published_settings_of_methods_without_a_repository_of_their_own_or_a_script_for_every_task():
+def test_published_settings_of_methods_that_take_a_completion_as_one_action():
     gdpo, gdsd, bgpo = (resolved(name, "paper", "math500") for name in ("gdpo", "gdsd", "bgpo"))
     assert [config.optimizer.learning_rate for config in (gdpo, gdsd, bgpo)] == [3e-7, 1e-5, 5e-7]
     assert [config.train.group_size for config in (gdpo, gdsd, bgpo)] == [6, 16, 8]
     assert (gdpo.method.options["quadrature"], gdpo.method.options["clip_high"]) == ("gauss-3", 0.5)
     assert (gdsd.method.options["psi"], gdsd.method.options["epsilon"]) == (10, 4e-4)
     assert (bgpo.method.options["mc_samples"], bgpo.method.options["run_length"]) == (16, 16)
-    steps = {task: resolved("bgpo", "paper", task).rollout for task in ("gsm8k", "sudoku", "mbpp")}
-    assert [(one.completion_length, one.num_steps) for one in steps.values()] == [(512, 256), (256, 128), (512, 512)]
+    rollouts = [resolved("bgpo", "paper", task).rollout for task in ("gsm8k", "sudoku", "mbpp")]
+    assert [(one.completion_length, one.num_steps) for one in rollouts] == [(512, 256), (256, 128), (512, 512)]
 
 
 def test_agrpo_s_rollouts_are_tempered_and_truncated():
@@ -222,7 +233,7 @@ def test_agrpo_s_rollouts_are_tempered_and_truncated():
 def test_agrpo_and_espo_train_on_their_own_rewards_where_the_task_has_them(name, task):
     own = name in registry.get_task(task).profiles
     assert own == (name == "espo" or (name == "agrpo" and task not in CODE))
-    others = {"tracerl": "correctness"}
+    others = {"justgrpo": "correctness", "tracerl": "correctness"}
     assert resolved(name, "paper", task).reward == (name if own else others.get(name, "task"))
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.config.decoding import Decoding
-from harness.diffusion.elbo import masks_of_parts, mean_lower_bound, mean_upper_bound, uniform_counts
+from harness.diffusion.elbo import masks_of_parts, mean_masked_logprob, mean_upper_bound, uniform_counts
 from harness.errors import UserError
 from harness.registry import get_method
 
@@ -20,8 +20,8 @@ def bools(*rows):
 
 def test_the_lower_bound_counts_every_input_the_same_however_much_it_masks():
     logprob_BDC = torch.tensor([[[HALF, HALF, HALF], [QUARTER, -9.0, -9.0]]])
-    assert mean_lower_bound(logprob_BDC, bools("xxx", "x..")).item() == pytest.approx((HALF + QUARTER) / 2)
-    assert mean_lower_bound(logprob_BDC, bools("...", "x..")).item() == pytest.approx(QUARTER / 2)
+    assert mean_masked_logprob(logprob_BDC, bools("xxx", "x..")).item() == pytest.approx((HALF + QUARTER) / 2)
+    assert mean_masked_logprob(logprob_BDC, bools("...", "x..")).item() == pytest.approx(QUARTER / 2)
 
 
 def test_the_upper_bound_is_a_mean_over_tokens_of_the_logarithm_of_a_mean_over_inputs():

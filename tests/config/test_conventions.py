@@ -74,6 +74,7 @@ WARMUP = {"warmup_start": "zero", "reward_text": "all", "end_tokens": "text"}
         ("d1", {**WARMUP, "dropout_in_rollouts": True, "micro_batch_rows": 6, "accumulated_batches": 2}),
         ("espo", {**WARMUP, "dropout_in_rollouts": True, "attended_padding": 12, "micro_batch_rows": 3}),
         ("gdsd", {**WARMUP, "dropout_in_rollouts": True, "attended_padding": 40, "micro_batch_rows": 10}),
+        ("dmpo", {**WARMUP, "dropout_in_rollouts": True, "micro_batch_rows": 8}),
         ("spg", {**WARMUP, "dropout_in_rollouts": True, "micro_batch_rows": 3}),
         ("wd1", {**WARMUP, "dropout_in_rollouts": True, "micro_batch_rows": 6}),
         ("agrpo", {**WARMUP, "decay_from": "warmup", "micro_batch_rows": 8, "accumulated_batches": 2}),

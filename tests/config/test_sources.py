@@ -136,10 +136,12 @@ DOCUMENTS = {
     "GDPO": ("paper",),
     "GDSD": ("code", "script", "train_gdsd.yaml"),
     "NeMo-RL": ("README", "gdpo_llada_8b.yaml"),
+    "DMPO": ("code", "yaml"),
     "SPG": ("code", "paper"),
     "coupled-GRPO": ("code", "config_coupled_code.yaml"),
     "wd1": ("code", "paper", "scripts"),
     "d-OPSD": ("paper",),
+    "JustGRPO": ("README.md", "code", "train.py"),
     "TraceRL": ("code", "rl_llada.yaml", "rl_reward.py"),
     "d2": ("script", "train.yaml"),
 }

@@ -43,7 +43,15 @@ def test_every_method_has_its_lines_by_rising_size() -> None:
         "diffu-GRPO (d1)",
         "ESPO, single",
         "ESPO, coupled",
+        "coupled-GRPO",
+        "d2-StepMerge",
+        "JustGRPO",
+        "DMPO, antithetic",
+        "DMPO, independent",
         "SPG",
+        "TraceRL, trajectory",
+        "TraceRL, random",
+        "TraceRL, coupled",
         "wd1",
     }
     for line in series:

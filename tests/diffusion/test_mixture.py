@@ -115,3 +115,11 @@ def test_models_that_attend_by_blocks_and_sharded_ones_are_refused(model, monkey
     monkeypatch.setattr(DiffusionLM, "is_sharded", True)
     with pytest.raises(UserError, match=r"execution\.sharding=fsdp2"):
         rollout_of(model)
+
+
+def test_a_row_is_completed_alike_in_every_batch(model):
+    together, seed_B = rollout_of(model), row_seeds(len(PROMPTS), stream(0, "rows"))
+    for row in range(len(PROMPTS)):
+        prompts = model.encode_prompts(PROMPTS[row : row + 1])
+        alone = generate(model, prompts, DECODING, seed_B[row : row + 1], needs=MIXED)
+        assert torch.equal(alone.completion_ids_BC[0], together.completion_ids_BC[row])

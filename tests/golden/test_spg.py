@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from harness.diffusion.elbo import mean_lower_bound, mean_upper_bound
+from harness.diffusion.elbo import mean_masked_logprob, mean_upper_bound
 from harness.registry import get_method
 from harness.rl.masked import new_logprob
 
@@ -90,7 +90,7 @@ def test_the_pure_loss_is_the_official_one_in_float64(name, trainer):
             normaliser=float(counted_BC.sum()),
         )
         logprob_BDC = expected["per_token_logps"][index]
-        lower_B = mean_lower_bound(logprob_BDC, part.is_scored_BDC)
+        lower_B = mean_masked_logprob(logprob_BDC, part.is_scored_BDC)
         upper_B = mean_upper_bound(logprob_BDC, part.is_scored_BDC, part.length_B, method.config.eubo_beta)
         value_B = module.row_value(lower_B, upper_B, part.advantage_B, method.config)
         found = {"elbo": lower_B, "eubo": upper_B, "seq_logps": value_B, "loss": module.weighted_loss(value_B, part)}

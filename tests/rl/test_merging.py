@@ -7,6 +7,7 @@ import torch
 from harness.app.plan import RunRequest, plan
 from harness.app.run import execute
 from harness.distributed.shard import ALONE
+from harness.errors import UserError
 from harness.models.adapters import adapted_layers
 from harness.records.jsonl import read_lines
 from harness.records.run_folder import METRICS_FILE
@@ -91,6 +92,12 @@ def test_a_run_with_merged_rollouts_is_the_run_without_and_its_weights_come_back
     for weights, is_merged in watched:
         assert not is_merged
         assert all(torch.equal(weights[name], first[name]) for name in first)
+
+
+def test_merged_adapters_leave_no_reference_policy_to_sample_from(tmp_path, monkeypatch):
+    monkeypatch.setitem(METHODS, "wd1", {"method.reference_weight": 0.5})
+    with pytest.raises(UserError, match=r"no reference policy.*set execution\.merge_adapters=false"):
+        run(tmp_path, "wd1", **{"execution.merge_adapters": True})
 
 
 def test_updates_follow_from_unmerged_weights_where_merged_ones_are_rounded(tmp_path):
