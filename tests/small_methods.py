@@ -9,6 +9,7 @@ from harness.rl.method import Method
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "agrpo": {"mc_samples": 3, "importance": "entropy", "beta": 0.1},
+    "bgpo": {"inner_updates": 2, "mc_samples": 4, "run_length": 2, "response": "until_end"},
     "coupled-grpo": {"inner_updates": 2, "beta": 0.1},
     "d1": {"inner_updates": 2, "p_mask_prompt": 0.4, "beta": 0.1},
     "d2-stepmerge": {"segments": 3, "inner_updates": 2, "p_mask_prompt": 0.4, "beta": 0.1},

@@ -122,6 +122,17 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "last_draw_weight": 1.0,
         "loss_scale": 1.0,
     },
+    "bgpo": {
+        "inner_updates": 1,
+        "mc_samples": 16,
+        "run_length": 16,
+        "clip_low": 0.2,
+        "clip_high": 0.2,
+        "clip_dual": 3.0,
+        "aggregation": "token-mean",
+        "scale_rewards": True,
+        "response": "all",
+    },
     "coupled-grpo": {
         "inner_updates": 2,
         "min_rate": 0.2,

@@ -1,7 +1,7 @@
 """Monte-Carlo bounds of a completion's log-likelihood under a masked diffusion model: masks, weights, sums.
 
-Pure functions: starts and uniforms are inputs. Axes: B rows, D inputs per row, N inputs of all rows (or draws of one),
-C completion tokens.
+Pure functions: starts and uniforms are inputs. Axes: B rows, D inputs per row, M draws of a row in R runs, N inputs of
+all rows (or draws of one), C completion tokens.
 """
 
 from __future__ import annotations
@@ -25,6 +25,16 @@ def likelihood_counts(num_inputs: int, length: int, start: int) -> Tensor:
     end = torch.tensor(float(start)) + (num_inputs - 1) * (length / num_inputs)
     grid_N = torch.linspace(start, end.item(), num_inputs)
     return (grid_N.round().long() - 1) % length + 1
+
+
+def wrapped_counts(length_B: Tensor, start_BR: Tensor, run_length: int) -> Tensor:
+    """BGPO (2510.11683): the same for rows of n tokens each, R runs of `run_length` inputs one after the other (B, M),
+    in float64. start_BR: uniforms, the run's start among 1..n."""
+    length_B11 = length_B[:, None, None]
+    first_BR1 = 1 + (start_BR[:, :, None] * length_B11).floor()
+    step_i = torch.arange(run_length, device=length_B.device)
+    grid_BRi = first_BR1 + step_i * (length_B11.double() / run_length)
+    return ((grid_BRi.round().long() - 1) % length_B11 + 1).flatten(1)
 
 
 def masks_of_counts(count_N: Tensor, uniform_NC: Tensor) -> Tensor:

@@ -69,11 +69,16 @@ def reference_logprob(policy: DiffusionLM, part: MaskedInputs, *, guidance_scale
 
 
 def old_logprob(
-    policy: DiffusionLM, rollout: Rollout, tokens_BDL: Tensor, *, guidance_scale: float = 0.0
+    policy: DiffusionLM,
+    rollout: Rollout,
+    tokens_BDL: Tensor,
+    *,
+    guidance_scale: float = 0.0,
+    kept_BC: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """The same (B, D, C) while the policy is still the one that sampled, some inputs at a time; and the attention
-    mask_BL of prompt and completion."""
-    mask_BL = rollout.prompts.with_completion(rollout.completion_ids_BC)[1]
+    mask_BL of prompt and completion. kept_BC: as in `attended`."""
+    mask_BL = attended(rollout, kept_BC)
     logprob_NC = without_gradient(
         policy,
         functools.partial(input_logprob, policy, guidance_scale=guidance_scale),
@@ -135,3 +140,13 @@ def _flat(tokens_BDL: Tensor, mask_BL: Tensor | None, target_BC: Tensor) -> tupl
     copies = tokens_BDL.shape[1]
     mask_NL = None if mask_BL is None else mask_BL.repeat_interleave(copies, 0)
     return tokens_BDL.flatten(0, 1), mask_NL, target_BC.repeat_interleave(copies, 0)
+
+
+def attended(rollout: Rollout, kept_BC: Tensor | None = None) -> Tensor | None:
+    """The attention mask_BL of prompt and completion. kept_BC: the tokens of the completion that the model sees, by
+    default all; what is not kept is as if rows ended before it."""
+    tokens_BL, mask_BL = rollout.prompts.with_completion(rollout.completion_ids_BC)
+    if kept_BC is None or bool(kept_BC.all()):
+        return mask_BL
+    mask_BL = torch.ones_like(tokens_BL, dtype=torch.bool) if mask_BL is None else mask_BL
+    return torch.cat([mask_BL[:, : -kept_BC.shape[1]], kept_BC], 1)

@@ -19,7 +19,7 @@ from harness.errors import UserError
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
 from harness.rl.estimator import Outcome
-from harness.rl.masked import MaskedInputs, new_logprob, old_logprob, reference_logprob
+from harness.rl.masked import MaskedInputs, attended, new_logprob, old_logprob, reference_logprob
 from harness.rl.policy_loss import ClippedObjective, clipped_objective
 from harness.rollout import ScoredRollouts
 
@@ -53,14 +53,15 @@ def scored_inputs(
     length_B: Tensor | None = None,
     scores: int = 1,
     only_update: bool = False,
+    kept_BC: Tensor | None = None,
 ) -> ScoredInputs:
     """A part with its old scores, taken while the policy is still the one that sampled; without where it is the only
-    update of the rollout. length_B: by default C."""
+    update of the rollout. length_B: by default C. kept_BC: the tokens that the model sees, by default all."""
     rollout, dtype = scored.rollout, scored.rollout.logprob_BC.dtype
     weight_BDC = weight_BDC.to(dtype)
-    old_BS, mask_BL = None, rollout.prompts.with_completion(rollout.completion_ids_BC)[1]
+    old_BS, mask_BL = None, attended(rollout, kept_BC)
     if not only_update:
-        old_BS = row_scores(old_logprob(policy, rollout, tokens_BDL)[0], weight_BDC, scores)
+        old_BS = row_scores(old_logprob(policy, rollout, tokens_BDL, kept_BC=kept_BC)[0], weight_BDC, scores)
     if length_B is None:
         length_B = torch.full_like(advantage_B, rollout.completion_length)
     return ScoredInputs(

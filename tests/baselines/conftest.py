@@ -65,7 +65,7 @@ def scored_rows(model: DiffusionLM, rows: slice, shard: Shard, decoding: Decodin
     texts: Sequence[str] = [text for text in PROMPTS for _ in range(GROUP_SIZE)][rows]
     seed_B = row_seeds(len(REWARDS), stream(0, "rows"))[rows]
     rollout = generate(model, model.encode_prompts(texts), decoding, seed_B)
-    rewards = Rewards(total_B=REWARDS[rows], parts={"correctness": REWARDS[rows]})
+    rewards = Rewards(total_B=REWARDS[rows].clone(), parts={"correctness": REWARDS[rows].clone()})
     return ScoredRollouts(rollout=rollout, rewards=rewards, group_size=GROUP_SIZE, shard=shard)
 
 

@@ -12,7 +12,7 @@ from harness.config.tree import PROFILES, BudgetConfig, Execution, LoraConfig, M
 
 TASK = "sudoku"
 METHODS = registry.names("method")
-ALL_WEIGHTS = ["coupled-grpo", "justgrpo", "tracerl"]
+ALL_WEIGHTS = ["bgpo", "coupled-grpo", "justgrpo", "tracerl"]
 """Methods whose authors trained all weights on all of their tasks."""
 ITEMS = {"gsm8k": 1319, "math500": 500, "countdown": 256, "mbpp": 257, "humaneval": 164, "sudoku": 256}
 CODE = ["mbpp", "humaneval"]
@@ -209,6 +209,17 @@ def test_published_options_of_single_methods():
     stepwise = resolved("egspo-sa", "paper").method.options
     assert (stepwise["stepwise_lambda"], stepwise["num_selected"], stepwise["slots_per_update"]) == (0.5, 8, 2)
     assert resolved("egspo", "paper").method.options["stepwise_lambda"] == 0
+
+
+def test_published_settings_of_methods_that_take_a_completion_as_one_action():
+    gdpo, gdsd, bgpo = (resolved(name, "paper", "math500") for name in ("gdpo", "gdsd", "bgpo"))
+    assert [config.optimizer.learning_rate for config in (gdpo, gdsd, bgpo)] == [3e-7, 1e-5, 5e-7]
+    assert [config.train.group_size for config in (gdpo, gdsd, bgpo)] == [6, 16, 8]
+    assert (gdpo.method.options["quadrature"], gdpo.method.options["clip_high"]) == ("gauss-3", 0.5)
+    assert (gdsd.method.options["psi"], gdsd.method.options["epsilon"]) == (10, 4e-4)
+    assert (bgpo.method.options["mc_samples"], bgpo.method.options["run_length"]) == (16, 16)
+    rollouts = [resolved("bgpo", "paper", task).rollout for task in ("gsm8k", "sudoku", "mbpp")]
+    assert [(one.completion_length, one.num_steps) for one in rollouts] == [(512, 256), (256, 128), (512, 512)]
 
 
 def test_agrpo_s_rollouts_are_tempered_and_truncated():

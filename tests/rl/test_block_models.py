@@ -24,6 +24,7 @@ OPTIONS = {
     "tracerl": {"updates": 3},
     "justgrpo": {"old": "recomputed", "inner_updates": 3},
     "espo": {"inner_updates": 3, "beta": 0.0},
+    "bgpo": {"inner_updates": 3, "mc_samples": 2, "run_length": 2, "response": "until_end"},
     "gdpo": {"inner_updates": 3},
     "gdsd": {"inner_updates": 3, "beta": 0.0},
     "dmpo": {"inner_updates": 3, "alpha": 0.0},

@@ -50,7 +50,7 @@ def test_rollouts_whose_record_a_method_cannot_take_are_refused():
     for name in ("egspo", "egspo-sa", "agrpo", "d2-stepmerge"):
         with pytest.raises(UserError, match=r"rollout\.threshold, rollout\.factor and rollout\.entropy_bound"):
             get_method(name)().check_record(threshold)
-    for name in ("d1", "espo", "gdpo", "gdsd", "coupled-grpo", "justgrpo", "tracerl"):
+    for name in ("bgpo", "d1", "espo", "gdpo", "gdsd", "coupled-grpo", "justgrpo", "tracerl"):
         get_method(name)().check_record(dataclasses.replace(threshold, cache="dual"))
 
 
