@@ -36,6 +36,7 @@ EXACT = 1e-10
         ("d1", "one step", 0, 2, 1),
         ("espo", "single", 2, 4, 2),
         ("espo", "coupled", 2, 8, 4),
+        ("dmpo", "independent", 2, 2, 2),
         ("gdpo", "gauss", 3, 6, 3),
         ("spg", "mix", 2, 2, 2),
         ("wd1", "both", 0, 1, 1),
