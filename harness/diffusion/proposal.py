@@ -113,7 +113,7 @@ class _Group:
             return support.ids_Nk.gather(1, column_N[:, None])[:, 0]
         mask_logit_N = categorical.forbid(self.logits_NV, mask_id)
         if self.token_uniform_N is None:
-            token_N = self.logits_NV.argmax(1)
+            token_N = categorical.most_probable(self.logits_NV)
         else:
             token_N = categorical.draw(self.logits_NV, self.token_uniform_N, self.decoding.temperature)
         self.logits_NV[:, mask_id] = mask_logit_N

@@ -53,6 +53,23 @@ def test_drawn_tokens_follow_the_softmax(vocabulary):
     assert chisquare(counts, expectations).pvalue > 1e-4
 
 
+@pytest.mark.parametrize("vocabulary", [5, 1024, 1300])
+def test_the_most_probable_token_is_the_first_of_the_highest(vocabulary):
+    logits = torch.randint(0, 4, (64, vocabulary), generator=torch.Generator().manual_seed(0)).float()
+    logits[:8, -1] = 9.0
+    logits[8] = -math.inf
+    logits[9:16, 1:] = -math.inf
+    expected = [row.index(max(row)) for row in logits.tolist()]
+    assert categorical.most_probable(logits).tolist() == expected
+    assert expected[:10] == [vocabulary - 1] * 8 + [0, 0]
+
+
+def test_entropy_has_a_gradient():
+    logits = torch.tensor([[0.3, -0.2, 1.0]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(categorical.entropy, logits)
+    assert torch.equal(categorical.entropy(logits.detach()), categorical.entropy(logits).detach())
+
+
 def test_entropy_of_a_uniform_distribution_is_the_logarithm_of_its_size():
     logits = torch.tensor([[2.0, 2.0, 2.0, -math.inf], [0.0, 0.0, 0.0, 0.0]])
     torch.testing.assert_close(categorical.entropy(logits), torch.tensor([math.log(3), math.log(4)]))

@@ -80,8 +80,8 @@ def test_rollouts_have_the_same_tokens_and_steps(random_model, functions):
     compile_layers(random_model)
     for kind, plain in zip(kinds, expected, strict=True):
         assert_same(completions(random_model, **kind), plain)
-    # With and without padding one each; with a cache it is cut in two where keys and values are kept.
-    assert functions() <= 6
+    # With a cache a pass is cut in two where keys and values are kept, and the parts of a block are sizes of their own.
+    assert functions() <= 8
 
 
 @pytest.mark.slow

@@ -136,6 +136,6 @@ class _Step:
 def best_tokens(logits_NV: Tensor, mask_id: int) -> Tensor:
     """The most probable token (N,) that is not the mask token; the logits are left as they came."""
     mask_logit_N = categorical.forbid(logits_NV, mask_id)
-    best_N = logits_NV.argmax(1)
+    best_N = categorical.most_probable(logits_NV)
     logits_NV[:, mask_id] = mask_logit_N
     return best_N
