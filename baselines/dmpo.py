@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
@@ -26,7 +27,7 @@ from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
 from harness.registry import method
 from harness.rl.advantages import centre_in_group
-from harness.rl.estimator import Estimator, Setting
+from harness.rl.estimator import Estimator, Outcome, Setting
 from harness.rl.masked import MaskedInputs, masked_inputs, new_logprob, old_logprob, until_first_end
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rl.weighted import mean_within, micro_batches, softmax_within, step_size, weighted_likelihood
@@ -164,20 +165,27 @@ class Dmpo(Method):
 
     @classmethod
     def estimators(cls, setting: Setting) -> list[Estimator]:
-        """Pairs of masks, complements and independent ones, with the centring and without; the enumerable task has no
-        reference policy."""
-        one = functools.partial(DmpoConfig, inner_updates=1, replicates=2, alpha=0.0)
-        configs = [one(), one(antithetic=False), one(centring="none")]
+        """Pairs of masks, complements and independent ones, at the published temperature of the target, and at that of
+        the rewards, with the centring and without."""
+        one = functools.partial(DmpoConfig, inner_updates=1, replicates=2)
+        configs = {
+            "antithetic": one(),
+            "independent": one(antithetic=False),
+            "antithetic, alpha 0": one(alpha=0.0),
+            "antithetic, alpha 0, uncentred": one(alpha=0.0, centring="none"),
+        }
         return [
             Estimator(
-                method=cls(config=config),
-                options="antithetic" if config.antithetic else "independent",
+                method=(method := cls(config=config)),
+                options=options,
                 baseline=config.centring,
                 size=config.replicates,
-                sampled=cls(config=config).draw,
+                outcomes=functools.partial(every_mask, config),
+                sampled=method.draw,
+                ends_early=options == "antithetic",
                 is_drawn=config.centring == "negative",
             )
-            for config in configs
+            for options, config in configs.items()
         ]
 
 
@@ -218,3 +226,19 @@ def centred_weights(reward_B: Tensor, log_rnd_B: Tensor, scored: ScoredRollouts,
     elif config.centring == "mean":
         centring_B = mean_within(weight_B, scored.micro_batches[0])
     return weight_B - config.strength * centring_B
+
+
+def every_mask(config: DmpoConfig, scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
+    """All masks, one at a time or with its complement, at the two rates of Gauss and Legendre: the probability of a
+    mask is of degree C in the rate, which they integrate exactly up to C = 3."""
+    rows, length = scored.rollout.completion_ids_BC.shape
+    least = LEAST_RATE if config.clamp else 0.0
+    middle, spread = (1 + least) / 2, (1 - least) / 12**0.5
+    rates, masks = (middle - spread, middle + spread), itertools.product((False, True), repeat=length)
+    outcomes = []
+    for rate, mask in itertools.product(rates, masks):
+        mask_BDC = torch.tensor(mask).expand(rows, 1, -1)
+        loss_BDC = torch.cat([mask_BDC, ~mask_BDC], 1) if config.antithetic else mask_BDC
+        probability = rate ** sum(mask) * (1 - rate) ** (length - sum(mask)) / 2
+        outcomes.append(Outcome(draws=(loss_BDC[:, None], mask_BDC), probability=probability))
+    return outcomes

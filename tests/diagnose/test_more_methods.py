@@ -120,7 +120,9 @@ def test_justgrpo_is_biased_where_the_surest_come_first(in_orders):
 # 2. ELBOs
 
 
-@pytest.mark.parametrize(("name", "options", "size"), [("espo", "single", 1), ("espo", "coupled", 2)])
+@pytest.mark.parametrize(
+    ("name", "options", "size"), [("espo", "single", 1), ("espo", "coupled", 2), ("gdsd", "elbo", 1)]
+)
 @pytest.mark.parametrize("order", ORDERS)
 def test_the_mean_over_masks_is_the_gradient_of_the_elbo(
     in_orders, order, name, options, size, candidate, mean_estimate
@@ -153,6 +155,18 @@ def test_wd1_s_weights_of_both_terms_add_up_to_nothing(in_orders, terms):
     part = method.prepare(scored, mdp.policy, mdp.score, draws).updates[0].parts[0]
     sum_X = part.advantage_B.view(-1, 2).sum(1)
     torch.testing.assert_close(sum_X, torch.full_like(sum_X, float(terms == "positive")), atol=EXACT, rtol=0)
+
+
+def test_dmpo_s_weights_less_those_of_the_negative_target_add_up_to_nothing(in_orders):
+    mdp, groups = in_orders[LEFT_TO_RIGHT]
+    scored = scored_rollouts(mdp, groups, torch.zeros(2 * len(groups), dtype=torch.long))
+    cls = get_method("dmpo")
+    method = cls(config=cls.Config(inner_updates=1))
+    draws = method.draw(scored, mdp.policy, torch.Generator().manual_seed(0))
+    weight_B = method.prepare(scored, mdp.policy, mdp.score, draws).advantages
+    sum_X = weight_B.view(-1, 2).sum(1)
+    torch.testing.assert_close(sum_X, torch.zeros_like(sum_X), atol=EXACT, rtol=0)
+    assert float(weight_B.abs().max()) > 0.9
 
 
 # 4. SPG
