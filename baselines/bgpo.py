@@ -138,6 +138,7 @@ class Bgpo(Method):
                 scale=setting.num_steps * setting.with_itself,
                 outcomes=functools.partial(every_draw, run),
                 sampled=one.draw,
+                ends_early=options == "spread",
             )
             for options, size, run in [("independent", size, 1) for size in (1, 2, 3)] + [("spread", 3, 3)]
         ]
