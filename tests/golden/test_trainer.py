@@ -43,22 +43,40 @@ def largest(trace, golden_model, folder, **changes):
     return found
 
 
+@pytest.fixture(scope="module")
+def replayed(golden_model, tmp_path_factory):
+    """Every step of a trace as it was recorded: its deviations, whether it is the first of a rollout, and what was
+    prepared. A trace is replayed once for all tests."""
+    kept = {}
+
+    def of(trace):
+        if trace.name not in kept:
+            folder = tmp_path_factory.mktemp(trace.name)
+            kept[trace.name] = [
+                (replays.deviations(trace, number, record, weights), record.first_of_rollout, prepared)
+                for number, (record, weights, prepared) in enumerate(replays.replay(trace, golden_model, folder))
+            ]
+        return kept[trace.name]
+
+    return of
+
+
 @pytest.mark.parametrize("trace", TRACES, indirect=True)
-def test_every_optimiser_step_is_the_official_one(trace, golden_model, tmp_path):
-    steps = 0
-    for number, (record, weights, _) in enumerate(replays.replay(trace, golden_model, tmp_path)):
-        steps += 1
-        for quantity, deviation in replays.deviations(trace, number, record, weights).items():
+def test_every_optimiser_step_is_the_official_one(trace, replayed):
+    found = [deviations for deviations, _, _ in replayed(trace)]
+    for number, deviations in enumerate(found):
+        for quantity, deviation in deviations.items():
             assert deviation <= LIMITS[quantity], (number, quantity)
+    steps = len(found)
     assert f"step{steps - 1}/grad_norm" in trace.tensors
     assert f"step{steps}/grad_norm" not in trace.tensors
 
 
 @pytest.mark.parametrize("trace", TRACES, indirect=True)
-def test_advantages_of_every_rollout_are_the_official_ones(trace, golden_model, tmp_path):
+def test_advantages_of_every_rollout_are_the_official_ones(trace, replayed):
     iteration = -1
-    for record, _, prepared in replays.replay(trace, golden_model, tmp_path):
-        if record.first_of_rollout:
+    for _, is_first, prepared in replayed(trace):
+        if is_first:
             iteration += 1
             official = trace.rollout("advantages", iteration)
             torch.testing.assert_close(prepared.advantages.float().view_as(official), official, atol=1e-6, rtol=0)
@@ -66,10 +84,10 @@ def test_advantages_of_every_rollout_are_the_official_ones(trace, golden_model, 
 
 
 @pytest.mark.parametrize("trace", ["egspo_sa", "egspo_sa_full"], indirect=True)
-def test_chosen_steps_and_greedy_completions_are_the_official_ones(trace, golden_model, tmp_path):
+def test_chosen_steps_and_greedy_completions_are_the_official_ones(trace, replayed):
     iteration = -1
-    for record, _, prepared in replays.replay(trace, golden_model, tmp_path):
-        if record.first_of_rollout:
+    for _, is_first, prepared in replayed(trace):
+        if is_first:
             iteration += 1
             assert torch.equal(prepared.chosen.step_BK, trace.rollout("chosen_steps", iteration))
             assert torch.equal(prepared.chosen.greedy_ids_BKC, trace.rollout("greedy_completions", iteration))
@@ -77,10 +95,10 @@ def test_chosen_steps_and_greedy_completions_are_the_official_ones(trace, golden
 
 
 @pytest.mark.parametrize("trace", ["agrpo_m4", "agrpo_m24"], indirect=True)
-def test_steps_drawn_by_agrpo_are_the_official_ones(trace, golden_model, tmp_path):
+def test_steps_drawn_by_agrpo_are_the_official_ones(trace, replayed):
     iteration = -1
-    for record, _, prepared in replays.replay(trace, golden_model, tmp_path):
-        if record.first_of_rollout:
+    for _, is_first, prepared in replayed(trace):
+        if is_first:
             iteration += 1
             for part in (0, 1):
                 row_B = trace.tensors[f"micro{2 * iteration + part}/rows"]
