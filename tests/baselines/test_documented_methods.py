@@ -21,7 +21,9 @@ specification = importlib.util.spec_from_file_location("small_methods", Path(__f
 small_methods = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(small_methods)
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("methods.md", "more-methods.md")}
 HEADING = re.compile(r"^## ((.+) \(arXiv \d{4}\.\d{5}\): `(baselines/\w+\.py)`)$", re.MULTILINE)
 METHOD_CELL = re.compile(
@@ -153,6 +155,25 @@ def test_every_section_is_of_a_registered_method_and_further_methods_stand_in_al
     assert set(SECTIONS) == files
     further = [section[2][0] for section in SECTIONS.values() if section[0] == "more-methods.md"]
     assert further == sorted(further, key=str.casefold)
+
+
+def test_the_readme_names_the_paper_of_every_method_and_no_other():
+    papers = [
+        set(re.findall(r"\d{4}\.\d{5}", text)) for text in (README, *(section[1] for section in SECTIONS.values()))
+    ]
+    assert papers[0] == set().union(*papers[1:])
+
+
+def test_every_method_that_a_command_names_is_registered():
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "Makefile", *DOCS.glob("*.md")]
+    named = {
+        name
+        for page in pages
+        for words in re.findall(r"--methods? ([\w,-]+)", page.read_text(encoding="utf-8"))
+        for name in words.split(",")
+    }
+    assert set(NAMES) <= named
+    assert {registry.canonical_name("method", name) for name in named - {"mine"}} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
