@@ -27,11 +27,11 @@ from harness.rl.advantages import group_std, leave_one_out_mean
 from harness.rl.estimator import Estimator, Setting
 from harness.rl.masked import masked_inputs
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.outcomes import every_mask
 from harness.rl.policy_loss import ClippedObjective, k2
 from harness.rl.sequence_level import (
     ScoredInputs,
     clipped_ratio,
-    every_mask,
     new_score,
     reference_score,
     require_others,
