@@ -70,6 +70,12 @@ def zero_variance_groups(reward_B: Tensor, group_size: int) -> Tensor:
     return (grouped.amax(1) == grouped.amin(1)).double().mean()
 
 
+def differs_in_group(value_B: Tensor, group_size: int) -> Tensor:
+    """True for the rows (B,) of groups whose values are not all equal."""
+    grouped = value_B.unflatten(0, (-1, group_size))
+    return (grouped.amax(1) > grouped.amin(1)).repeat_interleave(group_size)
+
+
 def against_others(value_B: Tensor, group_size: int) -> Tensor:
     """Value minus the mean of the other G - 1 completions of the prompt (B,): G / (G - 1) times the centred value, and
     like it exactly 0 where a group's values are all equal."""
