@@ -12,8 +12,6 @@ revealed by one step; V vocabulary; k tokens of a support.
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -23,23 +21,21 @@ from torch import Tensor
 from harness.config.decoding import Decoding
 from harness.diffusion.exact_record import exact_at
 from harness.diffusion.logprob import behaviour_logprob
-from harness.errors import UserError, require_choice, require_positive
+from harness.errors import UserError, require_choices, require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.flops import ModelShape
 from harness.registry import method
-from harness.rl import step_selection
-from harness.rl.advantages import centre_in_group
-from harness.rl.estimator import Estimator, Outcome, Setting
+from harness.rl.advantages import centred_rewards
+from harness.rl.estimator import Estimator, Setting
 from harness.rl.method import ChosenSteps, Loss, LossPart, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.outcomes import every_uniform, every_weighed_step
+from harness.rl.passes import per_draw
 from harness.rl.policy_loss import ClippedObjective, clipped_objective, k3
+from harness.rl.step_selection import IMPORTANCES, UNIFORMS, draw_steps
 from harness.rollout import Rollout, RolloutNeeds, ScoredRollouts
 
-UNIFORMS = {
-    "low-discrepancy": step_selection.stratified_uniforms,
-    "independent": step_selection.independent_uniforms,
-}
 CHOICES = {
-    "importance": ("uniform", "entropy"),
+    "importance": IMPORTANCES,
     "draws": tuple(UNIFORMS),
     "divisor": ("group", "batch"),
     "stepping": ("accumulate", "per-draw"),
@@ -94,14 +90,6 @@ class Draw(LossPart):
     normaliser: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Steps:
-    """Drawn steps step_BM with their importance weights, float64."""
-
-    step_BM: Tensor
-    importance_BM: Tensor
-
-
 @method("agrpo", title="AGRPO", colour="#CC79A7", ablations=("importance", "mc_samples"))
 @dataclass(frozen=True, kw_only=True)
 class Agrpo(Method):
@@ -114,8 +102,7 @@ class Agrpo(Method):
 
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for unknown options, for M below 1, and for greedy rollouts, which have no probabilities."""
-        for name, choices in CHOICES.items():
-            require_choice(f"method.{name}", getattr(self.config, name), choices)
+        require_choices("method", self.config, CHOICES)
         require_positive("method", mc_samples=self.config.mc_samples)
         if decoding.temperature == 0:
             raise UserError("rollout.temperature=0 is greedy, but AGRPO needs sampled completions; set it above 0.")
@@ -137,9 +124,9 @@ class Agrpo(Method):
 
     def prepare(self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, draws: Tensor) -> Prepared:
         """One update from all drawn steps, or M; draws: uniforms (B, M)."""
-        reward_B = scored.shard.gather(scored.rewards.total_B)
-        advantage_B = scored.shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
-        steps = draw_steps(scored.rollout, policy.is_end(scored.rollout.completion_ids_BC), draws, self.config)
+        advantage_B = centred_rewards(scored)
+        is_end_BC = policy.is_end(scored.rollout.completion_ids_BC)
+        steps = draw_steps(scored.rollout, is_end_BC, draws, self.config.importance)
         normalisers = self._normalisers(scored, draws.shape[1])
         columns = zip(steps.step_BM.unbind(1), steps.importance_BM.unbind(1), normalisers, strict=True)
         rollout = exact_at(scored.rollout, policy, steps.step_BM)
@@ -180,7 +167,7 @@ class Agrpo(Method):
             baseline="group mean",
             size=size,
             scale=setting.num_steps * setting.with_itself,
-            outcomes=every_point if importance == "uniform" else every_step,
+            outcomes=every_uniform if importance == "uniform" else every_weighed_step,
             sampled=itself.draw,
             ends_early=draws == "low-discrepancy" and size == setting.num_steps,
             is_drawn=draws == "low-discrepancy",
@@ -198,70 +185,20 @@ class Agrpo(Method):
         return behaviour_logprob(logits_BnV, part.target_Bn, temperature=part.temperature, support_Bnk=part.support_Bnk)
 
 
-def per_draw(parts: Sequence[Draw], scored: ScoredRollouts) -> list[list[Draw]]:
-    """The parts of M updates, an update per draw of the rows of the last accumulated pass; the first takes in all draws
-    of the passes before it."""
-    last_B = scored.pass_B == scored.accumulated_batches - 1
-    updates = [[part.rows(last_B)] for part in parts]
-    if scored.accumulated_batches > 1:
-        updates[0] = [*(part.rows(~last_B) for part in parts), *updates[0]]
-    return updates
-
-
-def draw_steps(rollout: Rollout, is_end_BC: Tensor, uniform_BM: Tensor, config: AgrpoConfig) -> Steps:
-    """Steps among those up to the last that reveals a real token, with their importance weights."""
-    last_B = last_step(rollout, is_end_BC)
-    if config.importance == "uniform":
-        step_BM = step_selection.uniform_steps(uniform_BM, last_B)
-        return Steps(step_BM=step_BM, importance_BM=torch.ones_like(uniform_BM))
-    probability_BT = draw_probabilities(rollout, is_end_BC)
-    step_BM = step_selection.steps_by_probability(uniform_BM, probability_BT)
-    uniform_B1 = 1 / (last_B[:, None].double() + 1)
-    return Steps(step_BM=step_BM, importance_BM=uniform_B1 / probability_BT.gather(1, step_BM))
-
-
-def draw_probabilities(rollout: Rollout, is_end_BC: Tensor) -> Tensor:
-    """p(s) (B, T), float64, of entropy importance sampling."""
-    return step_selection.entropy_probabilities(
-        sampled_entropy(rollout).double(), rollout.unmask_step_BC, last_step(rollout, is_end_BC), rollout.num_steps
-    )
-
-
-def last_step(rollout: Rollout, is_end_BC: Tensor) -> Tensor:
-    """The last step (B,) that reveals a token which is no end token, within the steps that the row took."""
-    last_B = step_selection.last_real_step(rollout.unmask_step_BC, is_end_BC, rollout.num_steps)
-    return torch.minimum(last_B, rollout.num_steps_B.long() - 1)
-
-
-def sampled_logprob(rollout: Rollout) -> Tensor:
-    """Log-probabilities (B, C) under what was sampled; without record the model itself was, at temperature 1."""
-    assert rollout.behaviour_logprob_BC is not None or rollout.temperature == 1
-    return rollout.logprob_BC if rollout.behaviour_logprob_BC is None else rollout.behaviour_logprob_BC
-
-
-def sampled_entropy(rollout: Rollout) -> Tensor:
-    """Entropies (B, C) of what was sampled."""
-    return rollout.entropy_BC if rollout.behaviour_entropy_BC is None else rollout.behaviour_entropy_BC
-
-
 def make_draw(
     rollout: Rollout, step_B: Tensor, importance_B: Tensor, advantage_B: Tensor, *, normaliser: float
 ) -> Draw:
     """Gathers what the loss needs of the states step_B."""
     revealed = rollout.revealed_positions(step_B)
     tokens_BL, mask_BL = rollout.state_at(step_B)
-    old_logprob_Bn = sampled_logprob(rollout).gather(1, revealed.position_Bn)
-    support_Bnk = None
-    if rollout.support_ids_BCk is not None:
-        width = rollout.support_ids_BCk.shape[2]
-        support_Bnk = rollout.support_ids_BCk.gather(1, revealed.position_Bn[:, :, None].expand(-1, -1, width))
+    old_logprob_Bn = rollout.sampled_logprob_BC.gather(1, revealed.position_Bn)
     return Draw(
         tokens_BL=tokens_BL,
         mask_BL=mask_BL,
         position_Bn=revealed.position_Bn + tokens_BL.shape[1] - rollout.completion_length,
         target_Bn=revealed.target_Bn,
         is_revealed_Bn=revealed.is_revealed_Bn,
-        support_Bnk=support_Bnk,
+        support_Bnk=rollout.support_at(revealed.position_Bn),
         old_logprob_Bn=old_logprob_Bn,
         advantage_B=advantage_B.to(old_logprob_Bn.dtype),
         importance_B=importance_B.to(old_logprob_Bn.dtype),
@@ -276,27 +213,8 @@ def draw_loss(new_Bn: Tensor, kl_Bn: Tensor, part: Draw, config: AgrpoConfig) ->
     The KL estimate is weighted by the ratio, and the gradient flows through both, as in the official code.
     """
     old_Bn = torch.where(part.is_revealed_Bn, part.old_logprob_Bn, new_Bn.detach())
-    clipped = clipped_objective(
-        new_Bn, old_Bn, part.advantage_B[:, None], clip_low=config.clip_low, clip_high=config.clip_high
-    )
+    advantage_B1 = part.advantage_B[:, None]
+    clipped = clipped_objective(new_Bn, old_Bn, advantage_B1, clip_low=config.clip_low, clip_high=config.clip_high)
     term_Bn = config.beta * kl_Bn * (new_Bn - old_Bn).exp() - clipped.objective
     weighted_Bn = term_Bn * part.importance_B[:, None]
     return torch.where(part.is_revealed_Bn, weighted_Bn, 0.0).sum() / part.normaliser, clipped
-
-
-def every_point(scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
-    """Uniforms that meet every step of rows of 1, 2, .. T steps equally often. A sum over draws is linear, so one draw
-    at a time is exact."""
-    number = math.lcm(*range(1, scored.rollout.num_steps + 1))
-    size = (scored.rollout.num_rows, 1)
-    points = [torch.full(size, (index + 0.5) / number, dtype=torch.float64) for index in range(number)]
-    return [Outcome(draws=uniform_B1, probability=1 / number) for uniform_B1 in points]
-
-
-def every_step(scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
-    """A uniform inside each step's share of the CDF, one draw at a time, weighted with its probability."""
-    rollout = scored.rollout
-    probability_BT = draw_probabilities(rollout, policy.is_end(rollout.completion_ids_BC))
-    middle_BT = probability_BT.cumsum(1) - probability_BT / 2
-    columns = zip(middle_BT.split(1, dim=1), probability_BT.unbind(1), strict=True)
-    return [Outcome(draws=middle_B1.contiguous(), probability=probability_B) for middle_B1, probability_B in columns]

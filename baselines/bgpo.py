@@ -13,7 +13,6 @@ an input and a score of its own.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion import elbo
-from harness.errors import UserError, require_choice, require_positive
+from harness.errors import UserError, require_choices, require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
 from harness.registry import method
@@ -31,6 +30,7 @@ from harness.rl.advantages import centre_in_group, group_std
 from harness.rl.estimator import Estimator, Outcome, Setting
 from harness.rl.masked import masked_inputs, row_weights, token_counts, until_first_end
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.outcomes import masks_of_count
 from harness.rl.sequence_level import ScoredInputs, new_score, old_score, scored_inputs
 from harness.rollout import ScoredRollouts
 
@@ -86,8 +86,7 @@ class Bgpo(Method):
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for unknown options, numbers below 1, and draws that do not divide into runs."""
         config = self.config
-        for name, choices in CHOICES.items():
-            require_choice(f"method.{name}", getattr(config, name), choices)
+        require_choices("method", config, CHOICES)
         require_positive("method", inner_updates=config.inner_updates, mc_samples=config.mc_samples)
         require_positive("method", run_length=config.run_length)
         if config.mc_samples % config.run_length:
@@ -209,10 +208,7 @@ def every_draw(run_length: int, scored: ScoredRollouts, policy: DiffusionLM) -> 
     start_C1 = (torch.arange(length).double()[:, None] + 0.5) / length
     counts = elbo.wrapped_counts(torch.full((length,), length), start_C1, run_length).flatten().tolist()
     return [
-        Outcome(
-            draws=torch.tensor([place in chosen for place in range(length)]).expand(rows, 1, 1, -1),
-            probability=1 / len(counts) / math.comb(length, count),
-        )
+        Outcome(draws=mask_C.expand(rows, 1, 1, -1), probability=1 / len(counts) / math.comb(length, count))
         for count in counts
-        for chosen in itertools.combinations(range(length), count)
+        for mask_C in masks_of_count(length, count)
     ]

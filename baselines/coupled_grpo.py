@@ -11,7 +11,6 @@ Axes: B rows, prompt-major in groups of G; C completion, L the sequence; U inner
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -27,6 +26,8 @@ from harness.rl.advantages import against_others, group_std
 from harness.rl.estimator import Estimator, Outcome, Setting
 from harness.rl.masked import masked_inputs, new_logprob, old_logprob, reference_logprob
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.outcomes import masks_at_two_rates
+from harness.rl.sequence_level import require_others
 from harness.rl.token_level import MaskedTokens, token_loss, token_terms
 from harness.rollout import ScoredRollouts
 
@@ -105,10 +106,7 @@ class CoupledGrpo(Method):
 
         Raises UserError for groups of one.
         """
-        if scored.group_size < 2:
-            raise UserError(
-                "train.group_size=1: coupled-GRPO compares with the other completions of a prompt; set 2 or more."
-            )
+        require_others(scored, "coupled-GRPO")
         reward_B = scored.shard.gather(scored.rewards.total_B)
         advantage_B = scored.shard.mine(advantages(reward_B, scored.group_size, self.config))
         columns = zip(draws.rate_BU.unbind(1), draws.is_masked_BUC.unbind(1), strict=True)
@@ -197,16 +195,12 @@ def token_scores(logprob_BDC: Tensor, weight_BDC: Tensor) -> Tensor:
 
 
 def every_mask(scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
-    """All masks at the two rates of Gauss and Legendre. A token's weight cancels the probability of what masks it: what
-    is left is of degree C - 1 in the rate, which two rates integrate exactly up to C = 4."""
+    """All masks at two rates. A token's weight cancels the probability of what masks it: what is left is of degree
+    C - 1 in the rate, which two rates integrate exactly up to C = 4."""
     config, (rows, length) = CoupledGrpoConfig(), scored.rollout.completion_ids_BC.shape
-    middle, spread = (config.max_rate + config.min_rate) / 2, (config.max_rate - config.min_rate) / 12**0.5
     outcomes = []
-    for rate, mask in itertools.product(
-        (middle - spread, middle + spread), itertools.product((False, True), repeat=length)
-    ):
-        is_masked_BUC = torch.tensor(mask).expand(rows, 1, -1)
+    for rate, mask_C, probability in masks_at_two_rates(length, config.min_rate, config.max_rate):
         rate_BU = torch.full((rows, 1), rate, dtype=torch.float64)
-        probability = rate ** sum(mask) * (1 - rate) ** (length - sum(mask)) / 2
-        outcomes.append(Outcome(draws=Draws(rate_BU=rate_BU, is_masked_BUC=is_masked_BUC), probability=probability))
+        draws = Draws(rate_BU=rate_BU, is_masked_BUC=mask_C.expand(rows, 1, -1))
+        outcomes.append(Outcome(draws=draws, probability=probability))
     return outcomes

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
-from harness.errors import UserError, require_positive
+from harness.errors import UserError, require_positive, require_shares
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds
 from harness.registry import method
-from harness.rl.advantages import centre_in_group
+from harness.rl.advantages import centred_rewards
 from harness.rl.estimator import Estimator, Setting
 from harness.rl.masked import prompt_mask, row_weights, token_counts, until_first_end
 from harness.rl.method import ChosenSteps, Loss, Method, Prepared, ScoreFunction, UpdateBatch
@@ -70,8 +70,7 @@ class D2StepMerge(Method):
         """Raises UserError for numbers below 1, a probability outside 0..1, and more segments than steps."""
         config = self.config
         require_positive("method", segments=config.segments, inner_updates=config.inner_updates)
-        if not 0 <= config.p_mask_prompt <= 1:
-            raise UserError(f"method.p_mask_prompt={config.p_mask_prompt} must lie between 0 and 1.")
+        require_shares("method", p_mask_prompt=config.p_mask_prompt)
         if config.segments > decoding.num_steps:
             raise UserError(
                 f"method.segments={config.segments} is more than rollout.num_steps={decoding.num_steps}, and a segment "
@@ -86,9 +85,7 @@ class D2StepMerge(Method):
 
     def prepare(self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, draws: Tensor) -> Prepared:
         """One update per prompt mask, from all segments of all rows; draws: bool (B, U, P)."""
-        shard, rollout = scored.shard, scored.rollout
-        reward_B = shard.gather(scored.rewards.total_B)
-        advantage_B = shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
+        rollout, advantage_B = scored.rollout, centred_rewards(scored)
         counted_BC = until_first_end(policy.is_end(rollout.completion_ids_BC))
         cut_K = cuts(rollout.num_steps, self.config.segments)
         is_masked_BKC, is_target_BKC = segment_states(rollout.unmask_step_BC, counted_BC, cut_K, rollout.num_steps)

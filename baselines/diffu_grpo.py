@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
-from harness.errors import UserError, require_positive
+from harness.errors import require_positive, require_shares
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds
 from harness.registry import method
-from harness.rl.advantages import centre_in_group
+from harness.rl.advantages import centred_rewards
 from harness.rl.estimator import Estimator, Setting
 from harness.rl.masked import masked_inputs, new_logprob, old_logprob, prompt_mask, reference_logprob
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
@@ -63,8 +63,7 @@ class DiffuGrpo(Method):
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for a number of updates below 1 and for a probability outside 0..1."""
         require_positive("method", inner_updates=self.config.inner_updates)
-        if not 0 <= self.config.p_mask_prompt <= 1:
-            raise UserError(f"method.p_mask_prompt={self.config.p_mask_prompt} must lie between 0 and 1.")
+        require_shares("method", p_mask_prompt=self.config.p_mask_prompt)
 
     def draw(self, scored: ScoredRollouts, policy: DiffusionLM, generator: torch.Generator) -> Tensor:
         """The prompt tokens masked in each inner update, bool (B, U, P)."""
@@ -80,10 +79,8 @@ class DiffuGrpo(Method):
         Where an update of the published code accumulates n passes, these take n masks in turn: update u of pass p has
         mask n u + p, modulo the number of masks.
         """
-        rollout, shard = scored.rollout, scored.shard
-        reward_B = shard.gather(scored.rewards.total_B)
-        advantage_B = shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
-        row_B = torch.arange(rollout.num_rows, device=draws.device)
+        advantage_B = centred_rewards(scored)
+        row_B = torch.arange(scored.rollout.num_rows, device=draws.device)
         masks = [
             draws[row_B, (update * scored.accumulated_batches + scored.pass_B) % draws.shape[1]]
             for update in range(draws.shape[1])

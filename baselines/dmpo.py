@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
@@ -22,16 +21,17 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion.elbo import mean_masked_logprob
-from harness.errors import UserError, require_choice, require_positive
+from harness.errors import UserError, require_choice, require_positive, require_shares
 from harness.models.diffusion_lm import DiffusionLM
-from harness.randomness import row_seeds, uniforms
+from harness.randomness import row_seeds
 from harness.registry import method
 from harness.rl.advantages import centre_in_group
-from harness.rl.estimator import Estimator, Outcome, Setting
-from harness.rl.masked import MaskedInputs, masked_inputs, new_logprob, old_logprob, until_first_end
+from harness.rl.estimator import Estimator, Setting
+from harness.rl.masked import MaskedInputs, inputs_of, masked_elbo, masks_at_drawn_rates, new_logprob, until_first_end
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.outcomes import every_denoised_mask
 from harness.rl.weighted import mean_within, micro_batches, softmax_within, step_size, weighted_likelihood
-from harness.rollout import Rollout, ScoredRollouts
+from harness.rollout import ScoredRollouts
 
 CENTRING = ("negative", "unbiased", "mean", "none")
 LOSS_DRAW, WEIGHT_DRAW = 0, 2  # and the next of each
@@ -104,9 +104,7 @@ class Dmpo(Method):
         for name in ("replicates", "elbo_samples"):
             if config.antithetic and getattr(config, name) % 2:
                 raise UserError(f"method.{name}={getattr(config, name)} must be even: method.antithetic pairs inputs.")
-        for name in ("coeff", "least_sample_size"):
-            if not 0 <= getattr(config, name) <= 1:
-                raise UserError(f"method.{name}={getattr(config, name)} must lie between 0 and 1.")
+        require_shares("method", coeff=config.coeff, least_sample_size=config.least_sample_size)
         if config.alpha < 0 and config.alpha != PLAIN:
             raise UserError(f"method.alpha={config.alpha} must be 0 or above, or -1 for the reward itself.")
 
@@ -132,16 +130,14 @@ class Dmpo(Method):
         config, rollout, shard = self.config, scored.rollout, scored.shard
         old_elbo_B = log_rnd_B = torch.zeros(rollout.num_rows, device=policy.device)
         if self.needs_reference or config.centring == "unbiased":
-            old_elbo_B = elbo(policy, rollout, weight_BKC)
+            old_elbo_B = masked_elbo(policy, rollout, weight_BKC)
         if self.needs_reference:
             with policy.reference_policy():
-                log_rnd_B = elbo(policy, rollout, weight_BKC) - old_elbo_B
+                log_rnd_B = masked_elbo(policy, rollout, weight_BKC) - old_elbo_B
         weight_B = centred_weights(shard.gather(scored.rewards.total_B), shard.gather(log_rnd_B), scored, config)
         parts = [
             Denoised(
-                tokens_BDL=masked_inputs(rollout, is_masked_BDC),
-                mask_BL=rollout.prompts.with_completion(rollout.completion_ids_BC)[1],
-                target_BC=rollout.completion_ids_BC,
+                **inputs_of(rollout, is_masked_BDC),
                 is_masked_BDC=is_masked_BDC,
                 advantage_B=shard.mine(weight_B).to(rollout.logprob_BC.dtype),
                 old_elbo_B=old_elbo_B if config.centring == "unbiased" else None,
@@ -150,8 +146,8 @@ class Dmpo(Method):
             for is_masked_BDC in loss_BUDC.unbind(1)
         ]
         size = scored.micro_batches[0] if config.centring == "unbiased" else rollout.num_rows
-        updates = [micro_batches(part, size) for part in parts]
-        return Prepared(updates=[UpdateBatch(parts=parts) for parts in updates], advantages=shard.mine(weight_B))
+        updates = [UpdateBatch(parts=micro_batches(part, size)) for part in parts]
+        return Prepared(updates=updates, advantages=shard.mine(weight_B))
 
     def loss(self, policy: DiffusionLM, part: Denoised) -> Loss:
         """The weighted denoising loss of every completion."""
@@ -167,7 +163,7 @@ class Dmpo(Method):
     def estimators(cls, setting: Setting) -> list[Estimator]:
         """Pairs of masks, complements and independent ones, at the published temperature of the target, and at that of
         the rewards, with the centring and without."""
-        one = functools.partial(DmpoConfig, inner_updates=1, replicates=2)
+        one = functools.partial(DmpoConfig, inner_updates=1, replicates=2, clamp=True)
         configs = {
             "antithetic": one(),
             "independent": one(antithetic=False),
@@ -180,7 +176,7 @@ class Dmpo(Method):
                 options=options,
                 baseline=config.centring,
                 size=config.replicates,
-                outcomes=functools.partial(every_mask, config),
+                outcomes=functools.partial(every_denoised_mask, LEAST_RATE, config.antithetic),
                 sampled=method.draw,
                 ends_early=options == "antithetic",
                 is_drawn=config.centring == "negative",
@@ -191,19 +187,10 @@ class Dmpo(Method):
 
 def draw_masks(seed_B: Tensor, update: int, inputs: int, length: int, kind: int, config: DmpoConfig) -> Tensor:
     """Masks (B, D, C): a rate per input, uniform, and every token with it; or half of them, and their complements."""
-    place_BC = torch.arange(length, device=seed_B.device).expand(len(seed_B), -1)
+    steps = range(update * inputs, update * inputs + (inputs // 2 if config.antithetic else inputs))
     least = LEAST_RATE if config.clamp else 0.0
-    drawn = []
-    for step in range(update * inputs, update * inputs + (inputs // 2 if config.antithetic else inputs)):
-        rate_B1 = least + (1 - least) * uniforms(seed_B, step, place_BC[:, :1], kind)
-        drawn.append(uniforms(seed_B, step, place_BC, kind + 1) < rate_B1)
-    return torch.stack([*drawn, *(~mask_BC for mask_BC in drawn)] if config.antithetic else drawn, 1)
-
-
-def elbo(policy: DiffusionLM, rollout: Rollout, is_masked_BKC: Tensor) -> Tensor:
-    """ELBO (B,), nats: the mean over inputs of the mean masked token times the number of tokens."""
-    logprob_BKC, _ = old_logprob(policy, rollout, masked_inputs(rollout, is_masked_BKC))
-    return mean_masked_logprob(logprob_BKC, is_masked_BKC) * logprob_BKC.shape[2]
+    drawn_BDC = masks_at_drawn_rates(seed_B, steps, length, least=least, most=1.0, kind=kind)
+    return torch.cat([drawn_BDC, ~drawn_BDC], 1) if config.antithetic else drawn_BDC
 
 
 def group_weights(reward_B: Tensor, log_rnd_B: Tensor, group_size: int, config: DmpoConfig) -> Tensor:
@@ -226,19 +213,3 @@ def centred_weights(reward_B: Tensor, log_rnd_B: Tensor, scored: ScoredRollouts,
     elif config.centring == "mean":
         centring_B = mean_within(weight_B, scored.micro_batches[0])
     return weight_B - config.strength * centring_B
-
-
-def every_mask(config: DmpoConfig, scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
-    """All masks, one at a time or with its complement, at the two rates of Gauss and Legendre: the probability of a
-    mask is of degree C in the rate, which they integrate exactly up to C = 3."""
-    rows, length = scored.rollout.completion_ids_BC.shape
-    least = LEAST_RATE if config.clamp else 0.0
-    middle, spread = (1 + least) / 2, (1 - least) / 12**0.5
-    rates, masks = (middle - spread, middle + spread), itertools.product((False, True), repeat=length)
-    outcomes = []
-    for rate, mask in itertools.product(rates, masks):
-        mask_BDC = torch.tensor(mask).expand(rows, 1, -1)
-        loss_BDC = torch.cat([mask_BDC, ~mask_BDC], 1) if config.antithetic else mask_BDC
-        probability = rate ** sum(mask) * (1 - rate) ** (length - sum(mask)) / 2
-        outcomes.append(Outcome(draws=(loss_BDC[:, None], mask_BDC), probability=probability))
-    return outcomes

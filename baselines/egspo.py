@@ -25,7 +25,7 @@ from harness.diffusion.exact_record import exact_at
 from harness.diffusion.greedy import cheaper_while_sampling, greedy_completions
 from harness.diffusion.logprob import chosen_logprob
 from harness.diffusion.schedule import most_steps
-from harness.errors import UserError, require_choice, require_positive
+from harness.errors import UserError, require_choices, require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.flops import ModelShape
 from harness.registry import method
@@ -128,8 +128,7 @@ class Egspo(Method):
 
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for unknown options, for K above T, for sizes below 1 and for guided rollouts."""
-        for name, choices in CHOICES.items():
-            require_choice(f"method.{name}", getattr(self.config, name), choices)
+        require_choices("method", self.config, CHOICES)
         steps = most_steps(decoding)
         if not 1 <= self.config.num_selected <= steps:
             raise UserError(

@@ -24,14 +24,15 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion import elbo
-from harness.errors import UserError, require_choice, require_positive
+from harness.errors import require_choices, require_positive, require_shares
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
 from harness.registry import method
-from harness.rl.advantages import centre_in_group
+from harness.rl.advantages import centred_rewards
 from harness.rl.estimator import Estimator, Outcome, Setting
 from harness.rl.masked import masked_inputs, prompt_mask, until_first_end
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.outcomes import masks_of_count
 from harness.rl.policy_loss import ClippedObjective
 from harness.rl.sequence_level import ScoredInputs, clipped_ratio, new_score, scored_inputs
 from harness.rollout import ScoredRollouts
@@ -86,11 +87,9 @@ class Gdpo(Method):
 
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for unknown options, numbers below 1 and a probability outside 0..1; warns of `sum`."""
-        for name, choices in CHOICES.items():
-            require_choice(f"method.{name}", getattr(self.config, name), choices)
+        require_choices("method", self.config, CHOICES)
         require_positive("method", inner_updates=self.config.inner_updates, mc_samples=self.config.mc_samples)
-        if not 0 <= self.config.p_mask_prompt <= 1:
-            raise UserError(f"method.p_mask_prompt={self.config.p_mask_prompt} must lie between 0 and 1.")
+        require_shares("method", p_mask_prompt=self.config.p_mask_prompt)
         if self.config.ratio == "sum":
             warnings.warn(
                 "method.ratio=sum takes the exponential of a sum over all tokens: on 16 tokens it reached 176 where "
@@ -127,8 +126,7 @@ class Gdpo(Method):
 
     def prepare(self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, draws: Draws) -> Prepared:
         """One update per inner update's draws, with the old ELBOs under them."""
-        reward_B = scored.shard.gather(scored.rewards.total_B)
-        advantage_B = scored.shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
+        advantage_B = centred_rewards(scored)
         parts = [self._part(scored, policy, draws, u, advantage_B) for u in range(len(draws.time_UD))]
         return Prepared(updates=[UpdateBatch(parts=[part]) for part in parts], advantages=advantage_B)
 
@@ -214,10 +212,9 @@ def every_draw(config: GdpoConfig, scored: ScoredRollouts, policy: DiffusionLM) 
         return []
     time_D = nodes(config)[0]
     counts = (length * time_D.float()).round().long().clamp(1, length).tolist()
-    places = [[set(chosen) for chosen in itertools.combinations(range(length), count)] for count in counts]
-    every = list(itertools.product(*places))
-    masks = [torch.tensor([[place in chosen for place in range(length)] for chosen in one]) for one in every]
+    masks = [torch.stack(one) for one in itertools.product(*(masks_of_count(length, count) for count in counts))]
     drawn = [
-        Draws(is_masked_BUDC=mask.expand(rows, 1, -1, -1), is_masked_BUDP=None, time_UD=time_D[None]) for mask in masks
+        Draws(is_masked_BUDC=mask_DC.expand(rows, 1, -1, -1), is_masked_BUDP=None, time_UD=time_D[None])
+        for mask_DC in masks
     ]
-    return [Outcome(draws=one, probability=1 / len(every)) for one in drawn]
+    return [Outcome(draws=one, probability=1 / len(masks)) for one in drawn]

@@ -29,10 +29,10 @@ from harness.rl.advantages import against_others, group_std
 from harness.rl.estimator import Estimator, Setting
 from harness.rl.masked import masked_inputs
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.outcomes import every_mask
 from harness.rl.policy_loss import k2
 from harness.rl.sequence_level import (
     ScoredInputs,
-    every_mask,
     new_score,
     old_score,
     reference_score,

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
-from harness.errors import UserError, require_choice, require_positive
+from harness.errors import UserError, require_choices, require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.registry import method
 from harness.rl.advantages import centre_in_group, group_std
@@ -68,8 +68,7 @@ class JustGrpo(Method):
         """Raises UserError for options outside their range, for several updates without old log-probabilities, and for
         rollouts whose record cannot give them."""
         config = self.config
-        for name, choices in CHOICES.items():
-            require_choice(f"method.{name}", getattr(config, name), choices)
+        require_choices("method", config, CHOICES)
         require_positive("method", inner_updates=config.inner_updates, gain=config.gain, temperature=config.temperature)
         if config.inner_updates > 1 and config.old == "detached":
             raise UserError(

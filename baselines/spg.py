@@ -12,7 +12,6 @@ Axes: B rows, prompt-major in groups of G; P prompt, C completion, L = P + C; U 
 from __future__ import annotations
 
 import functools
-import itertools
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -21,15 +20,15 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion.elbo import masks_of_parts, mean_masked_logprob, mean_upper_bound, uniform_counts
-from harness.errors import UserError, require_choice, require_positive
+from harness.errors import UserError, require_choices, require_positive, require_shares
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
 from harness.registry import method
-from harness.rl.advantages import centre_in_group
-from harness.rl.estimator import Estimator, Outcome, Setting
+from harness.rl.advantages import centred_rewards
+from harness.rl.estimator import Estimator, Setting
 from harness.rl.masked import (
     MaskedInputs,
-    masked_inputs,
+    inputs_of,
     new_logprob,
     prompt_mask,
     row_weights,
@@ -37,10 +36,13 @@ from harness.rl.masked import (
     until_first_end,
 )
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
+from harness.rl.outcomes import every_pair_of_blocks
 from harness.rollout import ScoredRollouts
 
-ESTIMATIONS = ("mix", "elbo", "eubo", "zero")
-FORWARD_TYPES = ("block_random", "random", "block_all", "all")
+CHOICES = {
+    "logp_estimation": ("mix", "elbo", "eubo", "zero"),
+    "forward_type": ("block_random", "random", "block_all", "all"),
+}
 BLOCK_DRAW, COUNT_DRAW, PLACE_DRAW, EARLIER_DRAW = 1, 2, 3, 4  # prompt_mask has 0
 FIXED_SEED = 42
 
@@ -102,13 +104,11 @@ class Spg(Method):
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for options outside their range, or at odds with each other or with the completion."""
         config = self.config
-        require_choice("method.logp_estimation", config.logp_estimation, ESTIMATIONS)
-        require_choice("method.forward_type", config.forward_type, FORWARD_TYPES)
+        require_choices("method", config, CHOICES)
         for name in ("inner_updates", "eubo_beta", "num_t", "block_length"):
             require_positive("method", **{name: getattr(config, name)})
         for name in ("mix_weight", "p_mask_prompt", "min_t", "max_t"):
-            if not 0 <= getattr(config, name) <= 1:
-                raise UserError(f"method.{name}={getattr(config, name)} must lie between 0 and 1.")
+            require_shares("method", **{name: getattr(config, name)})
         if config.min_t > config.max_t:
             raise UserError(f"method.min_t={config.min_t} exceeds method.max_t={config.max_t}; lower it.")
         if config.beta:
@@ -144,16 +144,13 @@ class Spg(Method):
 
     def prepare(self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, draws: Tensor) -> Prepared:
         """One update per inner update's masks; draws: bool (B, U, D, L)."""
-        reward_B = scored.shard.gather(scored.rewards.total_B)
-        advantage_B = scored.shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
+        advantage_B = centred_rewards(scored)
         counted_BC = until_first_end(policy.is_end(scored.rollout.completion_ids_BC))
         count_X = token_counts(counted_BC, scored)
         length, dtype = scored.rollout.completion_length, scored.rollout.logprob_BC.dtype
         parts = [
             Bounded(
-                tokens_BDL=masked_inputs(scored.rollout, is_masked_BDL[..., -length:], is_masked_BDL[..., :-length]),
-                mask_BL=scored.rollout.prompts.with_completion(scored.rollout.completion_ids_BC)[1],
-                target_BC=scored.rollout.completion_ids_BC,
+                **inputs_of(scored.rollout, is_masked_BDL[..., -length:], is_masked_BDL[..., :-length]),
                 is_scored_BDC=is_masked_BDL[..., -length:] & counted_BC[:, None],
                 length_B=counted_BC.sum(1),
                 advantage_B=advantage_B.to(dtype),
@@ -176,14 +173,15 @@ class Spg(Method):
     @classmethod
     def estimators(cls, setting: Setting) -> list[Estimator]:
         """Every kind of bound, with two inputs a row that mask blocks of one token."""
-        kinds = {kind: SpgConfig(inner_updates=1, logp_estimation=kind, block_length=1) for kind in ESTIMATIONS}
+        one_update = functools.partial(SpgConfig, inner_updates=1, block_length=1)
+        kinds = {kind: one_update(logp_estimation=kind) for kind in CHOICES["logp_estimation"]}
         return [
             Estimator(
                 method=cls(config=config),
                 options=kind,
                 baseline="group mean",
                 size=config.num_t,
-                outcomes=functools.partial(every_pair, config),
+                outcomes=functools.partial(every_pair_of_blocks, config.p_mask_prompt),
                 sampled=cls(config=config).draw,
                 ends_early=kind == "mix",
                 is_drawn=kind == "mix",
@@ -220,21 +218,3 @@ def row_value(lower_B: Tensor, upper_B: Tensor, advantage_B: Tensor, config: Spg
 def weighted_loss(value_B: Tensor, part: Bounded) -> Tensor:
     """-A times the bound times the number of tokens, weighted, summed and divided by the number of all tokens."""
     return -(part.advantage_B * value_B * part.length_B * part.weight_B).sum() / part.normaliser
-
-
-def every_pair(config: SpgConfig, scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
-    """All pairs of inputs that mask blocks of one token, with all that may be masked before these."""
-    length, share = scored.rollout.completion_length, config.p_mask_prompt
-    text_B1 = until_first_end(policy.is_end(scored.rollout.completion_ids_BC)).sum(1, keepdim=True)
-    prompt_BP = torch.zeros_like(scored.rollout.prompts.ids_BP, dtype=torch.bool)
-    places, pairs = torch.arange(length), list(itertools.combinations(range(length), 2))
-    # The last token is no token before a block.
-    earlier_XDC = torch.tensor(list(itertools.product((False, True), repeat=2 * (length - 1)))).view(-1, 2, length - 1)
-    outcomes = []
-    for pair, chosen_DC in itertools.product(pairs, earlier_XDC):
-        masked_BDC = places >= torch.tensor(pair)[:, None] % text_B1[:, None]
-        masked_BDC = masked_BDC | torch.nn.functional.pad(chosen_DC, (0, 1))
-        probability = torch.where(chosen_DC, share, 1 - share).double().prod().item() / len(pairs)
-        masks_BDL = torch.cat([prompt_BP[:, None].expand(-1, 2, -1), masked_BDC], 2)
-        outcomes.append(Outcome(draws=masks_BDL[:, None], probability=probability))
-    return outcomes

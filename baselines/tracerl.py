@@ -20,12 +20,13 @@ from torch import Tensor
 
 from harness.config.decoding import Decoding
 from harness.diffusion.elbo import coupled_inputs
-from harness.errors import UserError, require_choice, require_positive
+from harness.errors import UserError, require_choices, require_positive
 from harness.models.diffusion_lm import DiffusionLM
-from harness.randomness import row_seeds, uniforms
+from harness.randomness import row_seeds
 from harness.registry import method
-from harness.rl.advantages import z_scores
+from harness.rl.advantages import kept, z_scores
 from harness.rl.estimator import Estimator, Setting
+from harness.rl.masked import masks_at_drawn_rates
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rl.policy_loss import clipped_objective, k3
 from harness.rl.states import (
@@ -39,7 +40,7 @@ from harness.rl.states import (
 )
 from harness.rollout import ScoredRollouts
 
-RATE_DRAW, MASK_DRAW = 0, 1
+RATE_DRAW = 0  # and the next
 CHOICES = {"states": ("trajectory", "random", "coupled"), "kl": ("k3", "k1")}
 ALL_ENDS = -1
 
@@ -85,8 +86,7 @@ class TraceRl(Method):
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for unknown choices and numbers outside their range."""
         config = self.config
-        for name, choices in CHOICES.items():
-            require_choice(f"method.{name}", getattr(config, name), choices)
+        require_choices("method", config, CHOICES)
         require_positive("method", shrink=config.shrink, draws=config.draws, updates=config.updates)
         if not 0 <= config.min_rate <= config.max_rate <= 1:
             raise UserError(
@@ -113,13 +113,15 @@ class TraceRl(Method):
         if config.states == "trajectory":
             return None
         seed_B = scored.shard.mine(row_seeds(scored.global_rows, generator))
-        place_BC = torch.arange(rollout.completion_length).expand(rollout.num_rows, -1)
-        masks = []
-        for index in range(config.draws):
-            spread_B1 = uniforms(seed_B, index, place_BC[:, :1], RATE_DRAW)
-            rate_B1 = config.min_rate + (config.max_rate - config.min_rate) * spread_B1
-            masks.append(uniforms(seed_B, index, place_BC, MASK_DRAW) < rate_B1)
-        return torch.stack(masks, 1).to(policy.device)
+        is_masked_BMC = masks_at_drawn_rates(
+            seed_B,
+            range(config.draws),
+            rollout.completion_length,
+            least=config.min_rate,
+            most=config.max_rate,
+            kind=RATE_DRAW,
+        )
+        return is_masked_BMC.to(policy.device)
 
     def prepare(
         self, scored: ScoredRollouts, policy: DiffusionLM, score: ScoreFunction, draws: Tensor | None
@@ -183,13 +185,6 @@ class TraceRl(Method):
 def earned(reward_B: Tensor, length_B: Tensor, longest: int, margin: int) -> Tensor:
     """The rewards (B,), 0 for completions within `margin` tokens of the longest; margin 0 changes none."""
     return torch.where(length_B >= longest - margin, 0.0, reward_B) if margin else reward_B
-
-
-def kept(reward_B: Tensor, group_size: int, share: float) -> Tensor:
-    """True for the rows (B,) of groups whose mean reward lies within share and 1 - share; share 0 keeps all."""
-    mean_N = reward_B.unflatten(0, (-1, group_size)).double().mean(1)
-    is_kept_N = (mean_N >= share) & (mean_N <= 1 - share) if share else torch.ones_like(mean_N, dtype=torch.bool)
-    return is_kept_N.repeat_interleave(group_size)
 
 
 def askable(is_end_BC: Tensor, post_num: int) -> Tensor:

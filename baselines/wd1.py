@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
-from harness.errors import UserError, require_choice, require_positive
+from harness.errors import UserError, require_choices, require_positive, require_shares
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.flops import ModelShape
 from harness.randomness import row_seeds
 from harness.registry import method
 from harness.rl.advantages import centre_in_group
 from harness.rl.estimator import Estimator, Setting
-from harness.rl.masked import MaskedInputs, masked_inputs, new_logprob, prompt_mask, until_first_end
+from harness.rl.masked import MaskedInputs, inputs_of, new_logprob, prompt_mask, until_first_end
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
 from harness.rl.weighted import softmax_within, weighted_likelihood
 from harness.rollout import RolloutNeeds, ScoredRollouts
@@ -75,15 +75,13 @@ class Wd1(Method):
 
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for options outside their range, and where the decoding cannot mix two policies."""
-        for name, choices in CHOICES.items():
-            require_choice(f"method.{name}", getattr(self.config, name), choices)
-        require_positive("method", inner_updates=self.config.inner_updates)
-        for name in ("p_mask_prompt", "reference_weight"):
-            if not 0 <= getattr(self.config, name) <= 1:
-                raise UserError(f"method.{name}={getattr(self.config, name)} must lie between 0 and 1.")
-        if self.config.reference_weight and (not decoding.computes_all or decoding.guidance_scale):
+        config = self.config
+        require_choices("method", config, CHOICES)
+        require_positive("method", inner_updates=config.inner_updates)
+        require_shares("method", p_mask_prompt=config.p_mask_prompt, reference_weight=config.reference_weight)
+        if config.reference_weight and (not decoding.computes_all or decoding.guidance_scale):
             raise UserError(
-                f"method.reference_weight={self.config.reference_weight} mixes whole passes of two policies; set "
+                f"method.reference_weight={config.reference_weight} mixes whole passes of two policies; set "
                 "rollout.cache=none, and rollout.threshold, factor, entropy_bound and guidance_scale to 0."
             )
 
@@ -115,9 +113,7 @@ class Wd1(Method):
         wholly_BDC = torch.ones_like(counted_BC)[:, None]
         parts = [
             Weighted(
-                tokens_BDL=masked_inputs(rollout, wholly_BDC, is_masked_BP[:, None]),
-                mask_BL=rollout.prompts.with_completion(rollout.completion_ids_BC)[1],
-                target_BC=rollout.completion_ids_BC,
+                **inputs_of(rollout, wholly_BDC, is_masked_BP[:, None]),
                 counted_BC=counted_BC,
                 advantage_B=shard.mine(weight_B).to(rollout.logprob_BC.dtype),
                 normaliser=float(len(weight_B) // size),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 LONGEST_NAME, MOST_SHOWN = 1024, 60
 GOES_ON = "the same command goes on from the last checkpoint"
@@ -73,10 +73,23 @@ def require_positive(section: str, **values: float) -> None:
             raise UserError(f"{section}.{name}={value} must be above 0.")
 
 
+def require_shares(section: str, **values: float) -> None:
+    """Raises UserError for the first value outside 0..1."""
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise UserError(f"{section}.{name}={value} must lie between 0 and 1.")
+
+
 def require_choice(key: str, value: str, choices: Iterable[str]) -> None:
     """Raises UserError where `value` is not one of `choices`."""
     if value not in choices:
         raise unknown_choice(key, value, choices)
+
+
+def require_choices(section: str, options: object, choices: Mapping[str, Iterable[str]]) -> None:
+    """Raises UserError for the first of the named attributes of `options` that is not one of its choices."""
+    for name, allowed in choices.items():
+        require_choice(f"{section}.{name}", getattr(options, name), allowed)
 
 
 def require_name(key: str, value: str) -> None:

@@ -118,6 +118,24 @@ class Rollout:
         """Of the whole generation; 0 where it was not recorded."""
         return 0.0 if self.flops_B is None else self.flops_B.sum().item()
 
+    @property
+    def sampled_logprob_BC(self) -> Tensor:
+        """Log-probabilities under what was sampled; without record the model itself was, at temperature 1."""
+        assert self.behaviour_logprob_BC is not None or self.temperature == 1
+        return self.logprob_BC if self.behaviour_logprob_BC is None else self.behaviour_logprob_BC
+
+    @property
+    def sampled_entropy_BC(self) -> Tensor:
+        """Entropies of what was sampled."""
+        return self.entropy_BC if self.behaviour_entropy_BC is None else self.behaviour_entropy_BC
+
+    def support_at(self, position_Bn: Tensor) -> Tensor | None:
+        """The tokens (B, n, k) that truncation kept at those places of the completion; None where nothing was."""
+        if self.support_ids_BCk is None:
+            return None
+        width = self.support_ids_BCk.shape[2]
+        return self.support_ids_BCk.gather(1, position_Bn[:, :, None].expand(-1, -1, width))
+
     def completion_at(self, step_B: Tensor) -> Tensor:
         """State s of the completion (B, C): what the model saw before reveal s, later positions masked. step_B:
         (B,)."""

@@ -48,10 +48,6 @@ def _scores(rollout: Rollout, policy: DiffusionLM, step_B: Tensor, position_Bn: 
     tokens_BL, mask_BL = rollout.state_at(step_B)
     target_Bn = rollout.completion_ids_BC.gather(1, position_Bn)
     distributions = 1 if rollout.behaviour_logprob_BC is None else 2
-    support_Bnk = None
-    if rollout.support_ids_BCk is not None:
-        width = rollout.support_ids_BCk.shape[2]
-        support_Bnk = rollout.support_ids_BCk.gather(1, position_Bn[:, :, None].expand(-1, -1, width))
 
     def score(
         tokens_BL: Tensor, mask_BL: Tensor | None, position_Bn: Tensor, target_Bn: Tensor, support_Bnk: Tensor | None
@@ -65,5 +61,5 @@ def _scores(rollout: Rollout, policy: DiffusionLM, step_B: Tensor, position_Bn: 
         return torch.stack(fields, -1)
 
     in_sequence_Bn = position_Bn + tokens_BL.shape[1] - rollout.completion_length
-    rows = (tokens_BL, mask_BL, in_sequence_Bn, target_Bn, support_Bnk)
+    rows = (tokens_BL, mask_BL, in_sequence_Bn, target_Bn, rollout.support_at(position_Bn))
     return without_gradient(policy, score, *rows, positions=position_Bn.shape[1])

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from harness.rollout import ScoredRollouts
+
 
 def stepwise_returns(final_B: Tensor, greedy_BK: Tensor, lambda_: float, *, normalize: bool) -> Tensor:
     """EGSPO-SA (2603.12554): ((1 + lambda) r(x_0) - lambda r(xhat^s)), divided by 1 + lambda if normalised; (B, K)."""
@@ -30,6 +32,12 @@ def centre_in_group(value_BK: Tensor, group_size: int, valid_BK: Tensor | None =
     lowest_N1K = torch.where(valid_NGK, value_NGK, torch.inf).amin(1, keepdim=True)
     differs_NGK = valid_NGK & (highest_N1K > lowest_N1K)
     return torch.where(differs_NGK, value_NGK - mean_N1K, 0.0).flatten(0, 1)
+
+
+def centred_rewards(scored: ScoredRollouts) -> Tensor:
+    """The centred rewards of this process's rows (B,)."""
+    reward_B = scored.shard.gather(scored.rewards.total_B)
+    return scored.shard.mine(centre_in_group(reward_B[:, None], scored.group_size)[:, 0])
 
 
 def leave_one_out_mean(value_B: Tensor, group_size: int) -> Tensor:
@@ -60,6 +68,12 @@ def zero_variance_groups(reward_B: Tensor, group_size: int) -> Tensor:
     """Fraction of groups whose rewards are all equal: they carry no signal under a group baseline. Scalar."""
     grouped = reward_B.unflatten(0, (-1, group_size))
     return (grouped.amax(1) == grouped.amin(1)).double().mean()
+
+
+def differs_in_group(value_B: Tensor, group_size: int) -> Tensor:
+    """True for the rows (B,) of groups whose values are not all equal."""
+    grouped = value_B.unflatten(0, (-1, group_size))
+    return (grouped.amax(1) > grouped.amin(1)).repeat_interleave(group_size)
 
 
 def against_others(value_B: Tensor, group_size: int) -> Tensor:

@@ -10,11 +10,12 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from harness.diffusion.elbo import mean_masked_logprob
 from harness.diffusion.guidance import guided_logits
 from harness.diffusion.logprob import chosen_logprob, recomputed, without_gradient
 from harness.models.diffusion_lm import DiffusionLM
@@ -53,6 +54,15 @@ def masked_inputs(rollout: Rollout, is_masked_BDC: Tensor, is_masked_BDP: Tensor
         prompt_BDP = prompt_BDP.masked_fill(is_masked_BDP, rollout.mask_id)
     completion_BDC = torch.where(is_masked_BDC, rollout.mask_id, rollout.completion_ids_BC[:, None])
     return torch.cat([prompt_BDP, completion_BDC], 2)
+
+
+def inputs_of(rollout: Rollout, is_masked_BDC: Tensor, is_masked_BDP: Tensor | None = None) -> dict[str, Any]:
+    """The fields of MaskedInputs."""
+    return {
+        "tokens_BDL": masked_inputs(rollout, is_masked_BDC, is_masked_BDP),
+        "mask_BL": attended(rollout),
+        "target_BC": rollout.completion_ids_BC,
+    }
 
 
 def new_logprob(policy: DiffusionLM, part: MaskedInputs, *, guidance_scale: float = 0.0) -> Tensor:
@@ -115,6 +125,24 @@ def prompt_mask(rollout: Rollout, seed_B: Tensor, update: int, probability: floa
     uniform_BP = uniforms(seed_B.to(ids_BP.device), update, from_end_P.expand_as(ids_BP), PROMPT_DRAW)
     is_masked_BP = uniform_BP < probability
     return is_masked_BP if mask_BP is None else is_masked_BP & mask_BP
+
+
+def masks_at_drawn_rates(seed_B: Tensor, steps: range, length: int, *, least: float, most: float, kind: int) -> Tensor:
+    """A mask for each of the steps, bool (B, D, C): its rate is uniform between `least` and `most`, and every token is
+    masked with it. kind: the draw of rates; the next is that of tokens."""
+    place_BC = torch.arange(length, device=seed_B.device).expand(len(seed_B), -1)
+    masks = []
+    for step in steps:
+        rate_B1 = least + (most - least) * uniforms(seed_B, step, place_BC[:, :1], kind)
+        masks.append(uniforms(seed_B, step, place_BC, kind + 1) < rate_B1)
+    return torch.stack(masks, 1)
+
+
+def masked_elbo(policy: DiffusionLM, rollout: Rollout, is_masked_BDC: Tensor) -> Tensor:
+    """ELBO (B,), nats, of the policy that sampled or its reference: the mean over inputs of the mean masked token times
+    the number of tokens."""
+    logprob_BDC, _ = old_logprob(policy, rollout, masked_inputs(rollout, is_masked_BDC))
+    return mean_masked_logprob(logprob_BDC, is_masked_BDC) * logprob_BDC.shape[2]
 
 
 def until_first_end(is_end_BC: Tensor) -> Tensor:

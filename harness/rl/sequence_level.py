@@ -7,8 +7,6 @@ row; D inputs per row, D / S successive ones for each score.
 
 from __future__ import annotations
 
-import itertools
-import math
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +16,6 @@ from harness.diffusion import elbo
 from harness.errors import UserError
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds, uniforms
-from harness.rl.estimator import Outcome
 from harness.rl.masked import MaskedInputs, attended, new_logprob, old_logprob, reference_logprob
 from harness.rl.policy_loss import ClippedObjective, clipped_objective
 from harness.rollout import ScoredRollouts
@@ -132,16 +129,3 @@ def spread_masks_of_updates(scored: ScoredRollouts, updates: int, draws: int, ge
     """M such masks per inner update, bool (B, U, M, C)."""
     masks = [torch.stack([spread_masks(scored, u, generator) for _ in range(draws)], 1) for u in range(updates)]
     return torch.stack(masks, 1)
-
-
-def every_mask(added: int, scored: ScoredRollouts, policy: DiffusionLM) -> list[Outcome]:
-    """All masks of a row (B, 1, 1, C), one at a time: what is made of draws is linear in them where the ratio is 1.
-    Every count is equally likely, and so are the masks of a count. added: draws that an update adds up."""
-    rows, length = scored.rollout.completion_ids_BC.shape
-    return [
-        Outcome(
-            draws=torch.tensor(mask).expand(rows, 1, 1, -1),
-            probability=added / (length + 1) / math.comb(length, sum(mask)),
-        )
-        for mask in itertools.product((False, True), repeat=length)
-    ]

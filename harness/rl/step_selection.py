@@ -5,12 +5,15 @@ than K eligible steps gets -1 in the columns left over."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from harness.distributed.shard import ALONE, Shard
 from harness.rollout import Rollout
 
+IMPORTANCES = ("uniform", "entropy")
 SELECTIONS = ("entropy", "uniform", "random", "random-official")
 
 
@@ -31,6 +34,12 @@ def last_real_step(unmask_step_BC: Tensor, is_end_BC: Tensor, num_steps: int) ->
     return torch.where(last_B < 0, num_steps - 1, last_B)
 
 
+def last_taken_step(rollout: Rollout, is_end_BC: Tensor) -> Tensor:
+    """The same (B,), within the steps that the row took."""
+    last_B = last_real_step(rollout.unmask_step_BC, is_end_BC, rollout.num_steps)
+    return torch.minimum(last_B, rollout.num_steps_B.long() - 1)
+
+
 def select_steps(
     rollout: Rollout,
     is_end_BC: Tensor,
@@ -47,10 +56,7 @@ def select_steps(
     is no end token. is_end_BC: bool.
     """
     num_rows, num_steps = rollout.num_rows, rollout.num_steps
-    last_B = torch.full((num_rows,), num_steps - 1, device=is_end_BC.device)
-    if until_last_real:
-        last_B = last_real_step(rollout.unmask_step_BC, is_end_BC, num_steps)
-    last_B = torch.minimum(last_B, rollout.num_steps_B.long() - 1)
+    last_B = last_taken_step(rollout, is_end_BC) if until_last_real else rollout.num_steps_B.long() - 1
     eligible_BT = torch.arange(num_steps, device=last_B.device) <= last_B[:, None]
     match selection:
         case "entropy":
@@ -135,3 +141,33 @@ def steps_by_probability(uniform_BM: Tensor, probability_BT: Tensor) -> Tensor:
     cdf_BT = probability_BT.to(uniform_BM.dtype).cumsum(1)
     last_B1 = (cdf_BT < cdf_BT[:, -1:]).sum(1, keepdim=True)
     return torch.minimum(torch.searchsorted(cdf_BT, uniform_BM), last_B1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnSteps:
+    """step_BM and their importance weights, float64: (1 / number of steps) / probability of the draw."""
+
+    step_BM: Tensor
+    importance_BM: Tensor
+
+
+def draw_steps(rollout: Rollout, is_end_BC: Tensor, uniform_BM: Tensor, importance: str) -> DrawnSteps:
+    """Steps among those up to the last that reveals a real token: by one of IMPORTANCES equally likely, or in
+    proportion to their entropy."""
+    last_B = last_taken_step(rollout, is_end_BC)
+    if importance == "uniform":
+        step_BM = uniform_steps(uniform_BM, last_B)
+        return DrawnSteps(step_BM=step_BM, importance_BM=torch.ones_like(uniform_BM))
+    probability_BT = draw_probabilities(rollout, is_end_BC)
+    step_BM = steps_by_probability(uniform_BM, probability_BT)
+    uniform_B1 = 1 / (last_B[:, None].double() + 1)
+    return DrawnSteps(step_BM=step_BM, importance_BM=uniform_B1 / probability_BT.gather(1, step_BM))
+
+
+def draw_probabilities(rollout: Rollout, is_end_BC: Tensor) -> Tensor:
+    """p(s) (B, T), float64, of entropy importance sampling."""
+    last_B = last_taken_step(rollout, is_end_BC)
+    return entropy_probabilities(rollout.sampled_entropy_BC.double(), rollout.unmask_step_BC, last_B, rollout.num_steps)
+
+
+UNIFORMS = {"low-discrepancy": stratified_uniforms, "independent": independent_uniforms}

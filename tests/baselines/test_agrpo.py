@@ -28,37 +28,6 @@ def rollout_of(steps, *, num_steps, **fields):
     return Rollout(**{**recorded, **fields})
 
 
-def no_end(rollout):
-    return torch.zeros(rollout.completion_ids_BC.shape, dtype=torch.bool)
-
-
-def test_uniform_draws_weigh_1_and_entropy_draws_their_inverse_probability():
-    entropy = torch.tensor([[3.0, 1.0]])
-    rollout = rollout_of([[0, 1]], num_steps=2, entropy_BC=entropy)
-    uniform = torch.tensor([[0.1, 0.6, 0.9]], dtype=torch.float64)
-    plain = module.draw_steps(rollout, no_end(rollout), uniform, module.AgrpoConfig(importance="uniform"))
-    assert plain.step_BM.tolist() == [[0, 1, 1]]
-    assert plain.importance_BM.tolist() == [[1.0, 1.0, 1.0]]
-    weighed = module.draw_steps(rollout, no_end(rollout), uniform, module.AgrpoConfig(importance="entropy"))
-    assert weighed.step_BM.tolist() == [[0, 0, 1]]
-    assert weighed.importance_BM.tolist() == [pytest.approx([2 / 3, 2 / 3, 2.0])]
-
-
-def test_the_sampled_entropy_is_used_where_it_is_recorded():
-    rollout = rollout_of([[0, 1]], num_steps=2, behaviour_entropy_BC=torch.tensor([[1.0, 4.0]]))
-    assert module.draw_probabilities(rollout, no_end(rollout)).tolist() == [pytest.approx([0.2, 0.8])]
-
-
-def test_steps_after_the_last_real_token_and_after_an_early_stop_are_not_drawn():
-    rollout = rollout_of([[0, 1, 2, 3], [0, 0, 4, 4]], num_steps=4, num_steps_B=torch.tensor([4, 1]).short())
-    is_end = torch.tensor([[False, False, True, True], [True, True, True, True]])
-    assert module.last_step(rollout, is_end).tolist() == [1, 0]
-    uniform = torch.full((2, 1), 0.999, dtype=torch.float64)
-    for importance in ("uniform", "entropy"):
-        steps = module.draw_steps(rollout, is_end, uniform, module.AgrpoConfig(importance=importance))
-        assert steps.step_BM.tolist() == [[1], [0]]
-
-
 def test_a_draw_shows_the_state_before_it_and_its_tokens_in_the_sequence():
     support = torch.arange(2 * 4 * 2, dtype=torch.int32).view(2, 4, 2)
     rollout = rollout_of([[1, 0, 1, 0], [0, 0, 1, 1]], num_steps=2, support_ids_BCk=support, temperature=0.6)

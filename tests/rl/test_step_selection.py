@@ -1,3 +1,6 @@
+import dataclasses
+
+import pytest
 import torch
 
 from harness.rl import step_selection
@@ -72,3 +75,30 @@ def test_the_official_random_selection_is_shared_and_ends_with_the_last_step():
     assert (chosen[:, -1] == 7).all()
     assert (chosen[0] == chosen[2]).all()
     assert chosen[:, :-1].max() < 7
+
+
+def test_uniform_draws_weigh_1_and_entropy_draws_their_inverse_probability():
+    rollout = recorded([[0, 1]], [[3.0, 1.0]], 2)
+    uniform, no_end = torch.tensor([[0.1, 0.6, 0.9]], dtype=torch.float64), torch.tensor([[False, False]])
+    plain = step_selection.draw_steps(rollout, no_end, uniform, "uniform")
+    assert plain.step_BM.tolist() == [[0, 1, 1]]
+    assert plain.importance_BM.tolist() == [[1.0, 1.0, 1.0]]
+    weighed = step_selection.draw_steps(rollout, no_end, uniform, "entropy")
+    assert weighed.step_BM.tolist() == [[0, 0, 1]]
+    assert weighed.importance_BM.tolist() == [pytest.approx([2 / 3, 2 / 3, 2.0])]
+
+
+def test_the_sampled_entropy_is_used_where_it_is_recorded():
+    rollout = recorded([[0, 1]], [[1.0, 1.0]], 2)
+    rollout = dataclasses.replace(rollout, behaviour_entropy_BC=torch.tensor([[1.0, 4.0]]))
+    probability = step_selection.draw_probabilities(rollout, torch.tensor([[False, False]]))
+    assert probability.tolist() == [pytest.approx([0.2, 0.8])]
+
+
+@pytest.mark.parametrize("importance", step_selection.IMPORTANCES)
+def test_steps_after_the_last_real_token_and_after_an_early_stop_are_not_drawn(importance):
+    rollout = recorded([[0, 1, 2, 3], [0, 0, 4, 4]], [[1.0] * 4] * 2, 4, taken=[4, 1])
+    is_end = torch.tensor([[False, False, True, True], [True, True, True, True]])
+    assert step_selection.last_taken_step(rollout, is_end).tolist() == [1, 0]
+    uniform = torch.full((2, 1), 0.999, dtype=torch.float64)
+    assert step_selection.draw_steps(rollout, is_end, uniform, importance).step_BM.tolist() == [[1], [0]]
