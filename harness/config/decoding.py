@@ -75,6 +75,11 @@ class Decoding:
         return self.eos_policy in ("stop", "stop-agrpo")
 
     @property
+    def forbids_end(self) -> bool:
+        """Whether the first end token is never generated."""
+        return self.eos_policy in ("forbid", "forbid-defer")
+
+    @property
     def adaptive(self) -> bool:
         """Whether a step reveals as many tokens as are sure enough, so that the number of steps is not known before."""
         return self.asks_probability or self.entropy_bound > 0

@@ -80,8 +80,9 @@ class _Group:
     order_uniform_N: Tensor | None
 
     def propose(self, record_behaviour: bool) -> Proposal:
-        forbids = self.decoding.eos_policy in ("forbid", "forbid-defer")
-        end_logit_N = categorical.forbid(self.logits_NV, self.special.end_ids[0]) if forbids else None
+        end_logit_N = None
+        if self.decoding.forbids_end:
+            end_logit_N = categorical.forbid(self.logits_NV, self.special.end_ids[0])
         support = self._support()
         token_N = self._sample(support)
         ranks_by_behaviour = self.decoding.ranking == "behaviour" and self.decoding.remasking != "random"

@@ -72,9 +72,10 @@ class Generation:
 
     rollout: the record, of all rows in their order.
 
-    Raises UserError for lengths that are no such multiples, for given tokens that are not one per position, for a
-    decoding that does not fit the model's blocks, where a support is asked for that has no bound, and where the most
-    probable tokens of all positions, or a mixture of two policies, are asked for of steps that do not compute them.
+    Raises UserError for lengths that are no such multiples, for given tokens that are not one per position or not in
+    the vocabulary, for a decoding that does not fit the model's blocks, where a support is asked for that has no bound,
+    and where the most probable tokens of all positions, or a mixture of two policies, are asked for of steps that do
+    not compute them.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Generation:
         check_blocks(model, decoding)
         _check(model, decoding, needs, infills=given_BC is not None)
         if given_BC is not None:
-            _check_given(given_BC, (len(seed_B), decoding.completion_length), model.special.mask_id)
+            _check_given(given_BC, (len(seed_B), decoding.completion_length), model)
         if length_B is not None:
             _check_lengths(length_B, decoding, 1 if given_BC is not None else decoding.block_length)
         self.model, self.decoding = model, decoding
@@ -203,12 +204,24 @@ def _check(model: DiffusionLM, decoding: Decoding, needs: RolloutNeeds, *, infil
         raise UserError("A mixture with the reference policy cannot be sampled with execution.sharding=fsdp2; use ddp.")
 
 
-def _check_given(given_BC: Tensor, shape: tuple[int, int], mask_id: int) -> None:
+def _check_given(given_BC: Tensor, shape: tuple[int, int], model: DiffusionLM) -> None:
+    mask_id, vocabulary = model.special.mask_id, model.shape.vocabulary
     if given_BC.shape != shape:
         rows, length = shape
         raise UserError(
             f"Given tokens of shape {tuple(given_BC.shape)} do not fit {rows} prompts and completion_length={length}; "
             f"give a tensor of shape {shape}, with the mask token {mask_id} where a token is to be written."
+        )
+    if given_BC.dtype not in (torch.int32, torch.int64):
+        raise UserError(
+            f"Given tokens are {given_BC.dtype}, which are no token ids; give a tensor of torch.int64, with the mask "
+            f"token {mask_id} where a token is to be written."
+        )
+    unknown_N = given_BC[(given_BC < 0) | (given_BC >= vocabulary)]
+    if len(unknown_N):
+        raise UserError(
+            f"Given token {int(unknown_N[0])} is not in the vocabulary of '{model.name}'; token ids go from 0 to "
+            f"{vocabulary - 1}, with the mask token {mask_id} where a token is to be written."
         )
 
 

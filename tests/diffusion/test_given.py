@@ -161,6 +161,9 @@ def test_given_tokens_are_never_scored(random_model):
     [
         ([[M] * 11] * 3, None, r"shape \(3, 11\) do not fit 3 prompts .* shape \(3, 12\), with the mask token"),
         ([[M] * 12] * 2, None, r"shape \(2, 12\) do not fit 3 prompts and completion_length=12"),
+        ([[M] * 12] * 2 + [[M] * 11 + [999]], None, r"^Given token 999 is not in the vocabulary of .* from 0 to"),
+        ([[M] * 11 + [-1]] * 3, None, r"^Given token -1 is not in the vocabulary"),
+        ([[True] * 12] * 3, None, r"^Given tokens are torch\.bool, which are no token ids; give a tensor"),
         (HOLES, RolloutNeeds(argmax=True), r"p2 or given tokens"),
     ],
 )

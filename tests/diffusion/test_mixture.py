@@ -75,6 +75,17 @@ def test_the_behaviour_record_is_of_the_mixture_and_the_rest_of_the_policy(model
         torch.testing.assert_close(rollout.entropy_BC[revealed], entropy[revealed], atol=1e-4, rtol=0)
 
 
+def test_an_end_token_that_is_never_generated_is_no_part_of_either_record(model):
+    decoding = dataclasses.replace(DECODING, num_steps=2, eos_policy="forbid")
+    rollout = rollout_of(model, decoding)
+    policy, reference = both_logits(model, *rollout.state_at(torch.zeros(len(PROMPTS), dtype=torch.long)), 8)
+    mixed = 0.6 * policy + 0.4 * reference
+    for record, logits in ((rollout.logprob_BC, policy), (rollout.behaviour_logprob_BC, mixed)):
+        logits[..., model.special.end_ids[0]] = -torch.inf
+        expected = logits.log_softmax(-1).gather(2, rollout.completion_ids_BC[:, :, None])[:, :4, 0]
+        torch.testing.assert_close(record[:, :4], expected[:, :4], atol=1e-4, rtol=0)
+
+
 def test_weight_0_changes_nothing_and_weight_1_is_the_reference_policy(model):
     plain = rollout_of(model, needs=RolloutNeeds())
     whole = rollout_of(model, needs=RolloutNeeds(reference_weight=1.0))

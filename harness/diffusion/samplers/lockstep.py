@@ -91,8 +91,13 @@ class _Step:
         )
         if not weight:
             return proposal
+        end_id = self.model.special.end_ids[0]
+        end_logit_N = categorical.forbid(logits_NV, end_id) if self.decoding.forbids_end else None
         chosen_N = logits_NV.gather(1, proposal.token_N[:, None])[:, 0]
-        return dataclasses.replace(proposal, logprob_N=chosen_N - logits_NV.logsumexp(1))
+        proposal = dataclasses.replace(proposal, logprob_N=chosen_N - logits_NV.logsumexp(1))
+        if end_logit_N is not None:
+            logits_NV[:, end_id] = end_logit_N
+        return proposal
 
     def _mixed(self, logits_NV: Tensor, weight: float) -> Tensor:
         """(1 - weight) logits of the policy + weight logits of the reference policy, by a pass of its own."""
