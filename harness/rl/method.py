@@ -122,7 +122,10 @@ class Method(ABC):
     config: Any = field(default_factory=NoOptions)
 
     def check_record(self, decoding: Decoding) -> None:
-        """Raises UserError for a decoding whose record of a rollout the method cannot take."""
+        """Raises UserError for a decoding whose record of a rollout the method cannot take, and for a KL term of
+        negative weight."""
+        if (beta := getattr(self.config, "beta", 0.0)) < 0:
+            raise UserError(f"method.beta={beta} is negative, and distance would be rewarded; 0 is for no KL term.")
         if decoding.cache != "none" and not self.takes_cached:
             raise UserError(
                 f"rollout.cache={decoding.cache}: the method takes old log-probabilities from the rollout, and with a "

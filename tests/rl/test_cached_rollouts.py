@@ -61,3 +61,11 @@ def test_a_method_that_says_nothing_of_caches_is_refused_them():
     with pytest.raises(UserError, match="approximate"):
         Careless().check_record(DUAL)
     Careless().check_record(dataclasses.replace(DUAL, cache="none"))
+
+
+@pytest.mark.parametrize("name", ["d1", "espo"])
+def test_a_kl_term_of_negative_weight_is_refused(name):
+    cls, decoding = get_method(name), dataclasses.replace(DUAL, cache="none")
+    cls(config=cls.Config(beta=0.0)).check_record(decoding)
+    with pytest.raises(UserError, match=r"method\.beta=-0\.1 is negative"):
+        cls(config=cls.Config(beta=-0.1)).check_record(decoding)
