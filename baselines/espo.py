@@ -23,7 +23,7 @@ from harness.diffusion import elbo
 from harness.errors import require_positive
 from harness.models.diffusion_lm import DiffusionLM
 from harness.registry import method
-from harness.rl.advantages import differs_in_group, group_std, leave_one_out_mean
+from harness.rl.advantages import group_std, leave_one_out_mean
 from harness.rl.estimator import Estimator, Setting
 from harness.rl.masked import masked_inputs
 from harness.rl.method import Loss, Method, Prepared, ScoreFunction, UpdateBatch
@@ -132,8 +132,7 @@ class Espo(Method):
 
 def advantages(reward_B: Tensor, group_size: int, config: EspoConfig) -> Tensor:
     """Reward minus the mean of the other completions of the prompt (B,), exactly 0 where a group's are all equal."""
-    differs_B = differs_in_group(reward_B, group_size)
-    advantage_B = torch.where(differs_B, reward_B - leave_one_out_mean(reward_B, group_size), 0.0)
+    advantage_B = reward_B - leave_one_out_mean(reward_B, group_size)
     return advantage_B / (group_std(reward_B, group_size) + STD_FLOOR) if config.scale_rewards else advantage_B
 
 

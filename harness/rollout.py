@@ -69,7 +69,7 @@ class Rollout:
 
     completion_ids_BC: int64, no mask token left.
     unmask_step_BC: int16, the step that revealed the token, under p2 the last that did; T for filler after an early
-    stop, which is outside every loss, and -1 for a given token. logprob_BC, entropy_BC: float32, nats, of the
+    stop, which no step has revealed, and -1 for a given token. logprob_BC, entropy_BC: float32, nats, of the
     untempered whole-vocabulary softmax at the moment of unmasking; 0 on filler and on given tokens.
     num_steps_B: int16, steps the row took, T without an early stop. num_steps: T; under a threshold or factor the most
     steps that a row may take. mask_id: the mask token.

@@ -36,11 +36,12 @@ class Conventions:
     attended_padding: prompts are padded to the longest of so many successive rows and the pads are attended to; 0 masks
     all pads.
 
-    micro_batch_rows: rows that one device of the published run had in a forward-backward pass: d1 and BGPO count
-    tokens, AGRPO, ESPO and GDSD spread their draws within so many successive rows; 0 is the global batch.
+    micro_batch_rows: rows that one device of the published run had in a forward-backward pass: within so many
+    successive rows d1, SPG, coupled-GRPO, d2-StepMerge and BGPO count tokens, JustGRPO counts rows with an advantage,
+    wd1 and DMPO take softmaxes, and AGRPO, ESPO and GDSD spread their draws; 0 is the global batch.
     accumulated_batches: the micro-batches that an update accumulated per device: micro-batch j of the global batch is
-    the one of pass j modulo this number. d1 gives each pass masks of its own, AGRPO with method.stepping=per-draw steps
-    in the last pass.
+    the one of pass j modulo this number. d1 gives each pass masks of its own, coupled-GRPO with method.repeat_masks the
+    same, JustGRPO adds the passes up, AGRPO with method.stepping=per-draw steps in the last pass.
 
     prompt_stride: of so many batches of prompts the first is used, the others are left out.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from harness.errors import UserError
 from harness.rollout import ScoredRollouts
 
 
@@ -41,9 +42,11 @@ def centred_rewards(scored: ScoredRollouts) -> Tensor:
 
 
 def leave_one_out_mean(value_B: Tensor, group_size: int) -> Tensor:
-    """Mean over the other G - 1 completions of the prompt; (B,)."""
-    grouped = value_B.unflatten(0, (-1, group_size))
-    return ((grouped.sum(1, keepdim=True) - grouped) / (group_size - 1)).flatten()
+    """Mean over the other G - 1 completions of the prompt (B,); of equal values exactly these."""
+    value_NG = value_B.unflatten(0, (-1, group_size))
+    others_NG = (value_NG.sum(1, keepdim=True) - value_NG) / (group_size - 1)
+    differs_N1 = value_NG.amax(1, keepdim=True) > value_NG.amin(1, keepdim=True)
+    return torch.where(differs_N1, others_NG, value_NG).flatten()
 
 
 def group_steps(step_BK: Tensor, group_size: int) -> Tensor:
@@ -52,15 +55,23 @@ def group_steps(step_BK: Tensor, group_size: int) -> Tensor:
 
 
 def centre_at_same_step(returns_BM: Tensor, group_size: int) -> Tensor:
-    """Returns minus the mean of the others' returns at the SAME step; (B, G * K) -> (B, K)."""
+    """Returns minus the mean of the others' returns at the SAME step; (B, G * K) -> (B, K). Exactly 0 where all are
+    equal."""
     returns_NOGK = returns_BM.unflatten(0, (-1, group_size)).unflatten(2, (group_size, -1))
     own_NGK = torch.diagonal(returns_NOGK, dim1=1, dim2=2).movedim(-1, 1)
     others_NGK = (returns_NOGK.sum(1) - own_NGK) / (group_size - 1)
-    return (own_NGK - others_NGK).flatten(0, 1)
+    differs_NGK = returns_NOGK.amax(1) > returns_NOGK.amin(1)
+    return torch.where(differs_NGK, own_NGK - others_NGK, 0.0).flatten(0, 1)
 
 
 def group_std(value_B: Tensor, group_size: int) -> Tensor:
-    """Standard deviation over the group, divisor G - 1; (B,), equal within a group."""
+    """Standard deviation over the group, divisor G - 1; (B,), equal within a group. Raises UserError for groups of
+    one, which have none."""
+    if group_size < 2:
+        raise UserError(
+            f"train.group_size={group_size}: advantages are divided by the standard deviation of a group, and one "
+            "completion has none; set 2 or more."
+        )
     return value_B.unflatten(0, (-1, group_size)).std(1).repeat_interleave(group_size, 0)
 
 
@@ -68,12 +79,6 @@ def zero_variance_groups(reward_B: Tensor, group_size: int) -> Tensor:
     """Fraction of groups whose rewards are all equal: they carry no signal under a group baseline. Scalar."""
     grouped = reward_B.unflatten(0, (-1, group_size))
     return (grouped.amax(1) == grouped.amin(1)).double().mean()
-
-
-def differs_in_group(value_B: Tensor, group_size: int) -> Tensor:
-    """True for the rows (B,) of groups whose values are not all equal."""
-    grouped = value_B.unflatten(0, (-1, group_size))
-    return (grouped.amax(1) > grouped.amin(1)).repeat_interleave(group_size)
 
 
 def against_others(value_B: Tensor, group_size: int) -> Tensor:

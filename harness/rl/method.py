@@ -26,6 +26,9 @@ from harness.rollout import Rewards, RolloutNeeds, ScoredRollouts
 ScoreFunction = Callable[[Tensor, Tensor], Rewards]
 """(row_N, completion_ids_NC) -> rewards of those completions, each against the prompt of its row."""
 
+NOT_NEGATIVE = ("beta", "clip", "clip_low", "clip_high")
+"""Options that mean the same in all methods: the weight of the KL term, and how far ratios may be from 1."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LossPart:
@@ -122,7 +125,11 @@ class Method(ABC):
     config: Any = field(default_factory=NoOptions)
 
     def check_record(self, decoding: Decoding) -> None:
-        """Raises UserError for a decoding whose record of a rollout the method cannot take."""
+        """Raises UserError for a decoding whose record of a rollout the method cannot take, and for options that no
+        method can take."""
+        for name in NOT_NEGATIVE:
+            if (value := getattr(self.config, name, 0.0)) < 0:
+                raise UserError(f"method.{name}={value} is negative; set it to 0 or above.")
         if decoding.cache != "none" and not self.takes_cached:
             raise UserError(
                 f"rollout.cache={decoding.cache}: the method takes old log-probabilities from the rollout, and with a "

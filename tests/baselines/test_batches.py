@@ -1,6 +1,7 @@
 """What no method's result may depend on: micro-batches, shards, and how often it is computed."""
 
 import copy
+import dataclasses
 import importlib.util
 from pathlib import Path
 
@@ -62,10 +63,17 @@ def test_micro_batches_add_up(method, random_model, scored, score):
     torch.testing.assert_close(summed, gradient, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_shards_add_up_though_groups_and_paddings_differ(method, random_model, scored, score, shards, count):
-    whole, gradient = losses(method, random_model, prepare_seeded(method, scored, random_model, score))
+@pytest.mark.parametrize(
+    ("count", "conventions"), [(2, {"micro_batch_rows": 3, "accumulated_batches": 2}), (4, {})], ids=str
+)
+def test_shards_add_up_though_groups_lengths_and_paddings_differ(
+    method, random_model, scored, score, shards, count, conventions
+):
     lockstep, parts = shards(count)
+    for whole_or_first in (scored, parts[0]):
+        whole_or_first.rollout.completion_ids_BC[0, 4] = random_model.special.end_ids[0]
+    scored, *parts = (dataclasses.replace(one, **conventions) for one in (scored, *parts))
+    whole, gradient = losses(method, random_model, prepare_seeded(method, scored, random_model, score))
     prepared = [None] * count
     # A model is in one policy at a time, so every process has one of its own.
     models = [copy.deepcopy(random_model) for _ in range(count)]

@@ -6,9 +6,6 @@ import pytest
 import torch
 
 from harness.config.decoding import Decoding
-from harness.diagnose.estimators import all_candidates
-from harness.diagnose.mdp import CONFIDENCE, LEFT_TO_RIGHT, make_mdp
-from harness.diagnose.measure import all_groups, measure
 from harness.errors import UserError
 from harness.registry import get_method
 from harness.rl.states import state_tokens
@@ -95,18 +92,3 @@ def test_options_out_of_range_are_named(options, message):
     with pytest.raises(UserError, match=message):
         module.D2StepMerge(config=module.D2StepMergeConfig(**{"segments": 8, **options})).check(Decoding(num_steps=8))
     module.D2StepMerge(config=module.D2StepMergeConfig(segments=8)).check(Decoding(num_steps=8))
-
-
-@pytest.mark.parametrize("order", [LEFT_TO_RIGHT, CONFIDENCE])
-def test_with_a_segment_for_every_step_the_gradient_is_the_exact_policy_gradient_in_any_order(order):
-    mdp = make_mdp(3, scale=1.5, order=order)
-    groups = all_groups(mdp)
-    found = {
-        (item.name, item.estimator.size): measure(mdp, groups, item, seed=0)
-        for item in all_candidates()
-        if item.name in ("d1", "d2-stepmerge") and item.estimator.size != 2
-    }
-    assert found["d2-stepmerge", 3].bias < 1e-10
-    one, d1 = found["d2-stepmerge", 1], found["d1", 0]
-    assert (one.bias, one.variance) == pytest.approx((d1.bias, d1.variance), rel=1e-10)
-    assert d1.bias > 0.1

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from harness.config.decoding import Decoding
-from harness.diagnose.mdp import LEFT_TO_RIGHT, make_mdp
 from harness.diffusion.sampler import generate
 from harness.errors import UserError
 from harness.registry import get_method
@@ -86,21 +85,6 @@ def test_the_record_of_a_rollout_from_left_to_right_is_what_passes_of_their_own_
     _, recomputed = prepared(ordered, random_model, score, old="recomputed")
     first, second = (found.updates[0].parts[0].old_logprob_Nn for found in (recorded, recomputed))
     torch.testing.assert_close(first, second, atol=1e-4, rtol=0)
-
-
-def test_from_left_to_right_the_gradient_is_the_exact_policy_gradient():
-    mdp = make_mdp(3, scale=1.5, order=LEFT_TO_RIGHT)
-    rollout = mdp.rollout
-    rewards = mdp.rewards_of(rollout.completion_ids_BC)
-    scored = ScoredRollouts(rollout=rollout, rewards=rewards, group_size=rollout.num_rows)
-    method, found = prepared(scored, mdp.policy, mdp.score)
-    (part,) = found.updates[0].parts
-    weighted = dataclasses.replace(
-        part, advantage_N=rewards.total_B[part.row_N], weight_N=mdp.probability_N[part.row_N], normaliser=1.0
-    )
-    with mdp.copies(1) as table:
-        method.loss(mdp.policy, weighted)[0].backward()
-        torch.testing.assert_close(-table.grad[0], mdp.exact_gradient(), atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize(

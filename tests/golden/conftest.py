@@ -82,38 +82,44 @@ def golden_scored() -> Callable[..., ScoredRollouts]:
     """The completions of a file of the further methods, with rewards (B,) and, where a method asks how they came about,
     the step that revealed each token."""
 
-    def scored(
-        tensors: dict[str, Tensor], meta: Any, reward_B: Tensor, unmask_step_BC: Tensor | None = None, **options: Any
-    ) -> ScoredRollouts:
-        prompt_length, ids_BL = meta["prompt_len"], tensors["prompt_completion_ids"]
-        completion_BC = ids_BL[:, prompt_length:]
-        step_BC = torch.zeros_like(completion_BC) if unmask_step_BC is None else unmask_step_BC
-        num_steps = int(step_BC.max()) + 1
-        rollout = Rollout(
-            prompts=Prompts(ids_BP=ids_BL[:, :prompt_length], mask_BP=None),
-            completion_ids_BC=completion_BC,
-            unmask_step_BC=step_BC.to(torch.int16),
-            logprob_BC=torch.zeros(completion_BC.shape),
-            entropy_BC=torch.zeros(completion_BC.shape),
-            num_steps_B=torch.full((len(ids_BL),), num_steps, dtype=torch.int16),
-            num_steps=num_steps,
-            mask_id=meta["mask_id"],
-        )
-        rewards = Rewards(total_B=reward_B, parts={})
-        return ScoredRollouts(rollout=rollout, rewards=rewards, group_size=meta["num_generations"], **options)
-
-    return scored
+    return _scored
 
 
 @pytest.fixture(scope="session")
 def golden_rewards() -> Callable[[dict[str, Tensor], Any, str], Tensor]:
     """Rewards (B,) of a file of the further methods under a configuration's table; nothing counts 0."""
 
-    def rewards(tensors: dict[str, Tensor], meta: Any, name: str) -> Tensor:
-        weight_F = torch.tensor(meta["reward_weights"], dtype=torch.float64)
-        return (tensors[f"rewards_per_func_{name}"].nan_to_num() * weight_F).sum(1)
+    return _rewards
 
-    return rewards
+
+def _scored(
+    tensors: Mapping[str, Tensor],
+    meta: Mapping[str, Any],
+    reward_B: Tensor,
+    unmask_step_BC: Tensor | None = None,
+    **options: Any,
+) -> ScoredRollouts:
+    prompt_length, ids_BL = meta["prompt_len"], tensors["prompt_completion_ids"]
+    completion_BC = ids_BL[:, prompt_length:]
+    step_BC = torch.zeros_like(completion_BC) if unmask_step_BC is None else unmask_step_BC
+    num_steps = int(step_BC.max()) + 1
+    rollout = Rollout(
+        prompts=Prompts(ids_BP=ids_BL[:, :prompt_length], mask_BP=None),
+        completion_ids_BC=completion_BC,
+        unmask_step_BC=step_BC.to(torch.int16),
+        logprob_BC=torch.zeros(completion_BC.shape),
+        entropy_BC=torch.zeros(completion_BC.shape),
+        num_steps_B=torch.full((len(ids_BL),), num_steps, dtype=torch.int16),
+        num_steps=num_steps,
+        mask_id=meta["mask_id"],
+    )
+    grouped = {"group_size": meta["num_generations"], **options}
+    return ScoredRollouts(rollout=rollout, rewards=Rewards(total_B=reward_B, parts={}), **grouped)
+
+
+def _rewards(tensors: Mapping[str, Tensor], meta: Mapping[str, Any], name: str) -> Tensor:
+    weight_F = torch.tensor(meta["reward_weights"], dtype=torch.float64)
+    return (tensors[f"rewards_per_func_{name}"].nan_to_num() * weight_F).sum(1)
 
 
 def _existing(relative: str) -> Path:
@@ -149,24 +155,10 @@ class OfficialTrainer:
 
     def scored(self, name: str) -> ScoredRollouts:
         """The completions with the rewards of a configuration; how they came about is not asked for."""
-        length, ids_BL, official = self.meta["prompt_len"], self.single["prompt_completion_ids"], self.options(name)
-        completion_BC = ids_BL[:, length:]
-        rollout = Rollout(
-            prompts=Prompts(ids_BP=ids_BL[:, :length], mask_BP=None),
-            completion_ids_BC=completion_BC,
-            unmask_step_BC=torch.zeros_like(completion_BC, dtype=torch.int16),
-            logprob_BC=torch.zeros(completion_BC.shape),
-            entropy_BC=torch.zeros(completion_BC.shape),
-            num_steps_B=torch.ones(len(ids_BL), dtype=torch.int16),
-            num_steps=1,
-            mask_id=self.meta["mask_id"],
-        )
-        weights = torch.tensor(self.meta["reward_weights"], dtype=torch.float64)
-        rewards = Rewards(
-            total_B=(self.single[f"rewards_per_func_{official['rewards']}"] * weights).nansum(1), parts={}
-        )
+        official = self.options(name)
+        reward_B = _rewards(self.single, self.meta, official["rewards"])
         group_size = official.get("num_generations", self.meta["num_generations"])
-        return ScoredRollouts(rollout=rollout, rewards=rewards, group_size=group_size)
+        return _scored(self.single, self.meta, reward_B, group_size=group_size)
 
 
 @pytest.fixture(scope="session")

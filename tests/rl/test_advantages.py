@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from harness.rl.advantages import centre_in_group, leave_one_out_mean, stepwise_returns, zero_variance_groups
+from harness.errors import UserError
+from harness.rl.advantages import (
+    centre_at_same_step,
+    centre_in_group,
+    group_std,
+    leave_one_out_mean,
+    stepwise_returns,
+    zero_variance_groups,
+)
 
 
 def test_stepwise_returns_by_hand():
@@ -46,6 +54,20 @@ def test_leave_one_out_is_the_mean_of_the_others():
         2.5,
         1.0,
     ]
+
+
+def test_equal_rewards_are_exactly_the_mean_of_the_others():
+    equal = torch.full((3,), 0.1, dtype=torch.float64)
+    assert ((equal.sum() - equal[0]) / 2 != equal[0]).item()
+    assert torch.equal(leave_one_out_mean(equal, 3), equal)
+    assert centre_at_same_step(equal[:, None].expand(-1, 3), 3).tolist() == [[0.0]] * 3
+    assert leave_one_out_mean(torch.tensor([1.0, 1.0, 2.0]), 3).tolist() == [1.5, 1.5, 1.0]
+
+
+def test_a_group_of_one_has_no_standard_deviation():
+    assert group_std(torch.tensor([1.0, 3.0]), 2).tolist() == pytest.approx([2**0.5] * 2)
+    with pytest.raises(UserError, match=r"train\.group_size=1: .* set 2 or more"):
+        group_std(torch.tensor([1.0, 3.0]), 1)
 
 
 def test_a_group_with_equal_rewards_has_zero_variance_and_a_nearly_equal_one_has_not():

@@ -61,3 +61,13 @@ def test_a_method_that_says_nothing_of_caches_is_refused_them():
     with pytest.raises(UserError, match="approximate"):
         Careless().check_record(DUAL)
     Careless().check_record(dataclasses.replace(DUAL, cache="none"))
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("d1", "beta"), ("d1", "clip"), ("espo", "clip_low"), ("bgpo", "clip_high")]
+)
+def test_negative_weights_of_the_kl_term_and_clips_are_refused(name, option):
+    cls, decoding = get_method(name), dataclasses.replace(DUAL, cache="none")
+    cls(config=cls.Config(**{option: 0.0})).check_record(decoding)
+    with pytest.raises(UserError, match=rf"method\.{option}=-0\.1 is negative; set it to 0 or above"):
+        cls(config=cls.Config(**{option: -0.1})).check_record(decoding)

@@ -70,7 +70,6 @@ def test_masked_prompt_tokens_are_masked_in_all_states_of_the_row():
 
 def test_a_process_with_fewer_states_gets_empty_ones_which_count_nothing():
     part = states(rollout())
-    assert as_many_everywhere(part, scored_in(Shard())) is not None
     assert as_many_everywhere(part, scored_in(Shard())).num_rows == 3
     other = Shard(all_gather=lambda rows: torch.cat([rows, torch.tensor([5])]), count=2)
     filled = as_many_everywhere(part, scored_in(other))

@@ -167,7 +167,8 @@ def _search(runs: Sequence[Tried], key: str, metrics: Mapping[str, str], *, wher
     by_value = list(group_by(runs, lambda one: _text(one.run.settings[key])).values())
     by_value.sort(key=lambda own: _place(own[0].run.settings[key]))
     members = [_members(own, metric) for own in by_value]
-    protocol = next((_protocol(member) for own, _ in members for member in own), None)
+    protocols = [_protocol(member) for own, _ in members for member in own]
+    protocol = max(protocols, key=protocols.count, default=None)
     apart = [_on(protocol, own, reasons) for own, reasons in members]
     seeds = [{member.run.identity.seed for member in own} for own, _ in apart if own]
     shared = set.intersection(*seeds) if seeds else set()
@@ -221,7 +222,7 @@ def _protocol(member: Member) -> Protocol:
 def _on(
     protocol: Protocol | None, members: Sequence[Member], reasons: Sequence[str]
 ) -> tuple[list[Member], tuple[str, ...]]:
-    """Those evaluated under `protocol`; sentences about the others too."""
+    """Those evaluated under `protocol`, which most have; sentences about the others too."""
     others = [
         f"{member.run.name}: evaluated on other validation items or otherwise"
         for member in members

@@ -27,7 +27,7 @@ from harness.report.chapters.pairs import comparison_table
 from harness.report.chapters.printed import every_value, methods_table, other_values
 from harness.report.chapters.published import DREAM, TABLE_1, TABLE_2, figure_1, table_1, table_2
 from harness.report.chapters.results import make_table, metrics_text
-from harness.report.chapters.searches import search_sections
+from harness.report.chapters.searches import ELSEWHERE, search_sections
 from harness.report.chapters.sections import Command, Section
 from harness.report.chapters.settings import command, difference_tables
 from harness.report.chapters.table import Table, text_columns, with_stems
@@ -126,8 +126,9 @@ def make_document(collection: Collection, choice: Choice = ALL) -> Document:
     kept = [group for group in groups if not any(member.run.folder in unchosen for member in group.members)]
     named = briefly_named(kept, material.groups, material.sweeps)
     rows = [row for found in heads.values() for row in found.rows]
+    overview = (HOW_TO_READ, ELSEWHERE) if unchosen else (HOW_TO_READ,)
     sections = [
-        Section(title="Overview", text=(HOW_TO_READ,), figures=tuple(bar_figures(rows, material.colours))),
+        Section(title="Overview", text=overview, figures=tuple(bar_figures(rows, material.colours))),
         *(section for task in heads for section in _task_sections(task, material)),
         *search_sections(searches, material.colours),
         *evidence,

@@ -20,6 +20,10 @@ TEXT = (
     "Settings of which several values were run, all else equal, and the value that scores highest on the validation "
     "items; the test items have no part in the choice. The other tables show the chosen value alone, ablations all."
 )
+ELSEWHERE = (
+    'Of values of a setting that a search compared, tables and figures show the one in "Chosen on validation" alone, '
+    "ablations all."
+)
 NOTE = (
     "Last checkpoint on the validation items, mean over the seeds that all values have; of equal values the smaller is "
     "chosen. A run that does not count is named with its reason. The score of the chosen value is that of the highest "

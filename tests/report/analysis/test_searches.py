@@ -111,6 +111,14 @@ def test_a_run_without_a_validation_score_says_so(synthetic: Any) -> None:
     assert len(search.scored) == 2
 
 
+def test_values_are_compared_on_the_items_that_most_runs_have(synthetic: Any) -> None:
+    run(synthetic, 1e-4, 200, items="other-items")
+    for rate, solved in ((3e-4, 64), (1e-3, 32)):
+        run(synthetic, rate, solved)
+    (search,) = searches_of(synthetic)
+    assert scores(search) == {1e-4: None, 3e-4: 0.25, 1e-3: 0.125}
+
+
 def test_one_score_is_no_choice_and_no_score_is_a_search_only_with_validation_items(synthetic: Any) -> None:
     run(synthetic, 1e-4, 32)
     run(synthetic, 1e-3, None)

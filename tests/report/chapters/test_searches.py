@@ -107,6 +107,7 @@ def test_the_other_tables_have_the_chosen_value_alone(synthetic: Any) -> None:
         run(synthetic, rate, solved)
     document = make_document(collect([synthetic.root]))
     sections = {section.title: section for section in document.sections}
+    assert "Chosen on validation" in sections["Overview"].text[-1]
     (cells,) = sections["Exact match"].tables[0].cells
     assert cells[0] == "EGSPO-SA"
     assert [section.title for section in document.sections if section.level == 2][1:3] == [
