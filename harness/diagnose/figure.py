@@ -53,11 +53,10 @@ def draw(measured: Sequence[Measurement], *, names: Mapping[str, str], colours: 
     legend_height = LEGEND_ROW * -(-most // LEGEND_COLUMNS) + 0.1
     height = HEAD + PANEL_HEIGHT + FOOT + legend_height
     with frame.sheet("Gradient estimators against the exact gradient", note, width=WIDTH, height=height) as sheet:
-        left, gap = 0.52, 0.16
-        width = (WIDTH - left - 0.12 - gap * (len(ORDERS) - 1)) / len(ORDERS)
+        width = (WIDTH - LEFT - RIGHT - GAP * (len(ORDERS) - 1)) / len(ORDERS)
         top_bias = 100 * max(item.bias for series in panels.values() for line in series for item in line.points)
         for place, (order, series) in enumerate(panels.items()):
-            box = frame.Box(left=left + place * (width + gap), top=HEAD, width=width, height=PANEL_HEIGHT)
+            box = frame.Box(left=LEFT + place * (width + GAP), top=HEAD, width=width, height=PANEL_HEIGHT)
             axes = sheet.axes(box)
             _panel(axes, series, TITLES[order], colours)
             axes.set_ylim(-0.03 * top_bias, 1.06 * top_bias)
