@@ -23,9 +23,9 @@ def test_the_advantage_is_the_reward_less_the_mean_of_the_others():
 
 @pytest.mark.parametrize("scale_rewards", [False, True])
 def test_a_group_of_equal_rewards_has_an_advantage_of_exactly_0(scale_rewards):
-    # 0.1 less a third of three times 0.1 is -1.4e-17 in float64.
     equal = torch.full((4,), 0.1, dtype=torch.float64)
-    assert ((equal.sum() - equal) / 3 != equal).any()
+    # 0.1 less a third of three times 0.1.
+    assert (equal - (equal.sum() - equal) / 3 != 0).all()
     rewards = torch.cat([equal, torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)])
     found = module.advantages(rewards, 4, module.EspoConfig(scale_rewards=scale_rewards))
     assert found[:4].tolist() == [0.0] * 4

@@ -37,7 +37,7 @@ EXACT = 1e-10
         ("espo", "single", 2, 4, 2),
         ("espo", "coupled", 2, 8, 4),
         ("bgpo", "spread", 3, 6, 3),
-        ("dmpo", "independent", 2, 2, 2),
+        ("dmpo", "independent", 2, 10, 2),
         ("gdpo", "gauss", 3, 6, 3),
         ("gdsd", "elbo", 2, 4, 4),
         ("spg", "mix", 2, 2, 2),
