@@ -1,4 +1,5 @@
 """The layers of a transformer compiled by torch: fewer and larger kernels, whose results differ by rounding alone.
+Dropout draws what it draws without.
 
 A layer is compiled in the first pass, for all sizes at once but a batch of one, and all layers share what comes of it.
 With gradient, with a cache, with a mask, and with other adapters it is another function, compiled when first needed.
@@ -40,6 +41,7 @@ def compile_layers(lm: DiffusionLM, backend: str = INDUCTOR) -> None:
     check_compilable(lm.predictor, lm.shape)
     if backend == INDUCTOR:
         _check_compiler(lm.device)
+        torch._inductor.config.fallback_random = True  # else kernels draw their dropout from a generator of their own
     _share_between_layers()
     for predictor in (lm.predictor, lm.reference):
         for layer in [] if predictor is None else predictor.transformer.model.layers:
@@ -55,7 +57,7 @@ def check_compilable(predictor: MaskedPredictor, shape: ModelShape) -> None:
         reason = "passes of quantized weights are not compiled"
     else:
         return
-    raise UserError(f"Layers cannot be compiled: {reason}. Set execution.compile=false.")
+    raise UserError(f"Layers cannot be compiled: {reason}. Leave out --compile, or set execution.compile=false.")
 
 
 def _check_compiler(device: torch.device) -> None:
@@ -67,8 +69,8 @@ def _check_compiler(device: torch.device) -> None:
     names = [os.environ[variable]] if variable in os.environ else names
     if not any(map(shutil.which, names)):
         raise UserError(
-            f"execution.compile=true needs a compiler, and {' or '.join(names)} is not on this machine; install one, "
-            f"name one in the environment variable {variable}, or set execution.compile=false."
+            f"Compiled layers need a compiler, and {' or '.join(names)} is not on this machine: install one, name it "
+            f"in the environment variable {variable}, or leave out --compile (execution.compile=true)."
         )
 
 

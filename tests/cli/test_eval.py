@@ -73,7 +73,7 @@ def test_layers_are_compiled_where_there_is_a_compiler_and_not_beside_cuda_graph
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert evaluate(tmp_path, "--compile") == 2
-    assert "execution.compile=true needs a compiler, and no-such-compiler is not on this machine" in (
+    assert "Compiled layers need a compiler, and no-such-compiler is not on this machine" in (
         " ".join(capsys.readouterr().err.split())
     )
     assert evaluate(tmp_path, "--compile", "--cuda-graphs") == 2

@@ -58,12 +58,12 @@ def test_all_layers_share_what_one_pass_has_compiled(random_model, functions):
 
 def test_what_cannot_be_compiled_is_refused(random_model, monkeypatch):
     monkeypatch.setenv("CXX", "a-compiler-that-is-not-here")
-    with pytest.raises(UserError, match=r"needs a compiler, and a-compiler-that-is-not-here is not on this machine"):
+    with pytest.raises(UserError, match=r"need a compiler, and a-compiler-that-is-not-here is not on this machine"):
         compile_layers(random_model)
     random_model.predictor.register_parameter(
         "packed", torch.nn.Parameter(torch.zeros(1, dtype=torch.uint8), requires_grad=False)
     )
-    with pytest.raises(UserError, match=r"quantized weights are not compiled\. Set execution\.compile=false"):
+    with pytest.raises(UserError, match=r"quantized weights are not compiled\. Leave out --compile"):
         compile_layers(random_model)
     experts = Experts(count=4, active=2, intermediate=8)
     mixture = dataclasses.replace(random_model.shape, experts=experts)
@@ -122,3 +122,24 @@ def test_adapters_the_reference_policy_and_gradients_are_as_without(random_model
     plain = passes()
     compile_layers(random_model, "aot_eager")
     torch.testing.assert_close(passes(), plain)
+
+
+@pytest.mark.slow
+def test_dropout_draws_what_it_draws_without(random_model):
+    random_model.add_lora(LoraConfig(rank=4, dropout=0.5), seed=0)
+    with torch.no_grad():
+        for name, weight in random_model.predictor.named_parameters():
+            if "lora_B" in name:
+                weight.fill_(0.1)
+    tokens_BL = random_model.encode_prompts(PROMPTS).ids_BP
+    random_model.network.train()
+
+    def drawn(seed):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            return random_model.hidden(tokens_BL, None)
+
+    plain, other = drawn(0), drawn(1)
+    compile_layers(random_model)
+    torch.testing.assert_close(drawn(0), plain, atol=1e-4, rtol=1e-4)
+    assert (plain - other).abs().max() > 0.1
