@@ -101,11 +101,12 @@ class Agrpo(Method):
     config: AgrpoConfig = field(default_factory=AgrpoConfig)
 
     def check(self, decoding: Decoding) -> None:
-        """Raises UserError for unknown options, for M below 1, and for greedy rollouts, which have no probabilities."""
+        """Raises UserError for unknown options, M below 1, greedy rollouts, which have no probabilities, and guided ones."""
         require_choices("method", self.config, CHOICES)
         require_positive("method", mc_samples=self.config.mc_samples)
         if decoding.temperature == 0:
             raise UserError("rollout.temperature=0 is greedy, but AGRPO needs sampled completions; set it above 0.")
+        decoding.require_unguided("AGRPO")
 
     def needs(self, shape: ModelShape, decoding: Decoding, prompt_length: int) -> RolloutNeeds:
         """The distribution that was sampled."""
@@ -215,6 +216,5 @@ def draw_loss(new_Bn: Tensor, kl_Bn: Tensor, part: Draw, config: AgrpoConfig) ->
     old_Bn = torch.where(part.is_revealed_Bn, part.old_logprob_Bn, new_Bn.detach())
     advantage_B1 = part.advantage_B[:, None]
     clipped = clipped_objective(new_Bn, old_Bn, advantage_B1, clip_low=config.clip_low, clip_high=config.clip_high)
-    term_Bn = config.beta * kl_Bn * (new_Bn - old_Bn).exp() - clipped.objective
-    weighted_Bn = term_Bn * part.importance_B[:, None]
-    return torch.where(part.is_revealed_Bn, weighted_Bn, 0.0).sum() / part.normaliser, clipped
+    term_Bn = (config.beta * kl_Bn * (new_Bn - old_Bn).exp() - clipped.objective) * part.importance_B[:, None]
+    return torch.where(part.is_revealed_Bn, term_Bn, 0.0).sum() / part.normaliser, clipped

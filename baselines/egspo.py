@@ -135,11 +135,7 @@ class Egspo(Method):
                 f"method.num_selected={self.config.num_selected} must lie between 1 and rollout.num_steps="
                 f"{steps}: a completion has no more steps to choose from."
             )
-        if decoding.guidance_scale:
-            raise UserError(
-                f"rollout.guidance_scale={decoding.guidance_scale}: EGSPO's log-probabilities are unguided, so its "
-                "importance ratios would be wrong; set it to 0."
-            )
+        decoding.require_unguided("EGSPO")
         require_positive("method", slots_per_update=self.config.slots_per_update)
 
     def needs(self, shape: ModelShape, decoding: Decoding, prompt_length: int) -> RolloutNeeds:

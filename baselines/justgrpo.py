@@ -85,6 +85,7 @@ class JustGrpo(Method):
         wanted = {
             "rollout.block_length=1": is_ordered,
             f"rollout.num_steps={decoding.completion_length} without cache or threshold": one_by_one,
+            "rollout.guidance_scale=0": not decoding.guidance_scale,
             "method.temperature=1": self.config.temperature == 1,
             "rollout.eos_policy=run or method.positions=until_end": (
                 self.config.positions == "until_end" or not decoding.stops_early

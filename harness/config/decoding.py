@@ -130,6 +130,14 @@ class Decoding:
             )
         return replace(self, completion_length=length, num_steps=steps, block_length=min(self.block_length, length))
 
+    def require_unguided(self, title: str) -> None:
+        """Raises UserError for guided rollouts. title: of a method that takes old log-probabilities from the record."""
+        if self.guidance_scale:
+            raise UserError(
+                f"rollout.guidance_scale={self.guidance_scale}: {title}'s log-probabilities are unguided, so its "
+                "importance ratios would be wrong; set it to 0."
+            )
+
     def check(self, section: str) -> None:
         """Raises UserError for values outside their range or at odds with each other."""
         sizes = {"completion_length": self.completion_length, "block_length": self.block_length}

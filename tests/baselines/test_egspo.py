@@ -169,9 +169,10 @@ def test_steps_that_a_schedule_leaves_out_cannot_be_chosen():
         get_method("egspo")(config=Config(num_selected=19)).check(decoding)
 
 
-def test_guided_rollouts_are_refused():
-    with pytest.raises(UserError, match=r"guidance_scale=0.5.*unguided"):
-        get_method("egspo")().check(Decoding(guidance_scale=0.5))
+@pytest.mark.parametrize(("name", "title"), [("egspo", "EGSPO"), ("egspo-sa", "EGSPO"), ("agrpo", "AGRPO")])
+def test_guided_rollouts_are_refused(name, title):
+    with pytest.raises(UserError, match=rf"guidance_scale=0.5: {title}'s log-probabilities are unguided"):
+        get_method(name)().check(Decoding(temperature=1.0, guidance_scale=0.5))
 
 
 def test_the_loss_gradient_equals_reinforce_at_ratio_one(random_model):

@@ -111,6 +111,7 @@ def test_options_out_of_range_are_named(options, message):
         ({"block_length": 4, "num_steps": 6}, {}, "rollout.block_length=1 and rollout.num_steps=12"),
         ({"cache": "prefix"}, {}, "rollout.num_steps=12 without cache"),
         ({"eos_policy": "stop"}, {}, "rollout.eos_policy=run or method.positions=until_end"),
+        ({"guidance_scale": 1.0}, {}, "rollout.guidance_scale=0"),
         ({}, {"temperature": 0.7}, "method.temperature=1"),
     ],
 )
