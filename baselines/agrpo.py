@@ -101,7 +101,7 @@ class Agrpo(Method):
     config: AgrpoConfig = field(default_factory=AgrpoConfig)
 
     def check(self, decoding: Decoding) -> None:
-        """Raises UserError for unknown options, M below 1, greedy rollouts, which have no probabilities, or guided ones."""
+        """Raises UserError for unknown options, for M below 1, and for rollouts that are greedy or guided."""
         require_choices("method", self.config, CHOICES)
         require_positive("method", mc_samples=self.config.mc_samples)
         if decoding.temperature == 0:
