@@ -1,6 +1,8 @@
 """Compiled layers give the tokens and steps that the layers give, and what cannot be compiled is refused."""
 
 import dataclasses
+import os
+import shutil
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from harness.models.diffusion_lm import DiffusionLM
 from harness.models.flops import Experts
 
 PROMPTS = ["12+3=", "7*8=", "hello world:"]
+needs_compiler = pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler")
 SIZES = {"completion_length": 12, "block_length": 4, "num_steps": 6, "eos_policy": "run", "temperature": 0.9}
 
 
@@ -74,6 +77,7 @@ def test_what_cannot_be_compiled_is_refused(random_model, monkeypatch):
 
 
 @pytest.mark.slow
+@needs_compiler
 def test_rollouts_have_the_same_tokens_and_steps(random_model, functions):
     kinds = [{}, {"cache": "dual"}]
     expected = [completions(random_model, **kind) for kind in kinds]
@@ -125,6 +129,7 @@ def test_adapters_the_reference_policy_and_gradients_are_as_without(random_model
 
 
 @pytest.mark.slow
+@needs_compiler
 def test_dropout_draws_what_it_draws_without(random_model):
     random_model.add_lora(LoraConfig(rank=4, dropout=0.5), seed=0)
     with torch.no_grad():
