@@ -135,7 +135,7 @@ def bomb(first: str, link: str) -> str:
         ("gsm8k: !!bool x", "is not YAML: 'x'"),
         ("gsm8k: !!timestamp x", "is not YAML: 'NoneType' object"),
         ("gsm8k: !!python/object/apply:os.system [id]", "is not YAML: could not determine a constructor"),
-        ("[" * 5000, "is not YAML: maximum recursion depth exceeded"),
+        ("[" * 5000, "is not YAML: it is nested more than 50 levels deep"),
         ("? [a]\n: b", "is not YAML: while constructing a mapping"),
         ("a: b\n---\nc: d", "is not YAML: expected a single document"),
         ("gsm8k: a\0", "is not YAML: unacceptable character"),

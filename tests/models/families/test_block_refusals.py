@@ -23,9 +23,9 @@ def test_estimates_of_likelihoods(sdar):
         list(log_likelihoods(model, [question], LikelihoodOptions(draws=1)))
 
 
-def test_the_memory_plan(sdar, tmp_path):
+def test_the_plan_of_a_run_with_blocks_of_another_size(sdar, tmp_path):
     planned = plan(RunRequest(method="agrpo", task="sudoku", model=sdar, data="builtin", runs=tmp_path))
-    with pytest.raises(UserError, match="cannot be planned: it attends by blocks, and how many passes"):
+    with pytest.raises(UserError, match=r"attends by blocks of 8 tokens, but block_length=\d+; set it to 8\."):
         preflight(planned)
 
 
