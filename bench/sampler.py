@@ -182,7 +182,7 @@ def whole_passes(model: DiffusionLM, length: int) -> Iterator[None]:
         part = slice(cache.first, cache.first + tokens_Bq.shape[1])
         columns[:, part] = tokens_Bq
         if not (tokens_Bq == mask_id).any():
-            return torch.empty(0), cache.first
+            return torch.empty(*tokens_Bq.shape, 0), cache.first  # as wide as nothing: no one looks at it
         return model.hidden(columns, None)[:, part], cache.first
 
     vars(model)["cached_hidden"] = whole
