@@ -103,16 +103,32 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW. warmup_updates: linear rise of the learning rate; schedule: what follows until the budget ends."""
+    """AdamW. warmup_updates: linear rise of the learning rate; schedule: what follows until the budget ends.
+    min_lr_rate: the share of the learning rate at which a cosine or linear schedule ends."""
 
     learning_rate: float = 3e-4
     schedule: str = "constant"
+    min_lr_rate: float = 0.0
     warmup_updates: int = 0
     beta1: float = 0.9
     beta2: float = 0.99
     epsilon: float = 1e-8
     weight_decay: float = 0.1
     max_gradient_norm: float = 0.2
+
+    def check(self) -> None:
+        """Raises UserError for values outside their range or at odds with each other."""
+        require_choice("optimizer.schedule", self.schedule, SCHEDULES)
+        require_positive("optimizer", learning_rate=self.learning_rate)
+        if not 0 <= self.min_lr_rate < 1:
+            raise UserError(
+                f"optimizer.min_lr_rate={self.min_lr_rate} is not from 0 to below 1; it is a share of the learning rate."
+            )
+        if self.min_lr_rate and self.schedule == "constant":
+            raise UserError(
+                f"optimizer.min_lr_rate={self.min_lr_rate} is where a schedule ends and optimizer.schedule=constant has "
+                "no end; set the schedule to cosine or linear, or leave min_lr_rate at 0."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,9 +228,8 @@ class RunConfig:
         self.model.check()
         if self.model.quantization and not (self.model.lora.rank or self.model.adapter):
             raise UserError("model.quantization=nf4 freezes all weights; set model.lora.rank above 0.")
-        require_choice("optimizer.schedule", self.optimizer.schedule, SCHEDULES)
+        self.optimizer.check()
         self.conventions.check(self.train.batch_size)
-        require_positive("optimizer", learning_rate=self.optimizer.learning_rate)
         require_positive("evaluation", items=self.evaluation.items)
         if self.evaluation.validation_items < 0:
             raise UserError(f"evaluation.validation_items={self.evaluation.validation_items} is negative; 0 is none.")
