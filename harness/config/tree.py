@@ -122,12 +122,12 @@ class OptimizerConfig:
         require_positive("optimizer", learning_rate=self.learning_rate)
         if not 0 <= self.min_lr_rate < 1:
             raise UserError(
-                f"optimizer.min_lr_rate={self.min_lr_rate} is not from 0 to below 1; it is a share of the learning rate."
+                f"optimizer.min_lr_rate={self.min_lr_rate} is not from 0 to below 1, a share of the learning rate."
             )
         if self.min_lr_rate and self.schedule == "constant":
             raise UserError(
-                f"optimizer.min_lr_rate={self.min_lr_rate} is where a schedule ends and optimizer.schedule=constant has "
-                "no end; set the schedule to cosine or linear, or leave min_lr_rate at 0."
+                f"optimizer.min_lr_rate={self.min_lr_rate} is where a schedule ends, and optimizer.schedule=constant "
+                "has no end; set the schedule to cosine or linear, or leave min_lr_rate at 0."
             )
 
 
@@ -257,6 +257,8 @@ class Execution:
     of a rollout, 0 for all of a process, and of an evaluation. What does not fit into the memory is halved.
     cuda_graphs: forward passes without gradient start their kernels all at once, which is faster where they are short.
     compile: torch compiles the layers, which takes a while at the first passes and makes all later ones faster.
+    pack_weights: on a processor completions are generated with a second copy of the weights, in an order that is faster
+    to multiply by.
     activation_checkpointing: a layer's activations are computed again in the backward pass instead of kept.
     merge_adapters: into the weights while completions are generated, which is faster but rounds them to their dtype;
     how far that moves log-probabilities is recorded.
@@ -276,6 +278,7 @@ class Execution:
     evaluation_batch_size: int = 64
     cuda_graphs: bool = False
     compile: bool = False
+    pack_weights: bool = False
     activation_checkpointing: bool = False
     merge_adapters: bool = False
     checkpoint_every: int = 50

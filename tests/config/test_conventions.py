@@ -51,7 +51,7 @@ def test_rows_that_do_not_divide_a_rollout_are_refused(values, message):
     [
         ({"schedule": "cosine", "min_lr_rate": 1.0}, "min_lr_rate=1.0 is not from 0 to below 1"),
         ({"schedule": "linear", "min_lr_rate": -0.1}, "min_lr_rate=-0.1 is not from 0 to below 1"),
-        ({"min_lr_rate": 0.1}, "is where a schedule ends and optimizer.schedule=constant has no end"),
+        ({"min_lr_rate": 0.1}, "is where a schedule ends, and optimizer.schedule=constant has no end"),
     ],
 )
 def test_a_lowest_rate_that_is_no_share_or_is_never_reached_is_refused(values, message):
