@@ -12,15 +12,10 @@ from harness.errors import UserError
 
 def check_repository(name: str) -> None:
     """Raises UserError for what cannot be the id of a repository on the hub."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from harness.models.hub import HUB_ID
 
-    try:
-        validate_repo_id(name)
-        is_whole = name.count("/") == 1
-    except HFValidationError:
-        is_whole = False
-    if not is_whole:
+    found = HUB_ID.fullmatch(name)
+    if not found or found["revision"]:
         raise UserError(
             f"--push '{name}' is not the id of a repository on the hub; give OWNER/NAME, in letters, digits, '-', '_' "
             "and '.'."
