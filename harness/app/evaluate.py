@@ -175,6 +175,8 @@ def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
     """Raises UserError for everything about a task that can be known before the model is loaded."""
     name = task.name if isinstance(task, Task) else registry.canonical_name("task", task)
     named = model_of(request, name)
+    if isinstance(named, NamedModel):
+        named.find()
     if isinstance(task, str):
         options = TaskOptions(
             bare_answers=named.is_tiny,
