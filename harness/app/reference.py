@@ -18,8 +18,8 @@ beside the hash, or where the learning rate depends on the budget (under a sched
 RECIPES = """\
 `harness run` takes `tiny` with the tiny model and `paper` with others; `--recipe` names another
 one. `harness show RECIPE --task T` prints every value with its source and meaning. Where a value is known from, and
-why, stands in `baselines/recipes/` and `baselines/protocols/tasks/`. Published values are named by the method whose
-paper or code states them."""
+why, stands in `baselines/recipes/` and `baselines/protocols/tasks/`. The last column names
+those whose papers or code state values of it."""
 
 
 def configuration_page() -> str:

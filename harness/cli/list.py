@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import typer
 
 from harness import registry
-from harness.app import catalogue
 from harness.cli.options import IncludePath, Json
 from harness.cli.report import existing, no_runs
 from harness.cli.tables import show_table
@@ -61,11 +60,13 @@ def list_runs(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List runs with their state, or what a run can be made of: methods, tasks, models, recipes, papers' protocols,
-    published checkpoints, configuration keys.
+    """List runs with their state, or what a run can be made of.
 
-    harness show says more about a single run, recipe, method or key.
+    That is methods, tasks, models, recipes, papers' protocols, published checkpoints and configuration keys. harness
+    show says more about a single run, recipe, method or key.
     """
+    from harness.app import catalogue
+
     registry.add_include_paths(include_path or [])
     if watch and as_json:
         raise UserError("--json prints one document, and --watch goes on; leave out one of the two.")
@@ -106,6 +107,8 @@ def _list_runs(paths: list[Path], *, watch: bool, as_json: bool) -> None:
 
 def _show_runs(paths: list[Path], *, as_json: bool) -> bool:
     """Prints the runs, those too that wait in Slurm's queue. Returns whether any is at work or waits there."""
+    from harness.app import catalogue
+
     found = catalogue.runs(paths)
     if not found and not as_json:
         raise no_runs(paths)
@@ -115,6 +118,8 @@ def _show_runs(paths: list[Path], *, as_json: bool) -> bool:
 
 def state_of(record: Record) -> str:
     """The state of a run for a reader."""
+    from harness.app import catalogue
+
     if record["state"] == "left out":
         return str(record["reason"])
     said = catalogue.DEAD if record["state"] == "dead" else str(record["state"])
@@ -129,6 +134,8 @@ def _updates(record: Record) -> str:
 
 def _trained_by(record: Record) -> str:
     """How many methods train the family, and how many where its models attend by blocks."""
+    from harness.app import catalogue
+
     count = len(registry.names("method"))
     whole, blocks = len(record["trained_by"]), len(record["trained_by_with_blocks"])
     text = "all methods" if whole == count else f"{whole} of {count}"
@@ -136,6 +143,8 @@ def _trained_by(record: Record) -> str:
 
 
 def _caches(record: Record) -> str:
+    from harness.app import catalogue
+
     only = " (by blocks none)" if record["attention"] == catalogue.EITHER else ""
     return f"{', '.join(record['caches'])}{only}"
 
