@@ -46,10 +46,10 @@ CHOICES = {
 class AgrpoConfig:
     """Options of AGRPO; the published values stand in the `paper` recipes.
 
-    mc_samples: M. importance: steps uniform, or in proportion to their entropy and weighted by the inverse. draws:
-    where the uniforms behind them come from. clip_low, clip_high: the ratio stays within 1 - clip_low and
-    1 + clip_high. beta: weight of the KL term, 0 for none. divisor: the sum over tokens is divided by M and by the rows
-    of one group, as the official code does, or of the global batch.
+    mc_samples: M, drawn steps per row. importance: steps uniform, or in proportion to their entropy and weighted by the
+    inverse. draws: where the uniforms behind them come from. clip_low, clip_high: the ratio stays within 1 - clip_low
+    and 1 + clip_high. beta: weight of the KL term, 0 for none. divisor: the sum over tokens is divided by M and by the
+    rows of one group, as the official code does, or of the global batch.
 
     stepping: one update from all draws; or M of them, the first from all draws of the accumulated passes but the last
     (conventions.accumulated_batches) and from the first draw of that, the others from one draw of it each, at moved

@@ -46,10 +46,10 @@ ORDER_DRAW, START_DRAW = 0, 1
 class BgpoConfig:
     """Options of BGPO; the defaults are the published values.
 
-    inner_updates: mu, optimiser updates per rollout, each with its own draws. mc_samples: M. run_length: so many
-    successive draws of a row have counts evenly spaced from a random start. clip_low, clip_high: the ratio stays within
-    1 - clip_low and 1 + clip_high. clip_dual: a negative advantage's term stays below so many times its size.
-    aggregation: a row counts by its tokens among all tokens of the batch; by its tokens; or as much as any other.
+    inner_updates: mu, optimiser updates per rollout, each with its own draws. mc_samples: M, draws per row. run_length:
+    so many successive draws of a row have counts evenly spaced from a random start. clip_low, clip_high: the ratio
+    stays within 1 - clip_low and 1 + clip_high. clip_dual: a negative advantage's term stays below so many times its
+    size. aggregation: a row counts by its tokens among all tokens of the batch; by its tokens; or as much as any other.
     scale_rewards: divide advantages by the group's standard deviation. response: all tokens, or rows cut behind the
     first end token, which the model then sees no more of.
     """

@@ -44,9 +44,9 @@ from harness.rollout import ScoredRollouts
 class D2StepMergeConfig:
     """Options of d2-StepMerge; the defaults are the published values for Sudoku and Countdown.
 
-    segments: N, at most the steps of a rollout. inner_updates: mu, optimiser updates per rollout, each with its own
-    prompt mask, which all segments share. p_mask_prompt: probability that a prompt token is masked. clip: the ratio
-    stays within 1 - clip and 1 + clip. beta: weight of the KL term, 0 for none.
+    segments: N, runs that the steps of a rollout are cut into, at most these steps. inner_updates: mu, optimiser
+    updates per rollout, each with its own prompt mask, which all segments share. p_mask_prompt: probability that a
+    prompt token is masked. clip: the ratio stays within 1 - clip and 1 + clip. beta: weight of the KL term, 0 for none.
     """
 
     segments: int = 16

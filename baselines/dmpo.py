@@ -22,7 +22,7 @@ from torch import Tensor
 from harness.config.decoding import Decoding
 from harness.config.tree import RunConfig
 from harness.diffusion.elbo import mean_masked_logprob
-from harness.errors import UserError, require_choice, require_positive, require_shares
+from harness.errors import UserError, require_choices, require_positive, require_shares
 from harness.models.diffusion_lm import DiffusionLM
 from harness.randomness import row_seeds
 from harness.registry import method
@@ -34,7 +34,7 @@ from harness.rl.outcomes import every_denoised_mask
 from harness.rl.weighted import mean_within, micro_batches, softmax_within, step_size, weighted_likelihood
 from harness.rollout import ScoredRollouts
 
-CENTRING = ("negative", "unbiased", "mean", "none")
+CHOICES = {"centring": ("negative", "unbiased", "mean", "none")}
 LOSS_DRAW, WEIGHT_DRAW = 0, 2  # and the next of each
 LEAST_RATE, PLAIN = 0.1, -1.0
 Masks = tuple[Tensor, Tensor]
@@ -46,12 +46,12 @@ class DmpoConfig:
 
     inner_updates: mu, optimiser updates per rollout, each with its own masks. replicates: inputs per row. clamp: the
     rates of masking are uniform from 0.1 to 1, not from 0. antithetic: the second half of the inputs masks the
-    complements of the first. mask_text_only: what follows the first end token is never masked.
-    alpha: temperature of the tilted policy; 0 weights by softmax(reward), without a reference policy, -1 by the reward
-    itself. elbo_samples: K. coeff: step size towards it, above 0 up to 1. least_sample_size: above 0, the step is
-    shortened group by group until the effective sample size is that share of the group.
-    centring: what is taken from the weights: those with the reward's sign reversed (negative), the softmax of
-    log(policy / old policy) over a micro-batch (unbiased), the mean over a micro-batch, or nothing. strength: how much.
+    complements of the first. mask_text_only: what follows the first end token is never masked. alpha: temperature of
+    the tilted policy; 0 weights by softmax(reward), without a reference policy, -1 by the reward itself. elbo_samples:
+    K, inputs per row behind the weights. coeff: step size towards it, above 0 up to 1. least_sample_size: above 0, the
+    step is shortened group by group until the effective sample size is that share of the group. centring: what is taken
+    from the weights: those with the reward's sign reversed (negative), the softmax of log(policy / old policy) over a
+    micro-batch (unbiased), the mean over a micro-batch, or nothing. strength: how much.
     """
 
     inner_updates: int = 8
@@ -100,7 +100,7 @@ class Dmpo(Method):
     def check(self, decoding: Decoding) -> None:
         """Raises UserError for options outside their range."""
         config = self.config
-        require_choice("method.centring", config.centring, CENTRING)
+        require_choices("method", config, CHOICES)
         for name in ("inner_updates", "replicates", "elbo_samples", "coeff"):
             require_positive("method", **{name: getattr(config, name)})
         for name in ("replicates", "elbo_samples"):

@@ -56,13 +56,14 @@ CHOICES = {
 class EgspoConfig:
     """Options of EGSPO; the published values stand in the `paper` recipes.
 
-    num_selected: K. selection: which steps. until_last_non_eos: steps after the last real token are not eligible.
-    aggregation: of the log-probabilities of the tokens that a step reveals. clip_low, clip_high: the ratio stays within
-    1 - clip_low and 1 + clip_high. beta: weight of the KL term, 0 for none. slots_per_update: slots averaged into one
-    update. stepwise_lambda: weight of the greedy completion's reward. normalize_returns: divide by 1 + lambda.
-    correctness_only: score greedy completions by the correctness part alone, and all parts with weight 1.
-    stepwise_after_baseline: add the stepwise part after the group baseline. baseline: mean over the group at equal
-    rank, leave-one-out at the same step, or none. greedy: how greedy completions are taken, auto the cheaper way.
+    num_selected: K, steps of a row that are trained. selection: which steps these are. until_last_non_eos: steps after
+    the last real token are not eligible. aggregation: of the log-probabilities of the tokens that a step reveals.
+    clip_low, clip_high: the ratio stays within 1 - clip_low and 1 + clip_high. beta: weight of the KL term, 0 for none;
+    kl: its estimator. slots_per_update: slots averaged into one update. stepwise_lambda: weight of the greedy
+    completion's reward. normalize_returns: divide by 1 + lambda. correctness_only: score greedy completions by the
+    correctness part alone, and all parts with weight 1. stepwise_after_baseline: add the stepwise part after the group
+    baseline. baseline: mean over the group at equal rank, leave-one-out at the same step, or none. greedy: how greedy
+    completions are taken, auto the cheaper way.
     """
 
     num_selected: int = 8

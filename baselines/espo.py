@@ -47,9 +47,9 @@ STD_FLOOR = 1e-4
 class EspoConfig:
     """Options of ESPO; the published values stand in the `paper` recipes.
 
-    inner_updates: mu, optimiser updates per rollout. mc_samples: M. coupled: a second input masks each mask's
-    complement (the official code always does it). clip_low, clip_high: the ratio stays within 1 - clip_low and
-    1 + clip_high. beta: weight of the KL term, 0 for none. scale_rewards: divide advantages by the group's standard
+    inner_updates: mu, optimiser updates per rollout. mc_samples: M, masks per row. coupled: a second input masks each
+    mask's complement (the official code always does it). clip_low, clip_high: the ratio stays within 1 - clip_low and 1
+    + clip_high. beta: weight of the KL term, 0 for none. scale_rewards: divide advantages by the group's standard
     deviation.
     """
 

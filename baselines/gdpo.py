@@ -52,7 +52,7 @@ class GdpoConfig:
     Simpson's with its left end at 0.1, or mc, uniform times. mc_samples: draws per node; under mc the number of times.
     ratio: exp of the difference of ELBOs over the row's length, or of the sums, as in the paper, each row's term then
     over its length. clip_low, clip_high: the ratio stays within 1 - clip_low and 1 + clip_high. p_mask_prompt:
-    probability that a prompt token is masked, and with mask_after_end also one behind the first end token.
+    probability that a prompt token is masked. mask_after_end: so is, as likely, a token behind the first end token.
     """
 
     inner_updates: int = 12

@@ -49,11 +49,11 @@ STD_FLOOR = 1e-4
 class GdsdConfig:
     """Options of GDSD; the published values stand in the `paper` recipes.
 
-    inner_updates: mu, optimiser updates per rollout; with one the old policy is the current one. mc_samples: M. tlc:
-    the score is ESPO's coupled ELBO, as in GDSD-TLC. psi: weight of the advantage in the target. epsilon: the change of
-    a score stays within log(1 - epsilon) and log(1 + epsilon), beyond which it has no gradient. clamp_per_token: the
-    change per token stays within them instead of that of the whole completion. beta: weight of the KL term, 0 for none.
-    scale_rewards: divide advantages by the group's standard deviation.
+    inner_updates: mu, optimiser updates per rollout; with one the old policy is the current one. mc_samples: M, masks
+    per row. tlc: the score is ESPO's coupled ELBO, as in GDSD-TLC. psi: weight of the advantage in the target. epsilon:
+    the change of a score stays within log(1 - epsilon) and log(1 + epsilon), beyond which it has no gradient.
+    clamp_per_token: the change per token stays within them instead of that of the whole completion. beta: weight of the
+    KL term, 0 for none. scale_rewards: divide advantages by the group's standard deviation.
     """
 
     inner_updates: int = 8

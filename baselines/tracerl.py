@@ -50,10 +50,10 @@ class TraceRlConfig:
     """Options of TraceRL; the published values stand in the `paper` recipes.
 
     states: those of the trajectory, masked at random, or at random each with its complement. shrink: how many steps of
-    a trajectory are merged into one. draws, min_rate, max_rate: of random states, how many per row, and between which
-    their rate is uniform. post_num: so many end tokens of a row may be asked for, -1 for all. updates: optimiser
-    updates that share the states of a rollout. clip: the ratio stays within 1 - clip and 1 + clip. kl, beta: its
-    estimator and weight, 0 for none. keep_share: groups whose mean reward is below this or above 1 less this are left
+    a trajectory are merged into one. draws: random states per row. min_rate, max_rate: between which their rate of
+    masking is uniform. post_num: so many end tokens of a row may be asked for, -1 for all. updates: optimiser updates
+    that share the states of a rollout. clip: the ratio stays within 1 - clip and 1 + clip. kl: estimator of the KL
+    term; beta: its weight, 0 for none. keep_share: groups whose mean reward is below this or above 1 less this are left
     out; for rewards of 0 and 1, as with reward=correctness. length_margin: a completion within so many tokens of the
     longest earns 0.
     """

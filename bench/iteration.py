@@ -13,7 +13,8 @@ import torch
 
 from harness import registry
 from harness.bench.shapes import BenchShape
-from harness.config.recipes import TINY, load_recipe
+from harness.config.recipe_files import TINY
+from harness.config.recipes import load_recipe
 from harness.config.resolve import resolve
 from harness.config.tree import RunConfig
 from harness.diffusion.sampler import generate

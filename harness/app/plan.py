@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.config.legacy import legacy_hash
 from harness.config.naming import config_hash
-from harness.config.recipes import PAPER, TINY, load_recipe
+from harness.config.recipe_files import PAPER, TINY
+from harness.config.recipes import load_recipe
 from harness.config.resolve import COMMAND_LINE, Resolved, recorded_config, resolve
 from harness.config.tree import PROFILES, BudgetConfig, Execution, RunConfig
 from harness.data.sources import DATA_VARIABLE, DataSource, default_source, parse_source

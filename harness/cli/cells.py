@@ -15,6 +15,7 @@ from harness.app.plan import RunRequest
 from harness.cli.lists import names, whole_numbers
 from harness.cli.options import AllowPackages, Compile, Data, FewShot, IncludePath, Prompts, TrainData, UnsafeLocalExec
 from harness.config.resolve import parse_budget
+from harness.errors import UserError
 from harness.records.run_folder import DEFAULT_RUNS
 from harness.task.prompts import read_prompts
 
@@ -38,8 +39,8 @@ GridFile = Annotated[
 class CellOptions:
     """The options that say what is run; lists make a grid."""
 
-    method: Annotated[str, typer.Option(help="Method, or several: egspo-sa,egspo.")]
-    task: Annotated[str, typer.Option(help="Task, or several.")]
+    method: Annotated[str, typer.Option(help="Method, or several: egspo-sa,egspo.")] = ""
+    task: Annotated[str, typer.Option(help="Task, or several.")] = ""
     seed: Annotated[str, typer.Option(help="Seed, or several: 0,1,2.")] = "0"
     model: Annotated[str, typer.Option(help="tiny, a folder, or a hub id; by default the recipe's, else tiny.")] = ""
     recipe: Recipe = ""
@@ -64,7 +65,13 @@ class CellOptions:
     allow_packages: AllowPackages = None
 
     def requests(self) -> list[RunRequest]:
-        """A request for each combination of tasks, methods, values of settings and seeds, the seeds innermost."""
+        """A request for each combination of tasks, methods, values of settings and seeds, the seeds innermost.
+
+        Raises UserError where the method or the task is missing, and for names and values that are none.
+        """
+        for option in ("method", "task"):
+            if not getattr(self, option):
+                raise UserError(f"--{option} is missing; harness list {option}s shows what there is.")
         registry.add_include_paths(self.include_path or [])
         shared = RunRequest(
             method=self.method,

@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from harness import registry
-from harness.cli.options import IncludePath
+from harness.cli.options import IncludePath, Json
 from harness.cli.report import existing, no_runs
 from harness.cli.tables import show_table
+from harness.errors import UserError
 from harness.records.run_folder import DEFAULT_RUNS
+from harness.report.labels import metric_name, percent
 
-if TYPE_CHECKING:
-    from harness.records.schema import RunStatus
-    from harness.report.read.runs import Run, Skipped
+Record = dict[str, Any]
 
+RUNS, KEYS = "runs", "keys"
 NONE = "-"
+ALL = "all"
 WATCH_SECONDS = 5.0
 NO_RECIPE = "those of the tasks' protocols"
-COLUMNS = ("Run", "State", "Updates", "Metric", "Latest, %", "At")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """The table of a list. cells: heading to the text of a record's cell. numeric: headings of numbers. keeps: whether
+    a record has a row."""
+
+    title: str
+    cells: Mapping[str, Callable[[Record], str]]
+    numeric: Sequence[str] = ()
+    keeps: Callable[[Record], bool] = lambda record: True
+
+    def show(self, records: Sequence[Record]) -> None:
+        """Prints it."""
+        rows = [[cell(record) for cell in self.cells.values()] for record in records if self.keeps(record)]
+        show_table(self.title, tuple(self.cells), rows, numeric=[head in self.numeric for head in self.cells])
 
 
 def list_runs(
     what: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
-            help="methods, tasks, protocols, checkpoints, or run folders and folders above some.",
-            metavar="methods|tasks|protocols|checkpoints|RUNS",
+            help="methods, tasks, models, recipes, protocols, checkpoints, keys (of a section or a method), runs, or "
+            "run folders and folders above some.",
+            metavar="methods|tasks|models|recipes|protocols|checkpoints|keys|RUNS",
             show_default=str(DEFAULT_RUNS),
         ),
     ] = None,
@@ -37,154 +58,238 @@ def list_runs(
     watch: Annotated[
         bool, typer.Option("--watch", help="Show the runs anew every few seconds while any is running or in a queue.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
-    """List runs with their state, or methods, tasks, papers' protocols, or published checkpoints."""
+    """List runs with their state, or what a run can be made of.
+
+    That is methods, tasks, models, recipes, papers' protocols, published checkpoints and configuration keys. harness
+    show says more about a single run, recipe, method or key.
+    """
+    from harness.app import catalogue
+
     registry.add_include_paths(include_path or [])
-    kinds = {
-        "methods": _list_methods,
-        "tasks": _list_tasks,
-        "protocols": _list_protocols,
-        "checkpoints": _list_checkpoints,
-    }
-    if what and len(what) == 1 and str(what[0]) in kinds:
-        kinds[str(what[0])]()
+    if watch and as_json:
+        raise UserError("--json prints one document, and --watch goes on; leave out one of the two.")
+    first, *others = what or [RUNS]
+    if first in catalogue.LISTS and not others:
+        _show(first, catalogue.LISTS[first](), as_json=as_json)
+    elif first == KEYS:
+        _show(KEYS, catalogue.keys(others), as_json=as_json)
     else:
-        _list_runs(existing(what), watch=watch)
+        places = others if first == RUNS else [first, *others]
+        _list_runs(existing([Path(place) for place in places]), watch=watch, as_json=as_json)
 
 
-def _list_methods() -> None:
-    from harness.config import recipes
-    from harness.report.labels import method_name
-
-    names = registry.names("method")
-    sections = [", ".join(recipes.recipes_of(name, recipes.built_in_folder())) or NO_RECIPE for name in names]
-    rows = list(zip(names, map(method_name, names), sections, strict=True))
-    show_table("Methods", ("Method", "Title", "Recipes"), rows, numeric=(False, False, False))
-
-
-def _list_tasks() -> None:
-    rows = [row for name in registry.names("task") for row in _task_rows(name)]
-    columns = ("Task", "Protocol", "Tokens", "Block", "Steps", "Items")
-    show_table("Tasks, and how their protocols evaluate", columns, rows, numeric=(False, False, True, True, True, True))
+def _show(kind: str, records: list[Record], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(records, indent=2))
+        return
+    SHAPES[kind].show([row for record in records for row in _rows(kind, record)])
+    for note in NOTES.get(kind, lambda records: [])(records):
+        typer.echo(note)
 
 
-def _task_rows(name: str) -> list[list[str]]:
-    from harness.config import recipes
-    from harness.config.build import build
-    from harness.config.decoding import Decoding
-
-    rows = []
-    for section, values in recipes.protocol_of(name, recipes.built_in_folder()).items():
-        decoding = build(Decoding, values["evaluation"]["decoding"], "evaluation.decoding")
-        sizes = (decoding.completion_length, decoding.block_length, decoding.num_steps, values["evaluation"]["items"])
-        rows.append([name, section, *map(str, sizes)])
-    return rows or [[name, "none", *[""] * 4]]
+def _rows(kind: str, record: Record) -> list[Record]:
+    """A task has a row for each section of its protocol."""
+    if kind != "tasks":
+        return [record]
+    sizes = record["protocols"] or {"none": dict.fromkeys(("completion_length", "block_length", "num_steps", "items"))}
+    return [{**record, "section": section, **one} for section, one in sizes.items()]
 
 
-def _list_protocols() -> None:
-    from harness.config.protocols import load_protocol, protocol_names
-
-    found = [task for name in protocol_names() for task in load_protocol(name).tasks.values()]
-    columns = ("Protocol", "Task", "Tokens / block / steps", "Items", "Shots", "Grader", "Prefill")
-    rows = [
-        [
-            one.protocol,
-            one.task,
-            ", ".join(f"{each.completion_length}/{each.block_length}/{each.num_steps}" for each in one.decodings),
-            str(one.items or "all"),
-            str(one.few_shot),
-            one.grader,
-            one.prefill or NONE,
-        ]
-        for one in found
-        if not one.unavailable
-    ]
-    show_table("How papers evaluate", columns, rows, numeric=[title in ("Items", "Shots") for title in columns])
-    for one in found:
-        if one.unavailable:
-            typer.echo(f"{one.protocol} on {one.task}: {one.unavailable}.")
-
-
-def _list_checkpoints() -> None:
-    from harness.app.checkpoints import why_not_loaded
-    from harness.config.checkpoints import published_checkpoints
-
-    found = published_checkpoints()
-    columns = ("Checkpoint", "Kind", "Layout", "On the hub", "Stated, %", "Tokens", "Protocol")
-    rows = [
-        [
-            one.name,
-            one.kind,
-            one.layout,
-            one.place,
-            NONE if one.score is None else f"{one.score:g}",
-            one.length or NONE,
-            one.protocol or NONE,
-        ]
-        for one in found
-    ]
-    show_table("Published checkpoints", columns, rows, numeric=[title == "Stated, %" for title in columns])
-    for reason, names in _grouped({one.name: why_not_loaded(one) for one in found}).items():
-        typer.echo(f"Not loaded: {', '.join(names)}: {reason}.")
-
-
-def _grouped(reasons: dict[str, str]) -> dict[str, list[str]]:
-    """The names of each reason that is not empty."""
-    kinds = [reason for reason in dict.fromkeys(reasons.values()) if reason]
-    return {kind: [name for name, reason in reasons.items() if reason == kind] for kind in kinds}
-
-
-def _list_runs(paths: list[Path], *, watch: bool) -> None:
+def _list_runs(paths: list[Path], *, watch: bool, as_json: bool) -> None:
     from rich.console import Console
 
-    while _show_runs(paths) and watch:
+    while _show_runs(paths, as_json=as_json) and watch:
         time.sleep(WATCH_SECONDS)
         Console().clear()
 
 
-def _show_runs(paths: list[Path]) -> bool:
+def _show_runs(paths: list[Path], *, as_json: bool) -> bool:
     """Prints the runs, those too that wait in Slurm's queue. Returns whether any is at work or waits there."""
-    from harness.app.heartbeat import is_alive
-    from harness.app.launch import in_queue
-    from harness.report.read.runs import Run, scan
+    from harness.app import catalogue
 
-    found = scan(paths)
-    jobs = {folder.relative_to(path).as_posix(): job for path in paths for folder, job in in_queue(path).items()}
-    if not found and not jobs:
+    found = catalogue.runs(paths)
+    if not found and not as_json:
         raise no_runs(paths)
-    rows = {row[0]: row for row in map(_row, found)}
-    for name, job in jobs.items():
-        if name in rows:
-            rows[name][1] += f" ({job})"
-        else:
-            rows[name] = [name, job, "0", NONE, NONE, NONE]
-    show_table("Runs", COLUMNS, list(rows.values()), numeric=[title in ("Updates", "Latest, %") for title in COLUMNS])
-    states = [item.status for item in found if isinstance(item, Run)]
-    return bool(jobs) or any(status.state == "running" and is_alive(status) for status in states)
+    _show(RUNS, found, as_json=as_json)
+    return any(record["is_alive"] or record["job"] for record in found)
 
 
-def _row(item: Run | Skipped) -> list[str]:
-    from harness.report.analysis.groups import latest
-    from harness.report.labels import DASH, headline_metric, metric_name, percent
-    from harness.report.read.runs import Skipped
+def state_of(record: Record) -> str:
+    """The state of a run for a reader."""
+    from harness.app import catalogue
 
-    if isinstance(item, Skipped):
-        return [item.path, item.reason, DASH, DASH, DASH, DASH]
-    head = [item.name, _state(item.status), str(item.status.updates)]
-    records = latest(item)
-    metric = headline_metric({name for record in records for name in record.metrics})
-    measured = [record for record in records if metric in record.metrics]
-    if not measured:
-        return [*head, DASH, DASH, DASH]
-    last = measured[-1]
-    place = last.checkpoint if last.checkpoint != "step" else f"update {last.update}"
-    return [*head, metric_name(metric), percent(last.metrics[metric].value), place]
+    if record["state"] == "left out":
+        return str(record["reason"])
+    said = catalogue.DEAD if record["state"] == "dead" else str(record["state"])
+    because = f": {record['reason']}" if record["reason"] and record["state"] != "dead" else ""
+    in_queue = f" ({record['job']})" if record["job"] and record["job"] != record["state"] else ""
+    return f"{said}{because}{in_queue}"
 
 
-def _state(status: RunStatus) -> str:
-    """What the run says of itself; one that says it is running and shows no life was killed."""
-    from harness.app.heartbeat import is_alive
+def _updates(record: Record) -> str:
+    return NONE if record["state"] == "left out" else str(record["updates"])
 
-    if status.state == "running" and not is_alive(status):
-        return "dead: the same command goes on with it"
-    return f"{status.state}: {status.reason}" if status.reason else status.state
+
+def _trained_by(record: Record) -> str:
+    """How many methods train the family, and how many where its models attend by blocks."""
+    from harness.app import catalogue
+
+    count = len(registry.names("method"))
+    whole, blocks = len(record["trained_by"]), len(record["trained_by_with_blocks"])
+    text = "all methods" if whole == count else f"{whole} of {count}"
+    return f"{text}, {blocks} by blocks" if record["attention"] == catalogue.EITHER else text
+
+
+def _caches(record: Record) -> str:
+    from harness.app import catalogue
+
+    only = " (by blocks none)" if record["attention"] == catalogue.EITHER else ""
+    return f"{', '.join(record['caches'])}{only}"
+
+
+def _size(name: str) -> Callable[[Record], str]:
+    """The text of a number, empty where there is none."""
+    return lambda one: "" if one[name] is None else str(one[name])
+
+
+def _tasks_of(record: Record) -> str:
+    from harness.config.library import tasks_with_protocol
+
+    return ALL if record["tasks"] == tasks_with_protocol() else ", ".join(record["tasks"])
+
+
+def _meaning(record: Record) -> str:
+    from harness.config.meanings import first_sentence
+
+    return first_sentence(record["meaning"])
+
+
+def _shown(value: Any) -> str:
+    from harness.config.keys import shown
+
+    return shown(value)
+
+
+def _takes(record: Record) -> str:
+    return ", ".join(map(_shown, record["choices"])) or str(record["type"])
+
+
+def _unavailable(records: list[Record]) -> list[str]:
+    return [f"{one['protocol']} on {one['task']}: {one['unavailable']}." for one in records if one["unavailable"]]
+
+
+def _not_loaded(records: list[Record]) -> list[str]:
+    """A line for each reason that is not empty, with the names of those that it keeps from being loaded."""
+    reasons = dict.fromkeys(one["not_loaded"] for one in records if one["not_loaded"])
+    names = {why: ", ".join(one["name"] for one in records if one["not_loaded"] == why) for why in reasons}
+    return [f"Not loaded: {names[why]}: {why}." for why in reasons]
+
+
+def _how_models_are_named(records: list[Record]) -> list[str]:
+    return [
+        "--model takes tiny, a folder or a hub id; config.json states the type. harness list checkpoints shows "
+        "published weights."
+    ]
+
+
+SHAPES = {
+    "methods": Shape(
+        title="Methods",
+        cells={
+            "Method": lambda one: one["method"],
+            "Title": lambda one: one["title"],
+            "Recipes": lambda one: ", ".join(one["own_recipes"]) or NO_RECIPE,
+        },
+    ),
+    "tasks": Shape(
+        title="Tasks, and how their protocols evaluate",
+        cells={
+            "Task": lambda one: one["task"],
+            "Protocol": lambda one: one["section"],
+            "Tokens": _size("completion_length"),
+            "Block": _size("block_length"),
+            "Steps": _size("num_steps"),
+            "Items": _size("items"),
+        },
+        numeric=("Tokens", "Block", "Steps", "Items"),
+    ),
+    "models": Shape(
+        title="Families of models",
+        cells={
+            "Type": lambda one: one["model_type"],
+            "Attention": lambda one: one["attention"],
+            "Class": lambda one: one["class"].removesuffix("ForCausalLM"),
+            "Shifted": lambda one: "yes" if one["shifted_by_one"] else "no",
+            "Trained by": _trained_by,
+            "Caches": _caches,
+            "Compiled": lambda one: "yes" if one["compile"] else "no",
+            "Listed": lambda one: str(len(one["checkpoints"])),
+            "What": lambda one: one["about"],
+        },
+        numeric=("Listed",),
+    ),
+    "recipes": Shape(
+        title="Recipes",
+        cells={
+            "Recipe": lambda one: one["recipe"],
+            "Tasks": _tasks_of,
+            "Model": lambda one: one["model"] or "tiny",
+            "Values from": lambda one: ", ".join(one["values_from"]) or NONE,
+        },
+    ),
+    "protocols": Shape(
+        title="How papers evaluate",
+        cells={
+            "Protocol": lambda one: one["protocol"],
+            "Task": lambda one: one["task"],
+            "Tokens / block / steps": lambda one: ", ".join(
+                f"{each['completion_length']}/{each['block_length']}/{each['num_steps']}" for each in one["decodings"]
+            ),
+            "Items": lambda one: str(one["items"] or ALL),
+            "Shots": lambda one: str(one["few_shot"]),
+            "Grader": lambda one: one["grader"],
+            "Prefill": lambda one: one["prefill"] or NONE,
+        },
+        numeric=("Items", "Shots"),
+        keeps=lambda one: not one["unavailable"],
+    ),
+    "checkpoints": Shape(
+        title="Published checkpoints",
+        cells={
+            "Checkpoint": lambda one: one["name"],
+            "Kind": lambda one: one["kind"],
+            "Layout": lambda one: one["layout"],
+            "On the hub": lambda one: one["place"],
+            "Stated, %": lambda one: NONE if one["score"] is None else f"{one['score']:g}",
+            "Tokens": lambda one: one["length"] or NONE,
+            "Protocol": lambda one: one["protocol"] or NONE,
+        },
+        numeric=("Stated, %",),
+    ),
+    KEYS: Shape(
+        title="Configuration keys",
+        cells={
+            "Key": lambda one: one["key"],
+            "Of": lambda one: one["method"] or ALL,
+            "Takes": _takes,
+            "Default": lambda one: _shown(one["default"]),
+            "Names the run": lambda one: one["names_the_run"],
+            "Meaning": _meaning,
+        },
+    ),
+    RUNS: Shape(
+        title="Runs",
+        cells={
+            "Run": lambda one: one["run"],
+            "State": state_of,
+            "Updates": _updates,
+            "Metric": lambda one: metric_name(one["metric"]) if one["metric"] else NONE,
+            "Latest, %": lambda one: NONE if one["value"] is None else percent(one["value"]),
+            "At": lambda one: one["at"] or NONE,
+        },
+        numeric=("Updates", "Latest, %"),
+    ),
+}
+NOTES = {"models": _how_models_are_named, "protocols": _unavailable, "checkpoints": _not_loaded}

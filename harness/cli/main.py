@@ -73,6 +73,7 @@ SUBCOMMANDS = (
     Subcommand(name="reproduce", module="harness.cli.reproduce", function="reproduce"),
     Subcommand(name="report", module="harness.cli.report", function="report"),
     Subcommand(name="list", module="harness.cli.list", function="list_runs"),
+    Subcommand(name="show", module="harness.cli.show", function="show"),
     Subcommand(name="data", module="harness.cli.data", function="data"),
     Subcommand(name="doctor", module="harness.cli.doctor", function="doctor"),
     Subcommand(name="bench", module="harness.cli.bench", function="measure"),

@@ -72,3 +72,4 @@ Items = Annotated[int, typer.Option(min=0, help="Only the first so many items of
 Split = Annotated[str, typer.Option(help="test, validation or train.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do again what is there already.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]

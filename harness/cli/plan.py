@@ -5,14 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness import registry
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.cli.cells import CellOptions
 from harness.cli.options import grouped
 from harness.cli.tables import show_table
+from harness.config.library import tasks_with_protocol
+from harness.config.recipe_files import YAML, named_in, parts, recipes_in
 from harness.config.resolve import flatten
 from harness.errors import UserError
 
@@ -25,6 +29,12 @@ GIB = 2**30
 @grouped
 def plan_run(
     cells: CellOptions,
+    recipe_file: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe to check, and to plan: FILE.yaml, FILE.yaml:paper, egspo-sa:paper.", metavar="RECIPE"
+        ),
+    ] = "",
     devices: Annotated[int, typer.Option(min=1, help="Devices that share the run.")] = 1,
     memory: Annotated[float, typer.Option(min=0, help="GiB of a device that is not this machine's.")] = 0.0,
     rate: Annotated[float, typer.Option(min=0, help="TFLOP/s of a device, for the hours.")] = 0.0,
@@ -33,9 +43,44 @@ def plan_run(
     """Say what a run will take: data, memory, compute, hours, disk.
 
     Nothing is trained and no weights are loaded. Exit code 2 where a run cannot fit, with the settings that make it
-    fit.
+    fit, and where a recipe is wrong. A recipe file for no task in particular is checked for all that have a protocol.
     """
-    show_plans(cells.requests(), devices=devices, memory=memory, rate=rate, show_config=show_config)
+    chosen = of_recipe(cells, recipe_file) if recipe_file else [cells]
+    if not recipe_file or all(one.task for one in chosen):
+        requests = [request for one in chosen for request in one.requests()]
+        show_plans(requests, devices=devices, memory=memory, rate=rate, show_config=show_config)
+        return
+    for line in [checked_on_all_tasks(one) for one in chosen]:
+        typer.echo(line)
+
+
+def of_recipe(cells: CellOptions, recipe: str) -> list[CellOptions]:
+    """The cells of a recipe, or of every recipe in a file that holds several; their task is empty where nothing says
+    it. Raises UserError for a recipe that is none, and where nothing says the method."""
+    if cells.recipe:
+        raise UserError(f"'{recipe}' and --recipe {cells.recipe} are two recipes; leave out one of them.")
+    registry.add_include_paths(cells.include_path or [])
+    several = recipes_in(Path(recipe)) if recipe.endswith(YAML) else ()
+    return [_of_one(cells, f"{recipe}:{section}") for section in several] or [_of_one(cells, recipe)]
+
+
+def _of_one(cells: CellOptions, recipe: str) -> CellOptions:
+    asked, file = named_in(recipe), parts(recipe)[0]
+    stem = Path(file).stem if file.endswith(YAML) else ""
+    named_after = stem if registry.entry("method", stem) else ""
+    method = cells.method or asked.method or named_after
+    if not method:
+        raise UserError(f"Recipe '{recipe}' does not say which method it is for; name it with --method.")
+    return replace(cells, recipe=recipe, method=method, task=cells.task or asked.task)
+
+
+def checked_on_all_tasks(cells: CellOptions) -> str:
+    """Checks a recipe for every task that has a protocol; what to say of it. Raises UserError where it is wrong."""
+    tasks = tasks_with_protocol()
+    for task in tasks:
+        for request in replace(cells, task=task).requests():
+            plan(request)
+    return f"Recipe {cells.recipe} of {cells.method} is right on {', '.join(tasks)}; --task T shows what it takes."
 
 
 def show_plans(

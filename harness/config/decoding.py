@@ -14,37 +14,46 @@ CACHES = ("none", "prefix", "dual")
 YOUNGER = {"cache": "none", "threshold": 0.0, "factor": 0.0, "entropy_bound": 0.0}
 """Options that the first records of evaluations did not have, with the value that changes nothing."""
 EOS_POLICIES = ("stop", "stop-agrpo", "run", "forbid", "defer", "forbid-defer")
+CHOICES = {
+    "remasking": REMASKING,
+    "ranking": RANKINGS,
+    "schedule": SCHEDULES,
+    "eos_policy": EOS_POLICIES,
+    "cache": CACHES,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
     """How completions are generated.
 
-    completion_length: C, tokens. block_length: tokens per semi-autoregressive block; divides C. num_steps: T,
-    unmasking steps over the whole completion. schedule: reveal evenly, by Dream's time steps, or by dllm's rounding,
-    with which the last block may be shorter than the others. A model that attends by blocks has a block_length of its
-    own, and a row of it may take other steps than the next (harness/diffusion/samplers/block.py).
+    completion_length: C, tokens. block_length: tokens per semi-autoregressive block; divides C. A model that attends by
+    blocks has a block_length of its own. num_steps: T, unmasking steps over the whole completion; of a model that
+    attends by blocks a row may take other steps than the next (harness/diffusion/samplers/block.py). schedule: reveal
+    evenly, by Dream's time steps, or by dllm's rounding, with which the last block may be shorter than the others.
 
     cache: what later passes of a block take from its first, over the whole sequence, instead of computing it again
     (Fast-dLLM): with prefix the keys and values of what is before the block, with dual of all but the block; both are
-    approximations. threshold, factor: a step reveals every token of the block whose probability reaches the threshold,
-    or, of rank r, 1 - factor / (r + 1), at least the surest, whatever num_steps is; 0 for none. entropy_bound: those of
-    lowest entropy whose entropies sum to less than so many nats (EB-Sampler, arXiv 2505.24857); 0 for none.
+    approximations. threshold: a step reveals every token of the block whose probability reaches it, at least the
+    surest, whatever num_steps is; 0 for none. factor: a step reveals every token whose probability, of rank r, reaches
+    1 - factor / (r + 1), at least the surest, whatever num_steps is; 0 for none. entropy_bound: a step reveals the
+    tokens of lowest entropy whose entropies sum to less than so many nats (EB-Sampler, arXiv 2505.24857); 0 for none.
 
-    temperature: 0 is greedy. top_k, top_p: truncate the tempered distribution, 0 and 1 for none; top_p_keeps_crossing
-    says whether the token that crosses p stays (AGRPO drops it). guidance_scale: s of classifier-free guidance,
-    uncond + (s + 1) (cond - uncond), 0 for none.
+    temperature: 0 is greedy. top_k: the draw is among so many of the most probable tokens, 0 for all. top_p: the draw
+    is among the most probable tokens that together have this share of the tempered distribution, 1 for all.
+    top_p_keeps_crossing: whether the token that crosses p stays (AGRPO drops it). guidance_scale: s of classifier-free
+    guidance, uncond + (s + 1) (cond - uncond), 0 for none.
 
     remasking: the masked position that is revealed next has the most probable sampled token (low_confidence), the
     lowest entropy, the widest margin between its two best tokens (topk_margin), is any (random), or is the first
     (sequential); maskgit_plus is Dream's name for low_confidence. p2 ranks as low_confidence does, but all positions of
-    the block at every step, and masks written ones again (Open-dCoder); for evaluation alone. ranking: whether that is
-    asked of the untempered or of the sampled, tempered and truncated distribution.
+    the block at every step, and masks written ones again (Open-dCoder); for evaluation alone. ranking: whether the
+    position is chosen by the untempered distribution or by the behaviour, the tempered and truncated one.
 
     eos_policy: stop leaves rows whose block came out as end tokens alone and fills them, and of a model that attends by
-    blocks rows whose block holds one; stop-agrpo also asks this of
-    the prompt's last block_length tokens before the first block; run never stops; forbid never generates the first
-    end token; defer reveals end tokens last; forbid-defer does both.
+    blocks rows whose block holds one; stop-agrpo also asks this of the prompt's last block_length tokens before the
+    first block; run never stops; forbid never generates the first end token; defer reveals end tokens last;
+    forbid-defer does both.
     """
 
     completion_length: int = 16
@@ -142,13 +151,7 @@ class Decoding:
         """Raises UserError for values outside their range or at odds with each other."""
         sizes = {"completion_length": self.completion_length, "block_length": self.block_length}
         require_positive(section, num_steps=self.num_steps, **sizes)
-        for name, choices in {
-            "remasking": REMASKING,
-            "ranking": RANKINGS,
-            "schedule": SCHEDULES,
-            "eos_policy": EOS_POLICIES,
-            "cache": CACHES,
-        }.items():
+        for name, choices in CHOICES.items():
             require_choice(f"{section}.{name}", getattr(self, name), choices)
         self._check_lengths(section)
         if self.temperature < 0:

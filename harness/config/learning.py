@@ -32,6 +32,15 @@ def _check_optimizer(optimizer: OptimizerConfig) -> None:
     for name in ("weight_decay", "warmup_updates"):
         if (value := getattr(optimizer, name)) < 0:
             raise UserError(f"optimizer.{name}={value} is negative; 0 is none.")
+    if not 0 <= optimizer.min_lr_rate < 1:
+        raise UserError(
+            f"optimizer.min_lr_rate={optimizer.min_lr_rate} is not from 0 to below 1, a share of the learning rate."
+        )
+    if optimizer.min_lr_rate and optimizer.schedule == "constant":
+        raise UserError(
+            f"optimizer.min_lr_rate={optimizer.min_lr_rate} is where a schedule ends, and optimizer.schedule=constant has "
+            "no end; set the schedule to cosine or linear, or leave min_lr_rate at 0."
+        )
     for name, value in dataclasses.asdict(optimizer).items():
         if isinstance(value, float) and math.isinf(value) and name != "max_gradient_norm":
             raise UserError(f"optimizer.{name}={value} is not finite; lower it.")

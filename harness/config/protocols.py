@@ -17,7 +17,8 @@ from typing import Any
 from harness import registry
 from harness.config.build import build
 from harness.config.decoding import Decoding
-from harness.config.recipes import EXTENDS, TASKS, built_in_folder
+from harness.config.recipe_files import EXTENDS, TASKS
+from harness.config.recipes import built_in_folder
 from harness.errors import UserError, unknown_choice
 from harness.records.small import parse_yaml, read_small
 from harness.task.base import Message

@@ -5,7 +5,8 @@ items, cadence; how single papers evaluate: harness/config/protocols.py. A recip
 holds what a method has differently, for all tasks and, under `tasks`, for single ones. Both have a section for the tiny
 model and one for the published protocol on large ones.
 
-A user's own recipe is a file with the values of one section; `extends` names what they stand on.
+A user's own recipe is a file with the values of one section; `extends` names what they stand on. A file with several
+sections is read as the built-in ones are (harness/config/recipe_files.py), and `FILE.yaml:paper` names one of them.
 """
 
 from __future__ import annotations
@@ -19,22 +20,20 @@ from typing import Any
 from harness import registry
 from harness.config.build import build
 from harness.config.decoding import Decoding
-from harness.config.resolve import Layer, read_yaml
-from harness.errors import UserError, did_you_mean, nearest_path, unknown_choice
+from harness.config.recipe_files import EXTENDS, PAPER, TASKS, TINY, YAML, deeper, mapping, parts, place, recipe_in
+from harness.config.resolve import Layer
+from harness.errors import UserError, unknown_choice
 
 PROTOCOL = Decoding(completion_length=256, block_length=32, num_steps=128)
 """The published protocol: two tokens per step."""
-
-TINY, PAPER = "tiny", "paper"
-EXTENDS, TASKS = "extends", "tasks"
 
 
 def load_recipe(name: str, *, method: str, task: str, folder: Path | None = None) -> tuple[Layer, ...]:
     """The layers of a recipe, each over the one before.
 
     name: `tiny` or `paper` of the run's own method and task, `egspo-sa:paper` of another method,
-    `egspo-sa/sudoku:paper` of another task too, or a YAML file. A method without recipes of its own has the task's
-    protocol. folder: with protocols/ and recipes/; the built-in one by default.
+    `egspo-sa/sudoku:paper` of another task too, a YAML file, or `FILE.yaml:tiny` of several in a file. A method without
+    recipes of its own has the task's protocol. folder: with protocols/ and recipes/; the built-in one by default.
 
     Raises UserError where a file or a section is missing or is not a mapping, and for a recipe that extends itself.
     """
@@ -87,22 +86,28 @@ class Library:
 
     def layers(self, name: str, beside: Path, above: tuple[str, ...]) -> tuple[Layer, ...]:
         """The layers of the recipe `name`. beside: where relative files are looked for. above: what extends it."""
-        if name.endswith((".yaml", ".yml")):
-            path = beside / name
-            return self._from_file(path, _deeper(str(path.resolve()), above))
-        where, _, section = name.rpartition(":")
+        where, section = parts(name)
+        if where.endswith(YAML):
+            path = beside / where
+            return self._from_file(path, section, deeper(place(path, section), above))
         method, _, task = where.partition("/")
         chosen = replace(
             self,
             method=registry.canonical_name("method", method) if method else self.method,
             task=registry.canonical_name("task", task) if task else self.task,
         )
-        return chosen._built_in(section, _deeper(f"{chosen.method}/{chosen.task}:{section}", above))
+        return chosen._built_in(section, deeper(f"{chosen.method}/{chosen.task}:{section}", above))
 
-    def _from_file(self, path: Path, above: tuple[str, ...]) -> tuple[Layer, ...]:
-        recipe = _mapping(path)
-        base = self.layers(str(recipe[EXTENDS]), path.parent, above) if EXTENDS in recipe else ()
-        return (*base, *_own_layers(recipe, self.task, path))
+    def _from_file(self, path: Path, section: str, above: tuple[str, ...]) -> tuple[Layer, ...]:
+        recipe = recipe_in(path, section)
+        base = self.layers(str(recipe[EXTENDS]), path.parent, above) if EXTENDS in recipe else self._protocol(section)
+        return (*base, *_own_layers(recipe, self.task, path, section))
+
+    def _protocol(self, section: str) -> tuple[Layer, ...]:
+        """What one of several recipes in a file stands on where it extends nothing."""
+        shared, file = protocol_of(self.task, self.folder), protocol_file(self.task, self.folder)
+        values = shared.get(section)
+        return (Layer(source="protocol", values=values, file=file, section=section),) if values else ()
 
     def _built_in(self, section: str, above: tuple[str, ...]) -> tuple[Layer, ...]:
         shared, own = protocol_of(self.task, self.folder), recipes_of(self.method, self.folder)
@@ -122,12 +127,6 @@ class Library:
             file = protocol_file(self.task, self.folder)
             base = (Layer(source="protocol", values=shared.get(section) or {}, file=file, section=section),)
         return (*base, *_own_layers(recipe, self.task, recipe_file(self.method, self.folder), section))
-
-
-def _deeper(name: str, above: tuple[str, ...]) -> tuple[str, ...]:
-    if name in above:
-        raise UserError(f"Recipe '{name}' extends itself: {' -> '.join((*above, name))}.")
-    return (*above, name)
 
 
 def _own_layers(recipe: Mapping[str, Any], task: str, file: Path, section: str = "") -> tuple[Layer, ...]:
@@ -152,13 +151,4 @@ def _require_mapping(value: Any, where: str) -> Mapping[str, Any]:
 
 @functools.cache
 def _sections(path: Path) -> Mapping[str, Any]:
-    return _mapping(path) if path.is_file() else {}
-
-
-def _mapping(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise UserError(f"Recipe file '{path}' does not exist.{did_you_mean(nearest_path(path))}")
-    tree = read_yaml(path.read_text(), f"'{path}'")
-    if not isinstance(tree, Mapping):
-        raise UserError(f"'{path}' must be a YAML mapping of keys to values.")
-    return tree
+    return mapping(path) if path.is_file() else {}

@@ -77,6 +77,8 @@ def resolve(
     for old, new in MOVED.items():
         if old in provenance:
             raise UserError(f"Configuration key '{old}' has moved to '{new}'.")
+    if isinstance(tree.get("method"), Mapping) and "name" in tree["method"]:
+        raise UserError("'method.name' is chosen by --method, not by a recipe or --set.")
     if "task" in tree:
         raise UserError("'task' is chosen by --task, not by a recipe or --set.")
     check_keys(provenance, _known_keys(method_config))

@@ -7,6 +7,7 @@ holds for all values below it that have none of their own. What stands on lines 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import yaml
 
 from harness.config.recipes import load_recipe
-from harness.config.resolve import COMMAND_LINE, Resolved, flatten
+from harness.config.resolve import COMMAND_LINE, Layer, Resolved, flatten
 
 DEFAULT = "default of the harness"
 
@@ -37,16 +38,19 @@ def sources(resolved: Resolved, *, folder: Path | None = None) -> dict[str, Sour
     """
     config = resolved.config
     layers = load_recipe(resolved.recipe, method=config.method.name, task=config.task, folder=folder)
-    cited: dict[str, str] = {}
-    for layer in layers:
-        comments = _comments(layer.file)
-        cited |= {key: _nearest(comments, f"{layer.section}.{key}") for key in flatten(layer.values)}
+    cited = {key: source for layer in layers for key, source in layer_sources(layer).items()}
     values = flatten({**config.to_dict(), "execution": dataclasses.asdict(resolved.execution)})
     said = {"default": DEFAULT, COMMAND_LINE: COMMAND_LINE}
     return {
         key: Sourced(value=values[key], source=said.get(origin) or cited[key])
         for key, origin in resolved.provenance.items()
     }
+
+
+def layer_sources(layer: Layer) -> dict[str, str]:
+    """What the file says of every value of a layer, by its dotted key; empty where it says nothing."""
+    comments = _comments(layer.file.read_text())
+    return {key: _nearest(comments, f"{layer.section}.{key}") for key in flatten(layer.values)}
 
 
 def _nearest(comments: Mapping[str, str], key: str) -> str:
@@ -57,9 +61,9 @@ def _nearest(comments: Mapping[str, str], key: str) -> str:
     return comments.get(where, "")
 
 
-def _comments(path: Path) -> Mapping[str, str]:
-    """Per dotted key of a YAML file the comment at the end of its line, empty where there is none."""
-    text = path.read_text()
+@functools.cache
+def _comments(text: str) -> Mapping[str, str]:
+    """Per dotted key of YAML the comment at the end of its line, empty where there is none."""
     tokens = [(token.start_mark, token.end_mark) for token in yaml.scan(text)]
     code_ends = {end.line: end.column for start, end in tokens if start.index < end.index}
     comments = [line[code_ends.get(number, len(line)) :].strip(" #") for number, line in enumerate(text.splitlines())]

@@ -13,6 +13,7 @@ from harness.config.conventions import Conventions
 from harness.config.decoding import Decoding
 from harness.config.keep import parse_keep
 from harness.errors import UserError, require_choice, require_name, require_positive
+from harness.task.base import SPLITS
 
 SCHEDULES = ("constant", "cosine", "linear")
 PROFILES = ("official", "agrpo", "espo", "correctness")
@@ -26,14 +27,28 @@ QUANTIZATIONS = ("", "nf4")
 TRACKERS = ("", "tensorboard", "wandb", "trackio")
 DDP, FSDP2 = "ddp", "fsdp2"
 SHARDINGS = ("none", DDP, FSDP2)
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "reward": REWARDS,
+    "model.dtype": (*DTYPES, AUTO),
+    "model.compute_dtype": ("", *DTYPES),
+    "model.lora.targets": LORA_TARGETS,
+    "model.quantization": QUANTIZATIONS,
+    "optimizer.schedule": SCHEDULES,
+    "evaluation.split": SPLITS,
+    "execution.sharding": SHARDINGS,
+    "execution.track": TRACKERS,
+}
+"""By dotted key; those of other sections stand beside their classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoraConfig:
-    """Low-rank adapters. rank 0 trains all weights.
+    """Low-rank adapters.
 
-    targets: `all` linear layers of the blocks; `official-subset`, q, k, v and up, what the published runs of EGSPO, d1
-    and ESPO trained; `all-and-head`, the output layer too, as AGRPO's did.
+    rank: of the two factors of every adapter; 0 trains all weights instead. alpha: their product counts alpha / rank.
+    dropout: how likely an input of an adapter is 0 in training. targets: `all` linear layers of the blocks;
+    `official-subset`, q, k, v and up, what the published runs of EGSPO, d1 and ESPO trained; `all-and-head`, the output
+    layer too, as AGRPO's did.
     """
 
     rank: int = 0
@@ -44,13 +59,14 @@ class LoraConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """`name` is `tiny`, a folder, or a hub id.
+    """The model and its adapters.
 
-    dtype: of the weights; auto is that of the model's files. compute_dtype: of activations and products, where it
-    is not that of the weights; bfloat16 with weights in float32 needs execution.sharding=fsdp2.
+    name: `tiny`, a folder, or a hub id. dtype: of the weights; auto is that of the model's files. compute_dtype: of
+    activations and products, where it is not that of the weights; bfloat16 with weights in float32 needs
+    execution.sharding=fsdp2.
 
-    adapter: folder or hub id of published low-rank adapters, adapter_subfolder: where in it they lie. With lora.rank 0
-    they are trained on; with lora.rank above 0 they are merged into the weights first. quantization: nf4 keeps the
+    adapter: folder or hub id of published low-rank adapters. With lora.rank 0 they are trained on; with lora.rank above
+    0 they are merged into the weights first. adapter_subfolder: where in it they lie. quantization: nf4 keeps the
     frozen linear layers in 4 bits (QLoRA, arXiv 2305.14314).
     """
 
@@ -66,10 +82,13 @@ class ModelConfig:
         """Raises UserError for values outside their range or at odds with each other."""
         for key in ("name", "adapter", "adapter_subfolder"):
             require_name(f"model.{key}", getattr(self, key))
-        require_choice("model.dtype", self.dtype, (*DTYPES, AUTO))
-        require_choice("model.compute_dtype", self.compute_dtype, ("", *DTYPES))
-        require_choice("model.lora.targets", self.lora.targets, LORA_TARGETS)
-        require_choice("model.quantization", self.quantization, QUANTIZATIONS)
+        for key, value in {
+            "model.dtype": self.dtype,
+            "model.compute_dtype": self.compute_dtype,
+            "model.lora.targets": self.lora.targets,
+            "model.quantization": self.quantization,
+        }.items():
+            require_choice(key, value, CHOICES[key])
         if self.adapter_subfolder and not self.adapter:
             raise UserError(f"model.adapter_subfolder={self.adapter_subfolder!r} needs model.adapter.")
         if self.quantization and self.adapter and self.lora.rank:
@@ -78,9 +97,10 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Sources of examples: builtin, hub, or a folder. Empty means the default of the model.
+    """Examples and prompts.
 
-    few_shot: worked training examples before each question. prompts: sha256 of the file of the user's own prompts.
+    test, train: where examples come from: builtin, hub, or a folder; empty for the default of the model. few_shot:
+    worked training examples before each question. prompts: sha256 of the file of the user's own prompts.
     allow_packages: what model-written code may import beside the standard library.
     """
 
@@ -93,8 +113,12 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The loop. batch_size: completions per rollout over all processes, a multiple of group_size. max_prompt_length:
-    tokens of a prompt that rollouts see, its last ones; 0 for all."""
+    """The loop.
+
+    batch_size: completions per rollout over all processes, a multiple of group_size. group_size: completions of one
+    prompt, which are compared with each other. max_prompt_length: tokens of a prompt that rollouts see, its last ones;
+    0 for all.
+    """
 
     batch_size: int = 64
     group_size: int = 8
@@ -103,8 +127,14 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW. warmup_updates: linear rise of the learning rate; schedule: what follows until the budget ends.
-    min_lr_rate: the share of the learning rate at which a cosine or linear schedule ends."""
+    """AdamW.
+
+    learning_rate: the highest of the run. schedule: how the learning rate goes on after the warm-up until the budget
+    ends. min_lr_rate: the share of it at which a cosine or linear schedule ends. warmup_updates: updates of its linear
+    rise. beta1, beta2: decay of the means of gradients and of their squares. epsilon: added to the root of the latter.
+    weight_decay: share of the weights that an update takes away, times the learning rate. max_gradient_norm: longer
+    gradients are shortened to it.
+    """
 
     learning_rate: float = 3e-4
     schedule: str = "constant"
@@ -116,25 +146,14 @@ class OptimizerConfig:
     weight_decay: float = 0.1
     max_gradient_norm: float = 0.2
 
-    def check(self) -> None:
-        """Raises UserError for values outside their range or at odds with each other."""
-        require_choice("optimizer.schedule", self.schedule, SCHEDULES)
-        require_positive("optimizer", learning_rate=self.learning_rate)
-        if not 0 <= self.min_lr_rate < 1:
-            raise UserError(
-                f"optimizer.min_lr_rate={self.min_lr_rate} is not from 0 to below 1, a share of the learning rate."
-            )
-        if self.min_lr_rate and self.schedule == "constant":
-            raise UserError(
-                f"optimizer.min_lr_rate={self.min_lr_rate} is where a schedule ends, and optimizer.schedule=constant "
-                "has no end; set the schedule to cosine or linear, or leave min_lr_rate at 0."
-            )
-
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetConfig:
-    """When training ends: at the first limit reached; 0 is no limit. FLOPs are those of rollouts and updates, minutes
-    those of training without evaluation."""
+    """When training ends: at the first limit reached.
+
+    updates: training steps, 0 for no limit. samples: completions generated for training, 0 for no limit. flops: of
+    rollouts and updates, 0 for no limit. minutes: of training without evaluation, 0 for no limit.
+    """
 
     updates: int = 0
     samples: int = 0
@@ -153,12 +172,14 @@ class BudgetConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Held-out evaluation. every: updates between evaluations, 0 for the base and the last checkpoint alone.
+    """Held-out evaluation.
 
-    decodings: what differs in each of several decodings from `decoding`, as `[{num_steps: 4}, {num_steps: 8}]`.
-    lengths: completion lengths, each with the tokens per step of the decoding. All decodings are evaluated at all
-    lengths; without either it is `decoding` alone. validation_items: how many items of the validation split each
-    checkpoint is evaluated on besides, with the first decoding, so that one can be chosen without the test items.
+    every: updates between evaluations, 0 for the base and the last checkpoint alone. items: the first so many of the
+    split. split: test, validation or train. decodings: what differs in each of several decodings from `decoding`, as
+    `[{num_steps: 4}, {num_steps: 8}]`. lengths: completion lengths, each with the tokens per step of the decoding. All
+    decodings are evaluated at all lengths; without either it is `decoding` alone. validation_items: how many items of
+    the validation split each checkpoint is evaluated on besides, with the first decoding, so that one can be chosen
+    without the test items.
     """
 
     every: int = 0
@@ -191,7 +212,11 @@ class MethodConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides the outcome of a run."""
+    """Everything that decides the outcome of a run.
+
+    seed: of all random draws. reward: what training rewards: task and official, as EGSPO and d1 do; agrpo, espo, as
+    these do; correctness, 1 for a right answer and 0 for any other; random, the control.
+    """
 
     method: MethodConfig
     task: str
@@ -224,13 +249,14 @@ class RunConfig:
                 raise UserError(f"budget.{name}={value} is negative; 0 means no limit.")
         if self.data.few_shot < 0:
             raise UserError(f"data.few_shot={self.data.few_shot} is negative; 0 means no worked examples.")
-        require_choice("reward", self.reward, REWARDS)
+        require_choice("reward", self.reward, CHOICES["reward"])
         self.model.check()
         if self.model.quantization and not (self.model.lora.rank or self.model.adapter):
             raise UserError("model.quantization=nf4 freezes all weights; set model.lora.rank above 0.")
-        self.optimizer.check()
+        require_choice("optimizer.schedule", self.optimizer.schedule, CHOICES["optimizer.schedule"])
         self.conventions.check(self.train.batch_size)
         require_positive("evaluation", items=self.evaluation.items)
+        require_choice("evaluation.split", self.evaluation.split, CHOICES["evaluation.split"])
         if self.evaluation.validation_items < 0:
             raise UserError(f"evaluation.validation_items={self.evaluation.validation_items} is negative; 0 is none.")
         if self.evaluation.validation_items and self.evaluation.split == VALIDATION:
@@ -253,19 +279,19 @@ class Execution:
     refuses several processes. timeout_minutes: how long a process waits for the others before the job ends.
 
     micro_batch_size: sequences per forward-backward pass, 0 for all of a process; a method with several inputs per
-    completion, such as ESPO, has as many sequences. rollout_batch_size, evaluation_batch_size: prompts per forward pass
-    of a rollout, 0 for all of a process, and of an evaluation. What does not fit into the memory is halved.
-    cuda_graphs: forward passes without gradient start their kernels all at once, which is faster where they are short.
-    compile: torch compiles the layers, which takes a while at the first passes and makes all later ones faster.
-    pack_weights: on a processor completions are generated with a second copy of the weights, in an order that is faster
-    to multiply by.
-    activation_checkpointing: a layer's activations are computed again in the backward pass instead of kept.
-    merge_adapters: into the weights while completions are generated, which is faster but rounds them to their dtype;
-    how far that moves log-probabilities is recorded.
+    completion, such as ESPO, has as many sequences. rollout_batch_size: prompts per forward pass of a rollout, 0 for
+    all of a process. evaluation_batch_size: prompts per forward pass of an evaluation. Batches that do not fit into the
+    memory are halved. cuda_graphs: forward passes without gradient start their kernels all at once, which is faster
+    where they are short. compile: torch compiles the layers, which takes a while at the first passes and makes all
+    later ones faster. pack_weights: on a processor completions are generated with a second copy of the weights, in an
+    order that is faster to multiply by. activation_checkpointing: a layer's activations are computed again in the
+    backward pass instead of kept. merge_adapters: into the weights while completions are generated, which is faster but
+    rounds them to their dtype; how far that moves log-probabilities is recorded.
 
-    checkpoint_every: rollouts between checkpoints, checkpoint_minutes: minutes, 0 for no limit; the first reached
-    counts. keep: which of them stay: last, all, a number, every=UPDATES or best=validation. grace_seconds: how long a
-    run that is asked to end by a signal may take over it; after what takes longer it makes a checkpoint.
+    checkpoint_every: rollouts between checkpoints. checkpoint_minutes: minutes between checkpoints, 0 for no limit; of
+    the two limits the first reached counts. keep: which checkpoints stay: last, all, a number, every=UPDATES or
+    best=validation. grace_seconds: how long a run that is asked to end by a signal may take over it; after what takes
+    longer it makes a checkpoint.
 
     track: the experiment tracker that is told of everything recorded, besides the run folder; empty for none.
     """
@@ -296,9 +322,9 @@ class Execution:
             evaluation_batch_size=self.evaluation_batch_size,
             timeout_minutes=self.timeout_minutes,
         )
-        require_choice("execution.sharding", self.sharding, SHARDINGS)
+        require_choice("execution.sharding", self.sharding, CHOICES["execution.sharding"])
         parse_keep(self.keep)
-        require_choice("execution.track", self.track, TRACKERS)
+        require_choice("execution.track", self.track, CHOICES["execution.track"])
         for name, meaning in {
             "micro_batch_size": "the whole batch",
             "rollout_batch_size": "the whole batch",

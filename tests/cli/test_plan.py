@@ -118,5 +118,68 @@ def test_every_cell_is_shown_before_those_that_cannot_fit_are_refused(tmp_path, 
 
 def test_plan_has_every_option_of_run_that_says_what_is_run():
     where = {"launcher", "jobs", "partition", "time", "nodes", "gpus_per_node", "sbatch", "dry_run"}
-    own = {"devices", "memory", "rate", "show_config"}
+    own = {"recipe_file", "devices", "memory", "rate", "show_config"}
     assert inspect.signature(plan_run).parameters.keys() - own == inspect.signature(run).parameters.keys() - where
+
+
+def written(folder, text, name="own.yaml"):
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_recipe_of_a_file_that_says_its_method_and_task_is_planned(tmp_path, capsys):
+    own = written(tmp_path, "extends: espo/sudoku:tiny\ntrain: {batch_size: 32}\nbudget: {samples: 64}\n")
+    assert main(["plan", own, "--rate", "1", "--runs", str(tmp_path / "runs")]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("espo on sudoku, tiny: ")
+    assert "Compute: 2 rollouts, 4 updates" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        ("extends: espo/sudoku:tiny\nopimizer: {beta1: 0.5}\n", (), "Unknown configuration key 'opimizer"),
+        ("extends: espo/sudoku:tiny\noptimizer: {beta3: 0.5}\n", (), "Unknown configuration key 'optimizer.beta3'"),
+        (
+            "extends: espo/sudoku:tiny\nmethod: {num_selected: 2}\n",
+            (),
+            "Unknown configuration key 'method.num_sel",
+        ),
+        (
+            "extends: espo/sudoku:tiny\ntrain: {group_size: eight}\n",
+            (),
+            "train.group_size='eight' is not a whole",
+        ),
+        ("extends: espo/sudoku:tiny\nrollout: {remasking: nope}\n", (), "Unknown rollout.remasking 'nope'"),
+        ("extends: espo/sudoku:tiny\nmethod: {name: d1}\n", (), "'method.name' is chosen by --method"),
+        ("extends: esspo/sudoku:tiny\n", (), "Unknown method 'esspo'. Did you mean 'espo'?"),
+        ("extends: espo/sudoku:tiny\n", ("--recipe", "tiny"), "are two recipes; leave out one of them"),
+        ("budget: {updates: 1}\n", ("--task", "sudoku"), "does not say which method it is for"),
+        ("- a list\n", (), "must be a YAML mapping"),
+        ("tiny: {}\npaper: {budget: {updates: -1}}\n", ("--method", "espo"), "budget.updates=-1"),
+        ("tiny: {extends: nope}\n", ("--method", "espo"), "Unknown recipe for espo on countdown 'nope'"),
+    ],
+)
+def test_what_is_wrong_with_a_recipe_file_is_one_sentence(tmp_path, capsys, text, options, said):
+    assert main(["plan", written(tmp_path, text), "--runs", str(tmp_path / "runs"), *options]) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert (shown.out, shown.err.count("\n")) == ("", 1)
+
+
+def test_all_recipes_of_a_file_called_after_its_method_are_checked_for_every_task(tmp_path, capsys):
+    own = written(tmp_path, "tiny: {method: {mc_samples: 1}}\npaper: {extends: espo:paper}\n", "espo.yaml")
+    assert main(["plan", own, "--runs", str(tmp_path / "runs")]) == 0
+    tasks = "countdown, gsm8k, humaneval, math500, mbpp, sudoku"
+    assert capsys.readouterr().out == (
+        f"Recipe {own}:tiny of espo is right on {tasks}; --task T shows what it takes.\n"
+        f"Recipe {own}:paper of espo is right on {tasks}; --task T shows what it takes.\n"
+    )
+
+
+def test_a_command_without_a_method_or_a_task_says_so(capsys):
+    assert main(["plan", "--task", "sudoku"]) == 2
+    assert capsys.readouterr().err == "harness: --method is missing; harness list methods shows what there is.\n"
+    assert main(["run", "--method", "espo"]) == 2
+    assert capsys.readouterr().err == "harness: --task is missing; harness list tasks shows what there is.\n"

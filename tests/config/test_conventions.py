@@ -7,7 +7,7 @@ from harness.config.legacy import legacy_hash
 from harness.config.naming import config_hash
 from harness.config.recipes import load_recipe
 from harness.config.resolve import resolve
-from harness.config.tree import Execution, OptimizerConfig
+from harness.config.tree import Execution
 from harness.errors import UserError
 from harness.registry import get_method
 
@@ -56,7 +56,7 @@ def test_rows_that_do_not_divide_a_rollout_are_refused(values, message):
 )
 def test_a_lowest_rate_that_is_no_share_or_is_never_reached_is_refused(values, message):
     with pytest.raises(UserError, match=message):
-        OptimizerConfig(**values).check()
+        resolved(**{f"optimizer__{name}": value for name, value in values.items()})
 
 
 def test_fitting_rows_are_accepted():
