@@ -38,8 +38,8 @@ def _check_optimizer(optimizer: OptimizerConfig) -> None:
         )
     if optimizer.min_lr_rate and optimizer.schedule == "constant":
         raise UserError(
-            f"optimizer.min_lr_rate={optimizer.min_lr_rate} is where a schedule ends, and optimizer.schedule=constant has "
-            "no end; set the schedule to cosine or linear, or leave min_lr_rate at 0."
+            f"optimizer.min_lr_rate={optimizer.min_lr_rate} is where a schedule ends, and optimizer.schedule=constant "
+            "has no end; set the schedule to cosine or linear, or leave min_lr_rate at 0."
         )
     for name, value in dataclasses.asdict(optimizer).items():
         if isinstance(value, float) and math.isinf(value) and name != "max_gradient_norm":
