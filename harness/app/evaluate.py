@@ -241,8 +241,7 @@ def _decodings(request: EvaluationRequest, task: str, *, tiny: bool) -> tuple[De
 
 
 def _published_decodings(request: EvaluationRequest, task: str) -> tuple[Decoding, ...]:
-    """Those of the paper, at the lengths asked for. Raises UserError where it has no such length, or where the request
-    changes what the protocol says."""
+    """Those of the paper, at the lengths asked for. Raises UserError for other lengths, and for other settings."""
     if any(request.decodings) or request.few_shot:
         raise UserError("--protocol says how completions are decoded and prompted; leave out --set and --few-shot.")
     found = evaluation_protocol(request.protocol, task)

@@ -97,7 +97,11 @@ class CellOptions:
 
     def _overrides(self) -> dict[str, Any]:
         """The configuration keys that options of their own set."""
-        given = {"execution.keep": self.keep, "execution.track": self.track, "execution.compile": self.compile}
-        given |= {"execution.device": self.device}
+        given = {
+            "execution.compile": self.compile,
+            "execution.device": self.device,
+            "execution.keep": self.keep,
+            "execution.track": self.track,
+        }
         whole: dict[str, Any] = {"budget": parse_budget(self.budget)} if self.budget else {}
         return whole | {key: value for key, value in given.items() if value}
