@@ -93,7 +93,7 @@ class ServedModel:
 
     @property
     def label(self) -> str:
-        """Its name for a folder of results: `Qwen--Qwen2.5-7B-Instruct@localhost:8000`."""
+        """Its name for a folder of results: `Qwen--Qwen2.5-7B-Instruct@localhost-8000`."""
         return f"{self.name.replace('/', '--')}@{self.server.place}"
 
     @property
@@ -241,7 +241,7 @@ class ServedFolder(RecordFolder):
             asking.completions({index: prompts[index] for index in numbers if index not in known}, keep, on_warning)
         except UserError as error:
             kept = f" {len(known)} of {len(prompts)} completions are kept; the same command goes on from there."
-            raise UserError(f"{error}{kept if partial else ''}") from error
+            raise UserError(f"{error}{kept if partial and known else ''}") from error
         finally:
             store.close()
         return [known[index] for index in numbers]

@@ -62,10 +62,10 @@ class Server:
 
     @property
     def place(self) -> str:
-        """For a folder's name: `localhost:8000`, and a path that is not the usual one."""
+        """For a folder's name: `localhost-8000`, and a path that is not the usual one."""
         parts = urlsplit(self.url)
         own = "" if self._base == VERSION else self._base
-        return f"{parts.hostname}:{parts.port or PORTS[parts.scheme]}{own.replace('/', '-')}"
+        return f"{parts.hostname}-{parts.port or PORTS[parts.scheme]}{own}".replace("/", "-").replace(":", "-")
 
     @property
     def _path(self) -> str:

@@ -68,7 +68,7 @@ def test_the_record_says_what_was_asked_and_nothing_that_a_server_does_not_tell(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "hunter2")
     done = evaluated(server, tmp_path)
-    record, place = done.record, server.url.removeprefix("http://")
+    record, place = done.record, server.url.removeprefix("http://").replace(":", "-")
     assert done.folder == tmp_path / "gsm8k" / f"org--m@{place}"
     assert record == EvalRecord.from_json(*read_lines(done.folder / "eval.jsonl"))
     assert record.metrics["accuracy"].value == record.metrics["official_accuracy"].value == 0.5

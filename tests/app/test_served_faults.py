@@ -183,10 +183,11 @@ def test_an_empty_completion_of_tokens_is_the_model_s_own(text: str | None) -> N
 @pytest.mark.parametrize(
     ("url", "endpoint", "address", "place"),
     [
-        ("http://localhost:8000", "chat", "http://localhost:8000/v1/chat/completions", "localhost:8000"),
-        ("http://localhost:8000/v1/", "chat", "http://localhost:8000/v1/chat/completions", "localhost:8000"),
-        ("https://Host/v1/completions", "completions", "https://Host/v1/completions", "host:443"),
-        ("http://h/a/v2", "completions", "http://h/a/v2/completions", "h:80-a-v2"),
+        ("http://localhost:8000", "chat", "http://localhost:8000/v1/chat/completions", "localhost-8000"),
+        ("http://localhost:8000/v1/", "chat", "http://localhost:8000/v1/chat/completions", "localhost-8000"),
+        ("https://Host/v1/completions", "completions", "https://Host/v1/completions", "host-443"),
+        ("http://[::1]:9/v1", "chat", "http://[::1]:9/v1/chat/completions", "--1-9"),
+        ("http://h/a/v2", "completions", "http://h/a/v2/completions", "h-80-a-v2"),
     ],
 )
 def test_an_address_may_be_short_or_whole(url: str, endpoint: str, address: str, place: str) -> None:
