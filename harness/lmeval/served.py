@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,7 @@ class Asking:
         heard = _Heard(on_warning, self.server)
         try:
             with _quiet():
-                asyncio.run(self._all(prompts, on_completion, heard))
+                _run(self._all(prompts, on_completion, heard))
         except FaultError as fault:
             tried = f", after {self.server.retries} retries" if fault.may_pass and self.server.retries else ""
             fix = f" {fault.fix}" if fault.fix else ""
@@ -99,6 +100,17 @@ class Asking:
         """The options of a request, under lm-eval's names."""
         options = self.sampling.to_record()
         return {"max_gen_toks": options.pop("completion_length"), **options}
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """To its end; in a thread of its own where this one is in the middle of other such work, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
 
 
 class _Requests:

@@ -75,6 +75,7 @@ def completion(text: str | None, *, finish: str | None = "stop", tokens: int | N
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: Any
 
     def do_POST(self) -> None:

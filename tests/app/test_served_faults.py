@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -162,6 +163,16 @@ def test_a_server_that_is_not_there_is_said_to_be_out_of_reach() -> None:
         fake = FakeServer(url=f"http://127.0.0.1:{closed.getsockname()[1]}", answer=lambda request: Reply())
         with pytest.raises(UserError, match=r"has failed, after 2 retries: it cannot be reached \(.*\)\.$"):
             asked(fake, *"abcdefgh")
+
+
+def test_a_notebook_which_has_an_event_loop_of_its_own_can_ask(server: FakeServer) -> None:
+    async def cell() -> None:
+        assert asked(server, "a")[0].text == "A"
+        server.faults.append(Reply(status=404))
+        with pytest.raises(UserError, match="404"):
+            asked(server, "a")
+
+    asyncio.run(cell())
 
 
 def test_all_requests_that_fail_at_once_are_one_error_and_nothing_is_logged(
