@@ -44,10 +44,9 @@ class EvaluationRequest:
     by default. tasks: names, or tasks of your own. data: builtin, hub, or a folder; train_data: the source of worked
     examples, where it is another. prompts: YAML file with prompts of your own. few_shot: worked training examples
     before each question. items: the first so many of the split, 0 for all. batch_size: prompts per forward pass.
-    cuda_graphs, compile: as in Execution.
+    cuda_graphs, compile, pack_weights: as in Execution. server: one that runs the model, which has that name there.
     checkpoint: one of harness list checkpoints in the place of a model, `egspo-sa/sudoku`, or `egspo-sa` for that of
     each task. protocol: a paper's (harness list protocols), whose decodings and items replace the recipe's.
-    server: one that has the model, under that name, in the place of this machine.
 
     decodings: options over the recipe's, as `{"num_steps": 8}`, one mapping for each of several decodings. lengths:
     completion lengths in tokens, each with the tokens per step of the decoding. seeds: of draws; nothing is drawn at
@@ -79,6 +78,7 @@ class EvaluationRequest:
     adapter_subfolder: str = ""
     cuda_graphs: bool = False
     compile: bool = False
+    pack_weights: bool = False
     unsafe_local_exec: bool = False
     allow_packages: Sequence[str] = ()
     out: Path | None = None
@@ -104,6 +104,7 @@ class EvaluationOptions(TypedDict, total=False):
     adapter_subfolder: str
     cuda_graphs: bool
     compile: bool
+    pack_weights: bool
     unsafe_local_exec: bool
     allow_packages: Sequence[str]
     agreement: bool
@@ -188,8 +189,9 @@ def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
         task = registry.get_task(name)(options)
     require_positive("evaluation", batch_size=request.batch_size)
     require_choice("--checkpoints", request.checkpoints, CHECKPOINTS)
-    if request.compile and request.cuda_graphs:
-        raise UserError("--compile and --cuda-graphs have not been tried together; leave out one of the two.")
+    if request.compile and (request.cuda_graphs or request.pack_weights):
+        other = "--cuda-graphs" if request.cuda_graphs else "--pack-weights"
+        raise UserError(f"--compile and {other} have not been tried together; leave out one of the two.")
     decodings = () if request.server else _decodings(request, name, tiny=named.is_tiny)
     asked = samplings(name, request.decodings, request.lengths) if request.server else ()
     source = parse_source(request.data or default_source(tiny=named.is_tiny))
@@ -309,7 +311,7 @@ def _evaluations(
         with shard.together():
             one.task.prepare()
         for loaded in models.of(one.named, request.checkpoints):
-            speed_up(loaded.model, cuda_graphs=request.cuda_graphs, compiles=request.compile)
+            speed_up(loaded.model, request)
             folder = EvaluationFolder.of(request.out, one.task.name, loaded, shard=shard, fresh=request.fresh)
             evaluated = functools.partial(
                 folder.evaluated,

@@ -46,6 +46,7 @@ LOCAL = {
     "batch_size": 64,
     "cuda_graphs": False,
     "compile": False,
+    "pack_weights": False,
 }
 """Options of an evaluation that say how a model is run here, with the value of one that was not given."""
 INSTEAD = {"batch_size": ", and set --concurrency for requests at once", "protocol": ", and set --length and --items"}
