@@ -180,6 +180,8 @@ def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
     """Raises UserError for everything about a task that can be known before the model is loaded."""
     name = task.name if isinstance(task, Task) else registry.canonical_name("task", task)
     named = model_of(request, name)
+    if isinstance(named, NamedModel):
+        named.find()
     if isinstance(task, str):
         options = TaskOptions(
             bare_answers=named.is_tiny,
@@ -314,20 +316,14 @@ def _evaluations(
             speed_up(loaded.model, request)
             folder = EvaluationFolder.of(request.out, one.task.name, loaded, shard=shard, fresh=request.fresh)
             evaluated = functools.partial(
-                folder.evaluated,
-                one.task,
-                one.examples,
-                batch_size=request.batch_size,
-                about=one.about,
-                before=before,
-                on_progress=on_progress,
+                folder.evaluated, batch_size=request.batch_size, about=one.about, before=before, on_progress=on_progress
             )
             for decoding in one.decodings:
                 tells = request.agreement and decoding.is_approximate
                 for seed in request.seeds:
-                    done = evaluated(decoding, seed=seed, needs_ids=tells)
+                    done = evaluated(one.task, one.examples, decoding, seed=seed, needs_ids=tells)
                     if tells and done.record.agreement is None:
-                        exact = evaluated(decoding.exact, seed=seed, needs_ids=True)
+                        exact = evaluated(one.task, one.examples, decoding.exact, seed=seed, needs_ids=True)
                         done = with_agreement(folder, one.task, one.examples, decoding, done, exact, on_progress)
                     yield done
 

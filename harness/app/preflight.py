@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.app.plan import PlannedRun
-from harness.app.run import load_data
+from harness.app.ready import load_data
 from harness.config.keep import parse_keep
 from harness.config.together import check_processes
 from harness.config.tree import RunConfig

@@ -20,7 +20,7 @@ from harness import registry
 from harness.config.build import build
 from harness.config.decoding import Decoding
 from harness.config.resolve import Layer, read_yaml
-from harness.errors import UserError, unknown_choice
+from harness.errors import UserError, did_you_mean, nearest_path, unknown_choice
 
 PROTOCOL = Decoding(completion_length=256, block_length=32, num_steps=128)
 """The published protocol: two tokens per step."""
@@ -157,7 +157,7 @@ def _sections(path: Path) -> Mapping[str, Any]:
 
 def _mapping(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
-        raise UserError(f"Recipe file '{path}' does not exist.")
+        raise UserError(f"Recipe file '{path}' does not exist.{did_you_mean(nearest_path(path))}")
     tree = read_yaml(path.read_text(), f"'{path}'")
     if not isinstance(tree, Mapping):
         raise UserError(f"'{path}' must be a YAML mapping of keys to values.")
