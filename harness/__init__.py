@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.app.grade import grade
     from harness.app.models import load_model
     from harness.app.sft import sft
+    from harness.config.served import Server
     from harness.errors import UserError
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "ComparisonRequest",
     "EvaluationRequest",
     "NoiseSettings",
+    "Server",
     "UserError",
     "compare",
     "evaluate",
@@ -43,6 +45,7 @@ _MODULES = {
     "ComparisonRequest": "harness.app.compare",
     "EvaluationRequest": "harness.app.evaluate",
     "NoiseSettings": "harness.app.compare",
+    "Server": "harness.config.served",
     "UserError": "harness.errors",
     "compare": "harness.app.compare",
     "evaluate": "harness.app.evaluate",

@@ -56,6 +56,9 @@ def _agreement(done: Evaluated, exact: Evaluated, gap: LogprobGap | None) -> Agr
     ours, theirs = (Outcomes.of(one.record, one.samples) for one in (done, exact))
     difference = Gap.between(ours, theirs)
     tokens = token_agreement(*([sample["ids"] for sample in one.samples] for one in (done, exact)))
+    cost, exact_cost = done.record.eval_flops, exact.record.eval_flops
+    assert cost is not None
+    assert exact_cost is not None
     return Agreement(
         exact=exact.record.identity,
         tokens=tokens.tokens,
@@ -66,7 +69,7 @@ def _agreement(done: Evaluated, exact: Evaluated, gap: LogprobGap | None) -> Agr
         low=difference.interval.low if difference.interval else None,
         high=difference.interval.high if difference.interval else None,
         p=difference.p,
-        cost=done.record.eval_flops / exact.record.eval_flops,
+        cost=cost / exact_cost,
         gap_mean=gap.mean if gap else None,
         gap_largest=gap.largest if gap else None,
         gap_tokens=gap.tokens if gap else 0,

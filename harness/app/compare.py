@@ -19,6 +19,7 @@ from harness import registry
 from harness.app.evaluate import EvaluationRequest, evaluate_all, model_of
 from harness.app.evaluations import Evaluated
 from harness.app.models import TINY, LoadedModel, NamedModel
+from harness.app.served import ServedModel
 from harness.config.checkpoints import published_checkpoints
 from harness.config.tree import DTYPES
 from harness.errors import UserError, require_choice, require_positive, unknown_choice
@@ -236,6 +237,8 @@ def _checkpoints(request: ComparisonRequest) -> list[_Checkpoint]:
         raise UserError(
             "A comparison takes one seed, and one checkpoint of a run: its last, or one named by its folder."
         )
+    if request.noise and evaluation.server:
+        raise UserError("--noise changes batch size and dtype, which a server does not let one choose; leave it out.")
     if request.noise:
         request.noise.check()
     evaluation = replace(evaluation, agreement=False)
@@ -263,7 +266,8 @@ def _check_names(names: Sequence[str], models: int) -> None:
 def _request(evaluation: EvaluationRequest, model: str | Path | DiffusionLM) -> EvaluationRequest:
     """The evaluation of a checkpoint, on each task once."""
     tasks = tuple({_name(task): task for task in evaluation.tasks}.values())
-    return replace(evaluation, tasks=tasks, **resolve(model))
+    named = {"model": model} if evaluation.server else resolve(model)
+    return replace(evaluation, tasks=tasks, **named)
 
 
 def _name(task: str | Task) -> str:
@@ -271,7 +275,9 @@ def _name(task: str | Task) -> str:
 
 
 def _label(
-    request: EvaluationRequest, model: str | Path | DiffusionLM, found: Sequence[NamedModel | LoadedModel]
+    request: EvaluationRequest,
+    model: str | Path | DiffusionLM,
+    found: Sequence[NamedModel | LoadedModel | ServedModel],
 ) -> str:
     """A checkpoint's name as it was given, or that of its results where it is a folder or has an adapter. found: what
     it is for each task."""

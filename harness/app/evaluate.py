@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from harness import registry
 from harness.app.agreement import with_agreement
 from harness.app.evaluations import Evaluated, EvaluationFolder
-from harness.app.models import LoadedModel, NamedModel, named_model, published_model
+from harness.app.models import LoadedModel, ModelsInTurn, NamedModel, named_model, published_model
+from harness.app.served import ServedFolder, ServedModel
 from harness.config.build import build
 from harness.config.decoding import Decoding
 from harness.config.protocols import evaluation_protocol
 from harness.config.recipes import evaluation_decoding
+from harness.config.served import Sampling, Server, samplings
 from harness.config.tree import EvaluationConfig
 from harness.data.sources import DataSource, default_source, parse_source
 from harness.errors import UserError, require_choice, require_positive
@@ -28,7 +30,6 @@ from harness.task.base import Example, Task, TaskOptions
 from harness.task.prompts import COMPACT_ONLY, read_prompts, set_prompts
 
 if TYPE_CHECKING:
-    from harness.distributed.shard import Shard
     from harness.models.diffusion_lm import DiffusionLM
 
 CHECKPOINTS = ("last", "all")
@@ -43,7 +44,7 @@ class EvaluationRequest:
     by default. tasks: names, or tasks of your own. data: builtin, hub, or a folder; train_data: the source of worked
     examples, where it is another. prompts: YAML file with prompts of your own. few_shot: worked training examples
     before each question. items: the first so many of the split, 0 for all. batch_size: prompts per forward pass.
-    cuda_graphs, compile, pack_weights: as in Execution.
+    cuda_graphs, compile, pack_weights: as in Execution. server: one that runs the model, which has that name there.
     checkpoint: one of harness list checkpoints in the place of a model, `egspo-sa/sudoku`, or `egspo-sa` for that of
     each task. protocol: a paper's (harness list protocols), whose decodings and items replace the recipe's.
 
@@ -57,6 +58,7 @@ class EvaluationRequest:
 
     model: str | Path | DiffusionLM
     tasks: Sequence[str | Task]
+    server: Server | None = None
     checkpoint: str = ""
     protocol: str = ""
     data: str = ""
@@ -87,6 +89,7 @@ class EvaluationRequest:
 class EvaluationOptions(TypedDict, total=False):
     """Fields of an EvaluationRequest that `evaluate` takes by the same names."""
 
+    server: Server | None
     protocol: str
     data: str
     train_data: str
@@ -157,17 +160,19 @@ def evaluate_all(
     `evaluate` does.
     """
     prepared = [_prepare(request, task) for task in request.tasks]
-    return _evaluations(request, prepared, before, on_progress, on_warning)
+    return (_served if request.server else _evaluations)(request, prepared, before, on_progress, on_warning)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A task with its items and prompts, and the model that completes them. about: what records say of the data."""
+    """A task with its items and prompts, and the model that completes them, by `decodings` here or by `samplings` on a
+    server. about: what records say of the data."""
 
     task: Task
-    named: NamedModel | LoadedModel
+    named: NamedModel | LoadedModel | ServedModel
     examples: Sequence[Example]
     decodings: Sequence[Decoding]
+    samplings: Sequence[Sampling]
     about: Mapping[str, Any]
 
 
@@ -189,7 +194,8 @@ def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
     if request.compile and (request.cuda_graphs or request.pack_weights):
         other = "--cuda-graphs" if request.cuda_graphs else "--pack-weights"
         raise UserError(f"--compile and {other} have not been tried together; leave out one of the two.")
-    decodings = _decodings(request, name, tiny=named.is_tiny)
+    decodings = () if request.server else _decodings(request, name, tiny=named.is_tiny)
+    asked = samplings(name, request.decodings, request.lengths) if request.server else ()
     source = parse_source(request.data or default_source(tiny=named.is_tiny))
     tested = _tested(task, source, request)
     if named.is_tiny and (request.prompts or request.few_shot):
@@ -203,11 +209,13 @@ def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
         "packages": task.importable(),
     }
     examples = tested[: request.items or _published_items(request, name, tested, source) or None]
-    return Prepared(task=task, named=named, examples=examples, decodings=decodings, about=about)
+    return Prepared(task=task, named=named, examples=examples, decodings=decodings, samplings=asked, about=about)
 
 
-def model_of(request: EvaluationRequest, task: str) -> NamedModel | LoadedModel:
+def model_of(request: EvaluationRequest, task: str) -> NamedModel | LoadedModel | ServedModel:
     """The model of the request for a task. Raises UserError for options that do not go with it."""
+    if request.server:
+        return ServedModel.asked(request.server, vars(request))
     options = {
         "dtype": request.dtype,
         "device": request.device,
@@ -298,53 +306,40 @@ def _evaluations(
     from harness.models.compiled import speed_up
 
     shard = join(request.device)
-    models = _Models(on_warning, shard)
+    models = ModelsInTurn(on_warning, shard)
     for one in prepared:
+        assert not isinstance(one.named, ServedModel)
         with shard.together():
             one.task.prepare()
         for loaded in models.of(one.named, request.checkpoints):
             speed_up(loaded.model, request)
             folder = EvaluationFolder.of(request.out, one.task.name, loaded, shard=shard, fresh=request.fresh)
             evaluated = functools.partial(
-                folder.evaluated,
-                one.task,
-                one.examples,
-                batch_size=request.batch_size,
-                about=one.about,
-                before=before,
-                on_progress=on_progress,
+                folder.evaluated, batch_size=request.batch_size, about=one.about, before=before, on_progress=on_progress
             )
             for decoding in one.decodings:
                 tells = request.agreement and decoding.is_approximate
                 for seed in request.seeds:
-                    done = evaluated(decoding, seed=seed, needs_ids=tells)
+                    done = evaluated(one.task, one.examples, decoding, seed=seed, needs_ids=tells)
                     if tells and done.record.agreement is None:
-                        exact = evaluated(decoding.exact, seed=seed, needs_ids=True)
+                        exact = evaluated(one.task, one.examples, decoding.exact, seed=seed, needs_ids=True)
                         done = with_agreement(folder, one.task, one.examples, decoding, done, exact, on_progress)
                     yield done
 
 
-class _Models:
-    """Loads the model of a task unless the task before had the same."""
-
-    def __init__(self, on_warning: Callable[[str], None], shard: Shard) -> None:
-        self._on_warning, self._shard = on_warning, shard
-        self._last: tuple[object, LoadedModel] | None = None
-
-    def of(self, named: NamedModel | LoadedModel, checkpoints: str) -> Iterator[LoadedModel]:
-        """The model; of a run each checkpoint asked for."""
-        if isinstance(named, LoadedModel):
-            yield self._warned(named)
-            return
-        for one in named.at_all_checkpoints() if checkpoints == "all" else [named]:
-            key = (one.config, one.place, one.run, one.task if one.is_tiny else "")
-            if self._last is None or self._last[0] != key:
-                with self._shard.together():
-                    loaded = one.load(stored_dtype=not one.dtype_given and one.is_on_gpu)
-                self._last = (key, self._warned(loaded))
-            yield self._last[1]
-
-    def _warned(self, loaded: LoadedModel) -> LoadedModel:
-        for warning in loaded.model.warnings:
-            self._on_warning(warning)
-        return loaded
+def _served(
+    request: EvaluationRequest,
+    prepared: Sequence[Prepared],
+    before: Callable[[str, Mapping[str, Any]], None],
+    on_progress: Callable[[int, int, str], None],
+    on_warning: Callable[[str], None],
+) -> Iterator[Evaluated]:
+    """As `_evaluations`, of a model that a server has."""
+    for one in prepared:
+        assert isinstance(one.named, ServedModel)
+        one.task.prepare()
+        folder = ServedFolder.of(request.out, one.task.name, one.named, fresh=request.fresh)
+        evaluated = functools.partial(folder.evaluated, before=before, on_progress=on_progress, on_warning=on_warning)
+        for sampling in one.samplings:
+            for seed in request.seeds:
+                yield evaluated(one.task, one.examples, sampling, seed=seed, about=one.about)

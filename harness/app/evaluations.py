@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from harness.config.prompt_hashes import check_prompts
 from harness.data.sources import sha256_of_text
-from harness.records.description import EVALUATED_FILE, write_description
+from harness.records.description import EVALUATED_FILE, RunDescription, write_description
 from harness.records.jsonl import read_lines, read_samples, to_line, write_atomic, write_samples
 from harness.records.run_folder import EVAL_FILE
 from harness.records.schema import EvalRecord, identity_of
@@ -46,19 +47,72 @@ class Evaluated:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationFolder:
-    """Where a loaded model's evaluations go. folder: None where nothing is written. fresh: do again what is there."""
+class RecordFolder(ABC):
+    """Where a model's evaluations on a task lie. folder: None where nothing is written. fresh: do again what is
+    there."""
 
     folder: Path | None
+    fresh: bool
+
+    @abstractmethod
+    def described(self, task: str, data: str) -> RunDescription:
+        """What is known of the model."""
+
+    def partial(self, identity: str) -> Path | None:
+        """Where the completions of an evaluation are kept until it is recorded, None where nothing is written."""
+        return None if self.folder is None else self.folder / f".partial-{identity}"
+
+    def found(self, identity: str, task: Task) -> Evaluated | None:
+        """What the folder holds of an evaluation, where that is its record and all its samples and is not to be done
+        again."""
+        if self.folder is None or self.fresh:
+            return None
+        samples = self.folder / _samples_file(identity)
+        for line in read_lines(self.folder / EVAL_FILE):
+            if line.get("samples_file") == samples.name and samples.is_file():
+                record = EvalRecord.from_json(line)
+                record = replace(record, metrics={name: record.metrics[name] for name in task.metrics})
+                return Evaluated(
+                    task=task.name, record=record, samples=list(read_samples(samples)), folder=self.folder, known=True
+                )
+        return None
+
+    def written(self, done: Evaluated) -> Evaluated:
+        """Writes the samples, then the record in the place of an earlier one of the same evaluation; nothing where
+        there is no folder."""
+        folder = self.folder
+        if folder is None:
+            return done
+        record = replace(done.record, samples_file=_samples_file(done.record.identity))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_samples(folder / str(record.samples_file), done.samples)
+        with open(folder / ".lock", "w") as lock:  # evaluations that end at one time add a record each
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / EVALUATED_FILE).exists():
+                write_description(folder, self.described(folder.parent.name, done.record.data), EVALUATED_FILE)
+            lines = read_lines(folder / EVAL_FILE)
+            others = [line for line in lines if line.get("samples_file") != record.samples_file]
+            write_atomic(folder / EVAL_FILE, "".join(map(to_line, [*others, record.to_json()])))
+        shutil.rmtree(folder / f".partial-{record.identity}", ignore_errors=True)
+        return replace(done, record=record, folder=folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationFolder(RecordFolder):
+    """Where a loaded model's evaluations go."""
+
     loaded: LoadedModel
     shard: Shard
-    fresh: bool
 
     @classmethod
     def of(cls, out: Path | None, task: str, loaded: LoadedModel, *, shard: Shard, fresh: bool) -> Self:
         """The folder below `out`; it is made when there is something to write."""
         folder = None if out is None else out / task / loaded.label
         return cls(folder=folder, loaded=loaded, shard=shard, fresh=fresh)
+
+    def described(self, task: str, data: str) -> RunDescription:
+        """Of the run that trained the model, or what is known of one that no run of ours trained."""
+        return self.loaded.described(task, data)
 
     def evaluated(
         self,
@@ -99,7 +153,7 @@ class EvaluationFolder:
         with self.shard.together():
             before(task.name, values)
         identity = identity_of(values)
-        found = self.shard.decided(lambda: None if self.fresh else self._found(identity, task))
+        found = self.shard.decided(lambda: self.found(identity, task))
         if found is not None and not (needs_ids and any("ids" not in sample for sample in found.samples)):
             return found
         approximate = ", approximate" if decoding.is_approximate else ""
@@ -122,20 +176,6 @@ class EvaluationFolder:
         check = check_prompts(protocol, task, examples, self.loaded.model.prompt_text)
         return {"published": check.state, "because": check.reason}
 
-    def _found(self, identity: str, task: Task) -> Evaluated | None:
-        """What the folder holds of an evaluation, where that is its record and all its samples."""
-        if self.folder is None:
-            return None
-        samples = self.folder / _samples_file(identity)
-        for line in read_lines(self.folder / EVAL_FILE):
-            if line.get("samples_file") == samples.name and samples.is_file():
-                record = EvalRecord.from_json(line)
-                record = replace(record, metrics={name: record.metrics[name] for name in task.metrics})
-                return Evaluated(
-                    task=task.name, record=record, samples=list(read_samples(samples)), folder=self.folder, known=True
-                )
-        return None
-
     def _completed(
         self,
         examples: Sequence[Example],
@@ -152,7 +192,7 @@ class EvaluationFolder:
         from harness.evaluation.completions import Completion, complete, gathered, to_score
         from harness.evaluation.store import AnswerStore
 
-        partial = None if self.folder is None else self.folder / f".partial-{identity}"
+        partial = self.partial(identity)
         if partial and self.fresh and self.shard.is_main:
             shutil.rmtree(partial, ignore_errors=True)
         self.shard.wait()
@@ -187,25 +227,6 @@ class EvaluationFolder:
         record = EvalRecord(**{**values, **result.measured}, samples_file=None)
         samples = [{**sample, "ids": own} for sample, own in zip(result.samples, ids, strict=True)]
         return self.written(Evaluated(task=task.name, record=record, samples=samples, folder=None))
-
-    def written(self, done: Evaluated) -> Evaluated:
-        """Writes the samples, then the record in the place of an earlier one of the same evaluation; nothing where
-        there is no folder."""
-        folder = self.folder
-        if folder is None:
-            return done
-        record = replace(done.record, samples_file=_samples_file(done.record.identity))
-        folder.mkdir(parents=True, exist_ok=True)
-        write_samples(folder / str(record.samples_file), done.samples)
-        with open(folder / ".lock", "w") as lock:  # evaluations that end at one time add a record each
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (folder / EVALUATED_FILE).exists():
-                write_description(folder, self.loaded.described(folder.parent.name, done.record.data), EVALUATED_FILE)
-            lines = read_lines(folder / EVAL_FILE)
-            others = [line for line in lines if line.get("samples_file") != record.samples_file]
-            write_atomic(folder / EVAL_FILE, "".join(map(to_line, [*others, record.to_json()])))
-        shutil.rmtree(folder / f".partial-{record.identity}", ignore_errors=True)
-        return replace(done, record=record, folder=folder)
 
 
 def _samples_file(identity: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from harness.records.run_folder import CHECKPOINT_FOLDER, CHECKPOINT_STATE, CONF
 from harness.records.schema import NO_METHOD, RunIdentity
 
 if TYPE_CHECKING:
+    from harness.distributed.shard import Shard
     from harness.models.diffusion_lm import DiffusionLM
     from harness.rl.ledger import Progress
 
@@ -296,3 +297,29 @@ def _run_config(run: Path) -> RunConfig:
         return recorded_config(description.config)
     except (OSError, RecordError) as error:
         raise UserError(f"'{run / CONFIG_FILE}' is damaged ({error}); start over with --fresh.") from error
+
+
+class ModelsInTurn:
+    """Loads the model of a task unless the task before had the same. on_warning is told what looks wrong about it."""
+
+    def __init__(self, on_warning: Callable[[str], None], shard: Shard) -> None:
+        self._on_warning, self._shard = on_warning, shard
+        self._last: tuple[object, LoadedModel] | None = None
+
+    def of(self, named: NamedModel | LoadedModel, checkpoints: str) -> Iterator[LoadedModel]:
+        """The model; of a run each checkpoint asked for."""
+        if isinstance(named, LoadedModel):
+            yield self._warned(named)
+            return
+        for one in named.at_all_checkpoints() if checkpoints == "all" else [named]:
+            key = (one.config, one.place, one.run, one.task if one.is_tiny else "")
+            if self._last is None or self._last[0] != key:
+                with self._shard.together():
+                    loaded = one.load(stored_dtype=not one.dtype_given and one.is_on_gpu)
+                self._last = (key, self._warned(loaded))
+            yield self._last[1]
+
+    def _warned(self, loaded: LoadedModel) -> LoadedModel:
+        for warning in loaded.model.warnings:
+            self._on_warning(warning)
+        return loaded

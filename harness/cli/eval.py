@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str,
-    typer.Option(help="tiny, a folder, a hub id, a run (its last checkpoint), or one of its checkpoints."),
+    typer.Option(
+        help="tiny, a folder, a hub id, a run (its last checkpoint), one of its checkpoints, or its name on --server."
+    ),
 ]
 AGREEMENT = "With a cache or a rule as threshold: evaluate exactly too, and tell what it changes."
+UNKNOWN = "unknown"
 
 
 @evaluates
@@ -76,11 +79,17 @@ def _show(results: Sequence[Evaluated]) -> None:
             bounds = f"[{interval.low:.2%}, {interval.high:.2%}]" if interval else "[no items]"
             typer.echo(f"{name:>14} {totals.value:7.2%}  {bounds}  n = {totals.n}{ceiling}")
         _show_agreement(record)
-        rate, seconds = record.tokens_per_second, record.eval_seconds
         if record.protocol:
             typer.echo(f"Protocol {record.protocol}; prompts: {record.prompts['published']}")
         known = "; it was there already (--fresh does it again)" if done.known else ""
-        typer.echo(f"NFE {record.nfe:.1f}, {rate:,.0f} tokens/s, {seconds:.1f} s; in {done.folder}{known}")
+        typer.echo(f"{_cost(record)}; in {done.folder}{known}")
+
+
+def _cost(record: EvalRecord) -> str:
+    """What it took, as far as a server tells."""
+    nfe = UNKNOWN if record.nfe is None else f"{record.nfe:.1f}"
+    rate = UNKNOWN if record.tokens_per_second is None else f"{record.tokens_per_second:,.0f}"
+    return f"NFE {nfe}, {rate} tokens/s, {record.eval_seconds:.1f} s"
 
 
 def _show_agreement(record: EvalRecord) -> None:

@@ -11,6 +11,7 @@ from harness import registry
 from harness.cli import options
 from harness.cli.lists import whole_numbers
 from harness.config.resolve import DECODING, full_key, parse_settings
+from harness.config.served import Server
 from harness.errors import UserError
 
 OPTION_OF = {
@@ -51,6 +52,11 @@ def shared_fields(
     unsafe_local_exec: options.UnsafeLocalExec = False,
     allow_packages: options.AllowPackages = None,
     fresh: options.Fresh = False,
+    server: options.Server = "",
+    endpoint: options.Endpoint = None,
+    concurrency: options.Concurrency = None,
+    retries: options.Retries = None,
+    timeout: options.Timeout = None,
 ) -> dict[str, Any]:
     """The options as fields of an EvaluationRequest. Raises UserError for a list or setting of another form."""
     registry.add_include_paths(include_path or [])
@@ -73,7 +79,18 @@ def shared_fields(
         "unsafe_local_exec": unsafe_local_exec,
         "allow_packages": allow_packages or (),
         "fresh": fresh,
+        "server": _server(server, endpoint=endpoint, concurrency=concurrency, retries=retries, timeout=timeout),
     }
+
+
+def _server(url: str, **asked: Any) -> Server | None:
+    """Raises UserError for options of a server where none is named."""
+    given = {name: value for name, value in asked.items() if value is not None}
+    if url:
+        return Server(url=url, **given)
+    for name, value in given.items():
+        raise UserError(f"--{name} {value} says how a server is asked; name one with --server, or leave it out.")
+    return None
 
 
 def decoding_options(settings: Sequence[str]) -> dict[str, Any]:

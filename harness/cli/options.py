@@ -71,5 +71,12 @@ Protocol = Annotated[str, typer.Option(help="A paper's decodings and items: d1, 
 Items = Annotated[int, typer.Option(min=0, help="Only the first so many items of the split; 0 is all.")]
 Split = Annotated[str, typer.Option(help="test, validation or train.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")]
+Server = Annotated[
+    str, typer.Option(help="Address of a server with OpenAI's interface (SGLang, vLLM ...) that runs the model.")
+]
+Endpoint = Annotated[str | None, typer.Option(help="Of the server: chat, or completions for text without a template.")]
+Concurrency = Annotated[int | None, typer.Option(min=1, help="Requests to the server at once; 16 by default.")]
+Retries = Annotated[int | None, typer.Option(min=0, help="Of a request that failed and may not fail again; 5.")]
+Timeout = Annotated[float | None, typer.Option(help="Seconds for an answer of the server; 600.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do again what is there already.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]

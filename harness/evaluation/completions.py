@@ -37,6 +37,11 @@ class Completion:
         """Reads what `dataclasses.asdict` wrote as JSON."""
         return cls(**{**values, "ids": tuple(values["ids"])})
 
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What a sample says of it beside its text."""
+        return {"tokens": self.tokens, "steps": self.steps, "forwards": self.forwards}
+
 
 def complete(
     model: DiffusionLM,

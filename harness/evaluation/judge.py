@@ -13,6 +13,7 @@ from harness.task.base import Example, Score, Task
 
 if TYPE_CHECKING:
     from harness.evaluation.completions import Completion
+    from harness.evaluation.served import ServedCompletion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +24,10 @@ class Evaluation:
     metrics: Mapping[str, MetricTotals]
     ceiling: Mapping[str, float]
     items_sha256: str
-    nfe: float
-    tokens_per_second: float
+    nfe: float | None
+    tokens_per_second: float | None
     eval_seconds: float
-    eval_flops: float
+    eval_flops: float | None
 
     @property
     def measured(self) -> dict[str, Any]:
@@ -38,10 +39,11 @@ def judge(
     task: Task,
     examples: Sequence[Example],
     prompts: Sequence[str],
-    completions: Sequence[Completion],
+    completions: Sequence[Completion | ServedCompletion],
     scores: Sequence[Score],
 ) -> Evaluation:
-    """What completion i of prompt i scored against example i, and what all of them cost."""
+    """What completion i of prompt i scored against example i, and what all of them cost, as far as that is known."""
+    forwards, tokens = _sum([one.forwards for one in completions]), _sum([one.tokens for one in completions])
     seconds = sum(completion.seconds for completion in completions)
     return Evaluation(
         samples=[
@@ -50,20 +52,24 @@ def judge(
                 "prompt": prompt,
                 "text": completion.text,
                 **_verdict(score),
-                "tokens": completion.tokens,
-                "steps": completion.steps,
-                "forwards": completion.forwards,
+                **completion.counts,
             }
             for example, prompt, completion, score in zip(examples, prompts, completions, scores, strict=True)
         ],
         metrics=totals(task, scores),
         ceiling=task.ceiling(examples),
         items_sha256=sha256_of_text(list(prompts)),
-        nfe=sum(completion.forwards for completion in completions) / len(completions),
-        tokens_per_second=sum(completion.tokens for completion in completions) / seconds,
+        nfe=None if forwards is None else forwards / len(completions),
+        tokens_per_second=None if tokens is None else tokens / seconds,
         eval_seconds=seconds,
-        eval_flops=sum(completion.flops for completion in completions),
+        eval_flops=_sum([one.flops for one in completions]),
     )
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    """None where one is unknown."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def score_together(task: Task, examples: Sequence[Example], completions: Sequence[str], shard: Shard) -> list[Score]:

@@ -24,9 +24,9 @@ from harness.data.sources import default_source, parse_source
 from harness.errors import require_choice
 from harness.lmeval.options import TASK_PREFIX, default_decoding
 from harness.models.layout import CONFIG_JSON
-from harness.models.tokenizers import plain_text
 from harness.records.schema import MetricTotals
 from harness.task.base import Message, Score, TaskOptions
+from harness.task.messages import plain_text
 
 COMPACT, CHAT = "compact", "chat"
 CORRECT = "correct"

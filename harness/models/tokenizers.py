@@ -16,6 +16,7 @@ from harness.errors import UserError
 from harness.models.hub import TOKENIZER_FILES
 from harness.models.untrusted import render_template, try_tokenizer
 from harness.records.small import check_small
+from harness.task.messages import plain_text
 
 TOKENIZER_JSON = "tokenizer.json"
 LARGEST_FILE = 1 << 27
@@ -83,11 +84,6 @@ class CheckpointTokenizer:
             )
         except ValueError as error:
             raise UserError(f"The chat template of '{self.name}' fails: {error}.") from error
-
-
-def plain_text(messages: Sequence[Mapping[str, str]]) -> str:
-    """Messages without a chat template."""
-    return "".join(f"{message['content'].strip()}\n\n" for message in messages)
 
 
 def load_tokenizer(

@@ -32,6 +32,8 @@ IDENTIFYING = (
     "decoding",
 )
 """Fields of an EvalRecord that tell one evaluation of a task from another."""
+SERVED_BY = ("server", "endpoint", "model")
+"""What tells completions of one server from those of another, under their names in EvalRecord.served."""
 
 
 def check_schema(data: Mapping[str, Any], what: str) -> None:
@@ -89,9 +91,10 @@ class EvalRecord:
     """One evaluation: a line of eval.jsonl, of a run or of `harness eval`.
 
     checkpoint: base (before training), step (during), last (after the final update); `given` for a model that a Python
-    program handed over, of whose training nothing is known.
+    program handed over, `served` for one that a server runs, of whose training nothing is known.
     update, samples, flops_total, seconds: of training up to the checkpoint, evaluation excluded; 0 without a run.
-    nfe: forward passes per completion in this evaluation.
+    nfe: forward passes per completion in this evaluation; nfe, eval_flops and tokens_per_second are None where a server
+    does not tell.
 
     The rest is empty in records that are older than it. flops_forward: the forward passes of flops_total alone, as some
     papers count; None where they were not counted apart. seed: of draws. batch_size: prompts per forward pass. weights:
@@ -99,6 +102,7 @@ class EvalRecord:
     followed. origin: where the items came from. prompts: sha256 of the user's own, few_shot, train_data, and whether
     they are as published. packages: what model-written code could import beside the standard library, with versions.
     agreement: with exact decoding, of one with a cache, threshold, factor or entropy bound, where it was asked for.
+    served: server, endpoint and model of completions that a server made, and the versions of what asked for them.
     """
 
     checkpoint: str
@@ -112,10 +116,10 @@ class EvalRecord:
     decoding: Mapping[str, Any]
     metrics: Mapping[str, MetricTotals]
     ceiling: Mapping[str, float]
-    nfe: float
-    tokens_per_second: float
+    nfe: float | None
+    tokens_per_second: float | None
     eval_seconds: float
-    eval_flops: float
+    eval_flops: float | None
     samples_file: str | None
     flops_forward: float | None = None
     seed: int = 0
@@ -128,6 +132,7 @@ class EvalRecord:
     prompts: Mapping[str, Any] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     agreement: Agreement | None = None
+    served: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
 
     @property
@@ -137,8 +142,8 @@ class EvalRecord:
 
     def to_json(self) -> dict[str, Any]:
         """As a plain dictionary, one line of eval.jsonl."""
-        values = asdict(self)
-        return values if self.agreement else {name: value for name, value in values.items() if name != "agreement"}
+        unused = {name for name in ("agreement", "served") if not getattr(self, name)}
+        return {name: value for name, value in asdict(self).items() if name not in unused}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EvalRecord:
@@ -157,6 +162,8 @@ def identity_of(values: Mapping[str, Any]) -> str:
     """EvalRecord.identity, from the fields that are known before an evaluation."""
     identifying = [values[name] for name in IDENTIFYING]
     identifying += [values[name] for name in ("seed", "packages") if values[name]]
+    if served := values.get("served"):
+        identifying.append([served[name] for name in SERVED_BY])
     return hashlib.sha256(json.dumps(identifying, sort_keys=True).encode()).hexdigest()[:8]
 
 

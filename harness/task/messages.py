@@ -33,6 +33,11 @@ def split_prefill(messages: Sequence[Message]) -> tuple[list[Message], str]:
     return list(messages), ""
 
 
+def plain_text(messages: Sequence[Message]) -> str:
+    """Messages without a chat template."""
+    return "".join(f"{message['content'].strip()}\n\n" for message in messages)
+
+
 def read_text(value: Any, what: str, place: str) -> str:
     """A text that is not empty. Raises UserError, beginning with `place` and naming `what`, for anything else."""
     if not isinstance(value, str) or not value:

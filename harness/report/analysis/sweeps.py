@@ -176,7 +176,7 @@ def _line(groups: Sequence[Group], key: str, metric: str) -> SweepLine | None:
 def _x(group: Group, key: str, place: int) -> float:
     setting = group.settings[key]
     if key == NUM_STEPS:
-        return mean([record.nfe for record in group.lasts])
+        return mean([record.nfe for record in group.lasts if record.nfe is not None])
     is_number = isinstance(setting, int | float) and not isinstance(setting, bool)
     return float(setting) if is_number else float(place)
 

@@ -31,7 +31,7 @@ from harness.report.labels import cut, one_line
 MARKERS = frozenset((CONFIG_FILE, STATUS_FILE, EVAL_FILE, METRICS_FILE))
 STATES = ("running", "interrupted", "finished", "failed")
 CHECKPOINTS = ("base", "step", "last")
-AS_GIVEN = ("base", "given")
+AS_GIVEN = ("base", "given", "served")
 """How `harness eval` calls the weights of a model that no run here trained."""
 MOST_EVALUATIONS, MOST_METRICS = 10_000, 64
 LONGEST_DECODING = 10_000
@@ -283,11 +283,12 @@ def _fits(record: EvalRecord) -> bool:
         and is_count(record.samples)
         and is_count(record.batch_size)
         and is_name(record.dtype)
-        and all(is_cost(value) for value in (record.flops_total, record.seconds, record.nfe))
+        and all(is_cost(value) for value in (record.flops_total, record.seconds))
         and (record.flops_forward is None or is_cost(record.flops_forward))
         and all(is_name(text) for text in (record.data, record.split, record.items_sha256))
         and (record.samples_file is None or is_name(record.samples_file))
         and isinstance(record.decoding, dict)
+        and (is_cost(record.nfe) or (record.nfe is None and "num_steps" not in record.decoding))
         and len(json.dumps(record.decoding)) <= LONGEST_DECODING
         and isinstance(record.prompts, dict)
         and is_name(record.protocol)

@@ -201,6 +201,7 @@ NUMBERS = {
             ("seconds", -1.0),
             ("nfe", float("nan")),
             ("nfe", "8"),
+            ("nfe", None),
             ("ceiling", {"exact_match": 1.5}),
             ("ceiling", {"exact_match": -0.5}),
         )
