@@ -1,7 +1,7 @@
 """Small models and folders of real data shared by the tests.
 
-The folders are outside the repository; what needs one is skipped where it is absent. Nothing heavy is imported before it
-is needed: the process that deals out the tests needs none of it.
+The folders are outside the repository; what needs one is skipped where it is absent. Nothing heavy is imported
+before it is needed: the process that deals out the tests needs none of it.
 """
 
 from __future__ import annotations
