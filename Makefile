@@ -11,7 +11,7 @@ STAMP := .venv/.installed
 DOCS_STAMP := .venv/.installed-docs
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One torch thread for each of the two test processes: more of them only wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: install demo paper reference docs test test-slow test-long lint format clean
 .DELETE_ON_ERROR:

@@ -114,8 +114,10 @@ def make_model(shape: BenchShape, device: str, attention: Attention = FULL) -> t
         torch.manual_seed(0)
         previous = torch.get_default_dtype()
         torch.set_default_dtype(shape.dtype)
-        network = layout.model_class(shape.config).eval()
-        torch.set_default_dtype(previous)
+        try:
+            network = layout.model_class(shape.config).eval()
+        finally:
+            torch.set_default_dtype(previous)
     special = SpecialTokens(mask_id=shape.mask_id, pad_id=0, end_ids=(0,))
     tokenizer, shift = CharacterTokenizer(), layout.shift
     model = DiffusionLM(network, tokenizer, special, name=shape.name, shift=shift, attention=attention)

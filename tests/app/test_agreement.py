@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -114,27 +111,12 @@ def test_exact_decodings_and_comparisons_tell_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_tell_what_one_tells(tmp_path: Path) -> None:
+def test_two_processes_tell_what_one_tells(tmp_path: Path, forks: Any) -> None:
     one = evaluated(None, DUAL).record.agreement
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     settings = [word for name, value in DUAL.items() for word in ("--set", f"{name}={value}")]
-    command = [
-        *launcher,
-        "-m",
-        "harness",
-        "eval",
-        "--task",
-        "sudoku",
-        "--items",
-        "40",
-        "--out",
-        str(tmp_path),
-        *settings,
-    ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = ("eval", "--task", "sudoku", "--items", 40, "--out", tmp_path, *settings)
+    ended = forks.run(2, "-m", "harness", *command)
+    assert ended.codes == [0, 0], ended.out + ended.err
     (two,) = (record.agreement for record in records(tmp_path) if record.agreement)
     assert astuple(two) == tuple(
         pytest.approx(value, abs=1e-4) if isinstance(value, float) else value for value in astuple(one)

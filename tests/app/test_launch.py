@@ -34,6 +34,13 @@ def cells(runs: Path, count: int = 6) -> list[RunRequest]:
     ]
 
 
+def serial(forks: Any, runs: Path, seeds: str, updates: int) -> Any:
+    """Starts a process that runs cells one after another."""
+    settings = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+    command = ["run", "--method", "egspo", "--task", "sudoku", "--seed", seeds, "--budget", f"updates={updates}"]
+    return forks.start(1, "-m", "harness", *command, "--runs", runs, *settings)
+
+
 def updates(cell: PlannedRun) -> list[dict[str, object]]:
     """The lines of metrics.jsonl without what a clock says."""
     path = cell.folder / METRICS_FILE
@@ -52,7 +59,7 @@ def finished(cell: PlannedRun) -> bool:
 
 @pytest.mark.slow
 def test_a_grid_that_is_preempted_and_timed_out_ends_as_a_serial_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slurm: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slurm: Any, forks: Any
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
     requests = cells(tmp_path / "runs")
@@ -65,6 +72,7 @@ def test_a_grid_that_is_preempted_and_timed_out_ends_as_a_serial_one(
     slurm.await_that(lambda: updates(planned[0]) and updates(planned[1]), "an update of the first two cells")
     slurm.ask("sbatch", "--partition", "high", "--ntasks", "2", "--output", "/dev/null", "--wrap", "true")
     slurm.await_that(lambda: updates(planned[5]), "an update of the long cell")
+    alone = [serial(forks, tmp_path / "serial", *what) for what in (("0,1,2,3,4", SHORT), ("5", LONG))]
     elapsed = slurm.ask("squeue", "--noheader", "--jobs", jobs[5], "--format", "%M")
     slurm.ask("scontrol", "update", f"JobId={jobs[5]}", f"TimeLimit={minutes('0:' + elapsed.strip())}")
     slurm.await_that(lambda: slurm.restarts(jobs[5]), "the time-out")
@@ -73,11 +81,10 @@ def test_a_grid_that_is_preempted_and_timed_out_ends_as_a_serial_one(
         slurm.await_that(lambda cell=cell: finished(cell), f"the end of {cell.folder}")  # type: ignore[misc]
     assert [slurm.restarts(job) > 0 for job in jobs] == [True, True, False, False, False, True]
 
+    assert [job.end().codes for job in alone] == [[0], [0]]
     for cell, request in zip(planned, cells(tmp_path / "serial"), strict=True):
-        alone = plan(request)
-        execute(alone, lambda event: None)
-        assert updates(cell) == updates(alone)
-        assert weights(cell) == weights(alone)
+        assert updates(cell) == updates(plan(request)) != []
+        assert weights(cell) == weights(plan(request))
     assert submit(requests, planned, options) == []
 
 

@@ -11,9 +11,9 @@ import itertools
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -42,6 +42,25 @@ SFT_FILE = ["sft", "--model", "tiny", "--steps", "2", "--batch-size", "2", "--da
 EXPORT = ["export", "tiny", "--out"]
 EVAL = ["eval", "--model", "tiny", "--task", "sudoku", "--items", "2", "--out"]
 NO_SPACE = os.strerror(errno.ENOSPC)
+RUNS_ON_DISKS = {
+    "the-configuration-does-not-fit": 0,
+    "the-weights-do-not-fit": 0,
+    "the-optimiser-does-not-fit": 0,
+    "the-second-weights-do-not-fit": 1,
+    "the-second-optimiser-does-not-fit": 1,
+}
+"""How many checkpoints a run leaves on a disk that is full at that moment."""
+COMMANDS_ON_DISKS = {
+    "export": EXPORT,
+    "sft-task": SFT,
+    "sft-file": SFT_FILE,
+    "eval": EVAL,
+    "report": ["report", "runs", "--out"],
+}
+SIZES = dict(zip(RUNS_ON_DISKS, (4 << 10, 400_000, 1_600_000, 2_800_000, 4_000_000), strict=True))
+SIZES |= dict.fromkeys(COMMANDS_ON_DISKS, 200_000) | {"eval": 4 << 10}
+"""Bytes."""
+COPY = "import shutil, sys; shutil.copytree(*sys.argv[1:])"
 
 Capture = pytest.CaptureFixture[str]
 
@@ -158,80 +177,55 @@ def test_a_model_that_is_trained_again_stays_as_it_was_where_the_new_one_finds_n
     assert main(["export", str(tmp_path / "out"), "--out", str(tmp_path / "again")]) == 0
 
 
-@pytest.fixture(scope="session")
-def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a harness command with a file system of `size` bytes at `place`, and afterwards copies what is there."""
-    probe = tmp_path_factory.mktemp("probe")
+@pytest.fixture(scope="module")
+def small_disks(
+    tmp_path_factory: pytest.TempPathFactory, forks_around: Callable[..., Any]
+) -> Callable[..., tuple[int, str]]:
+    """Runs a harness command whose last word is the place of a small file system, and copies what it leaves there."""
     if shutil.which("bwrap") is None:
         pytest.skip("bubblewrap is not installed, and nothing else makes a small file system without root")
-    namespace = ["bwrap", "--dev-bind", "/", "/", "--size"]
-    tried = subprocess.run([*namespace, "8192", "--tmpfs", str(probe), "true"], capture_output=True, text=True)
+    places, namespace = tmp_path_factory.mktemp("disks"), ["bwrap", "--dev-bind", "/", "/"]
+    for name, size in SIZES.items():
+        (places / name).mkdir()
+        namespace += ["--size", str(size), "--tmpfs", str(places / name)]
+    tried = subprocess.run([*namespace, "true"], capture_output=True, text=True)
     if tried.returncode:
         pytest.skip(f"bubblewrap makes no file system here: {tried.stderr.strip()}")
+    forks = forks_around(namespace)
 
-    def run(size: int, command: list[str], *, place: Path, copy: Path) -> subprocess.CompletedProcess[str]:
-        place.mkdir()
-        script = '"$@"; code=$?; cp -a "$0"/. ' + f'"{copy}"; exit $code'
-        harness = [sys.executable, "-m", "harness", *command]
-        small = [*namespace, str(size), "--tmpfs", str(place), "sh", "-c", script, str(place), *harness]
-        return subprocess.run(small, capture_output=True, text=True, cwd=place.parent)
+    def run(name: str, command: list[str], *, inside: str, copy: Path, cwd: Path) -> tuple[int, str]:
+        ended = forks.run(1, "-m", "harness", *command, places / name / inside, cwd=cwd)
+        assert forks.run(1, "-c", COPY, places / name, copy).codes == [0]
+        return ended.codes[0], ended.err
 
     return run
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("size", "checkpoints"),
-    [
-        pytest.param(4 << 10, 0, marks=pytest.mark.slow, id="the-configuration-does-not-fit"),
-        pytest.param(400_000, 0, marks=pytest.mark.slow, id="the-weights-do-not-fit"),
-        pytest.param(1_600_000, 0, marks=pytest.mark.slow, id="the-optimiser-does-not-fit"),
-        pytest.param(2_800_000, 1, marks=pytest.mark.slow, id="the-second-weights-do-not-fit"),
-        pytest.param(4_000_000, 1, id="the-second-optimiser-does-not-fit"),
-    ],
-)
+@pytest.mark.parametrize("disk", RUNS_ON_DISKS)
 def test_a_run_on_a_disk_that_is_really_full_keeps_its_last_checkpoint(
-    tmp_path: Path,
-    small_disk: Callable[..., subprocess.CompletedProcess[str]],
-    undisturbed: dict[str, bytes],
-    size: int,
-    checkpoints: int,
+    tmp_path: Path, small_disks: Callable[..., tuple[int, str]], undisturbed: dict[str, bytes], disk: str
 ) -> None:
     runs = tmp_path / "copied"
-    runs.mkdir()
-    done = small_disk(size, [*RUN, str(tmp_path / "small")], place=tmp_path / "small", copy=runs)
-    assert_refused(done.returncode, done.stderr)
+    assert_refused(*small_disks(disk, RUN, inside="", copy=runs, cwd=tmp_path))
     assert left_over(runs) == []
-    assert len(list(runs.glob("sudoku/egspo/tiny/*/checkpoints/update-*"))) == checkpoints
-    if checkpoints:
+    assert len(list(runs.glob("sudoku/egspo/tiny/*/checkpoints/update-*"))) == RUNS_ON_DISKS[disk]
+    if RUNS_ON_DISKS[disk]:
         last_weights(runs)
     assert main([*RUN, str(runs)]) == 0
     assert last_weights(runs) == undisturbed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(EXPORT, id="export"),
-        pytest.param(SFT, id="sft-task", marks=pytest.mark.slow),
-        pytest.param(SFT_FILE, id="sft-file", marks=pytest.mark.slow),
-        pytest.param(EVAL, id="eval", marks=pytest.mark.slow),
-        pytest.param(["report", "runs", "--out"], id="report", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("disk", COMMANDS_ON_DISKS)
 def test_other_commands_on_a_disk_that_is_really_full_leave_nothing_half_written(
-    tmp_path: Path, small_disk: Callable[..., subprocess.CompletedProcess[str]], command: list[str]
+    tmp_path: Path, small_disks: Callable[..., tuple[int, str]], disk: str
 ) -> None:
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "1+1=", "answer": "2"}\n')
-    if command[0] == "report":
+    if disk == "report":
         assert main([*RUN, str(tmp_path / "runs")]) == 0
     copy = tmp_path / "copied"
-    copy.mkdir()
-    size = 4 << 10 if command[0] == "eval" else 200_000
-    place = tmp_path / "small"
-    done = small_disk(size, [*command, str(place / "out")], place=place, copy=copy)
-    assert_refused(done.returncode, done.stderr)
+    assert_refused(*small_disks(disk, COMMANDS_ON_DISKS[disk], inside="out", copy=copy, cwd=tmp_path))
     assert left_over(copy) == []
     assert not list(copy.rglob("*.safetensors"))
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +20,31 @@ PAIRS = '{"prompt": "12+3=", "answer": "15"}\n{"prompt": "7*8=", "answer": "56"}
 SFT = ("--model", "tiny", "--steps", "60", "--learning-rate", "1e-3", "--set", "execution.checkpoint_every=7")
 ODD = ("--set", "train.batch_size=15", "--set", "train.group_size=5", "--set", "execution.sharding=ddp")
 
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """Exit codes of the processes, and what all of them printed."""
-
-    codes: list[int]
-    out: str
-    err: str
+Harness = Callable[..., Any]
+Tuned = Callable[[int], tuple[tuple[Any, ...], Path]]
 
 
-def start(count: int, *arguments: object) -> list[subprocess.Popen[str]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(count)}
-    command = [sys.executable, "-W", "ignore", "-m", "harness", *map(str, arguments)]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    environments = [
-        {**os.environ, "OMP_NUM_THREADS": "1"}
-        | (place | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {})
-        for rank in range(count)
-    ]
-    return [subprocess.Popen(command, env=environment, **pipes) for environment in environments]
+@pytest.fixture(scope="session")
+def harness(forks: Any) -> Harness:
+    """A command by so many processes: their exit codes, and what all of them printed."""
+    return lambda count, *arguments: forks.run(count, "-m", "harness", *arguments)
 
 
-def harness(count: int, *arguments: object) -> Ended:
-    processes = start(count, *arguments)
-    outputs = [process.communicate(timeout=500) for process in processes]
-    out, err = ("".join(output[stream] for output in outputs) for stream in (0, 1))
-    return Ended(codes=[process.returncode for process in processes], out=out, err=err)
+@pytest.fixture(scope="module")
+def tuned(harness: Harness, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    """The fine-tuning command without its --out, and what it leaves, by the number of processes."""
+    folder = tmp_path_factory.mktemp("tuned")
+    (folder / "pairs.jsonl").write_text(PAIRS)
+    command = ("sft", "--data", folder / "pairs.jsonl", *SFT)
+
+    def whole(count: int) -> tuple[tuple[Any, ...], Path]:
+        out = folder / str(count)
+        if not out.exists():
+            ended = harness(count, *command, "--out", out)
+            assert (ended.codes, ended.out.count("mean loss")) == ([0] * count, 1), ended.err
+        return command, out / "model.safetensors"
+
+    return whole
 
 
 def records(folder: Path) -> dict[str, Any]:
@@ -69,7 +61,7 @@ def records(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_two_processes_evaluate_as_one_does(tmp_path: Path) -> None:
+def test_two_processes_evaluate_as_one_does(tmp_path: Path, harness: Harness) -> None:
     options = ("eval", "--task", "sudoku,mbpp", "--items", 21, "--batch-size", 4, "--out")
     one, two = (harness(count, *options, tmp_path / str(count)) for count in (1, 2))
     assert (one.codes, two.codes) == ([0], [0, 0])
@@ -80,7 +72,7 @@ def test_two_processes_evaluate_as_one_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_compare_as_one_does(tmp_path: Path) -> None:
+def test_two_processes_compare_as_one_does(tmp_path: Path, harness: Harness) -> None:
     tuned = harness(1, "sft", "--task", "sudoku", "--steps", 2, "--batch-size", 4, "--out", tmp_path / "mine")
     assert tuned.codes == [0]
     options = (
@@ -107,7 +99,7 @@ def test_two_processes_compare_as_one_does(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["gsm8k", "mbpp"])
-def test_two_processes_grade_as_one_does(tmp_path: Path, task: str) -> None:
+def test_two_processes_grade_as_one_does(tmp_path: Path, harness: Harness, task: str) -> None:
     rows = {
         "gsm8k": [{"prompt": "q", "target": "7", "completion": f"<answer>{n % 9}</answer>"} for n in range(701)],
         "mbpp": [
@@ -125,15 +117,8 @@ def test_two_processes_grade_as_one_does(tmp_path: Path, task: str) -> None:
 
 
 @pytest.mark.slow
-def test_processes_fine_tune_as_one_does(tmp_path: Path) -> None:
-    (tmp_path / "pairs.jsonl").write_text(PAIRS)
-    ends = [
-        harness(count, "sft", "--data", tmp_path / "pairs.jsonl", *SFT, "--out", tmp_path / str(count))
-        for count in (1, 2, 3)
-    ]
-    assert [end.codes for end in ends] == [[0], [0, 0], [0, 0, 0]], ends[-1].err
-    assert [end.out.count("mean loss") for end in ends] == [1, 1, 1]
-    one, two, three = (load_file(tmp_path / name / "model.safetensors") for name in ("1", "2", "3"))
+def test_processes_fine_tune_as_one_does(tuned: Tuned) -> None:
+    one, two, three = (load_file(tuned(count)[1]) for count in (1, 2, 3))
     for name, weight in one.items():
         assert (two[name] - weight).abs().max() < 1e-5
         assert (three[name] - weight).abs().max() < 1e-5
@@ -143,27 +128,28 @@ def test_processes_fine_tune_as_one_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "codes"), [(signal.SIGKILL, {-9}), (signal.SIGTERM, {143}), (signal.SIGINT, {130})])
 @pytest.mark.parametrize("count", [1, 2])
 def test_fine_tuning_that_is_stopped_goes_on_to_the_same_weights(
-    tmp_path: Path, number: signal.Signals, codes: set[int], count: int
+    tmp_path: Path,
+    harness: Harness,
+    forks: Any,
+    tuned: Tuned,
+    number: signal.Signals,
+    codes: set[int],
+    count: int,
 ) -> None:
-    (tmp_path / "pairs.jsonl").write_text(PAIRS)
-    command = ("sft", "--data", tmp_path / "pairs.jsonl", *SFT)
-    assert set(harness(count, *command, "--out", tmp_path / "whole").codes) == {0}
-    processes = start(count, *command, "--out", tmp_path / "cut")
+    command, whole = tuned(count)
+    job = forks.start(count, "-m", "harness", *command, "--out", tmp_path / "cut")
     losses, deadline = tmp_path / ".cut.sft" / "metrics.jsonl", time.monotonic() + 300
     while not losses.exists() or losses.read_bytes().count(b"\n") < 20:
         assert time.monotonic() < deadline
-        assert all(process.poll() is None for process in processes)
+        assert job.is_whole
         time.sleep(0.005)
-    for process in processes:
-        process.send_signal(number)
-    outputs = [process.communicate(timeout=300) for process in processes]
-    assert {process.returncode for process in processes} == codes, outputs
-    said = "".join(err for _, err in outputs)
-    assert said.count("the same command goes on from the last checkpoint") == (number != signal.SIGKILL), said
+    job.signal(number)
+    ended = job.end()
+    assert set(ended.codes) == codes, ended
+    assert ended.err.count("the same command goes on from the last checkpoint") == (number != signal.SIGKILL), ended
     assert not (tmp_path / "cut" / "model.safetensors").exists()
     assert set(harness(count, *command, "--out", tmp_path / "cut").codes) == {0}
-    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
-    assert weights[0] == weights[1]
+    assert (tmp_path / "cut" / "model.safetensors").read_bytes() == whole.read_bytes()
     assert not (tmp_path / ".cut.sft").exists()
 
 
@@ -181,7 +167,9 @@ def test_fine_tuning_that_is_stopped_goes_on_to_the_same_weights(
         (("run", "--method", "espo", "--task", "sudoku", "--dry-run", *ODD), "rows cannot be shared equally by 2"),
     ],
 )
-def test_what_is_wrong_ends_both_processes_with_one_sentence(arguments: tuple[str, ...], said: str) -> None:
+def test_what_is_wrong_ends_both_processes_with_one_sentence(
+    harness: Harness, arguments: tuple[str, ...], said: str
+) -> None:
     ended = harness(2, *arguments)
     assert ended.codes == [2, 2]
     assert said in ended.err

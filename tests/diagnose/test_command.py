@@ -116,7 +116,7 @@ def test_the_command_shows_tables_and_writes_numbers_and_a_figure(few, tmp_path,
 @pytest.mark.slow
 def test_the_same_command_writes_the_same_bytes(few, tmp_path):
     for name in ("first", "second"):
-        assert main(["diagnose", "--policies", "1", "--out", str(tmp_path / name)]) == 0
+        assert main(["diagnose", "--policies", "2", "--out", str(tmp_path / name)]) == 0
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
 
@@ -128,10 +128,10 @@ def test_a_file_in_the_place_of_the_folder_is_one_sentence(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_whole_command_ends_within_two_minutes(tmp_path):
-    command = [sys.executable, "-m", "harness", "diagnose", "--out", str(tmp_path)]
+def test_the_command_takes_a_processor_less_than_a_minute_for_a_policy(tmp_path):
+    command = [sys.executable, "-m", "harness", "diagnose", "--policies", "1", "--out", str(tmp_path)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     # Of one processor, so that other work on the machine does not count.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 120
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 60

@@ -39,20 +39,24 @@ OUT_OF_MEMORY = {
     "logits": {"method": "d1", "method.beta": 0.1, "method.inner_updates": 2, "fails": "update head"},
     "sampling": {"method": "espo", "fails": "rollout head"},
     "merged": {**CELLS["merged"], "fails": "rollout forward"},
-}
+}  # fmt: skip
+LARGER_EVALUATIONS = {"cells": OUT_OF_MEMORY, "execution.evaluation_batch_size": 8, "evaluation.items": 24}
 SHARINGS = {"2 whole": (2, "ddp"), "2 parts": (2, "fsdp2"), "3 whole": (3, "ddp"), "3 parts": (3, "fsdp2")}
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node")
 
 
-def run(folder, processes, *, sharding="ddp", updates=2, cells=CELLS, **changes):
+def run(forks, folder, processes, *, sharding="ddp", updates=2, cells=CELLS, launcher=(), **changes):
+    """Runs the cells; a launcher starts Python anew, and its processes differ in the order of their sets."""
     settings = {**COMMON, "execution.sharding": sharding, "budget": {"updates": updates}, **changes}
-    asked = {name: {**settings, **cell} for name, cell in cells.items()}
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [*launcher, str(RUN_CELLS), json.dumps(asked), str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr
+    words = [str(RUN_CELLS), json.dumps({name: {**settings, **cell} for name, cell in cells.items()}), str(folder)]
+    if launcher:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, *launcher, str(processes), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+    else:
+        ended = forks.start(processes, *words).end(900)
+        assert ended.codes == [0] * processes, ended.out + ended.err
     return folder
 
 
@@ -86,35 +90,40 @@ def assert_same_runs(runs, expected, cell):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("alone"), 1)
+def alone(forks, tmp_path_factory):
+    return run(forks, tmp_path_factory.mktemp("alone"), 1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("processes", "sharding"), SHARINGS.values(), ids=SHARINGS)
-def test_shared_runs_have_the_numbers_and_weights_of_runs_alone(alone, tmp_path, processes, sharding):
-    shared = run(tmp_path, processes, sharding=sharding)
+def test_shared_runs_have_the_numbers_and_weights_of_runs_alone(forks, alone, tmp_path, processes, sharding):
+    shared = run(forks, tmp_path, processes, sharding=sharding)
     for cell in CELLS:
         assert_same_runs(shared, alone, cell)
 
 
+@pytest.fixture(scope="module")
+def unlimited(forks, tmp_path_factory):
+    return run(forks, tmp_path_factory.mktemp("unlimited"), 1, **LARGER_EVALUATIONS)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("processes", "sharding"), [(2, "ddp"), (2, "fsdp2"), (3, "fsdp2")])
-def test_where_one_process_runs_out_of_memory_all_go_on_with_the_same_numbers(tmp_path, processes, sharding):
-    settings = {"cells": OUT_OF_MEMORY, "execution.evaluation_batch_size": 8, "evaluation.items": 24}
-    alone = run(tmp_path / "alone", 1, **settings)
-    shared = run(tmp_path / "shared", processes, sharding=sharding, **settings)
+def test_where_one_process_runs_out_of_memory_all_go_on_with_the_same_numbers(
+    forks, unlimited, tmp_path, processes, sharding
+):
+    shared = run(forks, tmp_path, processes, sharding=sharding, **LARGER_EVALUATIONS)
     for cell in OUT_OF_MEMORY:
-        assert_same_runs(shared, alone, cell)
+        assert_same_runs(shared, unlimited, cell)
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_other_processes_and_another_sharding(tmp_path, alone):
+def test_a_run_goes_on_with_other_processes_and_another_sharding(forks, tmp_path):
     cells = {name: CELLS[name] for name in ("espo", "adapters")}
-    expected = run(tmp_path / "alone", 1, updates=6, cells=cells)
-    run(tmp_path / "moved", 2, sharding="fsdp2", updates=2, cells=cells)
-    run(tmp_path / "moved", 1, updates=4, cells=cells)
-    run(tmp_path / "moved", 3, sharding="fsdp2", updates=6, cells=cells)
+    expected = run(forks, tmp_path / "alone", 1, updates=6, cells=cells)
+    run(forks, tmp_path / "moved", 2, sharding="fsdp2", updates=2, cells=cells)
+    run(forks, tmp_path / "moved", 1, updates=4, cells=cells)
+    run(forks, tmp_path / "moved", 3, sharding="fsdp2", updates=6, cells=cells, launcher=TORCHRUN)
     for cell in cells:
         mine, theirs = weights(tmp_path / "moved", cell), weights(expected, cell)
         assert max(float((mine[name] - theirs[name]).abs().max()) for name in mine) < 1e-5

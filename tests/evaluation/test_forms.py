@@ -20,7 +20,7 @@ from harness.evaluation.grade import grade_items
 from harness.evaluation.lookup import Lookup
 from harness.records.jsonl import RecordError
 from harness.registry import get_task
-from harness.scoring.sandbox.client import missing
+from harness.scoring.sandbox.client import Sandbox, missing
 from harness.task.base import TaskOptions
 
 from . import writers
@@ -89,13 +89,32 @@ def test_humaneval_in_every_form_needs_no_data_but_the_package(tmp_path, monkeyp
     assert (summary.n, summary.correct["robust"]) == (3 * each, 2 * each)
 
 
+@pytest.fixture(scope="module")
+def ran() -> dict[str, Any]:
+    """Verdicts by program."""
+    return {}
+
+
+@pytest.fixture
+def each_program_once(monkeypatch, ran):
+    """Has the sandbox run no program that it has run for another form."""
+    run = Sandbox.run
+
+    def run_new(self, programs):
+        new = {repr(program): program for program in programs if repr(program) not in ran}
+        ran.update(zip(new, run(self, list(new.values())), strict=True))
+        return [ran[repr(program)] for program in programs]
+
+    monkeypatch.setattr(Sandbox, "run", run_new)
+
+
 @pytest.mark.slow
 @needs_sandbox
 @pytest.mark.parametrize(
     ("name", "writer"),
     [*(("mbpp", writer) for writer in ALL_WRITERS), *(("humaneval", writer) for writer in writers.BY_ID_OR_PROMPT)],
 )
-def test_every_reference_program_passes_in_every_form(tmp_path, data_folder, name, writer):
+def test_every_reference_program_passes_in_every_form(tmp_path, data_folder, each_program_once, name, writer):
     file = {"mbpp": "mbpp/sanitized-mbpp.json", "humaneval": "humaneval/HumanEval.jsonl.gz"}[name]
     rows = [row for row in read_rows(data_folder / file) if not left_out(row, writer)]
     start = "" if name == "mbpp" or writer in PLAIN_BODIES else "{prompt}"

@@ -40,6 +40,13 @@ def trained(one):
     return weights(one)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The loss of a training that nothing stopped, and its weights."""
+    one = tuner(tmp_path_factory.mktemp("whole"))
+    return one.run(batches(one)), weights(one)
+
+
 def checkpoints(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "checkpoints").iterdir())
 
@@ -78,22 +85,21 @@ def test_the_result_is_the_mean_loss_of_the_last_hundred_steps(tmp_path):
 
 
 @pytest.mark.parametrize("size", [1, 3, 8])
-def test_micro_batches_give_the_weights_of_the_whole_batch(tmp_path, size):
-    whole, parts = trained(tuner(tmp_path / "whole")), trained(tuner(tmp_path / "parts", micro_batch_size=size))
+def test_micro_batches_give_the_weights_of_the_whole_batch(tmp_path, undisturbed, size):
+    (_, whole), parts = undisturbed, trained(tuner(tmp_path / "parts", micro_batch_size=size))
     assert (whole - weights(tuner(tmp_path / "untrained"))).abs().max() > 1e-3
     assert (parts - whole).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("step", [1, 5, 9])
-def test_what_a_signal_stopped_goes_on_to_the_same_bits_and_the_same_loss(tmp_path, step):
-    undisturbed = tuner(tmp_path / "whole")
-    loss = undisturbed.run(batches(undisturbed))
+def test_what_a_signal_stopped_goes_on_to_the_same_bits_and_the_same_loss(tmp_path, undisturbed, step):
+    loss, whole = undisturbed
     stopped_after(tmp_path / "stopped", step)
     assert checkpoints(tmp_path / "stopped") == [f"update-{step:06d}"]
     resumed, steps = tuner(tmp_path / "stopped"), []
     assert resumed.run(batches(resumed), lambda done, loss: steps.append(done)) == loss
     assert steps == list(range(step + 1, 10))
-    assert weights(resumed).equal(weights(undisturbed))
+    assert weights(resumed).equal(whole)
 
 
 def test_demonstrations_go_on_where_they_were(tmp_path):
@@ -107,8 +113,7 @@ def test_demonstrations_go_on_where_they_were(tmp_path):
     assert weights(second).equal(weights(whole))
 
 
-def test_two_checkpoints_stay_and_where_the_newest_is_torn_the_older_is_taken(tmp_path):
-    whole = trained(tuner(tmp_path / "whole"))
+def test_two_checkpoints_stay_and_where_the_newest_is_torn_the_older_is_taken(tmp_path, undisturbed):
     stopped_after(tmp_path / "a", 7, checkpoint_every=2)
     assert checkpoints(tmp_path / "a") == ["update-000006", "update-000007"]
     torn = tmp_path / "a" / "checkpoints" / "update-000007" / "weights.safetensors"
@@ -116,7 +121,7 @@ def test_two_checkpoints_stay_and_where_the_newest_is_torn_the_older_is_taken(tm
     one, steps = tuner(tmp_path / "a"), []
     one.run(batches(one), lambda done, loss: steps.append(done))
     assert steps == [7, 8, 9]
-    assert weights(one).equal(whole)
+    assert weights(one).equal(undisturbed[1])
     assert [line["step"] for line in read_lines(tmp_path / "a" / "metrics.jsonl")] == list(range(1, 10))
 
 

@@ -231,6 +231,7 @@ def test_a_batch_that_does_not_fit_is_halved(llada, ask, monkeypatch, alone):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tasks_indexed_once")
 def test_the_command_line_writes_results_and_samples(tmp_path, capsys):
     arguments = ["lm-eval", "run", "--model", "diffusion_lm", "--model_args", "pretrained=tiny"]
     arguments += ["--tasks", "harness_sudoku", "--limit", "4", "--output_path", str(tmp_path), "--log_samples"]

@@ -109,6 +109,7 @@ def test_results_that_were_saved_end_with_0_also_beside_warnings(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tasks_indexed_once")
 def test_a_whole_evaluation_on_a_full_disk_ends_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

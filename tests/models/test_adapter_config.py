@@ -241,9 +241,8 @@ def test_tensors_that_peft_would_leave_out_are_refused(published_dream, dream_ad
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pattern", ["(a+)+b", "(.*)*x"])
-def test_a_pattern_that_never_ends_is_ended(dream_adapter, pattern):
-    config = read_adapter_config(dream_adapter(exclude_modules=pattern) / "adapter_config.json")
+def test_a_pattern_that_never_ends_is_ended(dream_adapter):
+    config = read_adapter_config(dream_adapter(exclude_modules="(a+)+b") / "adapter_config.json")
     with pytest.raises(
         UserError, match=r"exclude_modules='.*', which cannot be matched: it takes longer than 5 second"
     ):

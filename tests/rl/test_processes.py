@@ -15,13 +15,25 @@ CASES = {
     "steps drawn at random, random rewards": ("egspo", "--set", "method.selection=random", "--reward", "random"),
     "tokens counted over the batch": ("d1",),
 }
-ONE = [sys.executable]
-TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+LAUNCHED = "stepwise advantages"
+"""The case that torchrun starts, whose processes differ in the order of their sets."""
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
-def run(launcher, runs, method, *options):
-    command = [*launcher, "-m", "harness", "run", "--method", method, "--task", "sudoku", "--runs", str(runs), *options]
-    command += ["--budget", "updates=3", "--set", "evaluation.items=33"]
+def words(runs, method, *options):
+    command = ["-m", "harness", "run", "--method", method, "--task", "sudoku", "--runs", str(runs), *options]
+    return [*command, "--budget", "updates=3", "--set", "evaluation.items=33"]
+
+
+def run(forks, count, runs, method, *options):
+    ended = forks.run(count, *words(runs, method, *options))
+    assert ended.codes == [0] * count, ended.out + ended.err
+    assert ended.out.count(f"{method} ") == 1
+    return next(runs.rglob(METRICS_FILE)).parent
+
+
+def launched(runs, method, *options):
+    command = [*TORCHRUN, *words(runs, method, *options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -47,9 +59,10 @@ def measured(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_record_what_one_does(tmp_path, case):
-    one = run(ONE, tmp_path / "one", *CASES[case])
-    two = run(TWO, tmp_path / "two", *CASES[case])
+def test_two_processes_record_what_one_does(tmp_path, forks, case):
+    one = run(forks, 1, tmp_path / "one", *CASES[case])
+    two = tmp_path / "two"
+    two = launched(two, *CASES[case]) if case == LAUNCHED else run(forks, 2, two, *CASES[case])
     assert len(lines(two / METRICS_FILE)) == 3
     for alone, shared in zip(measured(one / METRICS_FILE), measured(two / METRICS_FILE), strict=True):
         assert shared == pytest.approx(alone, rel=1e-4, abs=1e-7)

@@ -150,6 +150,7 @@ def test_a_torn_last_line_is_dropped_on_resuming(finished, tmp_path, monkeypatch
     ids=lambda overrides: ",".join(overrides),
 )
 def test_every_kind_of_run_trains_resumes_and_repeats(tmp_path, overrides):
+    overrides = {"budget": {"updates": 5}, **overrides}
     whole = run(tmp_path / "whole", **overrides)
     planned = plan(request(tmp_path / "stopped", **overrides))
     count = 0

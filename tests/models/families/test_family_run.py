@@ -63,6 +63,7 @@ BLOCKS = {"block_size": 8}
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tasks_indexed_once")
 @pytest.mark.parametrize(
     ("family", "changes"),
     [
