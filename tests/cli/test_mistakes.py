@@ -138,7 +138,7 @@ OPTIONS = [
     (f"{EVAL} --limit 8", "Did you mean '--items'?"),
     ("report empty --task sudoku", "harness report has no option --task.", "See harness report --help."),
     ("--method egspo run", "The command comes first: harness COMMAND [OPTIONS]"),
-    ("run --task sudoku", "harness run needs --method (Method, or several"),
+    ("run --task sudoku", "--method is missing; harness list methods shows what there is"),
     ("export --out new", "harness export needs MODEL (tiny, a folder, a hub id, or a run folder"),
     (f"{RUN} --method", "'--method' requires an argument"),
     (f"{RUN} gsm8k", "harness run cannot place 'gsm8k': name it with --task gsm8k."),
