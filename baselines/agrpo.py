@@ -54,8 +54,7 @@ class AgrpoConfig:
     stepping: one update from all draws; or M of them, the first from all draws of the accumulated passes but the last
     (conventions.accumulated_batches) and from the first draw of that, the others from one draw of it each, at moved
     weights and one learning rate: they are one training step. last_draw_weight: of draw M, against 1 of the others.
-    loss_scale: of all. The published code has per-draw, 2 and 0.5, by the way in which trl, accelerate and DeepSpeed
-    divide by the number of passes.
+    loss_scale: of all. The published code has per-draw, 2 and 0.5, as trl, accelerate and DeepSpeed divide by passes.
     """
 
     mc_samples: int = 24
@@ -98,6 +97,7 @@ class Agrpo(Method):
     Config: ClassVar[type] = AgrpoConfig
     takes_cached: ClassVar[bool] = True
     takes_blocks: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
     config: AgrpoConfig = field(default_factory=AgrpoConfig)
 
     def check(self, decoding: Decoding) -> None:

@@ -81,6 +81,7 @@ class Bgpo(Method):
     takes_cached: ClassVar[bool] = True
     takes_adaptive: ClassVar[bool] = True
     takes_blocks: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
     config: BgpoConfig = field(default_factory=BgpoConfig)
 
     def check(self, decoding: Decoding) -> None:

@@ -78,6 +78,7 @@ class CoupledGrpo(Method):
     takes_cached: ClassVar[bool] = True
     takes_adaptive: ClassVar[bool] = True
     takes_blocks: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
     config: CoupledGrpoConfig = field(default_factory=CoupledGrpoConfig)
 
     def check(self, decoding: Decoding) -> None:

@@ -64,6 +64,7 @@ class D2StepMerge(Method):
     Config: ClassVar[type] = D2StepMergeConfig
     takes_cached: ClassVar[bool] = True
     takes_blocks: ClassVar[bool] = False  # tokens of the prompt are masked, which such a model has never seen
+    compares: ClassVar[bool] = True
     config: D2StepMergeConfig = field(default_factory=D2StepMergeConfig)
 
     def check(self, decoding: Decoding) -> None:

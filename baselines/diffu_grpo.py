@@ -58,6 +58,7 @@ class DiffuGrpo(Method):
     takes_cached: ClassVar[bool] = True
     takes_adaptive: ClassVar[bool] = True
     takes_blocks: ClassVar[bool] = False  # tokens of the prompt are masked, which such a model has never seen
+    compares: ClassVar[bool] = True
     config: DiffuGrpoConfig = field(default_factory=DiffuGrpoConfig)
 
     def check(self, decoding: Decoding) -> None:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
+from harness.config.tree import RunConfig
 from harness.diffusion.elbo import mean_masked_logprob
 from harness.errors import UserError, require_choices, require_positive, require_shares
 from harness.models.diffusion_lm import DiffusionLM
@@ -93,6 +94,7 @@ class Dmpo(Method):
     takes_cached: ClassVar[bool] = True
     takes_adaptive: ClassVar[bool] = True
     takes_blocks: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
     config: DmpoConfig = field(default_factory=DmpoConfig)
 
     def check(self, decoding: Decoding) -> None:
@@ -108,6 +110,11 @@ class Dmpo(Method):
         if config.alpha < 0 and config.alpha != PLAIN:
             raise UserError(f"method.alpha={config.alpha} must be 0 or above, or -1 for the reward itself.")
 
+    def check_learning(self, config: RunConfig) -> None:
+        """Weighted by its reward itself, a completion teaches alone."""
+        if self.config.alpha != PLAIN:
+            super().check_learning(config)
+
     @property
     def needs_reference(self) -> bool:
         """Whether weights are those of a policy that is tilted from it."""
@@ -117,9 +124,8 @@ class Dmpo(Method):
         """What is masked of the completion, bool: in each inner update (B, U, D, C), and for the weights (B, K, C)."""
         config, ids_BC, length = self.config, scored.rollout.completion_ids_BC, scored.rollout.completion_length
         seed_B = scored.shard.mine(row_seeds(scored.global_rows, generator)).to(ids_BC.device)
-        updates = range(config.inner_updates)
-        drawn = [draw_masks(seed_B, update, config.replicates, length, LOSS_DRAW, config) for update in updates]
-        loss_BUDC = torch.stack(drawn, 1)
+        updates, inputs = range(config.inner_updates), config.replicates
+        loss_BUDC = torch.stack([draw_masks(seed_B, u, inputs, length, LOSS_DRAW, config) for u in updates], 1)
         if config.mask_text_only:
             loss_BUDC = loss_BUDC & until_first_end(policy.is_end(ids_BC))[:, None, None]
         return loss_BUDC, draw_masks(seed_B, 0, config.elbo_samples, length, WEIGHT_DRAW, config)
@@ -161,8 +167,7 @@ class Dmpo(Method):
 
     @classmethod
     def estimators(cls, setting: Setting) -> list[Estimator]:
-        """Pairs of masks, complements and independent ones, at the published temperature of the target, and at that of
-        the rewards, with the centring and without."""
+        """Pairs of masks, complements and independent ones, at the published alpha and at 0, centred and not."""
         one = functools.partial(DmpoConfig, inner_updates=1, replicates=2, clamp=True)
         configs = {
             "antithetic": one(),

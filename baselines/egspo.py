@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
+from harness.config.tree import RunConfig
 from harness.diffusion.exact_record import exact_at
 from harness.diffusion.greedy import cheaper_while_sampling, greedy_completions
 from harness.diffusion.logprob import chosen_logprob
@@ -125,6 +126,7 @@ class Egspo(Method):
     Config: ClassVar[type] = EgspoConfig
     takes_cached: ClassVar[bool] = True
     takes_blocks: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
     config: EgspoConfig = field(default_factory=EgspoConfig)
 
     def check(self, decoding: Decoding) -> None:
@@ -133,11 +135,17 @@ class Egspo(Method):
         steps = most_steps(decoding)
         if not 1 <= self.config.num_selected <= steps:
             raise UserError(
-                f"method.num_selected={self.config.num_selected} must lie between 1 and rollout.num_steps="
-                f"{steps}: a completion has no more steps to choose from."
+                f"method.num_selected={self.config.num_selected} must lie between 1 and rollout.num_steps={steps}."
             )
         decoding.require_unguided("EGSPO")
         require_positive("method", slots_per_update=self.config.slots_per_update)
+
+    def check_learning(self, config: RunConfig) -> None:
+        """Without a baseline, or with a stepwise part that a group does not share, a completion teaches by itself."""
+        own, is_group = self.config, config.train.group_size > 1
+        apart = own.stepwise_after_baseline or (own.selection.startswith("random") and is_group)
+        if own.baseline == "step" or (own.baseline == "rank" and not (own.stepwise_lambda and apart)):
+            super().check_learning(config)
 
     def needs(self, shape: ModelShape, decoding: Decoding, prompt_length: int) -> RolloutNeeds:
         """Greedy completions are recorded while sampling where that is the cheaper way."""
@@ -187,8 +195,7 @@ class Egspo(Method):
     @classmethod
     def estimators(cls, setting: Setting) -> list[Estimator]:
         """Every selection and baseline, K = 1 .. T; stepwise advantages where they depend on nothing drawn."""
-        lambda_ = cls.Config().stepwise_lambda
-        selections = ("entropy", "uniform") if lambda_ else CHOICES["selection"]
+        selections = ("entropy", "uniform") if cls.Config().stepwise_lambda else CHOICES["selection"]
         baselines = ("none", "rank", "step")
         return [
             cls._estimator(setting, selection, baseline, size)

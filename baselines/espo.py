@@ -71,6 +71,7 @@ class Espo(Method):
     takes_cached: ClassVar[bool] = True
     takes_adaptive: ClassVar[bool] = True
     takes_blocks: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
     config: EspoConfig = field(default_factory=EspoConfig)
 
     def check(self, decoding: Decoding) -> None:

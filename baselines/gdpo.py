@@ -83,6 +83,7 @@ class Gdpo(Method):
     takes_cached: ClassVar[bool] = True
     takes_adaptive: ClassVar[bool] = True
     takes_blocks: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
     config: GdpoConfig = field(default_factory=GdpoConfig)
 
     def check(self, decoding: Decoding) -> None:
@@ -188,8 +189,7 @@ def coefficients(time_D: Tensor, config: GdpoConfig) -> Tensor:
 
 
 def draw_mask(counted_BC: Tensor, time: float, seed_B: Tensor, step: int) -> Tensor:
-    """A share `time` of each row's counted tokens at random places (B, C): rounded, halves to even, and one at least.
-    In float32, as in the code that this follows."""
+    """A share `time` of each row's counted tokens at random places (B, C): in float32, halves to even, one at least."""
     length_B = counted_BC.sum(1)
     count_B = torch.minimum((length_B.float() * time).round().long().clamp_min(1), length_B)
     place_BC = torch.arange(counted_BC.shape[1], device=counted_BC.device).expand_as(counted_BC)

@@ -75,6 +75,7 @@ class Gdsd(Method):
     takes_cached: ClassVar[bool] = True
     takes_adaptive: ClassVar[bool] = True
     takes_blocks: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
     config: GdsdConfig = field(default_factory=GdsdConfig)
 
     def check(self, decoding: Decoding) -> None:

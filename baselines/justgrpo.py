@@ -62,6 +62,7 @@ class JustGrpo(Method):
     takes_cached: ClassVar[bool] = True
     takes_adaptive: ClassVar[bool] = True
     takes_blocks: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
     config: JustGrpoConfig = field(default_factory=JustGrpoConfig)
 
     def check(self, decoding: Decoding) -> None:

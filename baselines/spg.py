@@ -54,7 +54,6 @@ class SpgConfig:
     inner_updates: mu, optimiser updates per rollout, each with its own masks. logp_estimation: what is lowered where
     the advantage is not positive: the mixture, either bound, or nothing (zero). mix_weight: omega, the share of the
     EUBO in the mixture. eubo_beta: the order of the EUBO.
-
     forward_type: a random part of a block and all after it (block_random), a random part of the text (random), a block
     and all after it (block_all), or the whole completion (all). num_t: inputs per row. min_t, max_t: bounds of the
     share that a random part may have; it is always a token at least. block_length: of block_random and block_all;
@@ -99,6 +98,7 @@ class Spg(Method):
     takes_cached: ClassVar[bool] = True
     takes_adaptive: ClassVar[bool] = True
     takes_blocks: ClassVar[bool] = False  # tokens of the prompt are masked, which such a model has never seen
+    compares: ClassVar[bool] = True
     config: SpgConfig = field(default_factory=SpgConfig)
 
     def check(self, decoding: Decoding) -> None:

@@ -81,6 +81,7 @@ class TraceRl(Method):
     takes_cached: ClassVar[bool] = True
     takes_adaptive: ClassVar[bool] = True
     takes_blocks: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
     config: TraceRlConfig = field(default_factory=TraceRlConfig)
 
     def check(self, decoding: Decoding) -> None:

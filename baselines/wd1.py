@@ -71,6 +71,7 @@ class Wd1(Method):
     takes_cached: ClassVar[bool] = True
     takes_adaptive: ClassVar[bool] = True
     takes_blocks: ClassVar[bool] = False  # tokens of the prompt are masked, which such a model has never seen
+    compares: ClassVar[bool] = True
     config: Wd1Config = field(default_factory=Wd1Config)
 
     def check(self, decoding: Decoding) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 import signal
 from collections.abc import Iterable, Mapping
 
-LONGEST_NAME, MOST_SHOWN = 1024, 60
+LONGEST_NAME, MOST_SHOWN, MOST_CHOICES = 1024, 60, 20
 GOES_ON = "the same command goes on from the last checkpoint"
 
 
@@ -59,11 +60,42 @@ def printable(text: str) -> str:
 
 def unknown_choice(kind: str, value: str, choices: Iterable[str], *, fix: str = "") -> UserError:
     """Builds the error for a name that is not one of `choices`, with the nearest name as a suggestion."""
-    names = sorted(choices)
-    near = difflib.get_close_matches(value, names, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    listed = ", ".join(names) if names else "none"
-    return UserError(f"Unknown {kind} '{value}'.{hint} Choices: {listed}.{' ' + fix if fix else ''}")
+    names = sorted(name for name in choices if name)
+    parts = [part.strip() for part in value.split(",")]
+    is_list = len(parts) > 1 and set(parts) <= set(names)
+    hint = " Name one of them." if is_list else did_you_mean(nearest(value, names))
+    listed = ", ".join(names[:MOST_CHOICES]) if names else "none"
+    others = f" and {len(names) - MOST_CHOICES} more" if len(names) > MOST_CHOICES else ""
+    return UserError(f"Unknown {kind} '{value}'.{hint} Choices: {listed}{others}.{' ' + fix if fix else ''}")
+
+
+def did_you_mean(*names: str) -> str:
+    """A question after a sentence, nothing where no name is given or the one that is given is empty."""
+    quoted = " or ".join(f"'{name}'" for name in names if name)
+    return f" Did you mean {quoted}?" if quoted else ""
+
+
+def nearest(value: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """The name that `value` is most likely meant to be, empty where none is near. Capitals count for nothing, and a
+    dash is an underscore. cutoff: how alike the two have to be, from 0 to 1."""
+    spelt = {_plain(name): name for name in names}
+    near = difflib.get_close_matches(_plain(value), spelt, n=1, cutoff=cutoff)
+    return spelt[near[0]] if near else ""
+
+
+def nearest_path(path: str | os.PathLike[str]) -> str:
+    """The file or folder whose name is nearest to that of a missing one, in the folder where it was looked for."""
+    folder, name = os.path.split(os.path.normpath(path))
+    try:
+        beside = os.listdir(folder or ".")
+    except (OSError, ValueError):
+        return ""
+    near = nearest(name, beside)
+    return os.path.join(folder, near) if near else ""
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", "-")
 
 
 def require_positive(section: str, **values: float) -> None:

@@ -117,6 +117,7 @@ def grade(
         raise unknown_choice("grader", grader, GRADERS)
     if any(number < 1 for number in k):
         raise UserError(f"pass@k is for numbers above 0, not {', '.join(map(str, k))}.")
+    registry.canonical_name("task", task)
     tally = Tally(k)
     file = CompletionFile(Path(path))
     bare = file.form.plain if bare_answers is None else bare_answers

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.resolve import flatten, parse_settings, read_yaml
-from harness.errors import UserError
+from harness.errors import UserError, did_you_mean, nearest_path
 
 MOST_CELLS = 10_000
 
@@ -45,7 +45,8 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     try:
         tree = read_yaml(file.read_text(encoding="utf-8"), f"'{file}'")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--grid '{file}' cannot be read: {error}.") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"--grid '{file}' cannot be read: {reason}.{did_you_mean(nearest_path(file))}") from error
     if isinstance(tree, list) and tree and all(isinstance(row, Mapping) for row in tree):
         return [flatten(row) for row in tree]
     if isinstance(tree, Mapping) and tree:

@@ -159,6 +159,15 @@ class NamedModel:
         """Whether adapters are on the model once it is loaded."""
         return bool(self.config.lora.rank or self.config.adapter)
 
+    def find(self) -> None:
+        """Raises UserError where there is no such model, or the run has no checkpoint. Of a model on the hub no more
+        than config.json is fetched."""
+        from harness.models.checkpoints import require_model
+
+        require_model(self.config.name, self.task)
+        if self.run is not None:
+            _saved(self.run)
+
     def require(self) -> None:
         """Raises UserError where the model, its adapter or the run's checkpoint does not exist; what is on the hub is
         fetched."""

@@ -92,6 +92,7 @@ def plan(request: RunRequest) -> PlannedRun:
     method = method_class(config=method_class.Config(**config.method.options))
     method.check(config.rollout)
     method.check_record(config.rollout)
+    method.check_learning(config)
     test_source, train_source = parse_source(config.data.test), parse_source(config.data.train)
     identity = RunIdentity(
         task=task_name,

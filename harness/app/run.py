@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness.app.heartbeat import Heartbeat, running
 from harness.app.plan import PlannedRun, RunRequest, plan
+from harness.app.ready import check_before_all, check_model, load_data
 from harness.app.trackers import tracked
 from harness.config.prompt_hashes import training_prompts
 from harness.config.together import check_processes
-from harness.config.tree import FSDP2, VALIDATION, Execution
+from harness.config.tree import FSDP2, Execution
 from harness.data.sources import DataSource
 from harness.distributed.processes import refuse_other_training
 from harness.distributed.signals import Signals
@@ -28,7 +29,6 @@ from harness.records.jsonl import write_atomic
 from harness.records.run_folder import ENVIRONMENT_FILE, read_status, write_status
 from harness.records.schema import RunStatus
 from harness.task.base import Example, Task, fingerprint
-from harness.task.prompts import set_prompts
 
 if TYPE_CHECKING:
     from harness.distributed.shard import Shard
@@ -53,6 +53,7 @@ def plan_together(requests: Sequence[RunRequest]) -> tuple[Sequence[PlannedRun],
     try:
         refuse_other_training()
         cells = [plan(request) for request in requests]
+        check_before_all(cells)
     except FAULTS as error:
         fault = error
     shard = meet(cells[0].resolved.execution if cells else Execution())
@@ -82,6 +83,7 @@ def execute(
     with Signals(execution.grace_seconds) as signals, peers(execution, signals):
         with shard.together():
             check_processes(config, execution, shard.count)
+            check_model(planned)
             data = load_data(planned)
             model = load(planned, data)
             for warning in model.warnings:
@@ -207,42 +209,6 @@ def check_prompt(planned: PlannedRun, model: DiffusionLM, example: Example) -> N
             f"A prompt with {config.data.few_shot} worked examples has {tokens} tokens, and train.max_prompt_length="
             f"{longest} would cut them off; raise it with --set train.max_prompt_length=N, or to 0 for no limit."
         )
-
-
-def load_data(planned: PlannedRun) -> Data:
-    """Training examples, evaluation and validation items; the task has its prompts afterwards.
-
-    Training examples that the test or validation list holds are left out where the task says so, and so are the worked
-    ones. Raises UserError where a source has no such split.
-    """
-    from harness.rl.evaluator import Data
-
-    config, task = planned.resolved.config, planned.task
-    evaluation = config.evaluation
-    tested = task.examples(evaluation.split, planned.test_source)
-    validated = task.examples(VALIDATION, planned.test_source) if evaluation.validation_items else []
-    train = task.without_test_items(task.examples("train", planned.train_source), [*tested, *validated])
-    if not train:
-        raise UserError(
-            f"'{planned.train_source.label}' has no training examples of {task.name} other than the test items."
-        )
-    return Data(
-        evaluation=_first(planned, tested, evaluation.split, "items"),
-        validation=_first(planned, validated, VALIDATION, "validation_items"),
-        train=set_prompts(task, planned.prompts, train, config.data.few_shot),
-        evaluation_label=planned.test_source.label,
-    )
-
-
-def _first(planned: PlannedRun, examples: Sequence[Example], split: str, key: str) -> Sequence[Example]:
-    """As many examples as the configuration says. Raises UserError where there are fewer."""
-    wanted = getattr(planned.resolved.config.evaluation, key)
-    if len(examples) < wanted:
-        raise UserError(
-            f"evaluation.{key}={wanted}, but split '{split}' of {planned.identity.task} from "
-            f"'{planned.test_source.label}' has {len(examples)}; lower it with --set evaluation.{key}={len(examples)}."
-        )
-    return examples[:wanted]
 
 
 @contextmanager

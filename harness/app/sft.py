@@ -18,6 +18,7 @@ from harness.app.export import SHARD_SIZE, parse_size
 from harness.app.models import TINY_TASK, NamedModel, is_run
 from harness.app.run import clear, locked, meet, peers
 from harness.config.build import build
+from harness.config.learning import check_adapters
 from harness.config.resolve import nested
 from harness.config.tree import Execution, ModelConfig, RunConfig
 from harness.data.sources import sha256_of_text
@@ -129,6 +130,7 @@ def _model_config(name: str, overrides: Mapping[str, Any]) -> ModelConfig:
     tree = nested({"model.name": name, **overrides})
     config: ModelConfig = build(RunConfig, {**tree, "method": {"name": ""}, "task": ""}, "").model
     config.check()
+    check_adapters(config)
     if config.quantization:
         raise UserError("model.quantization=nf4 cannot be written as the model's own weights; leave it out.")
     return config

@@ -42,7 +42,7 @@ class CellOptions:
     method: Annotated[str, typer.Option(help="Method, or several: egspo-sa,egspo.")] = ""
     task: Annotated[str, typer.Option(help="Task, or several.")] = ""
     seed: Annotated[str, typer.Option(help="Seed, or several: 0,1,2.")] = "0"
-    model: Annotated[str, typer.Option(help="tiny, a folder, or a hub id.")] = "tiny"
+    model: Annotated[str, typer.Option(help="tiny, a folder, or a hub id; by default the recipe's, else tiny.")] = ""
     recipe: Recipe = ""
     budget: Annotated[
         str, typer.Option(help="updates=N, samples=N, flops=X, minutes=X; the first reached ends it.")
@@ -56,6 +56,7 @@ class CellOptions:
     grid_file: GridFile = None
     keep: Annotated[str, typer.Option(help="Checkpoints that stay: last, all, 3, every=200, best=validation.")] = ""
     compile: Compile = False
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto by default.")] = ""
     track: Annotated[str, typer.Option(help="Tell a tracker too: tensorboard, wandb or trackio.")] = ""
     runs: Annotated[Path, typer.Option(help="Folder in which run folders are created.")] = DEFAULT_RUNS
     include_path: IncludePath = None
@@ -97,5 +98,6 @@ class CellOptions:
     def _overrides(self) -> dict[str, Any]:
         """The configuration keys that options of their own set."""
         given = {"execution.keep": self.keep, "execution.track": self.track, "execution.compile": self.compile}
+        given |= {"execution.device": self.device}
         whole: dict[str, Any] = {"budget": parse_budget(self.budget)} if self.budget else {}
         return whole | {key: value for key, value in given.items() if value}

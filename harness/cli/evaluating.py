@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness import registry
 from harness.cli import options
 from harness.cli.lists import whole_numbers
-from harness.config.resolve import parse_settings
+from harness.config.resolve import DECODING, full_key, parse_settings
+from harness.errors import UserError
+
+OPTION_OF = {
+    "data.few_shot": "--few-shot",
+    "data.test": "--data",
+    "data.train": "--train-data",
+    "evaluation.items": "--items",
+    "evaluation.lengths": "--length",
+    "evaluation.split": "--split",
+    "execution.compile": "--compile",
+    "execution.cuda_graphs": "--cuda-graphs",
+    "execution.device": "--device",
+    "execution.evaluation_batch_size": "--batch-size",
+    "model.dtype": "--dtype",
+    "seed": "--seed",
+}
+"""Keys of a run that are options of their own where nothing is trained."""
 
 
 def shared_fields(
@@ -29,6 +46,7 @@ def shared_fields(
     device: options.Device = "auto",
     cuda_graphs: options.CudaGraphs = False,
     compile: options.Compile = False,
+    pack_weights: options.PackWeights = False,
     include_path: options.IncludePath = None,
     unsafe_local_exec: options.UnsafeLocalExec = False,
     allow_packages: options.AllowPackages = None,
@@ -46,15 +64,30 @@ def shared_fields(
         "items": items,
         "split": split,
         "batch_size": batch_size,
-        "decodings": [parse_settings(settings or [])],
+        "decodings": [decoding_options(settings or [])],
         "dtype": dtype,
         "device": device,
         "cuda_graphs": cuda_graphs,
         "compile": compile,
+        "pack_weights": pack_weights,
         "unsafe_local_exec": unsafe_local_exec,
         "allow_packages": allow_packages or (),
         "fresh": fresh,
     }
+
+
+def decoding_options(settings: Sequence[str]) -> dict[str, Any]:
+    """Options of the decoding by their own names, or by those that they have in a run: `evaluation.num_steps`.
+
+    Raises UserError for a key that is an option of the command itself.
+    """
+    found = {}
+    for key, value in parse_settings(settings).items():
+        name = full_key(key).removeprefix(f"{DECODING}.")
+        if option := OPTION_OF.get(name):
+            raise UserError(f"--set takes options of the decoding where nothing is trained; use {option} for '{key}'.")
+        found[name] = value
+    return found
 
 
 def evaluates(command: Callable[..., None]) -> Callable[..., None]:

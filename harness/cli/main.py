@@ -114,7 +114,9 @@ def _execute_together(arguments: list[str]) -> int:
     except FAULTS as error:
         raise_together(error)
     except typer.TyperException as error:
-        raise_together(UserError(error.format_message()))
+        from harness.cli.mistakes import explained
+
+        raise_together(explained(error, arguments))
 
 
 def _execute(arguments: list[str]) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any
 
-from harness.errors import UserError, unknown_choice
+from harness.config.near import unknown_key
+from harness.errors import UserError
 
 
 def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
@@ -24,7 +27,7 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
     for name, value in values.items():
         key = f"{where}.{name}" if where else str(name)
         if name not in fields:
-            raise unknown_choice("configuration key", key, [f"{where}.{item}" if where else item for item in fields])
+            raise unknown_key(key, [f"{where}.{item}" if where else item for item in fields])
         arguments[name] = _coerce(hints[name], value, key)
     return cls(**arguments)
 
@@ -36,19 +39,16 @@ def _coerce(hint: Any, value: Any, key: str) -> Any:
         if value is None and type(None) in typing.get_args(hint):
             return None
         hint = next(choice for choice in typing.get_args(hint) if choice is not type(None))
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if hint is float and isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            pass
+    if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            value = float(value)
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)
     expected = typing.get_origin(hint) or hint
     if expected is tuple:
         return tuple(_coerce(typing.get_args(hint)[0], item, key) for item in _listed(value))
-    if not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool):
+    is_nan = isinstance(value, float) and math.isnan(value)
+    if not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool) or is_nan:
         raise UserError(f"{key}={value!r} is not {_describe(hint)}.")
     return value
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.resolve import read_yaml
-from harness.errors import UserError, unknown_choice
+from harness.errors import UserError, did_you_mean, nearest_path, unknown_choice
 
 TINY, LAPTOP, PAPER = "tiny", "laptop", "paper"
 USUAL = (TINY, LAPTOP, PAPER)
@@ -84,7 +84,7 @@ def recipe_in(path: Path, section: str) -> Mapping[str, Any]:
 def mapping(path: Path) -> Mapping[str, Any]:
     """A YAML file of recipes. Raises UserError where it is missing or is no mapping."""
     if not path.is_file():
-        raise UserError(f"Recipe file '{path}' does not exist.")
+        raise UserError(f"Recipe file '{path}' does not exist.{did_you_mean(nearest_path(path))}")
     tree = read_yaml(path.read_text(), f"'{path}'")
     if not isinstance(tree, Mapping):
         raise UserError(f"'{path}' must be a YAML mapping of keys to values.")

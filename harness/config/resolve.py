@@ -7,6 +7,7 @@ from is kept beside it (`Resolved.provenance`).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.build import build
+from harness.config.decoding import Decoding
+from harness.config.learning import check_learning
+from harness.config.near import check_keys, leaf_keys
 from harness.config.together import check_together
 from harness.config.tree import BudgetConfig, Execution, MethodConfig, RunConfig
 from harness.errors import UserError
@@ -21,6 +25,8 @@ from harness.records.description import MOVED
 from harness.records.small import parse_yaml
 
 COMMAND_LINE = "command line"
+DECODING = "evaluation.decoding"
+DECODING_OPTIONS = frozenset(item.name for item in dataclasses.fields(Decoding))
 WHOLE = "budget"
 """The section that replaces the earlier one as a whole: of two limits the first reached would end the run."""
 
@@ -67,7 +73,7 @@ def resolve(
     for layer in layers:
         _lay(tree, provenance, layer.values, layer.source)
     for key, value in overrides.items():
-        _lay(tree, provenance, {key: value}, COMMAND_LINE)
+        _lay(tree, provenance, {full_key(key): value}, COMMAND_LINE)
     for old, new in MOVED.items():
         if old in provenance:
             raise UserError(f"Configuration key '{old}' has moved to '{new}'.")
@@ -75,11 +81,13 @@ def resolve(
         raise UserError("'method.name' is chosen by --method, not by a recipe or --set.")
     if "task" in tree:
         raise UserError("'task' is chosen by --task, not by a recipe or --set.")
+    check_keys(provenance, _known_keys(method_config))
     execution: Execution = build(Execution, tree.pop("execution", {}), "execution")
     options = build(method_config, tree.pop("method", {}), "method")
     head = {"method": MethodConfig(name=method, options=dataclasses.asdict(options)), "task": task}
     config: RunConfig = build(RunConfig, {**tree, **head}, "")
     config.check()
+    check_learning(config)
     execution.check()
     check_together(config, execution)
     keys = flatten({**config.to_dict(), "execution": dataclasses.asdict(execution)})
@@ -89,6 +97,18 @@ def resolve(
         recipe=recipe,
         provenance={key: provenance.get(key, "default") for key in keys if key not in ("method.name", "task")},
     )
+
+
+def full_key(key: str) -> str:
+    """`evaluation.num_steps` is short for `evaluation.decoding.num_steps`, and so are the decoding's other options."""
+    section, _, name = key.rpartition(".")
+    return f"{DECODING}.{name}" if section == "evaluation" and name in DECODING_OPTIONS else key
+
+
+@functools.cache
+def _known_keys(method_config: type) -> frozenset[str]:
+    run = (key for key in leaf_keys(RunConfig) if key != "task" and not key.startswith("method."))
+    return frozenset([*run, *leaf_keys(method_config, "method"), *leaf_keys(Execution, "execution")])
 
 
 def _lay(tree: dict[str, Any], provenance: dict[str, str], values: Mapping[str, Any], source: str) -> None:
@@ -172,9 +192,10 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def parse_budget(text: str) -> dict[str, Any]:
     """Reads `updates=48` or `samples=1e4,minutes=30`. Raises UserError for another form or unknown limits."""
-    budget = parse_settings([part for part in text.split(",") if part])
-    if not budget:
-        raise UserError("--budget is empty; give updates=N, samples=N, flops=X or minutes=X.")
+    parts = [part for part in text.split(",") if part]
+    if not parts or not all("=" in part for part in parts):
+        raise UserError(f"--budget '{text}' does not name its limits; give updates=N, samples=N, flops=X or minutes=X.")
+    budget = parse_settings(parts)
     build(BudgetConfig, budget, "budget")
     return budget
 

@@ -132,17 +132,33 @@ class OptimizerConfig:
     learning_rate: the highest of the run. schedule: how the learning rate goes on after the warm-up until the budget
     ends. warmup_updates: updates of its linear rise. beta1, beta2: decay of the means of gradients and of their
     squares. epsilon: added to the root of the latter. weight_decay: share of the weights that an update takes away,
-    times the learning rate. max_gradient_norm: longer gradients are shortened to it.
+    times the learning rate. max_gradient_norm: longer gradients are shortened to it. min_lr_rate: the share of the
+    learning rate at which a cosine or linear schedule ends.
     """
 
     learning_rate: float = 3e-4
     schedule: str = "constant"
+    min_lr_rate: float = 0.0
     warmup_updates: int = 0
     beta1: float = 0.9
     beta2: float = 0.99
     epsilon: float = 1e-8
     weight_decay: float = 0.1
     max_gradient_norm: float = 0.2
+
+    def check(self) -> None:
+        """Raises UserError for values outside their range or at odds with each other."""
+        require_choice("optimizer.schedule", self.schedule, CHOICES["optimizer.schedule"])
+        require_positive("optimizer", learning_rate=self.learning_rate)
+        if not 0 <= self.min_lr_rate < 1:
+            raise UserError(
+                f"optimizer.min_lr_rate={self.min_lr_rate} is not from 0 to below 1, a share of the learning rate."
+            )
+        if self.min_lr_rate and self.schedule == "constant":
+            raise UserError(
+                f"optimizer.min_lr_rate={self.min_lr_rate} is where a schedule ends, and optimizer.schedule=constant "
+                "has no end; set the schedule to cosine or linear, or leave min_lr_rate at 0."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,9 +267,8 @@ class RunConfig:
         self.model.check()
         if self.model.quantization and not (self.model.lora.rank or self.model.adapter):
             raise UserError("model.quantization=nf4 freezes all weights; set model.lora.rank above 0.")
-        require_choice("optimizer.schedule", self.optimizer.schedule, CHOICES["optimizer.schedule"])
+        self.optimizer.check()
         self.conventions.check(self.train.batch_size)
-        require_positive("optimizer", learning_rate=self.optimizer.learning_rate)
         require_positive("evaluation", items=self.evaluation.items)
         require_choice("evaluation.split", self.evaluation.split, CHOICES["evaluation.split"])
         if self.evaluation.validation_items < 0:
@@ -282,9 +297,10 @@ class Execution:
     all of a process. evaluation_batch_size: prompts per forward pass of an evaluation. Batches that do not fit into the
     memory are halved. cuda_graphs: forward passes without gradient start their kernels all at once, which is faster
     where they are short. compile: torch compiles the layers, which takes a while at the first passes and makes all
-    later ones faster. activation_checkpointing: a layer's activations are computed again in the backward pass instead
-    of kept. merge_adapters: into the weights while completions are generated, which is faster but rounds them to their
-    dtype; how far that moves log-probabilities is recorded.
+    later ones faster. pack_weights: on a processor completions are generated with a second copy of the weights, in an
+    order that is faster to multiply by. activation_checkpointing: a layer's activations are computed again in the
+    backward pass instead of kept. merge_adapters: into the weights while completions are generated, which is faster but
+    rounds them to their dtype; how far that moves log-probabilities is recorded.
 
     checkpoint_every: rollouts between checkpoints. checkpoint_minutes: minutes between checkpoints, 0 for no limit; of
     the two limits the first reached counts. keep: which checkpoints stay: last, all, a number, every=UPDATES or
@@ -302,6 +318,7 @@ class Execution:
     evaluation_batch_size: int = 64
     cuda_graphs: bool = False
     compile: bool = False
+    pack_weights: bool = False
     activation_checkpointing: bool = False
     merge_adapters: bool = False
     checkpoint_every: int = 50

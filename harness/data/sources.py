@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
+from harness.errors import UserError, did_you_mean, nearest, nearest_path
 from harness.records.documents import read_document
 from harness.records.jsonl import RecordError, read_json_lines
 
 DATA_VARIABLE = "HARNESS_DATA"
+NAMES = ("builtin", "hub")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +52,13 @@ def parse_source(text: str) -> DataSource:
 
     Raises UserError for anything else.
     """
-    if text in ("builtin", "hub"):
+    if text in NAMES:
         return DataSource(kind=text)
-    folder = Path(text).expanduser()
+    folder = Path(os.path.expanduser(text))
     if not folder.is_dir():
-        raise UserError(f"Data source '{text}' is neither 'builtin' nor 'hub' nor an existing folder.")
+        origin = f" of {DATA_VARIABLE}" if text == os.environ.get(DATA_VARIABLE) else ""
+        hint = did_you_mean(nearest(text, NAMES) or nearest_path(folder))
+        raise UserError(f"Data source '{text}'{origin} is neither 'builtin' nor 'hub' nor an existing folder.{hint}")
     return DataSource(kind="dir", folder=folder)
 
 

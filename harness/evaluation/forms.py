@@ -183,7 +183,7 @@ def recognise(row: Row) -> Form:
     found = next((form for form in FORMS if form.fits(row.value)), None)
     if found is not None:
         return found
-    known = "; ".join(f"{form.keys} ({form.title})" for form in FORMS)
+    known = "; ".join(form.keys for form in FORMS)
     has = f"with {', '.join(sorted(row.value))[:200] or 'nothing'}" if isinstance(row.value, dict) else "without names"
     raise UserError(f"{row.place}, {has}, has none of these forms: {known}.")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
+from harness.errors import UserError, did_you_mean, nearest_path
 from harness.records.documents import read_document
 from harness.records.jsonl import read_json_lines
 
@@ -32,7 +32,8 @@ class Row:
 def stream_rows(path: Path) -> Iterator[Row]:
     """The rows of a file. Raises UserError where there is no file, RecordError where it is damaged."""
     if not path.is_file():
-        raise UserError(f"No file '{path}' to grade." if not path.exists() else f"'{path}' is not a regular file.")
+        missing = f"No file '{path}' to grade.{did_you_mean(nearest_path(path))}"
+        raise UserError(f"'{path}' is not a regular file." if path.exists() else missing)
     name = path.name.removesuffix(".gz")
     named: Iterator[tuple[str, Any]]
     if name.endswith(".parquet"):

@@ -19,13 +19,13 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from harness.config.tree import AUTO, ModelConfig
 from harness.distributed.processes import local_index
-from harness.errors import UserError, printable, unknown_choice
+from harness.errors import UserError, printable
 from harness.models import adapters as lora
 from harness.models import quantization
 from harness.models.config_fields import Fields
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens, Tokenizer
 from harness.models.files import check_headers, fingerprint, read_json, weight_files
-from harness.models.hub import commit, model_folder, repository
+from harness.models.hub import commit, config_folder, model_folder, repository
 from harness.models.layout import CONFIG_JSON, Layout, end_tokens, special_tokens
 from harness.models.layouts import layout_of, read_config
 from harness.models.tiny import CharacterTokenizer, tiny_weights
@@ -127,6 +127,11 @@ def _add_adapters(lm: DiffusionLM, config: ModelConfig, adapter: lora.PublishedA
         lm.add_lora(config.lora, seed)
 
 
+def require_model(name: str, task: str) -> None:
+    """Raises UserError where there is no such model; of one on the hub no more than config.json is fetched."""
+    read_config(tiny_weights(task) if name == TINY else config_folder(name))
+
+
 def locate(name: str, task: str) -> Path:
     """The folder of a model by name: `tiny`, a folder, or a hub id. Raises UserError where there is none."""
     return tiny_weights(task) if name == TINY else model_folder(name)
@@ -137,7 +142,7 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda", local_index()) if torch.cuda.is_available() else torch.device("cpu")
     if not DEVICE.fullmatch(name):
-        raise unknown_choice("device", name, ["auto", "cpu", "cuda", "cuda:0"])
+        raise UserError(f"Unknown device '{name}'; choose auto, cpu, cuda, which is a GPU, or cuda:N.")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count() or "no"

@@ -39,7 +39,8 @@ class Layout:
     the block; others keep their name. mask_token: the mask as text, which the tokenizer gives the number of; empty
     where config.json has to state that number. appends_mask: where the tokenizer lacks it, it is the row of the
     embedding after the last token. template_options: what the chat template is told besides the messages.
-    generation_ends: the end tokens of generation_config.json end a turn.
+    generation_ends: the end tokens of generation_config.json end a turn. hub_ids: of some of its checkpoints, for
+    whoever misspells one.
     """
 
     model_type: str
@@ -53,6 +54,7 @@ class Layout:
     appends_mask: bool = False
     template_options: Mapping[str, bool] = field(default_factory=dict)
     generation_ends: bool = False
+    hub_ids: tuple[str, ...] = ()
 
     def config(self, raw: Mapping[str, Any], place: Path) -> PretrainedConfig:
         """The configuration of the transformers model. Raises UserError for whatever that model does not have."""

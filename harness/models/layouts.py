@@ -12,6 +12,7 @@ from harness.errors import UserError, unknown_choice
 from harness.models import families
 from harness.models.files import read_json
 from harness.models.layout import CONFIG_JSON, Layout
+from harness.records.run_folder import CONFIG_FILE
 
 
 def _layouts() -> Iterator[Layout]:
@@ -25,6 +26,8 @@ LAYOUTS = {layout.model_type: layout for layout in _layouts()}
 def read_config(folder: Path) -> dict[str, Any]:
     """The checkpoint's config.json. Raises UserError where it is missing, damaged or of an unknown architecture."""
     path = folder / CONFIG_JSON
+    if not path.is_file() and (folder / CONFIG_FILE).is_file():
+        raise UserError(f"'{folder}' is a run; write its model with harness export first, and give that folder.")
     if not path.is_file():
         raise UserError(
             f"Model '{folder}' has no config.json; name 'tiny', a hub id, or a folder with config.json and safetensors."

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
 from transformers import LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
-from harness.data.hub import fetching
 from harness.models.attention import FULL, Attention
 from harness.models.checkpoints import TINY
 from harness.models.config_fields import Fields
+from harness.models.hub import config_folder
 from harness.models.layout import CONFIG_JSON, Layout
 from harness.models.layouts import LAYOUTS, layout_of, read_config
 from harness.models.tiny import tiny_config
@@ -87,12 +86,9 @@ def sizes_of(name: str) -> Sizes:
     for pattern, (layout, config) in PUBLISHED.items():
         if not place.is_dir() and re.fullmatch(pattern, name):
             return Sizes(layout=LAYOUTS[layout], config=config, source=f"the published sizes of {name}")
-    if place.is_dir() or "/" not in name:
+    if place.is_dir():
         return _read(place, name, folder=place)
-    fix = "name a local folder, or set HF_HOME to a cache that holds it"
-    with fetching(f"Model '{name}' is not a folder, and its {CONFIG_JSON}", fix=fix):
-        fetched = Path(hf_hub_download(name, CONFIG_JSON)).parent
-    return _read(fetched, name, folder=None)
+    return _read(config_folder(name), name, folder=None)
 
 
 def _read(place: Path, name: str, *, folder: Path | None) -> Sizes:

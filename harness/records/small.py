@@ -14,6 +14,8 @@ from harness.records.jsonl import RecordError, check_regular
 
 MOST_VALUES = 100_000
 MOST_LEVELS = 50
+TAB = r"'\t'"
+"""As PyYAML writes one."""
 TOO_DEEP = f"it is nested more than {MOST_LEVELS} levels deep"
 LONGEST_NUMBER = 64
 LARGEST_RECORD = 1 << 16
@@ -71,8 +73,18 @@ def parse_yaml(text: str) -> Any:
         if extent.levels > MOST_LEVELS:
             raise ValueError(TOO_DEEP)
         return loader.construct_document(root)
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(_where(error)) from error
     except Exception as error:  # beside its own errors, PyYAML lets through those of int() and of regular expressions
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _where(error: yaml.MarkedYAMLError) -> str:
+    """What is wrong, with its line; a tab, which no editor shows, by its name."""
+    mark = error.problem_mark or error.context_mark
+    said = error.problem or error.context or "it cannot be read"
+    said = "it has a tab where YAML takes spaces" if TAB in said else said
+    return f"{said}, line {mark.line + 1}" if mark else said
 
 
 class _Loader(yaml.SafeLoader):

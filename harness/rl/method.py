@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from harness.config.decoding import Decoding
+from harness.config.learning import require_differences
+from harness.config.tree import RunConfig
 from harness.errors import UserError
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.flops import ModelShape
@@ -116,12 +118,15 @@ class Method(ABC):
     log-probability from a rollout that was made with a cache, or `exact_at` has computed it again. takes_adaptive:
     whether rows may have taken different numbers of steps. takes_blocks: whether the model may attend by blocks: the
     log-probabilities are those of a trajectory's states, or of masked tokens of several blocks with `clean_BL` given.
+    compares: whether a completion teaches by how its reward differs from those of the other completions of its prompt,
+    and by nothing else.
     """
 
     Config: ClassVar[type] = NoOptions
     takes_cached: ClassVar[bool] = False
     takes_adaptive: ClassVar[bool] = False
     takes_blocks: ClassVar[bool] = False
+    compares: ClassVar[bool] = False
     config: Any = field(default_factory=NoOptions)
 
     def check_record(self, decoding: Decoding) -> None:
@@ -145,6 +150,11 @@ class Method(ABC):
                 "rollout.threshold, rollout.factor and rollout.entropy_bound give every completion a number of steps "
                 "of its own, but the method draws from rollout.num_steps; set them to 0."
             )
+
+    def check_learning(self, config: RunConfig) -> None:
+        """Raises UserError for a run in which no completion could teach anything."""
+        if self.compares:
+            require_differences(config)
 
     def check_model(self, model: DiffusionLM) -> None:
         """Raises UserError for a model that the method cannot train."""

@@ -33,6 +33,9 @@ class Mine:
 
     def check_record(self, decoding):
         pass
+
+    def check_learning(self, config):
+        pass
 """
 
 

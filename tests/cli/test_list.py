@@ -193,7 +193,7 @@ def test_keys_are_listed_whole_or_by_section_and_method(capsys):
     _, head, lines = rows(capsys)
     assert head == ["Key", "Of", "Takes", "Default", "Names", "the", "run", "Meaning"]
     found = dict(lines)
-    assert len(found) == 8
+    assert len(found) == 9
     assert found["optimizer.schedule"].split()[:6] == ["all", "constant,", "cosine,", "linear", "constant", "yes"]
     (key,) = [one for one in listed(capsys, "keys", "espo") if one["key"] == "method.coupled"]
     assert key == {

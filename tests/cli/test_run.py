@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from harness.app.plan import plan
 from harness.cli.cells import CellOptions
 from harness.cli.main import main
@@ -15,65 +13,6 @@ SMALL = ["--set", "train.batch_size=8", "--set", "train.group_size=4", "--set", 
 
 def run(tmp_path, *arguments, method="egspo-sa", task="sudoku"):
     return main(["run", "--method", method, "--task", task, "--runs", str(tmp_path / "runs"), *SMALL, *arguments])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--set", "train.grop_size=4"], ["train.grop_size", "Did you mean 'train.group_size'"]),
-        (["--set", "train.group_size=3"], ["train.group_size=3", "train.batch_size=8", "divisor"]),
-        (["--set", "rollout.block_length=5"], ["rollout.block_length=5", "completion_length=16"]),
-        (["--set", "method.num_selected=5"], ["method.num_selected=5", "rollout.num_steps=4"]),
-        (["--set", "method.num_selekted=2"], ["method.num_selekted", "Did you mean 'method.num_selected'"]),
-        (["--set", "optimizer.learning_rate=fast"], ["optimizer.learning_rate='fast'", "a number"]),
-        (["--set", "rollout.remasking=lowest"], ["rollout.remasking", "lowest", "low_confidence"]),
-        (["--set", "nonsense"], ["'nonsense'", "key=value"]),
-        (["--recipe", "papper"], ["recipe", "papper", "tiny"]),
-        (["--recipe", "missing.yaml"], ["missing.yaml"]),
-        (["--model", "no/such/model", "--recipe", "tiny", "--data", "builtin"], ["no/such/model"]),
-        (["--data", "nowhere"], ["nowhere", "builtin"]),
-        (["--budget", "update=4"], ["update", "Did you mean", "updates"]),
-        (["--budget", ""], []),
-        (["--budget", "updates=-1"], ["budget.updates=-1"]),
-        (["--seed", "zero"], ["zero", "whole number"]),
-        (["--reward", "none"], ["none", "random, task"]),
-        (["--set", "execution.device=cuda:7"], ["cuda:7", "torch sees no GPU"]),
-        (["--set", "execution.checkpoint_every=0"], ["execution.checkpoint_every=0"]),
-        (["--set", "train.micro_batch_size=4"], ["'train.micro_batch_size' has moved to 'execution.micro_batch_size'"]),
-        (["--set", "model.dtype=float12"], ["float12", "bfloat16"]),
-        (["--set", "evaluation.items=100000"], ["evaluation.items=100000", "512"]),
-        (["--include-path", "missing_folder"], ["missing_folder"]),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
-)
-def test_bad_input_is_one_sentence_with_exit_code_2_and_writes_nothing(tmp_path, capsys, arguments, words):
-    if arguments == ["--budget", ""]:
-        arguments, words = ["--set", "budget.samples=0"], ["no budget", "--budget"]
-    assert run(tmp_path, *arguments) == 2
-    message = capsys.readouterr().err
-    assert message.startswith("harness: ")
-    assert message.count("\n") == 1
-    assert "Traceback" not in message
-    for word in words:
-        assert word in message
-    assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("method", "task", "word"), [("egspo-as", "sudoku", "'egspo-sa'"), ("egspo", "sudoko", "'sudoku'")]
-)
-def test_a_misspelt_method_or_task_gets_a_suggestion(tmp_path, capsys, method, task, word):
-    assert run(tmp_path, method=method, task=task) == 2
-    assert f"Did you mean {word}" in capsys.readouterr().err
-
-
-def test_a_results_folder_that_cannot_be_written_is_named(tmp_path, capsys):
-    (tmp_path / "runs").write_text("a file where the folder should be")
-    assert run(tmp_path, "--budget", "updates=1") == 2
-    message = capsys.readouterr().err
-    assert "Cannot write to" in message
-    assert "--runs" in message
-    assert "Traceback" not in message
 
 
 def test_a_read_only_results_folder_is_named(tmp_path, capsys, monkeypatch):

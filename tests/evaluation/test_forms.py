@@ -201,7 +201,7 @@ def test_a_lookup_reads_its_examples_once_and_knows_ids_of_every_spelling(monkey
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([{"a": 1}], "row 1, with a, has none of these forms: doc and resps (lm-eval samples);"),
+        ([{"a": 1}], "row 1, with a, has none of these forms: doc and resps;"),
         ([{}], "row 1, with nothing, has none"),
         ([3], "row 1, without names, has none"),
         ([[1]], "row 1, without names, has none"),

@@ -186,7 +186,7 @@ def test_a_document_is_decoded_element_by_element(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"a": 1}\n', "row 1, with a, has none of these forms: doc and resps (lm-eval samples);"),
+        ('{"a": 1}\n', "row 1, with a, has none of these forms: doc and resps;"),
         ("nonsense\n", "rows.jsonl line 1 is not JSON"),
         ("[1]\n", "row 1, without names, has none of these forms"),
         ('{"question": "q", "ground_truth": 18, "generation": 7}\n', "completion that is not text"),

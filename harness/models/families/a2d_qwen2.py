@@ -23,4 +23,8 @@ LAYOUT = Layout(
     mask_token="<|mask|>",
     appends_mask=True,
     attention=bd3lm,
+    hub_ids=(
+        "dllm-hub/Qwen2.5-Coder-0.5B-Instruct-diffusion-mdlm-v0.1",
+        "dllm-hub/Qwen2.5-Coder-0.5B-Instruct-diffusion-bd3lm-v0.1",
+    ),
 )

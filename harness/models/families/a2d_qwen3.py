@@ -28,4 +28,5 @@ LAYOUT = Layout(
     appends_mask=True,
     attention=bd3lm,
     template_options={"enable_thinking": False},
+    hub_ids=("dllm-hub/Qwen3-0.6B-diffusion-mdlm-v0.1", "dllm-hub/Qwen3-0.6B-diffusion-bd3lm-v0.1"),
 )

@@ -21,4 +21,12 @@ LAYOUT = Layout(
     model_class=Qwen2ForCausalLM,
     without_effect=QWEN_WITHOUT_EFFECT,
     shift=True,
+    hub_ids=(
+        "Dream-org/Dream-v0-Base-7B",
+        "Dream-org/Dream-v0-Instruct-7B",
+        "Dream-org/Dream-Coder-v0-Base-7B",
+        "Dream-org/Dream-Coder-v0-Instruct-7B",
+        "apple/DiffuCoder-7B-Base",
+        "apple/DiffuCoder-7B-Instruct",
+    ),
 )

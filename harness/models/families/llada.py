@@ -70,4 +70,5 @@ LAYOUT = Layout(
     model_class=LlamaForCausalLM,
     without_effect=LLADA_WITHOUT_EFFECT,
     modules=MODULES,
+    hub_ids=("GSAI-ML/LLaDA-8B-Base", "GSAI-ML/LLaDA-8B-Instruct", "GSAI-ML/LLaDA-1.5"),
 )

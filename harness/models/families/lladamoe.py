@@ -116,4 +116,5 @@ LAYOUT = Layout(
     model_class=LLaDAMoE,
     without_effect=LLADAMOE_WITHOUT_EFFECT,
     mask_token="<|mask|>",
+    hub_ids=("inclusionAI/LLaDA-MoE-7B-A1B-Base", "inclusionAI/LLaDA-MoE-7B-A1B-Instruct"),
 )

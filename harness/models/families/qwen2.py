@@ -24,4 +24,5 @@ LAYOUT = Layout(
     without_effect=QWEN_WITHOUT_EFFECT | SPECIAL_TOKENS,
     shift=True,
     mask_token="[MASK]",
+    hub_ids=("fredzzp/open-dcoder-0.5B",),
 )

@@ -43,4 +43,5 @@ LAYOUT = Layout(
     attention=attention,
     mask_token="<|MASK|>",
     generation_ends=True,
+    hub_ids=("JetLM/SDAR-1.7B-Chat", "JetLM/SDAR-4B-Chat", "JetLM/SDAR-8B-Chat"),
 )
