@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import signal
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 LONGEST_NAME, MOST_SHOWN = 1024, 60
 GOES_ON = "the same command goes on from the last checkpoint"
@@ -55,6 +56,12 @@ def printable(text: str) -> str:
         letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode("ascii")
         for letter in text
     )
+
+
+def from_here(path: Path) -> str:
+    """The path as a reader finds it: relative to the current folder where it lies below it."""
+    here = Path.cwd()
+    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
 
 
 def unknown_choice(kind: str, value: str, choices: Iterable[str], *, fix: str = "") -> UserError:

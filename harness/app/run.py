@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.app.heartbeat import Heartbeat, running
-from harness.app.plan import PlannedRun, RunRequest, plan
+from harness.app.plan import PlannedRun, RunRequest, own_files, plan
 from harness.app.trackers import tracked
 from harness.config.prompt_hashes import training_prompts
 from harness.config.together import check_processes
@@ -308,6 +308,7 @@ def describe_run(planned: PlannedRun, model: DiffusionLM, data: Data, *, process
         "weights": model.fingerprint,
         "commits": model.commits,
         "warnings": list(model.warnings),
+        "own_files": own_files(planned.identity),
         "data": {
             "train": describe_examples(planned.task, "train", planned.train_source, data.train),
             "test": describe_examples(

@@ -45,7 +45,10 @@ CudaGraphs = Annotated[
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the layers at the first passes: faster afterwards.")]
 AdapterSubfolder = Annotated[str, typer.Option(help="Where in it the adapter lies.")]
-IncludePath = Annotated[list[Path] | None, typer.Option(help="Folder with methods or tasks of your own; repeatable.")]
+IncludePath = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folder with methods or tasks of your own; repeatable. HARNESS_PATH names some for good."),
+]
 UnsafeLocalExec = Annotated[bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")]
 AllowPackages = Annotated[
     list[str] | None,
