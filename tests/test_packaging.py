@@ -196,7 +196,7 @@ def test_a_stranger_adds_a_method_and_a_task_and_uses_no_file_of_the_checkout(wa
     runs = {path.parts[-4]: path.parent for path in tmp_path.glob("results/runs/sudoku/*/*/*/status.json")}
     assert runs.keys() == {"mine", "egspo", "d1"}
     compared = ("--against", runs["egspo"], "--mine", runs["mine"], "--items", "16", "--batch-size", "16")
-    assert "Mine" in harness("compare", "--task", "sudoku", *compared, *mine)
+    assert "mine-" in harness("compare", "--task", "sudoku", *compared, *mine)
 
     harness("new", "task", "backwards")
     sft = ("--out", "backwards/tiny-backwards", "--completion-length", "16", "--steps", "2", "--batch-size", "8")
