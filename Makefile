@@ -8,11 +8,12 @@ PYTEST_ARGS ?=
 
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOCS_STAMP := .venv/.installed-docs
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One torch thread for each of the two test processes: more of them only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: install demo paper reference test test-slow test-long lint format clean
+.PHONY: install demo paper reference docs test test-slow test-long lint format clean
 .DELETE_ON_ERROR:
 
 install: $(STAMP)
@@ -42,6 +43,14 @@ reference: $(STAMP)
 	find results/reference -name metrics.jsonl -exec gzip -9n {} +
 	$(BIN)/harness report results/reference --out docs/example-report
 
+# The pages of docs/ as a site in site/; a link to nowhere is an error. `site/index.html` needs no server.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(DOCS_STAMP): $(STAMP)
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable ".[docs]"
+	touch $@
+
 test: $(STAMP)
 	$(PYTEST) -m "not slow and not long" $(PYTEST_ARGS)
 
@@ -63,5 +72,5 @@ format: $(STAMP)
 
 # Results and .venv stay: they cost time to make again.
 clean:
-	rm -rf build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache *.egg-info
+	rm -rf build dist site .pytest_cache .hypothesis .mypy_cache .ruff_cache *.egg-info
 	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

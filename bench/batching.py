@@ -50,8 +50,8 @@ def end_early(model: DiffusionLM, shape: BenchShape) -> None:
     end_d = 1e3 * model.predictor.transformer.lm_head.weight[ends].detach()
     ended = shape.completion - shape.block
 
-    def hidden(tokens_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
-        states_BLd = real(tokens_BL, mask_BL)
+    def hidden(tokens_BL: Tensor, mask_BL: Tensor | None, clean_BL: Tensor | None = None) -> Tensor:
+        states_BLd = real(tokens_BL, mask_BL, clean_BL)
         states_BLd[(tokens_BL[:, : -shape.completion] == MARKER).any(1), -ended:] = end_d
         return states_BLd
 

@@ -6,6 +6,7 @@ it.
 
     python bench/sampler.py                        d 512, 16 layers, vocabulary 126,464, batch 8, 128 steps
     python bench/sampler.py --shape v32k           the same with vocabulary 32,000; --shape tiny: the embedded model
+    python bench/sampler.py --pack-weights         ours with packed weights, the others as they are
     python bench/sampler.py --device cuda --shape llada-8b
     python bench/sampler.py --cache --shape c512 --batch 1 --runs 5
     python bench/sampler.py --block-cache --shape c512 --batch 1 --runs 5
@@ -17,8 +18,8 @@ up. --cache instead compares key/value caches with the exact sampler: each gener
 completion, in turn, the tokens before them being given; a rollout is their mean times the number of blocks.
 --block-cache compares whole rollouts of a model that attends by blocks with what the same sampler takes where every
 pass computes the whole sequence, measured by those blocks. --graphs compares whole rollouts as they are with CUDA
-graphs, on a GPU, and with compiled layers, with each cache. On a CPU these times are the processor's, so that other
-work on the machine counts less."""
+graphs, on a GPU, with compiled layers, and with packed weights, on a CPU, with each cache. On a CPU these times are the
+processor's, so that other work on the machine counts less."""
 
 from __future__ import annotations
 
@@ -37,9 +38,10 @@ from harness.bench.rollouts import bare_passes, decoding_of
 from harness.bench.shapes import SHAPES, BenchShape, make_model, peak_memory
 from harness.bench.timing import in_turn, timed
 from harness.config.decoding import CACHES, Decoding
+from harness.config.tree import Execution
 from harness.diffusion.sampler import generate
 from harness.models.attention import Attention
-from harness.models.compiled import compile_layers
+from harness.models.compiled import compile_layers, speed_up
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.key_values import KeyValueCache
 from harness.planning.device import matmul_rate, synchronise
@@ -74,9 +76,10 @@ def textbook(model: DiffusionLM, prompts: Prompts, decoding: Decoding, steps: in
         trajectory.append(x.clone())
 
 
-def run(shape: BenchShape, device: str, runs: int, textbook_steps: int) -> None:
+def run(shape: BenchShape, device: str, runs: int, textbook_steps: int, *, pack_weights: bool) -> None:
     """Measures one shape and prints the figures."""
     model, prompts = make_model(shape, device)
+    speed_up(model, Execution(pack_weights=pack_weights))
     decoding = decoding_of(shape, 0.9)
     passes = [shape.steps * shape.block // shape.completion] * (shape.completion // shape.block)
     seeds = torch.arange(shape.batch)
@@ -216,8 +219,8 @@ def compare_block_cache(shape: BenchShape, device: str, runs: int, places: list[
 
 
 def compare_graphs(shape: BenchShape, device: str, runs: int) -> None:
-    """Whole rollouts as they are, on a GPU with CUDA graphs, and with compiled layers, and prints their ratios for each
-    cache; what the first rollouts took longer is their compilation."""
+    """Whole rollouts as they are, with CUDA graphs on a GPU, with compiled layers, with packed weights on a CPU, and
+    their ratios for each cache; what the first rollouts took longer is their compilation."""
     print(f"{shape.name} on {device}: batch {shape.batch}, prompt {shape.prompt}, {shape.steps} steps")
     models, seeds = {"plain": make_model(shape, device)[0]}, torch.arange(shape.batch)
     if device.startswith("cuda"):
@@ -225,6 +228,9 @@ def compare_graphs(shape: BenchShape, device: str, runs: int) -> None:
         models["graphs"].graphs.capture(models["graphs"].predictor, models["graphs"].shape)
     models["compiled"], prompts = make_model(shape, device)
     compile_layers(models["compiled"])
+    if device == "cpu":
+        models["packed"] = make_model(shape, device)[0]
+        models["packed"].packs_weights = True
     for cache in CACHES:
         decoding = dataclasses.replace(decoding_of(shape, temperature=0.9), cache=cache)
         runs_of = {name: functools.partial(generate, model, prompts, decoding, seeds) for name, model in models.items()}
@@ -253,7 +259,8 @@ def main() -> None:
     parser.add_argument("--cache", action="store_true", help="compare key/value caches with the exact sampler")
     parser.add_argument("--block-cache", action="store_true", help="compare block diffusion with its cache and without")
     parser.add_argument("--prompt", type=int, default=0, help="tokens of the prompts; 0 is the shape's own")
-    parser.add_argument("--graphs", action="store_true", help="compare CUDA graphs and compiled layers with neither")
+    parser.add_argument("--graphs", action="store_true", help="compare what makes passes faster with plain ones")
+    parser.add_argument("--pack-weights", action="store_true", help="ours multiplies by packed weights")
     parser.add_argument("--places", type=int, nargs="+", default=[0, 5, 10, 15], help="with either: blocks")
     chosen = parser.parse_args()
     shape = SHAPES[chosen.shape].with_sizes(batch=chosen.batch, blocks=chosen.blocks)
@@ -268,7 +275,7 @@ def main() -> None:
     if chosen.block_cache:
         compare_block_cache(shape, chosen.device, chosen.runs, chosen.places)
         return
-    run(shape, chosen.device, chosen.runs, chosen.textbook_steps)
+    run(shape, chosen.device, chosen.runs, chosen.textbook_steps, pack_weights=chosen.pack_weights)
 
 
 if __name__ == "__main__":

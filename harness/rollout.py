@@ -139,7 +139,7 @@ class Rollout:
     def completion_at(self, step_B: Tensor) -> Tensor:
         """State s of the completion (B, C): what the model saw before reveal s, later positions masked. step_B:
         (B,)."""
-        hidden_BC = self.unmask_step_BC >= step_B[:, None]
+        hidden_BC = (self.unmask_step_BC >= step_B[:, None]) & ~self.given_BC
         return torch.where(hidden_BC, self.mask_id, self.completion_ids_BC)
 
     def state_at(self, step_B: Tensor) -> tuple[Tensor, Tensor | None]:

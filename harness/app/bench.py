@@ -23,8 +23,8 @@ USUAL = PARTS[:4]
 @dataclass(frozen=True, kw_only=True)
 class BenchRequest:
     """What to measure. shape: one of harness.bench.shapes. batch, blocks: 0 for the shape's own; with fewer blocks the
-    others are given as prompt, so a pass takes as long. beside: a clone of Fast-dLLM or LLaDA, and the Python that runs
-    it."""
+    others are given as prompt, so a pass takes as long. pack_weights: as in Execution, for our rollouts alone. beside:
+    a clone of Fast-dLLM or LLaDA, and the Python that runs it."""
 
     parts: tuple[str, ...] = USUAL
     shape: str = "c256"
@@ -33,6 +33,7 @@ class BenchRequest:
     blocks: int = 0
     runs: int = 3
     temperature: float = 0.9
+    pack_weights: bool = False
     beside: Path | None = None
     beside_python: str = ""
 
@@ -85,8 +86,10 @@ def _rows_of_model(request: BenchRequest, part: str) -> Iterator[Measurement | G
     from harness.bench.rollouts import measure_rollouts
     from harness.bench.shapes import SHAPES, make_model
     from harness.bench.updates import measure_updates
+    from harness.config.tree import Execution
     from harness.models.attention import Attention
     from harness.models.checkpoints import resolve_device
+    from harness.models.compiled import speed_up
 
     device = str(resolve_device(request.device))
     shape = SHAPES[request.shape].with_sizes(batch=request.batch, blocks=request.blocks)
@@ -98,6 +101,7 @@ def _rows_of_model(request: BenchRequest, part: str) -> Iterator[Measurement | G
         yield from measure_updates(model, prompts, shape, runs=request.runs)
     else:
         with contextlib.ExitStack() as stack:
+            speed_up(model, Execution(pack_weights=request.pack_weights))
             other = None
             if request.beside is not None:
                 other = stack.enter_context(beside(request.beside, request.beside_python, shape, prompts, device))

@@ -26,7 +26,9 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Looks at Python, the packages, the machine, its accelerator, the sandbox and the data folder, in this order."""
+    """Looks at the system, Python, the packages, the machine, its accelerator, the sandbox and the data folder, in this
+    order."""
+    yield _system()
     new_enough = sys.version_info >= (3, 11)
     yield Finding(name="Python", state=platform.python_version(), fix="" if new_enough else "use Python 3.11 or newer")
     yield from map(_package, PACKAGES)
@@ -35,6 +37,18 @@ def examine() -> Iterator[Finding]:
     yield _accelerator()
     yield from _sandbox()
     yield _data()
+
+
+def _system() -> Finding:
+    """What works without bubblewrap, which is for Linux alone."""
+    system = platform.system()
+    if system == "Linux":
+        return Finding(name="system", state=f"Linux {platform.release()}")
+    if system == "Windows":
+        fix = "use WSL 2, which is Linux: runs need the file locks and process limits of Unix"
+        return Finding(name="system", state=system, fix=fix)
+    state = f"{system}, where nothing was tested: all is expected to work but model-written code (MBPP, HumanEval)"
+    return Finding(name="system", state=state, fix="evaluate code tasks on Linux or in a container")
 
 
 def _package(name: str) -> Finding:

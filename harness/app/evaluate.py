@@ -43,7 +43,7 @@ class EvaluationRequest:
     by default. tasks: names, or tasks of your own. data: builtin, hub, or a folder; train_data: the source of worked
     examples, where it is another. prompts: YAML file with prompts of your own. few_shot: worked training examples
     before each question. items: the first so many of the split, 0 for all. batch_size: prompts per forward pass.
-    cuda_graphs, compile: as in Execution.
+    cuda_graphs, compile, pack_weights: as in Execution.
     checkpoint: one of harness list checkpoints in the place of a model, `egspo-sa/sudoku`, or `egspo-sa` for that of
     each task. protocol: a paper's (harness list protocols), whose decodings and items replace the recipe's.
 
@@ -76,6 +76,7 @@ class EvaluationRequest:
     adapter_subfolder: str = ""
     cuda_graphs: bool = False
     compile: bool = False
+    pack_weights: bool = False
     unsafe_local_exec: bool = False
     allow_packages: Sequence[str] = ()
     out: Path | None = None
@@ -100,6 +101,7 @@ class EvaluationOptions(TypedDict, total=False):
     adapter_subfolder: str
     cuda_graphs: bool
     compile: bool
+    pack_weights: bool
     unsafe_local_exec: bool
     allow_packages: Sequence[str]
     agreement: bool
@@ -182,8 +184,9 @@ def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
         task = registry.get_task(name)(options)
     require_positive("evaluation", batch_size=request.batch_size)
     require_choice("--checkpoints", request.checkpoints, CHECKPOINTS)
-    if request.compile and request.cuda_graphs:
-        raise UserError("--compile and --cuda-graphs have not been tried together; leave out one of the two.")
+    if request.compile and (request.cuda_graphs or request.pack_weights):
+        other = "--cuda-graphs" if request.cuda_graphs else "--pack-weights"
+        raise UserError(f"--compile and {other} have not been tried together; leave out one of the two.")
     decodings = _decodings(request, name, tiny=named.is_tiny)
     source = parse_source(request.data or default_source(tiny=named.is_tiny))
     tested = _tested(task, source, request)
@@ -299,7 +302,7 @@ def _evaluations(
         with shard.together():
             one.task.prepare()
         for loaded in models.of(one.named, request.checkpoints):
-            speed_up(loaded.model, cuda_graphs=request.cuda_graphs, compiles=request.compile)
+            speed_up(loaded.model, request)
             folder = EvaluationFolder.of(request.out, one.task.name, loaded, shard=shard, fresh=request.fresh)
             evaluated = functools.partial(
                 folder.evaluated,

@@ -114,6 +114,7 @@ def preflight(
         sharding=execution.sharding if devices > 1 else "none",
         activation_checkpointing=execution.activation_checkpointing,
         merge_adapters=execution.merge_adapters,
+        pack_weights=execution.pack_weights,
         micro_batch_size=execution.micro_batch_size,
         rollout_batch_size=execution.rollout_batch_size,
         evaluation_batch_size=execution.evaluation_batch_size,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.app.bench import USUAL, BenchRequest, PartResult, bench, describe
-from harness.cli.options import Device
+from harness.cli.options import Device, PackWeights
 from harness.records.jsonl import write_atomic
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def measure(
     blocks: Annotated[int, typer.Option(min=0, help="Blocks to generate, the others being given; 0 is all.")] = 0,
     runs: Annotated[int, typer.Option(min=1, help="Runs of each, in turn; medians are shown.")] = 3,
     temperature: Annotated[float, typer.Option(min=0, help="Of rollouts; at 0 other code has the same tokens.")] = 0.9,
+    pack_weights: PackWeights = False,
     beside: Annotated[Path | None, typer.Option(help="A clone of Fast-dLLM or LLaDA to run beside.")] = None,
     beside_python: Annotated[str, typer.Option(help="The Python that runs it, with the packages it asks for.")] = "",
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
@@ -51,6 +52,7 @@ def measure(
         blocks=blocks,
         runs=runs,
         temperature=temperature,
+        pack_weights=pack_weights,
         beside=beside,
         beside_python=beside_python,
     )

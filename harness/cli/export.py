@@ -24,8 +24,10 @@ def export(
     max_shard_size: Annotated[str, typer.Option(help="Size above which weights are split: 500MB, 5GB.")] = SHARD_SIZE,
     task: Annotated[str, typer.Option(help="Task of the tiny model's weights.")] = TINY_TASK,
     include_path: IncludePath = None,
+    push: Annotated[str, typer.Option(help="Upload the folder to this repository on the hub: OWNER/NAME.")] = "",
+    private: Annotated[bool, typer.Option("--private", help="Make that repository a private one.")] = False,
 ) -> None:
-    """Write a run's model or adapter in the official layout: RUN --out DIR.
+    """Write a run's model or adapter in the official layout, with its model card: RUN --out DIR.
 
     A model with adapters gives the adapter alone, or with --merge the whole model.
     """
@@ -38,6 +40,11 @@ def export(
         adapter=adapter,
         adapter_subfolder=adapter_subfolder,
         task=task,
+        push=push,
+        private=private,
         on_warning=warn,
     )
     typer.echo(f"{done.tensors} tensors, {done.size:,} bytes, in {out}: {', '.join(done.files)}")
+    typer.echo("README.md there is the model card; it states no licence, which is yours to add.")
+    if done.pushed:
+        typer.echo(f"Uploaded to {done.pushed}")

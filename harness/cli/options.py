@@ -44,6 +44,9 @@ CudaGraphs = Annotated[
     bool, typer.Option(help="Start the kernels of a pass all at once: faster where passes are short.")
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the layers at the first passes: faster afterwards.")]
+PackWeights = Annotated[
+    bool, typer.Option("--pack-weights", help="Keep a second copy of the weights in a processor's order: faster.")
+]
 AdapterSubfolder = Annotated[str, typer.Option(help="Where in it the adapter lies.")]
 IncludePath = Annotated[
     list[Path] | None,

@@ -47,6 +47,7 @@ VALUES: Mapping[str, Any] = {
     "train.max_prompt_length": 0,
     "optimizer.learning_rate": 3e-4,
     "optimizer.schedule": "constant",
+    "optimizer.min_lr_rate": 0.0,
     "optimizer.warmup_updates": 0,
     "optimizer.beta1": 0.9,
     "optimizer.beta2": 0.99,

@@ -20,6 +20,7 @@ YOUNGER = (
     "data.allow_packages",
     "conventions.",
     "model.compute_dtype",
+    "optimizer.min_lr_rate",
     *(f"{section}.{key}" for section in ("rollout", "evaluation.decoding") for key in YOUNGER_DECODING),
     "evaluation.decodings",
     "evaluation.lengths",

@@ -39,6 +39,7 @@ def _check_compiling(config: RunConfig, execution: Execution) -> None:
         "execution.sharding=fsdp2, whose layers gather their weights": execution.sharding == FSDP2,
         f"model.quantization={config.model.quantization}, whose layers are not compiled": config.model.quantization,
         "execution.cuda_graphs=true, with which it has not been tried": execution.cuda_graphs,
+        "execution.pack_weights=true, with which it has not been tried": execution.pack_weights,
     }
     for reason, is_so in reasons.items():
         if is_so:

@@ -103,16 +103,32 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW. warmup_updates: linear rise of the learning rate; schedule: what follows until the budget ends."""
+    """AdamW. warmup_updates: linear rise of the learning rate; schedule: what follows until the budget ends.
+    min_lr_rate: the share of the learning rate at which a cosine or linear schedule ends."""
 
     learning_rate: float = 3e-4
     schedule: str = "constant"
+    min_lr_rate: float = 0.0
     warmup_updates: int = 0
     beta1: float = 0.9
     beta2: float = 0.99
     epsilon: float = 1e-8
     weight_decay: float = 0.1
     max_gradient_norm: float = 0.2
+
+    def check(self) -> None:
+        """Raises UserError for values outside their range or at odds with each other."""
+        require_choice("optimizer.schedule", self.schedule, SCHEDULES)
+        require_positive("optimizer", learning_rate=self.learning_rate)
+        if not 0 <= self.min_lr_rate < 1:
+            raise UserError(
+                f"optimizer.min_lr_rate={self.min_lr_rate} is not from 0 to below 1, a share of the learning rate."
+            )
+        if self.min_lr_rate and self.schedule == "constant":
+            raise UserError(
+                f"optimizer.min_lr_rate={self.min_lr_rate} is where a schedule ends, and optimizer.schedule=constant "
+                "has no end; set the schedule to cosine or linear, or leave min_lr_rate at 0."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,9 +228,8 @@ class RunConfig:
         self.model.check()
         if self.model.quantization and not (self.model.lora.rank or self.model.adapter):
             raise UserError("model.quantization=nf4 freezes all weights; set model.lora.rank above 0.")
-        require_choice("optimizer.schedule", self.optimizer.schedule, SCHEDULES)
+        self.optimizer.check()
         self.conventions.check(self.train.batch_size)
-        require_positive("optimizer", learning_rate=self.optimizer.learning_rate)
         require_positive("evaluation", items=self.evaluation.items)
         if self.evaluation.validation_items < 0:
             raise UserError(f"evaluation.validation_items={self.evaluation.validation_items} is negative; 0 is none.")
@@ -242,6 +257,8 @@ class Execution:
     of a rollout, 0 for all of a process, and of an evaluation. What does not fit into the memory is halved.
     cuda_graphs: forward passes without gradient start their kernels all at once, which is faster where they are short.
     compile: torch compiles the layers, which takes a while at the first passes and makes all later ones faster.
+    pack_weights: on a processor completions are generated with a second copy of the weights, in an order that is faster
+    to multiply by.
     activation_checkpointing: a layer's activations are computed again in the backward pass instead of kept.
     merge_adapters: into the weights while completions are generated, which is faster but rounds them to their dtype;
     how far that moves log-probabilities is recorded.
@@ -261,6 +278,7 @@ class Execution:
     evaluation_batch_size: int = 64
     cuda_graphs: bool = False
     compile: bool = False
+    pack_weights: bool = False
     activation_checkpointing: bool = False
     merge_adapters: bool = False
     checkpoint_every: int = 50

@@ -55,15 +55,23 @@ def fetching(what: str, *, fix: str, also: Sequence[type[Exception]] = ()) -> It
 
     also: errors of the library that is in between.
     """
+    try:
+        yield
+    except client_errors() + tuple(also) as error:
+        raise UserError(f"{what} could not be fetched from the hub ({reason_of(error)}); {fix}.") from error
+
+
+def client_errors() -> tuple[type[BaseException], ...]:
+    """What the hub's client raises where the hub cannot be reached or refuses."""
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     # The bases are errors of whichever library the hub's client talks through; the client raises those, too.
-    known: tuple[type[BaseException], ...] = (OSError, ValueError, EntryNotFoundError, *HfHubHTTPError.__bases__)
-    try:
-        yield
-    except known + tuple(also) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-        raise UserError(f"{what} could not be fetched from the hub ({reason}); {fix}.") from error
+    return (OSError, ValueError, EntryNotFoundError, *HfHubHTTPError.__bases__)
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what an error says, else its name."""
+    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
 
 
 @functools.cache

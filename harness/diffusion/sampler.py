@@ -125,12 +125,13 @@ class Generation:
         if finished := sorted(set(range(self.rollout.num_rows)) - set(started)):
             yield finished
         queue = BlockQueue(sorted(started, key=lambda row: -self._prompt_lengths[row]), self._blocks)
-        while queue:
-            at, waiting = queue.next(batch_size)
-            taken, going_on = fitting(len(waiting), functools.partial(self._unmask, at, waiting))
-            queue.advance(at, taken, going_on)
-            if finished := sorted(set(taken) - set(going_on)):
-                yield finished
+        with self.model.packed():
+            while queue:
+                at, waiting = queue.next(batch_size)
+                taken, going_on = fitting(len(waiting), functools.partial(self._unmask, at, waiting))
+                queue.advance(at, taken, going_on)
+                if finished := sorted(set(taken) - set(going_on)):
+                    yield finished
 
     def _started(self) -> list[int]:
         """The rows that are not finished before they begin."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from typing import Protocol
 
 import torch
 
@@ -17,6 +18,7 @@ from harness.errors import UserError
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.flops import ModelShape
 from harness.models.key_values import KeyValueCache
+from harness.models.packing import check_packable
 from harness.models.predictor import MaskedPredictor
 
 INDUCTOR = "inductor"
@@ -24,12 +26,29 @@ VARIANTS = 64
 """How many functions a layer may be compiled to; torch's own limit of 8 leaves later ones as they are."""
 
 
-def speed_up(lm: DiffusionLM, *, cuda_graphs: bool, compiles: bool) -> None:
-    """Has passes of the model captured, or its layers compiled. Raises UserError where they cannot be."""
-    if cuda_graphs:
+class Chosen(Protocol):
+    """What is to make passes faster, as in Execution."""
+
+    @property
+    def cuda_graphs(self) -> bool: ...
+
+    @property
+    def compile(self) -> bool: ...
+
+    @property
+    def pack_weights(self) -> bool: ...
+
+
+def speed_up(lm: DiffusionLM, chosen: Chosen) -> None:
+    """Has passes of the model captured, its layers compiled, or its weights packed while it generates. Raises UserError
+    where they cannot be."""
+    if chosen.cuda_graphs:
         lm.graphs.capture(lm.predictor, lm.shape)
-    if compiles:
+    if chosen.compile:
         compile_layers(lm)
+    if chosen.pack_weights:
+        check_packable(lm.predictor)
+    lm.packs_weights = chosen.pack_weights
 
 
 def compile_layers(lm: DiffusionLM, backend: str = INDUCTOR) -> None:

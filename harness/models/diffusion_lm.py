@@ -9,6 +9,7 @@ import contextlib
 import copy
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,7 @@ from harness.models.graphs import PassGraphs
 from harness.models.key_values import KeyValueCache, cached_hidden
 from harness.models.memory import Memory
 from harness.models.meter import Meter
+from harness.models.packing import packed
 from harness.models.predictor import MaskedPredictor, at_least_float32
 from harness.models.shape import shape_of
 from harness.rollout import Prompts
@@ -104,6 +106,7 @@ class DiffusionLM:
         self.graphs = PassGraphs()
         self.reference: MaskedPredictor | None = None
         self.together: InStep | None = None
+        self.packs_weights = False
         self._is_reference = False
         self.lora_ranks: Mapping[str, int] = {}
 
@@ -127,6 +130,12 @@ class DiffusionLM:
         """Sizes for the FLOPs account, of the reference policy inside `reference_policy`."""
         ranks = {} if self._is_reference else self.lora_ranks
         return shape_of(self.predictor.transformer.config, ranks, self.attention.block_length)
+
+    def packed(self) -> AbstractContextManager[None]:
+        """While the weights stand still, passes without gradient multiply by packed ones, where these were asked for
+        (`speed_up`)."""
+        predictors = [self.predictor] if self.reference is None else [self.predictor, self.reference]
+        return packed(*predictors) if self.packs_weights else contextlib.nullcontext()
 
     def require_full_attention(self, what: str) -> None:
         """Raises UserError where the model attends by blocks; `what` needs one that does not."""

@@ -30,23 +30,26 @@ from harness.models.layout import BLOCK_SIZE, CONFIG_JSON, Layout
 from harness.models.layouts import layout_of, read_config
 from harness.records.jsonl import write_atomic
 
+CARD_FILE = "README.md"
 COPIED = (CONFIG_JSON, "generation_config.json", *TOKENIZER_FILES, "*.py")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was written: number of tensors, their size in bytes, names of the weight files."""
+    """What was written: number of tensors, their size in bytes, names of the weight files. pushed: the address on the
+    hub, empty where it was not uploaded."""
 
     tensors: int
     size: int
     files: tuple[str, ...]
+    pushed: str = ""
 
 
-def export_model(lm: DiffusionLM, source: Path, out: Path, *, max_shard_size: int) -> Exported:
+def export_model(lm: DiffusionLM, source: Path, out: Path, *, max_shard_size: int, card: str = "") -> Exported:
     """Writes all weights of a model without adapters, sharded above `max_shard_size` bytes.
 
-    source: the folder that the model was loaded from; its configuration and tokenizer files are copied. Raises
-    UserError where `out` is taken.
+    source: the folder that the model was loaded from; its configuration and tokenizer files are copied. card: the text
+    of the model card, which is not written where it is empty. Raises UserError where `out` is taken.
     """
     assert not isinstance(lm.predictor.model, PeftModel), "merge the adapter or export it"
     raw = read_config(source)
@@ -63,14 +66,15 @@ def export_model(lm: DiffusionLM, source: Path, out: Path, *, max_shard_size: in
             stated = raw | {BLOCK_SIZE: lm.attention.block_length}
             write_atomic(folder / CONFIG_JSON, json.dumps(stated, indent=2) + "\n")
         files = _write_shards(weights, folder, max_shard_size)
+        _write_card(folder, card)
     return _exported(weights, files)
 
 
-def export_adapter(lm: DiffusionLM, source: Path, out: Path, *, trained_on: str) -> Exported:
+def export_adapter(lm: DiffusionLM, source: Path, out: Path, *, trained_on: str, card: str = "") -> Exported:
     """Writes the adapter of a model as peft's two files, for the checkpoint's own code.
 
     source: the folder that the model was loaded from. trained_on: the base model's name, for adapter_config.json.
-    Raises UserError where `out` is taken.
+    card: as in `export_model`. Raises UserError where `out` is taken.
     """
     model = lm.predictor.model
     assert isinstance(model, PeftModel), "the model has no adapter"
@@ -85,6 +89,7 @@ def export_adapter(lm: DiffusionLM, source: Path, out: Path, *, trained_on: str)
         config_file, weights_file = ADAPTER_FILES
         write_atomic(folder / config_file, json.dumps(config, indent=2, sort_keys=True) + "\n")
         save_tensors(weights, folder / weights_file)
+        _write_card(folder, card)
     return _exported(weights, (weights_file,))
 
 
@@ -105,6 +110,11 @@ def new_folder(place: Path) -> Iterator[Path]:
         os.replace(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_card(folder: Path, card: str) -> None:
+    if card:
+        write_atomic(folder / CARD_FILE, card)
 
 
 def _exported(weights: Mapping[str, Tensor], files: tuple[str, ...]) -> Exported:

@@ -20,6 +20,7 @@ from harness.diffusion.sampler import check_blocks
 from harness.models.attention import FULL, Attention
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.layout import Layout
+from harness.models.packing import packed_bytes
 from harness.planning.rollouts import Traced, rollout_flops
 from harness.planning.traces import Training, prepared, traced_rollout, traced_update
 from harness.planning.weightless import Blueprint, weightless_model
@@ -40,14 +41,16 @@ class Spread:
 
     sharding: `ddp` copies everything to each device and shares the rows; `fsdp2` also shares weights, reference,
     gradients and optimiser. micro_batch_size: rows of an update per pass, rollout_batch_size: completions that a device
-    generates at once; 0 is all. merge_adapters: for rollouts, beside copies of what they are merged into. on_gpu:
-    whether devices are GPUs, which update all weights at once.
+    generates at once; 0 is all. merge_adapters: for rollouts, beside copies of what they are merged into. pack_weights:
+    for rollouts and evaluations, beside packed copies. on_gpu: whether devices are GPUs, which update all weights at
+    once.
     """
 
     devices: int = 1
     sharding: str = "none"
     activation_checkpointing: bool = False
     merge_adapters: bool = False
+    pack_weights: bool = False
     micro_batch_size: int = 0
     rollout_batch_size: int = 0
     evaluation_batch_size: int = 64
@@ -120,12 +123,13 @@ def predict(
         )
         for checkpointing in (False, True)
     )
+    packing = packed_bytes(whole.predictor) if spread.pack_weights else 0
     phases = {
-        "rollout": _rollout(config, training, spread, copied=_merged_bytes(whole)),
+        "rollout": _rollout(config, training, spread, copied=_merged_bytes(whole), packed=packing),
         "prepare": prepared(training)[1],
         "update": checkpointed if spread.activation_checkpointing else update,
         "step": Traced(bytes=gradients + _step_bytes(trained, spread), logits=0, gradients=gradients, flops=0.0),
-        "evaluation": _evaluation(config.evaluation, model, prompt_length, spread),
+        "evaluation": _evaluation(config.evaluation, model, prompt_length, spread, packed=packing),
     }
     return Footprint(
         held=held_bytes(config, method, whole, spread),
@@ -138,22 +142,26 @@ def predict(
     )
 
 
-def _rollout(config: RunConfig, training: Training, spread: Spread, *, copied: int) -> Traced:
-    """One device's part of a rollout. copied: bytes of the weights that adapters are merged into."""
+def _rollout(config: RunConfig, training: Training, spread: Spread, *, copied: int, packed: int) -> Traced:
+    """One device's part of a rollout. copied, packed: bytes of the weights that adapters are merged into, and of the
+    packed ones."""
     rows = config.train.batch_size // spread.devices
     at_once = min(rows, spread.rollout_batch_size or rows)
     traced = traced_rollout(
         training.model, config.rollout, training.needs, rows=at_once, prompt_length=training.prompt_length
     )
     merging = spread.part_of(copied) if spread.merge_adapters else 0
-    return replace(traced, bytes=traced.bytes + merging, flops=traced.flops * rows / at_once)
+    return replace(traced, bytes=traced.bytes + merging + packed, flops=traced.flops * rows / at_once)
 
 
-def _evaluation(config: EvaluationConfig, model: Blueprint, prompt_length: int, spread: Spread) -> Traced:
+def _evaluation(
+    config: EvaluationConfig, model: Blueprint, prompt_length: int, spread: Spread, *, packed: int
+) -> Traced:
     """The longest of the decodings, one with a cache before others."""
     longest = max(config.all_decodings, key=lambda decoding: (decoding.completion_length, decoding.cache != "none"))
     rows = min(config.items, spread.evaluation_batch_size)
-    return traced_rollout(model, longest, RolloutNeeds(), rows=rows, prompt_length=prompt_length)
+    traced = traced_rollout(model, longest, RolloutNeeds(), rows=rows, prompt_length=prompt_length)
+    return replace(traced, bytes=traced.bytes + packed)
 
 
 def _evaluation_flops(config: EvaluationConfig, model: DiffusionLM, prompt_length: int) -> float:

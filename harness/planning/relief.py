@@ -37,6 +37,8 @@ def _for_phase(config: RunConfig, spread: Spread, phase: str) -> Change | None:
         return _execution(config, spread, micro_batch_size=max(1, (spread.micro_batch_size or rows) // 4))
     if phase == "rollout" and spread.merge_adapters:
         return _execution(config, spread, merge_adapters=False)
+    if phase in ("rollout", "evaluation") and spread.pack_weights:
+        return _execution(config, spread, pack_weights=False)
     if phase == "rollout" and (spread.rollout_batch_size or rows) > SMALL_BATCH:
         return _execution(config, spread, rollout_batch_size=SMALL_BATCH)
     if phase == "evaluation" and spread.evaluation_batch_size > SMALL_BATCH:

@@ -94,7 +94,7 @@ class Trainer:
         if execution.activation_checkpointing:
             keep_no_activations(model.predictor.transformer.model.layers)
         allow_tf32(execution.tf32)
-        speed_up(model, cuda_graphs=execution.cuda_graphs, compiles=execution.compile)
+        speed_up(model, execution)
         self.optimizer = adamw(model.network, config.optimizer, config.conventions)
         self.ledger = Ledger(config.budget, model.meter, self.shard, updates_per_step=method.updates_per_step)
         self.evaluator = Evaluator(

@@ -59,4 +59,4 @@ def learning_rate(
             decay = left
         case _:
             decay = 1.0
-    return config.learning_rate * warmup * decay
+    return config.learning_rate * warmup * (config.min_lr_rate + (1 - config.min_lr_rate) * decay)

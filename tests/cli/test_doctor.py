@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 
 from harness.app import doctor
@@ -52,3 +54,21 @@ def test_a_data_folder_that_is_gone_and_a_missing_package_are_named(monkeypatch,
     shown = capsys.readouterr().out
     assert "pip install no-such-package-here" in shown
     assert "is not a folder" in shown
+
+
+@pytest.mark.parametrize(
+    ("system", "said"),
+    [
+        ("Linux", "Linux 6.1"),
+        ("Darwin", "all is expected to work but model-written code (MBPP, HumanEval)"),
+        ("Windows", "use WSL 2, which is Linux"),
+    ],
+)
+def test_what_works_on_other_systems_is_said(monkeypatch, capsys, system, said):
+    monkeypatch.setattr(doctor, "PACKAGES", ())
+    monkeypatch.setattr(platform, "release", lambda: "6.1")
+    monkeypatch.setattr(platform, "system", lambda: system)
+    # Where it is not Linux, bubblewrap is missing; here that is enough to look no further.
+    monkeypatch.setattr(bubblewrap, "find", lambda: None)
+    assert main(["doctor"]) == 1
+    assert said in " ".join(capsys.readouterr().out.replace("│", " ").split())

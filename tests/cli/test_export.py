@@ -35,13 +35,16 @@ def test_the_tiny_model_is_written_as_it_is_shipped(tmp_path: Path, capsys: Capt
     assert written.keys() == weights.keys()
     assert all(written[name].equal(weights[name]) for name in weights)
     size = sum(weight.nbytes for weight in weights.values())
-    assert capsys.readouterr().out == f"{len(weights)} tensors, {size:,} bytes, in {out}: model.safetensors\n"
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"{len(weights)} tensors, {size:,} bytes, in {out}: model.safetensors"
+    assert said[1:] == ["README.md there is the model card; it states no licence, which is yours to add."]
 
 
 def test_an_exported_folder_exports_again(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     assert main(["export", "tiny", "--out", str(first)]) == 0
     assert main(["export", str(first), "--out", str(second)]) == 0
+    assert (second / "README.md").read_text().startswith("---\n# No license is stated")
     assert (second / "model.safetensors").read_bytes() == (first / "model.safetensors").read_bytes()
 
 

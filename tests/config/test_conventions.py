@@ -7,7 +7,7 @@ from harness.config.legacy import legacy_hash
 from harness.config.naming import config_hash
 from harness.config.recipes import load_recipe
 from harness.config.resolve import resolve
-from harness.config.tree import Execution
+from harness.config.tree import Execution, OptimizerConfig
 from harness.errors import UserError
 from harness.registry import get_method
 
@@ -44,6 +44,19 @@ def test_an_unknown_convention_is_refused_with_the_choices(name):
 def test_rows_that_do_not_divide_a_rollout_are_refused(values, message):
     with pytest.raises(UserError, match=message):
         Conventions(**values).check(64)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"schedule": "cosine", "min_lr_rate": 1.0}, "min_lr_rate=1.0 is not from 0 to below 1"),
+        ({"schedule": "linear", "min_lr_rate": -0.1}, "min_lr_rate=-0.1 is not from 0 to below 1"),
+        ({"min_lr_rate": 0.1}, "is where a schedule ends, and optimizer.schedule=constant has no end"),
+    ],
+)
+def test_a_lowest_rate_that_is_no_share_or_is_never_reached_is_refused(values, message):
+    with pytest.raises(UserError, match=message):
+        OptimizerConfig(**values).check()
 
 
 def test_fitting_rows_are_accepted():

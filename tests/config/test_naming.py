@@ -25,7 +25,9 @@ from harness.config.tree import (
 )
 from harness.records.description import RunDescription
 
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
+# Runs of the first version, under the names that it gave: settings, state and evaluations.
+OLD_RUNS = Path(__file__).resolve().parents[1] / "old_runs"
+OLD_RATES = {"sudoku": 3e-4, "countdown": 2e-4}
 RUN = RunConfig(method=MethodConfig(name="mine", options={"weight": 1.0}), task="sudoku")
 
 
@@ -104,13 +106,13 @@ def recorded(folder):
     return recorded_config(description.config), Execution(**description.execution)
 
 
-@pytest.mark.parametrize("folder", sorted(REFERENCE.glob("*/*/*/*-seed0")), ids=lambda folder: folder.name)
-def test_the_earlier_hash_is_the_name_of_the_reference_runs(folder):
+@pytest.mark.parametrize("folder", sorted(OLD_RUNS.glob("*/*/*/*-seed0")), ids=lambda folder: folder.name)
+def test_the_earlier_hash_is_the_name_of_the_old_runs(folder):
     assert f"{legacy_hash(*recorded(folder))}-seed0" == folder.name
 
 
 def test_the_earlier_hash_covered_micro_batches_and_the_budget_and_not_the_device():
-    config, execution = recorded(next(REFERENCE.glob("sudoku/espo/tiny/fb3037ce-seed0")))
+    config, execution = recorded(next(OLD_RUNS.glob("sudoku/espo/tiny/fb3037ce-seed0")))
     longer = dataclasses.replace(config, budget=BudgetConfig(updates=8))
     assert legacy_hash(config, dataclasses.replace(execution, device="cpu")) == "fb3037ce"
     assert legacy_hash(longer, execution) != "fb3037ce"
@@ -120,16 +122,19 @@ def test_the_earlier_hash_covered_micro_batches_and_the_budget_and_not_the_devic
 
 @pytest.mark.parametrize("method", ["agrpo", "d1", "egspo", "egspo-sa", "espo"])
 @pytest.mark.parametrize("task", ["sudoku", "countdown"])
-def test_the_reference_runs_are_found_finished_under_their_old_names(method, task):
-    planned = plan(RunRequest(method=method, task=task, seed=2, runs=REFERENCE))
+def test_old_runs_are_found_finished_under_their_old_names(method, task):
+    rate = {"optimizer.learning_rate": OLD_RATES[task]}
+    planned = plan(RunRequest(method=method, task=task, seed=0, runs=OLD_RUNS, overrides=rate))
     assert planned.finished
     assert planned.folder.is_dir()
     assert planned.identity.config_hash in planned.folder.name
 
 
 def test_a_further_seed_stands_beside_those_under_the_old_name_and_another_configuration_does_not():
-    fourth = plan(RunRequest(method="espo", task="sudoku", seed=3, runs=REFERENCE))
-    assert fourth.folder.name == "fb3037ce-seed3"
-    assert not fourth.finished
-    other = plan(RunRequest(method="espo", task="sudoku", seed=0, runs=REFERENCE, overrides={"method.beta": 0.5}))
+    rate = {"optimizer.learning_rate": OLD_RATES["sudoku"]}
+    further = plan(RunRequest(method="espo", task="sudoku", seed=3, runs=OLD_RUNS, overrides=rate))
+    assert further.folder.name == "fb3037ce-seed3"
+    assert not further.finished
+    changed = {**rate, "method.beta": 0.5}
+    other = plan(RunRequest(method="espo", task="sudoku", seed=0, runs=OLD_RUNS, overrides=changed))
     assert "fb3037ce" not in other.folder.name

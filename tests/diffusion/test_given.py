@@ -73,6 +73,8 @@ def test_given_tokens_stand_and_a_row_gets_in_a_batch_what_it_gets_alone(random_
     assert torch.equal(together.completion_ids_BC[is_given_BC], given_BC[is_given_BC])
     assert torch.equal(together.unmask_step_BC == GIVEN, is_given_BC)
     assert not together.logprob_BC[is_given_BC].any()
+    before_all = together.completion_at(torch.full((3,), GIVEN))
+    assert torch.equal(before_all, torch.where(is_given_BC, given_BC, M))
     assert (together.logprob_BC[~is_given_BC] < 0).all()
     assert not (together.completion_ids_BC == M).any()
     for row in range(3):

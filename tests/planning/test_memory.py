@@ -14,6 +14,7 @@ from transformers import LlamaConfig
 from harness import registry
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.config.tree import LoraConfig, ModelConfig
+from harness.models import packing
 from harness.models.layouts import LAYOUTS
 from harness.models.tiny import tiny_config
 from harness.planning.memory import NF4_BYTES, Footprint, Spread, held_bytes, predict
@@ -107,6 +108,20 @@ def test_merging_adapters_takes_copies_of_the_weights_that_have_some_and_is_give
     change = next_change(config, Spread(merge_adapters=True), full, memory=1 << 36)
     assert change is not None
     assert (change.setting, change.spread.merge_adapters) == ("execution.merge_adapters=false", False)
+
+
+def test_packed_weights_are_a_copy_of_the_large_layers_and_are_given_up_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "SMALLEST", 32 * 48)
+    plain, packs = small(tmp_path, Spread()), small(tmp_path, Spread(pack_weights=True))
+    more = {name: packs.phases[name].bytes - phase.bytes for name, phase in plain.phases.items()}
+    copy = 4 * (3 * 3 * 32 * 48 + HEAD)
+    assert {name: size for name, size in more.items() if size} == {"rollout": copy, "evaluation": copy}
+    config = tiny_run("espo", tmp_path).resolved.config
+    for phase in ("rollout", "evaluation"):
+        full = replace(packs, phases={phase: replace(packs.phases[phase], bytes=1 << 40), "step": packs.phases["step"]})
+        change = next_change(config, Spread(pack_weights=True), full, memory=1 << 36)
+        assert change is not None
+        assert (change.setting, change.spread.pack_weights) == ("execution.pack_weights=false", False)
 
 
 def test_gradients_live_in_updates_and_steps_alone(tmp_path):

@@ -12,7 +12,7 @@ from harness.records.agreement import Agreement
 from harness.records.jsonl import RecordError, read_lines
 from harness.records.schema import EvalRecord, MetricTotals
 
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
+OLD_RUNS = Path(__file__).resolve().parents[1] / "old_runs"
 RECORD = EvalRecord(
     checkpoint="last",
     update=8,
@@ -117,8 +117,8 @@ def test_an_agreement_with_values_of_a_wrong_kind_is_refused(change: dict[str, A
         EvalRecord.from_json({**line, "agreement": "complete"})
 
 
-def test_committed_lines_without_the_younger_fields_are_read() -> None:
-    lines = [line for path in sorted(REFERENCE.rglob("eval.jsonl")) for line in read_lines(path)]
+def test_old_lines_without_the_younger_fields_are_read() -> None:
+    lines = [line for path in sorted(OLD_RUNS.rglob("eval.jsonl")) for line in read_lines(path)]
     assert len(lines) > 100
     records = [EvalRecord.from_json(line) for line in lines]
     assert {(one.batch_size, one.dtype, one.weights) for one in records} == {(0, "", "")}

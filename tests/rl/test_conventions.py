@@ -44,6 +44,13 @@ def test_the_cosine_falls_from_the_start_or_from_the_end_of_the_warmup():
     assert theirs == pytest.approx([0.0, 0.5, 1.0, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2])
 
 
+@pytest.mark.parametrize(("schedule", "halfway"), [("cosine", 0.55), ("linear", 0.55)])
+def test_a_schedule_ends_at_its_lowest_rate(schedule, halfway):
+    config = OptimizerConfig(learning_rate=2.0, schedule=schedule, min_lr_rate=0.1)
+    rates = [learning_rate(config, step=step, spent=step / 2) for step in range(3)]
+    assert rates == pytest.approx([2.0, 2 * halfway, 0.2])
+
+
 @pytest.mark.parametrize(
     ("which", "decaying_norms"),
     [

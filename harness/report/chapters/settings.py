@@ -13,6 +13,7 @@ from harness.report.analysis.groups import OUTSIDE_HASH, Group, group_by, overri
 from harness.report.chapters.results import CHANGED_MARK, CHANGED_NOTE
 from harness.report.chapters.table import Table, text_columns
 from harness.report.labels import DASH, task_name
+from harness.report.read.runs import Run
 
 DATA_FLAGS = {"data.test": "--data", "data.train": "--train-data", "data.few_shot": "--few-shot"}
 MISSING = object()
@@ -60,11 +61,15 @@ def _text(value: Any) -> str:
 
 
 def command(group: Group, tried: Mapping[str, Sequence[Any]] | None = None) -> str:
-    """`harness run ...` for all seeds of the group, quoted for a shell. tried: several values for keys of a search."""
-    run = group.members[0].run
+    """`harness run ...` for all seeds of the group. tried: several values for keys of a search."""
+    return run_command(group.members[0].run, group.seeds, tried)
+
+
+def run_command(run: Run, seeds: Sequence[int], tried: Mapping[str, Sequence[Any]] | None = None) -> str:
+    """`harness run ...` that makes the run again with these seeds, quoted for a shell. tried: as in `command`."""
     identity, settings = run.identity, run.settings
     words = ["harness", "run", "--method", identity.method, "--task", identity.task, "--model", identity.model]
-    words += ["--recipe", identity.recipe, "--seed", ",".join(str(seed) for seed in group.seeds)]
+    words += ["--recipe", identity.recipe, "--seed", ",".join(str(seed) for seed in seeds)]
     if identity.reward != "task":
         words += ["--reward", identity.reward]
     for key, flag in DATA_FLAGS.items():

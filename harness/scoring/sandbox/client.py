@@ -180,8 +180,14 @@ def open_sandbox(*, unsafe_local_exec: bool = False, allowed: tuple[str, ...] = 
     workers: programs at a time, 0 for two per core, shared among the processes of a launcher; those that linger are
         not counted.
 
-    Raises UserError where the machine cannot sandbox and `unsafe_local_exec` is off, and for an unknown package.
+    Raises UserError where the machine cannot sandbox and `unsafe_local_exec` is off, for an unknown package, and on
+    systems other than Linux.
     """
+    if platform.system() != "Linux":
+        raise UserError(
+            f"Model-written code runs on Linux alone, with --unsafe-local-exec too, and this is {platform.system()}: "
+            "use a container or WSL 2, or another task."
+        )
     problem = "" if unsafe_local_exec else missing()
     if problem:
         raise UserError(f"Model-written code needs a sandbox: {problem}; {WAY_OUT}.")

@@ -146,6 +146,8 @@ def test_without_bubblewrap_nothing_runs_and_both_ways_out_are_named(monkeypatch
 def test_another_system_than_linux_is_refused(monkeypatch):
     monkeypatch.setattr(client.platform, "system", lambda: "Darwin")
     assert missing() == "bubblewrap runs on Linux, this is Darwin"
+    with pytest.raises(UserError, match="runs on Linux alone, with --unsafe-local-exec too, and this is Darwin"):
+        open_sandbox(unsafe_local_exec=True, workers=3)
 
 
 def test_another_processor_is_refused_before_anything_runs(monkeypatch):
