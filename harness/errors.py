@@ -6,6 +6,7 @@ import difflib
 import os
 import signal
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 LONGEST_NAME, MOST_SHOWN, MOST_CHOICES = 1024, 60, 20
 GOES_ON = "the same command goes on from the last checkpoint"
@@ -56,6 +57,12 @@ def printable(text: str) -> str:
         letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode("ascii")
         for letter in text
     )
+
+
+def from_here(path: Path) -> str:
+    """The path as a reader finds it: relative to the current folder where it lies below it."""
+    here = Path.cwd()
+    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
 
 
 def unknown_choice(kind: str, value: str, choices: Iterable[str], *, fix: str = "") -> UserError:

@@ -4,8 +4,8 @@
     @method("d1", "diffu-grpo")        a class in baselines/; the first name is canonical, the others are aliases
 
 A decorator's arguments are read from the file's syntax tree, so that listing runs no code and imports no torch. The
-built-in files lie in `harness/_builtin/` (wheel) or beside the package (checkout); the current directory is
-never searched.
+built-in files lie in `harness/_builtin/` (wheel) or beside the package (checkout), the user's in the folders of
+`--include-path` and HARNESS_PATH; the current directory is never searched.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import os
 import re
 import sys
 import traceback
@@ -29,6 +30,8 @@ Kind = Literal["task", "method"]
 
 TASKS = "tasks"
 BASELINES = "baselines"
+PATH_VARIABLE = "HARNESS_PATH"
+"""Names folders of the user's own for good, separated as in PATH."""
 _TaskClass = TypeVar("_TaskClass", bound=type[Task])
 _MethodClass = TypeVar("_MethodClass", bound=type[Any])
 
@@ -150,9 +153,24 @@ def get_method(name: str) -> type[Any]:
     return _get("method", name)
 
 
+def own_file(kind: Kind, name: str) -> Path | None:
+    """The user's file that registers `name`, which may be an alias; None for what is built in, or unknown."""
+    found = entry(kind, name)
+    return found.path if found is not None and found.path.parent in include_paths() else None
+
+
 def include_paths() -> tuple[Path, ...]:
-    """The folders that were added."""
-    return tuple(_included)
+    """The user's folders: those of HARNESS_PATH, then those that were added. Raises UserError where HARNESS_PATH names
+    what is not a folder."""
+    named = [Path(part) for part in os.environ.get(PATH_VARIABLE, "").split(os.pathsep) if part]
+    for folder in named:
+        if not folder.expanduser().is_dir():
+            raise UserError(
+                f"{PATH_VARIABLE} names '{folder}', which is not a folder; it takes folders of *.py files with "
+                f"'{os.pathsep}' between them."
+            )
+    found = dict.fromkeys([*(folder.expanduser().resolve() for folder in named), *_included])
+    return tuple(folder for folder in found if folder not in _builtin_folders())
 
 
 def add_include_paths(folders: Iterable[Path]) -> None:
@@ -204,8 +222,12 @@ def _root_of(module: str) -> Path:
 
 
 def _folders() -> tuple[Path, ...]:
+    return (*_builtin_folders(), *include_paths())
+
+
+def _builtin_folders() -> tuple[Path, ...]:
     root = _builtin_root()
-    return (root / TASKS, root / BASELINES, *_included)
+    return (root / TASKS, root / BASELINES)
 
 
 def _all_entries() -> Mapping[tuple[Kind, str], Entry]:
@@ -216,16 +238,20 @@ def _all_entries() -> Mapping[tuple[Kind, str], Entry]:
 def _entries(folders: tuple[Path, ...]) -> Mapping[tuple[Kind, str], Entry]:
     """By kind and name; an entry is listed under each of its names."""
     found: dict[tuple[Kind, str], Entry] = {}
-    for path in (path for folder in folders for path in sorted(folder.glob("*.py"))):
-        for entry in _declared(path):
-            for name in entry.names:
-                if (entry.kind, name) in found:
-                    first = found[entry.kind, name].path
-                    raise UserError(
-                        f"{entry.kind.capitalize()} '{name}' is defined in both '{first}' and '{path}'; rename one."
-                    )
-                found[entry.kind, name] = entry
+    for entry in (entry for folder in folders for entry in declared(folder)):
+        for name in entry.names:
+            if (entry.kind, name) in found:
+                first = found[entry.kind, name].path
+                raise UserError(
+                    f"{entry.kind.capitalize()} '{name}' is defined in both '{first}' and '{entry.path}'; rename one."
+                )
+            found[entry.kind, name] = entry
     return found
+
+
+def declared(folder: Path) -> list[Entry]:
+    """What the *.py files of a folder register, read without running them."""
+    return [entry for path in sorted(folder.glob("*.py")) for entry in _declared(path)]
 
 
 def _declared(path: Path) -> list[Entry]:

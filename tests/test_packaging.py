@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,26 @@ print(sys.modules[registry.get_task("sudoku").__module__].__file__)
 print(registry.recipes_folder())
 """
 
+PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
+WATCH = """
+import os
+import sys
+
+def check(event, arguments):
+    if event == "open" and isinstance(arguments[0], str) and os.path.abspath(arguments[0]).startswith({left!r}):
+        if not os.path.abspath(arguments[0]).startswith({kept!r}):
+            raise RuntimeError(f"a file of the checkout was opened: {{arguments[0]}}")
+
+sys.addaudithook(check)
+"""
+SMALL = ("--budget", "updates=2", "--set", "train.batch_size=8", "--set", "train.group_size=4")
+
 pytestmark = pytest.mark.slow
 
 
 def call(*command: str | Path, cwd: Path) -> str:
     """Runs a command without the variables that would change where modules or data come from."""
-    hidden = ("PYTHONPATH", "HARNESS_DATA")
+    hidden = ("PYTHONPATH", "HARNESS_DATA", "HARNESS_PATH")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
@@ -60,9 +75,23 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
     call(*pip, "install", "--no-deps", "--no-index", wheel, cwd=folder)
     # A path in a .pth file is searched, the .pth files in it are not read: an editable harness stays unseen.
-    own = Path(call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
+    own = Path(call(python, "-c", PACKAGES, cwd=folder).strip())
     (own / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin"
+
+
+@pytest.fixture
+def watched(installed: Path) -> Iterator[Path]:
+    """The same, in which opening a file of the checkout is an error; the borrowed packages may lie below it."""
+    own = Path(call(installed / "python", "-c", PACKAGES, cwd=installed).strip())
+    text = WATCH.format(left=f"{CHECKOUT}{os.sep}", kept=f"{sys.prefix}{os.sep}")
+    files = {"watch_checkout.py": text, "watch_checkout.pth": "import watch_checkout\n"}
+    places = [own / name for name in files]
+    for place, content in zip(places, files.values(), strict=True):
+        place.write_text(content)
+    yield installed
+    for place in places:
+        place.unlink()
 
 
 @pytest.fixture
@@ -102,6 +131,12 @@ def test_the_wheel_holds_the_tiny_model_and_its_card(wheel: Path) -> None:
     weights = in_checkout("harness/models/weights/*/*")
     assert {Path(name).suffix for name in weights} >= {".safetensors", ".json", ".md"}
     assert weights <= in_wheel(wheel)
+
+
+def test_the_wheel_holds_the_templates_of_harness_new(wheel: Path) -> None:
+    templates = in_checkout("harness/app/templates/*/*")
+    assert len(templates) == 8
+    assert templates <= in_wheel(wheel)
 
 
 def test_the_wheel_holds_the_lm_eval_tasks_and_names_the_model_type(wheel: Path) -> None:
@@ -147,3 +182,31 @@ def test_the_wheel_trains_in_a_folder_that_has_tasks_of_its_own(installed: Path,
 def test_the_editable_installation_trains_in_a_folder_that_has_tasks_of_its_own(poisoned: Path) -> None:
     call(Path(sys.executable).parent / "harness", *RUN, cwd=poisoned)
     assert len(list(poisoned.glob("results/runs/sudoku/egspo-sa/*/*/status.json"))) == 1
+
+
+def test_a_stranger_adds_a_method_and_a_task_and_uses_no_file_of_the_checkout(watched: Path, tmp_path: Path) -> None:
+    """As the two READMEs say, in an empty folder, with smaller budgets."""
+
+    def harness(*arguments: str | Path) -> str:
+        return call(watched / "harness", *arguments, cwd=tmp_path)
+
+    mine, task = ("--include-path", "mine"), ("--include-path", "backwards")
+    assert "mine/mine.py\n" in harness("new", "method", "mine")
+    harness("run", "--method", "mine,egspo,d1", "--task", "sudoku", *mine, *SMALL, "--set", "evaluation.items=16")
+    runs = {path.parts[-4]: path.parent for path in tmp_path.glob("results/runs/sudoku/*/*/*/status.json")}
+    assert runs.keys() == {"mine", "egspo", "d1"}
+    compared = ("--against", runs["egspo"], "--mine", runs["mine"], "--items", "16", "--batch-size", "16")
+    assert "mine-" in harness("compare", "--task", "sudoku", *compared, *mine)
+
+    harness("new", "task", "backwards")
+    sft = ("--out", "backwards/tiny-backwards", "--completion-length", "16", "--steps", "2", "--batch-size", "8")
+    harness("sft", "--task", "backwards", *task, *sft)
+    harness("run", "--method", "mine,d1", "--task", "backwards", *mine, *task, *SMALL, "--set", "evaluation.items=16")
+    model = ("--model", "diffusion_lm", "--model_args", "pretrained=tiny", "--tasks", "harness_backwards")
+    assert "harness_backwards" in harness("lm-eval", "run", *task, *model, "--limit", "8")
+    harness("report", *mine, *task)
+    page = (tmp_path / "results/report/report.md").read_text()
+    assert "harness run --method mine --task backwards --model tiny" in page
+    assert "--include-path mine --include-path backwards" in page
+    tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "backwards", "mine")
+    assert "6 passed" in call(watched / "python", *tests, cwd=tmp_path)

@@ -20,8 +20,8 @@ from harness.config.recipe_files import PAPER, TINY
 from harness.config.recipes import load_recipe
 from harness.config.resolve import COMMAND_LINE, Resolved, recorded_config, resolve
 from harness.config.tree import PROFILES, BudgetConfig, Execution, RunConfig
-from harness.data.sources import DATA_VARIABLE, DataSource, default_source, parse_source
-from harness.errors import UserError
+from harness.data.sources import DATA_VARIABLE, DataSource, default_source, parse_source, sha256_of_file
+from harness.errors import UserError, from_here
 from harness.records.description import read_description
 from harness.records.run_folder import CHECKPOINT_FOLDER, read_status
 from harness.records.schema import RunIdentity
@@ -168,6 +168,18 @@ def _check_prompting(config: RunConfig, request: RunRequest) -> None:
         raise UserError("data.prompts is the hash of a prompts file; give the file with --prompts FILE.")
     if request.prompts:
         request.prompts.template(registry.get_task(config.task))
+
+
+def own_files(identity: RunIdentity) -> dict[str, dict[str, str]]:
+    """The method's file and the task's where they are the user's own, for the record: no commit of the harness names
+    them."""
+    names: dict[registry.Kind, str] = {"method": identity.method, "task": identity.task}
+    found = {kind: registry.own_file(kind, name) for kind, name in names.items()}
+    return {
+        kind: {"folder": from_here(path.parent), "file": path.name, "sha256": sha256_of_file(path)}
+        for kind, path in found.items()
+        if path is not None
+    }
 
 
 def check_tracker(name: str) -> None:

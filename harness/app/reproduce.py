@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness import registry
 from harness.app.evaluate import EvaluationRequest, evaluate_all
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.app.workers import run_cells
@@ -20,7 +21,7 @@ from harness.config.decoding import Decoding
 from harness.config.protocols import evaluation_protocol
 from harness.config.recipes import evaluation_decoding
 from harness.config.reproductions import TABLE, Artefact, Reproduction, load_reproduction
-from harness.errors import UserError, require_choice
+from harness.errors import UserError, from_here, require_choice
 from harness.records.jsonl import read_lines
 from harness.records.run_folder import EVAL_FILE
 from harness.records.schema import EvalRecord
@@ -57,6 +58,7 @@ class ReproductionRequest:
     def command(self, artefact: str) -> str:
         """What makes one table or figure, quoted for a shell."""
         words = ["harness", "reproduce", self.paper, "--with", self.mode, "--only", artefact, "--out", str(self.out)]
+        words += [word for folder in registry.include_paths() for word in ("--include-path", from_here(folder))]
         limits = ",".join(f"{name}={limit}" for name, limit in self.budget.items())
         options = {"--items": self.items, "--data": self.data, "--prompts": self.prompts, "--budget": limits}
         return shlex.join([*words, *(word for name, value in options.items() if value for word in (name, str(value)))])
@@ -128,7 +130,8 @@ def write_reproduction(planned: ReproductionPlan) -> Path:
     request, out = planned.request, planned.request.out
     folders = [path for path in (out / "runs", out / "evals") if path.is_dir()]
     found = collect(folders)
-    report = write_report(found, out / "report", Choice(runs=tuple(map(str, folders))))
+    include = tuple(map(from_here, registry.include_paths()))
+    report = write_report(found, out / "report", Choice(runs=tuple(map(str, folders)), include=include))
     sources = {
         name: f"Made by {request.command(name)} from what is in {listed(list(map(str, folders)))}."
         for name in planned.artefacts

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.app.heartbeat import Heartbeat, running
-from harness.app.plan import PlannedRun, RunRequest, plan
+from harness.app.plan import PlannedRun, RunRequest, own_files, plan
 from harness.app.ready import check_before_all, check_model, load_data
 from harness.app.trackers import tracked
 from harness.config.prompt_hashes import training_prompts
@@ -274,6 +274,7 @@ def describe_run(planned: PlannedRun, model: DiffusionLM, data: Data, *, process
         "weights": model.fingerprint,
         "commits": model.commits,
         "warnings": list(model.warnings),
+        "own_files": own_files(planned.identity),
         "data": {
             "train": describe_examples(planned.task, "train", planned.train_source, data.train),
             "test": describe_examples(

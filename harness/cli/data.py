@@ -10,6 +10,7 @@ import typer
 
 from harness import registry
 from harness.cli.lists import any_names
+from harness.cli.options import IncludePath
 from harness.data.sources import DATA_VARIABLE, DataSource
 from harness.errors import UserError, unknown_choice
 from harness.task.base import SPLITS
@@ -36,6 +37,7 @@ def data(
     protocol: Annotated[str, typer.Option(help="With prompts: whose they are; see harness list protocols.")] = "",
     clone: Annotated[Path | None, typer.Option("--from", help="With prompts: a clone of their repository.")] = None,
     out: Annotated[Path | None, typer.Option(help="With prompts: the file to write.")] = None,
+    include_path: IncludePath = None,
 ) -> int:
     """Data files: pull --to DIR fetches them, verify DIR checks them, list shows what is available.
 
@@ -43,6 +45,7 @@ def data(
 
     Exit code 1: a file could not be fetched, or is missing, changed or unreadable; a text is not the published one.
     """
+    registry.add_include_paths(include_path or [])
     if action not in ACTIONS:
         raise unknown_choice("action", action, ACTIONS)
     given = {"--to": to, "--task": task, "--checkpoints": checkpoints}

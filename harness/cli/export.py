@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from harness import registry
 from harness.app.export import SHARD_SIZE
 from harness.app.export import export as export_model
 from harness.app.models import TINY_TASK
 from harness.cli.feedback import warn
-from harness.cli.options import Adapter, AdapterSubfolder
+from harness.cli.options import Adapter, AdapterSubfolder, IncludePath
 
 
 def export(
@@ -22,6 +23,7 @@ def export(
     adapter_subfolder: AdapterSubfolder = "",
     max_shard_size: Annotated[str, typer.Option(help="Size above which weights are split: 500MB, 5GB.")] = SHARD_SIZE,
     task: Annotated[str, typer.Option(help="Task of the tiny model's weights.")] = TINY_TASK,
+    include_path: IncludePath = None,
     push: Annotated[str, typer.Option(help="Upload the folder to this repository on the hub: OWNER/NAME.")] = "",
     private: Annotated[bool, typer.Option("--private", help="Make that repository a private one.")] = False,
 ) -> None:
@@ -29,6 +31,7 @@ def export(
 
     A model with adapters gives the adapter alone, or with --merge the whole model.
     """
+    registry.add_include_paths(include_path or [])
     done = export_model(
         model,
         out,

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import typer
 
+from harness import registry
 from harness.errors import UserError
 
 MODEL = "diffusion_lm"
 PACKAGE = "lm_eval"
+INCLUDE_PATH = "--include-path"
 
 
 def lm_eval(context: typer.Context) -> int:
     """lm-eval with our model type and tasks: harness lm-eval run --model diffusion_lm --tasks harness_sudoku.
 
-    All arguments are lm-eval's own: see harness lm-eval run --help, and harness lm-eval ls tasks.
+    --include-path DIR brings tasks of your own. All other arguments are lm-eval's: see harness lm-eval run --help, and
+    harness lm-eval ls tasks.
     """
     from lm_eval.__main__ import cli_evaluate
 
@@ -26,11 +29,13 @@ def lm_eval(context: typer.Context) -> int:
     from harness.lmeval import code_eval
     from harness.lmeval.saving import saved
 
+    folders, arguments = without_include_paths(context.args)
+    registry.add_include_paths(folders)
     code_eval.install()
 
     # lm-eval reads the arguments of the process.
     own = sys.argv
-    sys.argv = ["lm-eval", *with_device(context.args)]
+    sys.argv = ["lm-eval", *with_device(arguments)]
     try:
         with saved():
             cli_evaluate()
@@ -43,6 +48,21 @@ def lm_eval(context: typer.Context) -> int:
     finally:
         sys.argv = own
     return 0
+
+
+def without_include_paths(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The folders of --include-path among the arguments, and what is left. lm-eval's own --include_path, of folders of
+    YAML files, stays. Raises UserError where a folder is missing."""
+    folders, left, waiting = [], [], [*arguments]
+    while waiting:
+        option, is_joined, value = waiting.pop(0).partition("=")
+        if option != INCLUDE_PATH:
+            left.append(f"{option}{is_joined}{value}")
+        elif is_joined or waiting:
+            folders.append(Path(value if is_joined else waiting.pop(0)))
+        else:
+            raise UserError(f"{INCLUDE_PATH} needs a folder behind it.")
+    return folders, left
 
 
 def with_device(arguments: Sequence[str]) -> list[str]:

@@ -65,6 +65,7 @@ class Subcommand:
 
 
 SUBCOMMANDS = (
+    Subcommand(name="new", module="harness.cli.new", function="new"),
     Subcommand(name="run", module="harness.cli.run", function="run"),
     Subcommand(name="plan", module="harness.cli.plan", function="plan_run"),
     Subcommand(name="eval", module="harness.cli.eval", function="evaluate"),

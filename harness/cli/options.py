@@ -48,7 +48,10 @@ PackWeights = Annotated[
     bool, typer.Option("--pack-weights", help="Keep a second copy of the weights in a processor's order: faster.")
 ]
 AdapterSubfolder = Annotated[str, typer.Option(help="Where in it the adapter lies.")]
-IncludePath = Annotated[list[Path] | None, typer.Option(help="Folder with methods or tasks of your own; repeatable.")]
+IncludePath = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folder with methods or tasks of your own; repeatable. HARNESS_PATH names some for good."),
+]
 UnsafeLocalExec = Annotated[bool, typer.Option("--unsafe-local-exec", help="Run model-written code without a sandbox.")]
 AllowPackages = Annotated[
     list[str] | None,

@@ -12,7 +12,7 @@ from harness import registry
 from harness.cli.lists import any_names
 from harness.cli.options import IncludePath
 from harness.cli.tables import show_report_table
-from harness.errors import UserError
+from harness.errors import UserError, from_here
 from harness.records.run_folder import DEFAULT_EVALUATIONS, DEFAULT_REPORT, DEFAULT_RUNS
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def report(
         figures=tuple(any_names(figures)) or KINDS,
         style=style,
         runs=tuple(map(str, runs or [])),
-        include=tuple(map(str, include_path or [])),
+        include=tuple(map(from_here, registry.include_paths())),
     )
     written = write_report(found, out, choice)
     for table in written.headlines:

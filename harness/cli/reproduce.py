@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness import registry
 from harness.cli.feedback import progress_bar
 from harness.cli.lists import names
-from harness.cli.options import Data, Device, Prompts
+from harness.cli.options import Data, Device, IncludePath, Prompts
 from harness.config.resolve import parse_budget
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def reproduce(
     budget: Annotated[str, typer.Option(help="Of every run, in the place of the recipe's: updates=4.")] = "",
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, in processes of their own.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for all of it.", show_default=str(DEFAULT_OUT))] = None,
+    include_path: IncludePath = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is to do, and do nothing.")] = False,
 ) -> None:
     """Make every table and figure of a paper: harness reproduce 2603.12554 --with tiny.
@@ -41,6 +43,7 @@ def reproduce(
     from harness.app.reproduce import REPRODUCTION, ReproductionRequest, plan_reproduction
     from harness.app.reproduce import reproduce as make
 
+    registry.add_include_paths(include_path or [])
     request = ReproductionRequest(
         paper=paper,
         mode=mode,

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from harness import registry
 from harness.app.sft import sft as fine_tune
 from harness.cli.feedback import progress_bar, warn
 from harness.cli.lists import any_names
+from harness.cli.options import IncludePath
 from harness.config.resolve import parse_settings
 from harness.distributed.processes import is_main
 
@@ -43,6 +45,7 @@ def sft(
         list[str] | None,
         typer.Option("--set", help="model.lora.rank=128, execution.micro_batch_size=4 ...; repeatable."),
     ] = None,
+    include_path: IncludePath = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
 ) -> None:
     """Masked fine-tuning: --task sudoku --out DIR, or --model NAME --data FILE.jsonl --out DIR.
@@ -51,6 +54,7 @@ def sft(
     model learns the answers of a file; adapters are merged at the end, and harness run --model DIR goes on from there.
     The same command goes on from the last checkpoint of an unfinished training.
     """
+    registry.add_include_paths(include_path or [])
     with progress_bar(f"sft {data or task}") as show:
         done = fine_tune(
             out=out,

@@ -13,7 +13,7 @@ from harness.errors import UserError, did_you_mean, nearest_path, unknown_choice
 TINY, LAPTOP, PAPER = "tiny", "laptop", "paper"
 USUAL = (TINY, LAPTOP, PAPER)
 """Recipes that every method has for every task with a protocol; a file with one of these as a section holds several."""
-EXTENDS, TASKS = "extends", "tasks"
+EXTENDS, WITHOUT, TASKS = "extends", "without", "tasks"
 YAML = (".yaml", ".yml")
 
 
@@ -64,7 +64,7 @@ def deeper(name: str, above: tuple[str, ...]) -> tuple[str, ...]:
 def recipes_in(path: Path) -> tuple[str, ...]:
     """The recipes of a file that holds several; none where it is one. Raises UserError where it is no mapping."""
     recipe = mapping(path)
-    is_several = any(name in recipe for name in USUAL) and not any(name in recipe for name in (EXTENDS, TASKS))
+    is_several = any(name in recipe for name in USUAL) and not any(name in recipe for name in (EXTENDS, WITHOUT, TASKS))
     return tuple(recipe) if is_several and all(isinstance(one or {}, Mapping) for one in recipe.values()) else ()
 
 

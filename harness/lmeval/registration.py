@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import lm_eval.models  # noqa: F401  (fills the registry; an early entry of ours would keep its own types out)
@@ -12,14 +14,17 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import model_registry
 from lm_eval.tasks import TaskManager
 
+from harness import registry
+from harness.lmeval.options import TASK_PREFIX
 from harness.lmeval.tasks import ratio, ratio_error
 
 MODEL_NAME = "diffusion_lm"
 TASK_FOLDER = Path(__file__).parent / "yaml"
+TASK_FILE = "task: {name}\nclass: !function harness.lmeval.tasks.HarnessTask\n"
 
 
 def register(model_class: type[LM]) -> None:
-    """Registers the model type, and the folder of our tasks with every TaskManager made from now on."""
+    """Registers the model type, and our tasks and the user's own with every TaskManager made from now on."""
     # Where lm-eval found the entry point of this package, the name is taken by it.
     if MODEL_NAME not in model_registry:
         model_registry.register(MODEL_NAME, target=model_class)
@@ -44,6 +49,22 @@ def _with_our_tasks(original: Any) -> Any:
     @functools.wraps(original)
     def init(self: TaskManager, verbosity: Any = None, include_path: Any = None, *args: Any, **kwargs: Any) -> None:
         given = include_path if isinstance(include_path, list | tuple) else [include_path] if include_path else []
-        original(self, verbosity, [TASK_FOLDER, *given], *args, **kwargs)
+        original(self, verbosity, [TASK_FOLDER, *_own_tasks(), *given], *args, **kwargs)
 
     return init
+
+
+def _own_tasks() -> list[Path]:
+    """A folder with a file for each of the user's own tasks, where there are any."""
+    names = tuple(name for name in registry.names("task") if registry.own_file("task", name))
+    return [_written(names)] if names else []
+
+
+@functools.cache
+def _written(names: tuple[str, ...]) -> Path:
+    """Such a folder, for as long as the process lives: lm-eval reads a file again when its task is asked for."""
+    folder = TemporaryDirectory(prefix="harness-tasks-")
+    atexit.register(folder.cleanup)
+    for name in names:
+        (Path(folder.name) / f"{name}.yaml").write_text(TASK_FILE.format(name=f"{TASK_PREFIX}{name}"))
+    return Path(folder.name)

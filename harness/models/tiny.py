@@ -1,7 +1,8 @@
 """The embedded tiny model: a character vocabulary, a Llama trunk of about 0.2 M weights, and weights shipped with the
 package.
 
-It exists so that every method can be run, tested and understood on a laptop. Its prompts are `Task.compact_prompt`.
+It exists so that every method can be run, tested and understood on a laptop. Its prompts are `Task.compact_prompt`. A
+user's own task brings its weights in the folder `tiny-<task>` beside its file, made by `harness sft`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from harness.errors import UserError, unknown_choice
+from harness import registry
+from harness.errors import UserError, from_here, unknown_choice
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
 from harness.models.files import WEIGHTS_FILE, save_tensors
 from harness.records.jsonl import write_atomic
@@ -87,17 +89,32 @@ def save_tiny(model: DiffusionLM, folder: Path) -> None:
 
 
 def tiny_tasks() -> dict[str, Path]:
-    """The tasks that the package ships base weights for, and their folders."""
-    return {name: folder for folder in WEIGHTS.glob("tiny-*") for name in folder.name.split("-")[1:]}
+    """The tasks that have base weights, and their folders: those of the package, and a user's own that have been
+    trained."""
+    shipped = {name: folder for folder in WEIGHTS.glob("tiny-*") for name in folder.name.split("-")[1:]}
+    own = {name: _own_weights(name) for name in registry.names("task")}
+    return shipped | {name: folder for name, folder in own.items() if folder and (folder / "config.json").is_file()}
 
 
 def tiny_weights(task: str) -> Path:
     """The folder of the tiny base weights for `task`: `tiny-mbpp-humaneval` serves the two tasks in its name.
 
-    Raises UserError where none are shipped.
+    Raises UserError where there are none.
     """
-    shipped = tiny_tasks()
-    if task not in shipped:
-        fix = f"Train one with `harness sft --task {task} --out DIR` and name it with --model DIR."
-        raise unknown_choice("task of the tiny model", task, sorted(shipped), fix=fix)
-    return shipped[task]
+    known = tiny_tasks()
+    if task in known:
+        return known[task]
+    own = _own_weights(task)
+    if own is not None:
+        raise UserError(
+            f"The tiny model has no weights for task '{task}' yet; train them with "
+            f"`harness sft --task {task} --out {from_here(own)} --include-path {from_here(own.parent)}`."
+        )
+    fix = f"Train one with `harness sft --task {task} --out DIR` and name it with --model DIR."
+    raise unknown_choice("task of the tiny model", task, sorted(known), fix=fix)
+
+
+def _own_weights(task: str) -> Path | None:
+    """Where the weights for a user's own task lie once they are trained; None for any other task."""
+    file = registry.own_file("task", task)
+    return None if file is None else file.parent / f"tiny-{task}"

@@ -13,6 +13,7 @@ from lm_eval.tasks import TaskManager
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness import registry
+from harness.app.new import new
 from harness.cli.main import main
 from harness.data.sources import parse_source
 from harness.errors import UserError
@@ -81,6 +82,17 @@ def test_chat_prompts_in_the_template_are_those_of_harness_eval_too(llada, tmp_p
 def test_all_tasks_are_there_and_lm_eval_s_own_models_too():
     assert set(TaskManager(include_defaults=False).all_tasks) == {f"harness_{task}" for task in registry.names("task")}
     assert {"diffusion_lm", "hf", "dummy", "vllm"} <= set(model_registry.keys())
+
+
+def test_a_user_s_own_task_is_there_too(manager, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_included", [])
+    new("task", "backwards", tmp_path / "own")
+    registry.add_include_path(tmp_path / "own")
+    assert "harness_backwards" in TaskManager(include_defaults=False).all_tasks
+    task = manager(pretrained="tiny").load(["harness_backwards"])["tasks"]["harness_backwards"]
+    docs = task.test_docs()
+    assert (len(docs), task.fewshot_context(docs[0])) == (512, docs[0]["question"] + "\n")
+    assert task.config.generation_kwargs["max_gen_toks"] == 16
 
 
 def test_a_task_for_another_model_has_chat_messages_in_its_template_or_as_plain_text(manager):

@@ -78,6 +78,7 @@ def run_command(run: Run, seeds: Sequence[int], tried: Mapping[str, Sequence[Any
     if settings.get("data.prompts"):
         # The record has the file's hash, not the file.
         words += ["--prompts", f"FILE-WITH-SHA256-{str(settings['data.prompts'])[:12]}"]
+    words += [word for folder in run.include for word in ("--include-path", folder)]
     packages = settings.get("data.allow_packages")
     for name in packages if isinstance(packages, list) else ():
         words += ["--allow-packages", str(name)]

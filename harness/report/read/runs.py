@@ -12,6 +12,7 @@ from typing import Any
 from harness.config.prompt_hashes import STATES as PROMPT_STATES
 from harness.config.prompt_hashes import UNVERIFIED
 from harness.config.resolve import flatten
+from harness.errors import from_here
 from harness.records.description import EVALUATED_FILE, RunDescription, read_tree
 from harness.records.jsonl import RecordError, read_lines
 from harness.records.run_folder import (
@@ -47,7 +48,8 @@ class Run:
     name: the folder relative to the runs root. settings: the configuration, dotted key to value.
     provenance: dotted key to default, recipe or command line. evaluated_only: a folder of `harness eval`, with the
     identity of the run that the model comes from, or of a model that no run here trained. training_prompts: whether
-    they are published ones, as harness.config.prompt_hashes calls it.
+    they are published ones, as harness.config.prompt_hashes calls it. include: the folders of the user's own files, as
+    the run wrote them down.
     """
 
     folder: Path
@@ -59,6 +61,7 @@ class Run:
     evals: tuple[EvalRecord, ...]
     evaluated_only: bool = False
     training_prompts: str = UNVERIFIED
+    include: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +103,7 @@ def collect(paths: Sequence[Path]) -> Collection:
         elif reason := _without_result(found):
             skipped.append(Skipped(path=found.name, reason=reason, run=found))
         elif twin := runs.get(found.identity.folder):
-            pair = f"{_shown(found.folder)} has the same configuration and seed as {_shown(twin.folder)}"
+            pair = f"{from_here(found.folder)} has the same configuration and seed as {from_here(twin.folder)}"
             skipped.append(Skipped(path=found.name, reason=f"{pair}, which is counted"))
         else:
             runs[found.identity.folder] = found
@@ -134,12 +137,6 @@ def _without_result(run: Run) -> str:
     if not any(record.checkpoint == "last" for record in run.evals):
         return "finished, but its last checkpoint has no evaluation"
     return ""
-
-
-def _shown(folder: Path) -> str:
-    """The path as a reader finds it: relative to the working directory where it is below it."""
-    here = Path.cwd()
-    return (folder.relative_to(here) if folder.is_relative_to(here) else folder).as_posix()
 
 
 def _folders(root: Path) -> Iterator[tuple[Path, Skipped | None]]:
@@ -182,7 +179,7 @@ def load_run(folder: Path, name: str) -> Run:
     status = None if evaluated_only else _checked_status(folder)
     for _ in _records(folder, METRICS_FILE):
         pass
-    home, evals = identity.folder, _evaluations(folder)
+    home, evals, environment = identity.folder, _evaluations(folder), _environment(folder)
     if evaluated_only:  # the weights of a model that no run here trained are its last
         evals = tuple(replace(one, checkpoint="last") if one.checkpoint in AS_GIVEN else one for one in evals)
     updates = max((one.update for one in evals), default=0)
@@ -195,19 +192,30 @@ def load_run(folder: Path, name: str) -> Run:
         status=status or RunStatus(state="finished", updates=updates, samples=0),
         evals=evals,
         evaluated_only=evaluated_only,
-        training_prompts=_training_prompts(folder),
+        training_prompts=_training_prompts(environment),
+        include=_include(environment),
     )
 
 
-def _training_prompts(folder: Path) -> str:
-    """What the run recorded; unverified for one that recorded nothing of the kind."""
+def _environment(folder: Path) -> Any:
     try:
-        found: Any = json.loads(read_record(folder / ENVIRONMENT_FILE) or b"{}")
+        return json.loads(read_record(folder / ENVIRONMENT_FILE) or b"{}")
     except ValueError as error:
         raise RecordError(f"{ENVIRONMENT_FILE} is not JSON") from error
+
+
+def _training_prompts(found: Any) -> str:
+    """What the run recorded; unverified for one that recorded nothing of the kind."""
     for key in ("prompts", "training", "published"):
         found = found.get(key) if isinstance(found, dict) else None
     return found if found in PROMPT_STATES else UNVERIFIED
+
+
+def _include(environment: Any) -> tuple[str, ...]:
+    """The folders of the method's file and of the task's, each once, where they are the user's own."""
+    files = environment.get("own_files") if isinstance(environment, dict) else None
+    own = [one.get("folder") for one in files.values() if isinstance(one, dict)] if isinstance(files, dict) else []
+    return tuple(dict.fromkeys(one_line(folder) for folder in own if is_name(folder) and folder))
 
 
 def _setting(value: Any) -> Any:

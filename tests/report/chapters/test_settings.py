@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import json
 import shlex
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 import yaml
 
 from harness.config.resolve import parse_budget, parse_settings
+from harness.records.run_folder import ENVIRONMENT_FILE
 from harness.report.chapters.settings import command, difference_tables
 from harness.report.chapters.table import Table
 
@@ -110,6 +113,23 @@ def test_set_values_read_back_as_they_were(synthetic: Any, value: Any) -> None:
     method = {"name": "egspo-sa", "option": value}
     synthetic.run(settings=settings_with(synthetic, method=method), provenance={"method.option": "command line"})
     assert parse_settings([words(synthetic)[-1]]) == {"method.option": value}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"method": {"folder": "own"}, "task": {"folder": "own"}}, ["own"]),
+        ({"method": {"folder": "my methods"}, "task": {"folder": "/else"}}, ["my methods", "/else"]),
+        ({}, []),
+        ({"method": {"folder": 3}, "task": {"folder": "a\nb"}}, []),
+        ({"method": "own"}, []),
+        (["own"], []),
+    ],
+)
+def test_the_folders_of_own_files_are_named(synthetic: Any, files: Any, expected: list[str]) -> None:
+    (synthetic.run() / ENVIRONMENT_FILE).write_text(json.dumps({"own_files": files}))
+    found = words(synthetic)
+    assert [after for before, after in itertools.pairwise(found) if before == "--include-path"] == expected
 
 
 def test_odd_names_are_quoted_for_the_shell(synthetic: Any) -> None:
