@@ -68,6 +68,7 @@ CACHED, EXACT = "sudoku, 16 tokens, approximate", "sudoku, 16 tokens"
 GAP = "sudoku, exact log-probabilities"
 
 
+@pytest.mark.slow
 def test_what_is_there_already_is_not_evaluated_again(tmp_path: Path) -> None:
     assert notes(tmp_path, BLOCKS) == [EXACT]
     assert notes(tmp_path, DUAL) == [CACHED, GAP]

@@ -49,6 +49,7 @@ def test_no_module_takes_a_public_name() -> None:
     assert not set(harness.__all__) & (modules | packages)
 
 
+@pytest.mark.slow
 def test_the_page_names_every_function_and_its_blocks_form_a_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def test_every_method_trains_with_its_small_options_and_a_second_run_is_the_same
         assert [line[column] for line in first] == [line[column] for line in second]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 @pytest.mark.parametrize("task", ["mbpp", "humaneval"])
 def test_egspo_sa_trains_on_builtin_code(task, tmp_path):

@@ -109,6 +109,7 @@ def test_llada_has_one_sampler_that_counts_no_passes_and_its_model_from_the_hub_
         assert (other.last.passes, other.last.completion) == (0, [[64] * 3] * 2)
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_in_the_clone_is_said_in_one_sentence(tmp_path):
     clone = clone_of_fast_dllm(tmp_path)
     write(clone, {"llada/generate.py": "import a_package_that_is_missing\n"})

@@ -96,6 +96,7 @@ def test_the_floor_of_an_update_is_its_forward_and_backward_passes():
     assert ours.backward_flops > 0
 
 
+@pytest.mark.slow
 def test_growth_is_by_the_account_which_agrees_with_torch(made):
     by_blocks, _ = make_model(SHAPE, "cpu", Attention(block_length=SHAPE.block))
     rows = list(measure_growth(made[0], by_blocks, SHAPE, runs=1))

@@ -25,6 +25,7 @@ def test_a_table_is_printed_and_a_record_written(tmp_path, capsys):
     assert first["ratio"] == first["floor_seconds"][0] / first["seconds"][0]
 
 
+@pytest.mark.slow
 def test_growth_has_a_table_of_its_own(capsys):
     assert main(["bench", *QUICK, "--part", "growth"]) == 0
     assert "Account / torch's counter" in capsys.readouterr().out

@@ -59,7 +59,7 @@ def test_the_hash_is_of_the_values_that_differ_from_the_frozen_ones():
 @pytest.mark.parametrize(
     ("method", "task", "recipe", "name"),
     [
-        ("egspo-sa", "sudoku", "tiny", "0752dee5"),
+        ("egspo-sa", "sudoku", "tiny", "efc1bdbd"),
         ("egspo", "sudoku", "tiny", "3d560de1"),
         ("d1", "sudoku", "paper", "06c67fe7"),
         ("agrpo", "gsm8k", "paper", "eeb8978a"),

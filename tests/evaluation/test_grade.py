@@ -158,6 +158,7 @@ def test_our_own_samples_are_found_by_their_id(tmp_path, capsys):
     assert summary(capsys, *arguments)["correct"]["robust"] == 0
 
 
+@pytest.mark.slow
 def test_twenty_thousand_rows_take_no_more_memory_than_a_thousand(tmp_path):
     def peak(count: int) -> int:
         path = tmp_path / f"{count}.jsonl"

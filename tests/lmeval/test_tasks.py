@@ -60,6 +60,7 @@ def test_every_item_is_answered_and_judged_as_by_harness_eval(task, tmp_path, ma
     assert cost["tokens"] == sum(sample["tokens"] for sample in expected)
 
 
+@pytest.mark.slow
 def test_chat_prompts_in_the_template_are_those_of_harness_eval_too(llada, tmp_path, manager):
     sizes = ("--set", "completion_length=32", "--set", "block_length=32", "--set", "num_steps=16")
     expected = eval_samples("sudoku", tmp_path, "--model", str(llada), "--data", "builtin", *sizes, items=6)

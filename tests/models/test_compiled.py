@@ -47,6 +47,7 @@ def assert_same(one, other):
     assert one.flops == other.flops
 
 
+@pytest.mark.slow
 def test_all_layers_share_what_one_pass_has_compiled(random_model, functions):
     tokens_BL = random_model.encode_prompts(PROMPTS[:1]).ids_BP.expand(2, -1)
     expected = random_model.hidden(tokens_BL, None)

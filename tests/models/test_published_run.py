@@ -50,6 +50,7 @@ def train(model, tmp_path, *options):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("published", ["published_llada", "published_dream"])
 def test_a_run_s_exported_adapter_gives_the_run_s_completions(request, tmp_path, published, evaluate):
     model = request.getfixturevalue(published)

@@ -78,6 +78,7 @@ def prompts_for(model: DiffusionLM) -> Prompts:
     return model.pad_prompts(made_up.ids_BP.tolist()) if model.attention.block_length else made_up
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "method"),
     [

@@ -44,6 +44,7 @@ class Mine: ...
 """
 
 
+@pytest.mark.slow
 def test_a_users_own_method_has_its_title_its_colour_and_its_ablations(
     synthetic: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

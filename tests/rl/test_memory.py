@@ -105,6 +105,7 @@ def small_memory(monkeypatch):
     return in_phase
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "phase"),
     [

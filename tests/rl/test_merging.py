@@ -73,6 +73,7 @@ def watched(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_with_merged_rollouts_is_the_run_without_and_its_weights_come_back_to_the_bit(tmp_path, watched, method):
     plain = run(tmp_path / "plain", method)

@@ -115,6 +115,7 @@ def test_a_folder_gives_the_published_split(data_folder, name, split, size):
     assert len({example.id for example in examples}) == size
 
 
+@pytest.mark.slow
 def test_verify_finds_nothing_wrong_with_the_real_folder_and_list_shows_it(data_folder, monkeypatch, capsys):
     monkeypatch.setenv("HARNESS_DATA", str(data_folder))
     assert main(["data", "verify"]) == 0

@@ -23,6 +23,7 @@ def test_estimates_of_likelihoods(sdar):
         list(log_likelihoods(model, [question], LikelihoodOptions(draws=1)))
 
 
+@pytest.mark.slow
 def test_the_plan_of_a_run_with_blocks_of_another_size(sdar, tmp_path):
     planned = plan(RunRequest(method="agrpo", task="sudoku", model=sdar, data="builtin", runs=tmp_path))
     with pytest.raises(UserError, match=r"attends by blocks of 8 tokens, but block_length=\d+; set it to 8\."):
