@@ -1,4 +1,4 @@
-"""The model card of an export: all of it for a run of results/reference, and what differs for others."""
+"""The model card of an export: all of it for a run of tests/old_runs, and what differs for others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.report.formats.card import ADAPTER, ALL, MERGED, Weights, model_car
 from harness.report.read.runs import Run, load_run
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-REFERENCE = CHECKOUT / "results" / "reference" / "sudoku" / "egspo-sa" / "tiny"
+OLD_RUNS = CHECKOUT / "tests" / "old_runs" / "sudoku" / "egspo-sa" / "tiny"
 TINY = Weights(base="tiny", hub_base="", adapter="", form=ALL, task="sudoku", is_tiny=True, update=48)
 LLADA = Weights(
     base="GSAI-ML/LLaDA-8B-Instruct@main",
@@ -110,7 +110,7 @@ def front(card: str) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def reference() -> Run:
-    return load_run(REFERENCE / "24670e30-seed0", "-")
+    return load_run(OLD_RUNS / "24670e30-seed0", "-")
 
 
 def test_the_card_of_a_run_is_what_its_record_says(reference: Run) -> None:
@@ -129,7 +129,7 @@ def test_another_checkpoint_of_the_run_has_its_own_score_and_one_without_evaluat
 
 
 def test_a_control_is_called_one() -> None:
-    card = model_card(TINY, load_run(REFERENCE / "33fd2729-seed1", "-"))
+    card = model_card(TINY, load_run(OLD_RUNS / "33fd2729-seed0", "-"))
     assert "# EGSPO-SA on Sudoku, seed 1, random-reward control\n" in card
     assert "**This is a control**: its rewards were random numbers" in card
     assert "--reward random" in card
