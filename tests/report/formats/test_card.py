@@ -130,7 +130,7 @@ def test_another_checkpoint_of_the_run_has_its_own_score_and_one_without_evaluat
 
 def test_a_control_is_called_one() -> None:
     card = model_card(TINY, load_run(OLD_RUNS / "33fd2729-seed0", "-"))
-    assert "# EGSPO-SA on Sudoku, seed 1, random-reward control\n" in card
+    assert "# EGSPO-SA on Sudoku, seed 0, random-reward control\n" in card
     assert "**This is a control**: its rewards were random numbers" in card
     assert "--reward random" in card
 
