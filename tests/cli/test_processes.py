@@ -158,7 +158,10 @@ def test_fine_tuning_that_is_stopped_goes_on_to_the_same_weights(
     ("arguments", "said"),
     [
         (("eval", "--task", "sudoko"), "Did you mean 'sudoku'"),
-        (("eval", "--task", "sudoku", "--batch", "3"), "No such option: --batch"),
+        (
+            ("eval", "--task", "sudoku", "--batch", "3"),
+            "harness eval has no option --batch. Did you mean '--batch-size'?",
+        ),
         (("eval", "--task", "sudoku", "--model", "/no/such", "--data", "builtin"), "Model '/no/such' is neither"),
         (("compare", "--task", "sudoku", "--against", "nope,nada"), "Unknown checkpoint 'nope'"),
         (("grade", "/no/such", "--task", "gsm8k"), "No file '/no/such' to grade"),
