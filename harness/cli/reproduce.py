@@ -1,4 +1,4 @@
-"""harness reproduce: a paper's tables and figures by one command."""
+"""harness reproduce: a paper's tables and figures by one command, or a recorded run once more."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from harness.app.reproduce import ReproductionPlan
 
 DEFAULT_OUT = Path("results/reproductions")
+FAILED = 1
 
 
 def reproduce(
-    paper: Annotated[str, typer.Argument(help="arXiv number: 2603.12554.", show_default=False)],
+    paper: Annotated[
+        str, typer.Argument(help="arXiv number, 2603.12554, or the folder of a finished run.", show_default=False)
+    ],
     mode: Annotated[
         str,
         typer.Option("--with", help="tiny: the embedded model; published: the authors' weights; training."),
@@ -35,15 +38,18 @@ def reproduce(
     out: Annotated[Path | None, typer.Option(help="Folder for all of it.", show_default=str(DEFAULT_OUT))] = None,
     include_path: IncludePath = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is to do, and do nothing.")] = False,
-) -> None:
+) -> int:
     """Make every table and figure of a paper: harness reproduce 2603.12554 --with tiny.
 
-    What is there is not done again. The result is reproduction.html and reproduction.md.
+    What is there is not done again. The result is reproduction.html and reproduction.md. harness reproduce RUN_FOLDER
+    makes a recorded run again and says whether its numbers are the record's, bit for bit.
     """
     from harness.app.reproduce import REPRODUCTION, ReproductionRequest, plan_reproduction
     from harness.app.reproduce import reproduce as make
 
     registry.add_include_paths(include_path or [])
+    if Path(paper).is_dir() or "/" in paper:
+        return _run_again(Path(paper), out or DEFAULT_OUT / "runs", dry_run=dry_run)
     request = ReproductionRequest(
         paper=paper,
         mode=mode,
@@ -59,11 +65,40 @@ def reproduce(
     planned = plan_reproduction(request)
     _show(planned)
     if dry_run:
-        return
+        return 0
     with progress_bar("evaluating") as on_progress:
         folder = make(planned, on_line=typer.echo, on_progress=on_progress)
     typer.echo(f"Page: {folder / f'{REPRODUCTION}.html'}")
     typer.echo(f"Text: {folder / f'{REPRODUCTION}.md'}")
+    return 0
+
+
+def _run_again(record: Path, out: Path, *, dry_run: bool) -> int:
+    from harness.app.rerun import BASE_TOLERANCE, LAST_TOLERANCE, plan_rerun, rerun
+    from harness.cli.progress import Display
+
+    planned = plan_rerun(record, out)
+    typer.echo(f"{record} is made again as {planned.folder}.")
+    if dry_run:
+        return 0
+    with Display(planned, "") as display:
+        found = rerun(record, planned, display.on_event)
+    made = f"{found.updates} updates and {found.evaluations} evaluations"
+    if not found.first_difference:
+        typer.echo(f"Reproduced bit for bit: {made}.")
+        return 0
+    typer.echo(f"Of {made} the first number that differs is that of {found.first_difference}.")
+    if not found.elsewhere:
+        typer.echo("Not reproduced, though processor, threads and packages are those of the record.")
+        return FAILED
+    typer.echo(f"This machine is not that of the record: {'; '.join(found.elsewhere)}.")
+    pairs = {"before": (found.base, BASE_TOLERANCE), "after": (found.last, LAST_TOLERANCE)}
+    for when, (pair, most) in pairs.items():
+        if pair is not None:
+            recorded, again = (f"{value:.1%}" for value in pair)
+            typer.echo(f"  {found.metric} {when} training: {again}, recorded {recorded}; may differ by {most:.0%}.")
+    typer.echo("Reproduced within the tolerances." if found.holds else "Not reproduced.")
+    return 0 if found.holds else FAILED
 
 
 def _show(planned: ReproductionPlan) -> None:
