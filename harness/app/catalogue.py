@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.errors import UserError
+from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from harness.models.layout import Layout
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 BOTH, BLOCKS, EITHER = "both directions", "blocks", "both directions or blocks"
+MOST_NEAR = 3
 DEAD = "dead: the same command goes on with it"
 
 
@@ -149,10 +150,11 @@ def keys(names: Sequence[str] = ()) -> list[Record]:
 
 def near(name: str) -> str:
     """A sentence about keys that look like `name`, or about where all of them are listed."""
-    from harness.config.keys import near_keys
+    from harness.config.keys import all_sections
+    from harness.config.near import near_keys
 
-    listed = " or ".join(f"'{key}'" for key in near_keys(name))
-    return f"Did you mean {listed}?" if listed else "harness list keys shows all of them."
+    found = near_keys(name, (key.name for section in all_sections() for key in section.keys))
+    return did_you_mean(*found[:MOST_NEAR]).strip() or "harness list keys shows all of them."
 
 
 def protocols() -> list[Record]:

@@ -5,7 +5,6 @@ a method's own file has to be run for its options, and may import it.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import json
 import sys
@@ -24,7 +23,6 @@ from harness.errors import UserError
 METHOD, EXECUTION = "method", "execution"
 NOT_KEYS = ("method", "task")
 """Fields of RunConfig that are chosen by options of their own."""
-MOST_NEAR = 3
 WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 
 
@@ -112,14 +110,6 @@ def find_keys(name: str) -> tuple[Key, ...]:
         return method_section(name).keys
     options = tuple(key for method in registry.names("method") for key in method_section(method).keys)
     return tuple(key for key in (*common, *options) if name in (key.name, key.section, key.name.rpartition(".")[2]))
-
-
-def near_keys(name: str) -> list[str]:
-    """The dotted names that are nearest to `name`, or end in what is: several where sections share a name."""
-    every = {key.name: None for section in all_sections() for key in section.keys}
-    last = {key: key.rpartition(".")[2] for key in every}
-    near = difflib.get_close_matches(name, [*every, *last.values()], n=1)
-    return [key for key in every if key in near or last[key] in near][:MOST_NEAR]
 
 
 def shown(value: Any) -> str:

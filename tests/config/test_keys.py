@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness import registry
-from harness.config.keys import all_sections, common_sections, find_keys, method_section, near_keys, shown
+from harness.config.keys import all_sections, common_sections, find_keys, method_section, shown
 from harness.config.meanings import first_sentence, meanings, summary
 from harness.config.naming import config_hash
 from harness.config.tree import BudgetConfig, MethodConfig, RunConfig
@@ -160,11 +160,6 @@ def test_choices_of_a_method_are_those_of_its_file():
     (importance,) = (key for key in method_section("agrpo").keys if key.name == "method.importance")
     assert importance.choices == ("uniform", "entropy")
     assert importance.takes == "uniform, entropy"
-
-
-def test_near_names_are_whole_keys():
-    assert near_keys("lerning_rate") == ["optimizer.learning_rate"]
-    assert near_keys("optimiser.beta1")[0] == "optimizer.beta1"
 
 
 def test_values_are_shown_as_a_recipe_has_them():
