@@ -43,6 +43,8 @@ reference: $(STAMP)
 	find results/reference -name metrics.jsonl -exec gzip -9n {} +
 	$(BIN)/harness report results/reference --out docs/example-report
 
+include results/study/study.mk
+
 # The pages of docs/ as a site in site/; a link to nowhere is an error. `site/index.html` needs no server.
 docs: $(DOCS_STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
