@@ -52,6 +52,8 @@ $(WHOLE:%=study-of-%): study-of-%: $(STAMP)
 	$(RUN) --seed $(TEN) --method egspo --set method.selection=uniform,random
 	$(RUN) --seed $(TEN) --method agrpo --set method.draws=independent
 	$(RUN) --seed $(TEN) --method agrpo --set method.importance=uniform
+	$(RUN) --seed $(TEN) --method spg --set method.logp_estimation=elbo
+	$(RUN) --seed $(TEN) --method tracerl --set method.states=random
 	$(RUN) --seed $(TEN) --method agrpo --set method.stepping=per-draw --set optimizer.learning_rate=$(PER_DRAW_RATE_$*)
 	$(RUN) --seed $(TEN) --method egspo-sa $(LORA) --set optimizer.learning_rate=$(LORA_RATE_$*) \
 		--set conventions.dropout_in_rollouts=false,true
