@@ -1,11 +1,9 @@
-"""What commands find out, as plain values for --json: evaluations, a comparison, a report, plans."""
+"""What commands find out, as plain values for --json: evaluations, a comparison, plans."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config.resolve import Resolved, flatten
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
     from harness.planning.rollouts import Traced
     from harness.records.schema import MetricTotals
     from harness.report.analysis.paired import Measured, Outcomes
-    from harness.report.chapters.document import Document
-    from harness.report.read.runs import Skipped
 
 Record = dict[str, Any]
 
@@ -74,30 +70,6 @@ def _setting(outcomes: Outcomes) -> Record:
         "dtype": record.dtype,
         **measured(record.metrics[outcomes.metric]),
     }
-
-
-def report(written: Document, out: Path, skipped: Sequence[Skipped]) -> Record:
-    """The rows of the overview, with fractions of 1, and where everything was written."""
-    from harness.report.chapters.document import ROWS_FILE, TABLE_FOLDER
-    from harness.report.formats.page import PAGE_FILE, REPORT_FILE
-
-    points, first = written.points[ROWS_FILE], dict[str, str]()
-    rows = [row for row in points.records if first.setdefault(row["task"], row["metric"]) == row["metric"]]
-    return {
-        "rows": [_row({name: row.get(name) for name in points.columns}) for row in rows],
-        "page": str(out / PAGE_FILE),
-        "text": str(out / REPORT_FILE),
-        "numbers": [str(out / name) for name in written.points],
-        "tables": [str(out / TABLE_FOLDER / f"{table.stem}.csv") for table in written.tables],
-        "figures": [str(out / figure.file("png")) for figure in written.figures],
-        "left_out": [{"path": one.path, "reason": one.reason} for one in skipped],
-    }
-
-
-def _row(cells: Record) -> Record:
-    """A row of table.csv with what is text there for want of lists."""
-    seeds = [int(seed) for seed in cells["seeds"].split()]
-    return {**cells, "decoding": json.loads(cells["decoding"]), "seeds": seeds}
 
 
 def plans(found: Preflight, cells: Sequence[PlannedRun], *, config: bool) -> list[Record]:

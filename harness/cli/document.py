@@ -11,8 +11,6 @@ from typing import Any
 
 import typer
 
-from harness.distributed.processes import is_main
-
 
 def clear_output(wanted: bool) -> AbstractContextManager[Any]:
     """Inside, what is printed goes to standard error where a document is wanted: a user's own task may print too."""
@@ -21,6 +19,8 @@ def clear_output(wanted: bool) -> AbstractContextManager[Any]:
 
 def show_document(document: object) -> None:
     """Prints it, of several processes the first. NaN and the infinities, for which JSON has no numbers, are null."""
+    from harness.distributed.processes import is_main
+
     if is_main():
         typer.echo(json.dumps(_plain(document), indent=2, default=str, allow_nan=False))
 

@@ -45,10 +45,10 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a page, tables, figures and summary.csv of finished runs."""
-    from harness.app import documents
     from harness.report.chapters.choice import Choice
     from harness.report.figures.frame import FIGURE_FOLDER, KINDS
     from harness.report.formats.page import PAGE_FILE, REPORT_FILE, write_report
+    from harness.report.formats.plain import report_record
     from harness.report.read.runs import collect
 
     registry.add_include_paths(include_path or [])
@@ -66,7 +66,7 @@ def report(
     )
     written = write_report(found, out, choice)
     if as_json:
-        show_document(documents.report(written, out, found.skipped))
+        show_document(report_record(written, out, found.skipped))
         return
     for table in written.headlines:
         show_report_table(table)
