@@ -19,10 +19,10 @@ TITLE = "The papers' claims at this scale"
 TEXT = (
     "What the methods' papers claim, in our words, held against runs of both sides under the same conditions, paired "
     "by seed, three or more. A claim is supported, or contradicted, where p is below 0.05 after Holm's adjustment for "
-    "all {rows} rows of this chapter. Not visible says no more than that, and beside it stands the smallest effect "
-    "that so many seeds show in a single test. What a paper claims of a large model may hold there and not here."
+    "all rows of this chapter. Not visible says no more than that, and beside it stands the smallest effect that so "
+    "many seeds show in a single test. What a paper claims of a large model may hold there and not here."
 )
-TOLD = "{rows} rows: {supported} supported, {contradicted} contradicted, {not_visible} not visible."
+TOLD = "Rows: {rows}; supported: {supported}, contradicted: {contradicted}, not visible: {not_visible}."
 UNCLEAR = "Left out: {sides}."
 EFFECT = (
     "Effect: first minus second in points; for costs and standard deviations first over second. [...]: its 95 % "
@@ -50,7 +50,7 @@ def claims_sections(held: Held) -> list[Section]:
     """The chapter; none where no claim has both of its sides."""
     if not held.rows:
         return []
-    told = (TEXT.format(rows=len(held.rows)), EFFECT, TESTS, _told(held.rows))
+    told = (TEXT, EFFECT, TESTS, _told(held.rows))
     unclear = (UNCLEAR.format(sides="; ".join(held.unclear)),) if held.unclear else ()
     tables = [_table(own) for own in group_by(held.rows, lambda row: (row.claim.paper, row.claim.arxiv)).values()]
     parts = [Section(title=table.title, level=3, tables=(table,)) for table in tables]
