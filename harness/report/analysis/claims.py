@@ -10,17 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.config.claims import ANY, DIFFERENT, HIGHER, Claim, Side
-from harness.report.analysis.comparisons import LEVEL
+from harness.config.claims import ANY, LOWER, Claim, Side
 from harness.report.analysis.effects import (
+    FEWEST_SEEDS,
     Effect,
     cost_ratio,
     difference,
     from_half,
     shared,
     spread_ratio,
+    verdict,
 )
-from harness.report.analysis.groups import Group, group_by, metrics_of, overrides
+from harness.report.analysis.groups import VALIDATION, Group, Protocol, group_by, metrics_of, overrides
 from harness.report.analysis.measures import (
     AXES,
     PER_SEED,
@@ -32,16 +33,17 @@ from harness.report.analysis.measures import (
     position,
 )
 from harness.report.analysis.points import Points, bounds, make_points
-from harness.report.analysis.statistics import holm
+from harness.report.analysis.predictions import Prediction, predict
+from harness.report.analysis.statistics import holm, mean
 from harness.report.labels import headline_metric
+from harness.report.read.estimators import Estimator
 
-SUPPORTED, CONTRADICTED, NOT_VISIBLE = "supported", "contradicted", "not visible"
 FREE = ("optimizer.learning_rate", "evaluation.", "budget.", "data.")
 """Beginnings of settings in which a side may differ from its method's recipe without being told: how far it learns in a
 step, which is chosen for each method and variant, and how long and on what it is measured."""
 COLUMNS = (
     "claim paper arxiv where task model data split decoding metric measure along direction first second seeds kind "
-    "value low high p p_holm verdict smallest level first_reached second_reached"
+    "value low high p p_holm verdict smallest level first_reached second_reached methods"
 )
 
 
@@ -62,27 +64,36 @@ class Row:
     @property
     def verdict(self) -> str:
         """Whether the claim is seen, its opposite, or neither."""
-        if self.adjusted >= LEVEL or not self.effect.sign:
-            return NOT_VISIBLE
-        wanted = 1 if self.claim.direction == HIGHER else -1
-        return SUPPORTED if self.claim.direction == DIFFERENT or self.effect.sign == wanted else CONTRADICTED
+        return verdict(self.claim.direction, self.effect.sign, self.adjusted)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """The rows of all claims that the runs can be held against, in the claims' order. unclear: a sentence for each side
-    that several configurations fit, none of which stands for the others."""
+    """The rows of all claims that the runs can be held against, in the claims' order, and whether the errors of
+    estimates order the methods. unclear: a sentence for each side that several configurations fit, none of which stands
+    for the others."""
 
     rows: tuple[Row, ...]
-    unclear: tuple[str, ...]
+    predictions: tuple[Prediction, ...] = ()
+    unclear: tuple[str, ...] = ()
 
 
-def hold(claims: Sequence[Claim], groups: Sequence[Group], *, headline: str | None = None) -> Held:
+def hold(
+    claims: Sequence[Claim],
+    groups: Sequence[Group],
+    *,
+    estimators: Sequence[Estimator] = (),
+    headline: str | None = None,
+) -> Held:
     """Every claim on every task, model and protocol under which both of its sides have three seeds in common.
 
-    groups: variants too, without those that a search did not choose.
+    groups: variants too, without those that a search did not choose. Validation items choose, and are no result.
     """
-    configured = [group for group in groups if group.lasts and group.is_decoded_as_configured]
+    configured = [
+        group
+        for group in groups
+        if group.lasts and group.is_decoded_as_configured and group.protocol.split != VALIDATION
+    ]
     together = sorted(group_by(configured, lambda group: group.conditions).items())
     rows: list[Row] = []
     unclear: dict[str, None] = {}
@@ -91,11 +102,28 @@ def hold(claims: Sequence[Claim], groups: Sequence[Group], *, headline: str | No
             if not claim.tasks or task in claim.tasks:
                 metric = headline_metric(metrics_of(own), headline)
                 rows += _rows(claim, own, groups, metric, unclear)
-    adjusted = holm([row.effect.p for row in rows])
+    found = [one for where, own in together for one in _predictions(where, own, estimators, headline, unclear)]
+    adjusted = [p or 0.0 for p in holm([*(row.effect.p for row in rows), *(one.p for one in found)])]
     return Held(
-        rows=tuple(replace(row, adjusted=p or 0.0) for row, p in zip(rows, adjusted, strict=True)),
+        rows=tuple(replace(row, adjusted=p) for row, p in zip(rows, adjusted[: len(rows)], strict=True)),
+        predictions=tuple(replace(one, adjusted=p) for one, p in zip(found, adjusted[len(rows) :], strict=True)),
         unclear=tuple(unclear),
     )
+
+
+def _predictions(
+    where: tuple[str, str, Protocol],
+    own: Sequence[Group],
+    estimators: Sequence[Estimator],
+    headline: str | None,
+    unclear: dict[str, None],
+) -> list[Prediction]:
+    """Over the methods that have three seeds by their recipe."""
+    metric = headline_metric(metrics_of(own), headline)
+    standing = {one.method: _of(Side(method=one.method), own, unclear) for one in estimators}
+    values = {method: [*last(group, metric).values()] for method, group in standing.items() if group}
+    lasts = {method: mean(found) for method, found in values.items() if len(found) >= FEWEST_SEEDS}
+    return predict(lasts, estimators, where, metric)
 
 
 def _rows(
@@ -170,10 +198,11 @@ def _fewer_steps(
     return difference(lost(first, fewer[0], metric), lost(second, fewer[1], metric)), steps
 
 
-def claim_points(rows: Sequence[Row]) -> Points:
-    """A record per row: values and bounds as fractions of 1, ratios and positions as they are; firsts as numbers of
-    pairs."""
-    return make_points(COLUMNS, (_record(row) for row in rows))
+def claim_points(held: Held) -> Points:
+    """A record per row: differences of values and their bounds as fractions of 1, of positions from 0.5, ratios as they
+    are, firsts as numbers of pairs; then the rank correlations, each over as many methods as `methods` says."""
+    records = [*map(_record, held.rows), *map(_prediction_record, held.predictions)]
+    return make_points(COLUMNS, records)
 
 
 def _record(row: Row) -> Mapping[str, Any]:
@@ -195,4 +224,19 @@ def _record(row: Row) -> Mapping[str, Any]:
         "level": row.level,
         "first_reached": reached[0],
         "second_reached": reached[1],
+    }
+
+
+def _prediction_record(one: Prediction) -> Mapping[str, Any]:
+    return {
+        **vars(one.protocol),
+        **vars(one),
+        **bounds(one.interval),
+        "claim": f"estimate-{one.error}",
+        "measure": "last",
+        "direction": LOWER,
+        "kind": "rank correlation",
+        "p_holm": one.adjusted,
+        "verdict": one.verdict,
+        "methods": len(one.methods),
     }

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import nctdtr, stdtr, stdtrit
 
+from harness.config.claims import DIFFERENT, HIGHER
+from harness.report.analysis.comparisons import LEVEL
 from harness.report.analysis.statistics import (
     CONFIDENCE,
     Interval,
@@ -25,6 +27,7 @@ from harness.report.analysis.statistics import (
     sign_flip_test,
 )
 
+SUPPORTED, CONTRADICTED, NOT_VISIBLE = "supported", "contradicted", "not visible"
 POWER = 0.8
 ALPHA = 1 - CONFIDENCE
 FEWEST_SEEDS = 3
@@ -62,6 +65,13 @@ class Effect:
         """1 where the first side is higher, -1 where it is lower, 0 where it is neither."""
         away = self.value - 1 if self.kind == RATIO else self.value
         return int(np.sign(away))
+
+
+def verdict(direction: str, sign: float, p: float) -> str:
+    """What an effect of this sign and p says of a claim."""
+    if p >= LEVEL or not sign:
+        return NOT_VISIBLE
+    return SUPPORTED if direction == DIFFERENT or (sign > 0) == (direction == HIGHER) else CONTRADICTED
 
 
 def shared(first: Mapping[int, object], second: Mapping[int, object]) -> list[int]:

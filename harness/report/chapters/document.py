@@ -129,7 +129,8 @@ def make_document(collection: Collection, choice: Choice = ALL) -> Document:
     evidence, printed = evidence_sections(material.groups, comparisons, costs), _every_value()
     kept = [group for group in groups if not any(member.run.folder in unchosen for member in group.members)]
     named = briefly_named(kept, material.groups, material.sweeps)
-    held = hold(load_claims(registry.include_paths()), kept, headline=metric)
+    claims = load_claims(registry.include_paths())
+    held = hold(claims, kept, estimators=collection.estimators, headline=metric)
     rows = [row for found in heads.values() for row in found.rows]
     overview = (HOW_TO_READ, ELSEWHERE) if unchosen else (HOW_TO_READ,)
     sections = [
@@ -153,7 +154,7 @@ def make_document(collection: Collection, choice: Choice = ALL) -> Document:
             SUMMARY_FILE: summary_points(collection.runs),
             ROWS_FILE: row_points(tables),
             BUDGET_FILE: budget_points(costs),
-            **({CLAIMS_FILE: claim_points(held.rows)} if held.rows else {}),
+            **({CLAIMS_FILE: claim_points(held)} if held.rows or held.predictions else {}),
         },
     )
 

@@ -27,6 +27,7 @@ from harness.records.schema import SCHEMA_VERSION, EvalRecord, MetricTotals, Run
 from harness.records.small import read_record
 from harness.records.values import is_cost, is_count, is_name, is_number, is_shallow
 from harness.report.labels import cut, one_line
+from harness.report.read.estimators import Estimator, EstimatorsError, find_estimators, read_estimators
 from harness.report.read.places import Place, places
 
 STATES = ("running", "interrupted", "finished", "failed")
@@ -81,10 +82,12 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class Collection:
-    """The finished, evaluated runs and everything that was left out, both in the order of their names."""
+    """The finished, evaluated runs and everything that was left out, both in the order of their names. estimators: of
+    the table of `harness diagnose` beside them, none without one."""
 
     runs: tuple[Run, ...]
     skipped: tuple[Skipped, ...]
+    estimators: tuple[Estimator, ...] = ()
 
 
 class ForeignError(RecordError):
@@ -113,7 +116,14 @@ def collect(paths: Sequence[Path]) -> Collection:
             home = found.identity.folder
             own = runs.get(home, found)
             runs[home] = own if own is found else replace(own, evals=(*own.evals, *found.evals))
-    return Collection(runs=tuple(runs.values()), skipped=tuple(skipped))
+    estimators: tuple[Estimator, ...] = ()
+    if table := find_estimators(paths):
+        try:
+            estimators = read_estimators(table)
+        except (EstimatorsError, OSError) as error:
+            reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+            skipped.append(Skipped(path=from_here(table), reason=reason))
+    return Collection(runs=tuple(runs.values()), skipped=tuple(skipped), estimators=estimators)
 
 
 def scan(paths: Sequence[Path]) -> list[Run | Skipped]:

@@ -91,7 +91,7 @@ def test_a_side_that_several_configurations_fit_is_left_out_and_named(groups: li
     [{"second": Side(method="espo")}, {"second": Side(method="wd1")}, {"tasks": ("countdown",)}, {"measure": "chosen"}],
 )
 def test_a_claim_without_both_sides_on_three_seeds_has_no_row(changes: dict[str, Any], groups: list[Group]) -> None:
-    assert hold([claim(**changes)], groups) == Held(rows=(), unclear=())
+    assert hold([claim(**changes)], groups) == Held(rows=())
 
 
 def test_other_conditions_are_no_other_side(synthetic: Any) -> None:
@@ -197,7 +197,7 @@ def test_fewer_steps_are_evaluations_of_the_same_runs(synthetic: Any) -> None:
 
 
 def test_the_records_hold_numbers_and_whose_they_are(groups: list[Group]) -> None:
-    points = claim_points(hold([claim(), claim(measure="cost", along="samples")], groups).rows)
+    points = claim_points(hold([claim(), claim(measure="cost", along="samples")], groups))
     first, second = ({name: record.get(name) for name in points.columns} for record in points.records)
     assert (first["claim"], first["task"], first["first"], first["seeds"], first["kind"]) == (
         "mine",
@@ -224,3 +224,10 @@ def test_a_chosen_checkpoint_counts_with_its_value_on_the_test_items(synthetic: 
             synthetic.run(records=records, method=method, seed=seed)
     row = only(hold([claim(measure="chosen")], synthetic.groups()))
     assert (row.effect.seeds, row.effect.value) == (3, 0.25)
+
+
+def test_results_on_validation_items_are_no_results(synthetic: Any) -> None:
+    for method in ("egspo", "d1"):
+        for seed in range(3):
+            synthetic.run(method=method, seed=seed, records=synthetic.ends(0, 64 + seed, split="validation"))
+    assert hold([claim()], synthetic.groups()) == Held(rows=())

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from harness.config.claims import Claim, Side
-from harness.report.analysis.claims import Held, Row, hold
+from harness.report.analysis.claims import Held, Row, claim_points, hold
 from harness.report.analysis.effects import Effect
 from harness.report.analysis.statistics import Interval
 from harness.report.chapters.claims import TITLE, claims_sections
+from harness.report.read.estimators import Estimator
 
 CLAIM = Claim(
     name="mine",
@@ -115,3 +117,29 @@ def test_protocols_of_one_task_are_told_apart(row: Row, synthetic: Any) -> None:
 
 def test_without_both_sides_there_is_no_chapter() -> None:
     assert claims_sections(Held(rows=(), unclear=("EGSPO: 2 configurations",))) == []
+
+
+def test_what_the_estimates_error_tells_is_a_table_of_the_same_family(synthetic: Any) -> None:
+    methods = ("agrpo", "bgpo", "d1", "egspo", "espo", "wd1")
+    for place, method in enumerate(methods):
+        for seed in range(3):
+            synthetic.run(method=method, seed=seed, records=synthetic.ends(0, 100 + 10 * place))
+    estimators = [
+        Estimator(method=method, bias=9.0 - place, angle=60.0, variance=float(place))
+        for place, method in enumerate(methods)
+    ]
+    held = hold([CLAIM], synthetic.groups(), estimators=estimators)
+    assert [one.error for one in held.predictions] == ["bias", "variance"]
+    # 1 + about 2 in 720 of 10,000 permutations; with the claim's own row three tests.
+    smallest = min(one.p for one in held.predictions)
+    assert held.predictions[0].adjusted == pytest.approx(2 * smallest)
+    assert [one.verdict for one in held.predictions] == ["supported", "contradicted"]
+    *_, section = claims_sections(held)
+    (table,) = section.tables
+    assert table.cells[0][2:6] == ("bias", "exact match of the last checkpoint", "6", "-1.00")
+    assert table.supports == ("Rows: 2; supported: 1, contradicted: 1, not visible: 0.",)
+    shy = replace(held, predictions=tuple(replace(one, adjusted=0.2) for one in held.predictions))
+    *_, section = claims_sections(shy)
+    assert section.tables[0].cells[0][-1] == ("not visible, supported as a single row: 6 methods show -0.93 or below")
+    points = claim_points(held)
+    assert [record["claim"] for record in points.records] == ["mine", "estimate-bias", "estimate-variance"]
