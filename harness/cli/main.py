@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from harness import __version__
+from harness.cli.once import OnceCommand
 from harness.distributed.processes import is_agreed, is_main
 from harness.distributed.shard import FAULTS, raise_together
 from harness.distributed.slurm import take_ranks
@@ -128,7 +130,8 @@ def _execute(arguments: list[str]) -> int:
             application.command(command.name, help=command.summary)(_misplaced)
     else:
         command = _named(arguments[0])
-        application.command(command.name, context_settings=PASS_ON if command.passes_on else None)(command.load())
+        kind, settings = (TyperCommand, PASS_ON) if command.passes_on else (OnceCommand, None)
+        application.command(command.name, cls=kind, context_settings=settings)(command.load())
     result = typer.main.get_command(application).main(args=arguments, prog_name="harness", standalone_mode=False)
     return result if isinstance(result, int) else 0
 
