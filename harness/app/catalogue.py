@@ -226,7 +226,7 @@ def _run(item: Run | Skipped) -> Record:
     status = item.status
     return {
         **_nothing(item.name),
-        "folder": str(item.folder),
+        "folder": str(item.shown),
         "state": state(status),
         "is_alive": is_at_work(status),
         "reason": status.reason,

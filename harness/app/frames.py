@@ -38,13 +38,21 @@ class RunFrames:
 
 
 def read_runs(path: str | Path = DEFAULT_RUNS) -> RunFrames:
-    """Reads every run at or below `path`, finished or not. Raises UserError where there is none."""
+    """Reads every run at or below `path`, a folder or an archive, finished or not.
+
+    Raises UserError where there is none.
+    """
     import pandas
 
+    from harness.report.read.archives import ENDINGS
+    from harness.report.read.places import is_place
     from harness.report.read.runs import Run, scan
 
-    if not Path(path).is_dir():
-        raise UserError(f"'{path}' is not a folder; make a run with harness run, or name another folder.")
+    if not is_place(Path(path)):
+        raise UserError(
+            f"'{path}' is neither a folder nor an archive of runs ({' or '.join(ENDINGS)}); make a run with harness "
+            "run, or name another folder."
+        )
     found = scan([Path(path)])
     if not found:
         raise UserError(f"There are no runs in '{path}'.")
@@ -61,12 +69,12 @@ def read_runs(path: str | Path = DEFAULT_RUNS) -> RunFrames:
 
 def _run(run: Run) -> dict[str, Any]:
     status = {"state": run.status.state, "reason": run.status.reason, "updates": run.status.updates}
-    identity = {"folder": str(run.folder), **asdict(run.identity), **status}
+    identity = {"folder": str(run.shown), **asdict(run.identity), **status}
     return {**identity, **{key: value for key, value in run.settings.items() if key not in identity}}
 
 
 def _cell(run: Run) -> dict[str, Any]:
-    return {"folder": str(run.folder), **{name: getattr(run.identity, name) for name in CELL}}
+    return {"folder": str(run.shown), **{name: getattr(run.identity, name) for name in CELL}}
 
 
 def _evaluations(run: Run) -> Iterator[dict[str, Any]]:

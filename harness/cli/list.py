@@ -49,7 +49,7 @@ def list_runs(
         list[str] | None,
         typer.Argument(
             help="methods, tasks, models, recipes, protocols, checkpoints, keys (of a section or a method), runs, or "
-            "run folders and folders above some.",
+            "run folders, folders above some, and archives of them.",
             metavar="methods|tasks|models|recipes|protocols|checkpoints|keys|RUNS",
             show_default=str(DEFAULT_RUNS),
         ),

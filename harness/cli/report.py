@@ -25,7 +25,7 @@ FIRST_RUN = "harness run --method egspo-sa --task sudoku"
 def report(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(help="Run folders, or folders above some.", show_default=str(DEFAULT_RUNS)),
+        typer.Argument(help="Run folders, folders above some, and archives of them.", show_default=str(DEFAULT_RUNS)),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder to write the report to.")] = DEFAULT_REPORT,
     metric: Annotated[
@@ -78,12 +78,18 @@ def report(
 
 
 def existing(paths: Sequence[Path] | None) -> list[Path]:
-    """The folders to look into, the default where none is named. Raises UserError for a missing one."""
+    """The folders and archives to look into, the default where none is named. Raises UserError for a missing one."""
+    from harness.report.read.archives import ENDINGS
+    from harness.report.read.places import is_place
+
     if not paths:
         paths = [path for path in (DEFAULT_RUNS, DEFAULT_EVALUATIONS) if path.is_dir()] or [DEFAULT_RUNS]
     for path in paths:
-        if not path.is_dir():
-            raise UserError(f"'{path}' is not a folder. Start a run with `{FIRST_RUN}`, or name another folder.")
+        if not is_place(path):
+            raise UserError(
+                f"'{path}' is neither a folder nor an archive of runs ({' or '.join(ENDINGS)}). Start a run with "
+                f"`{FIRST_RUN}`, or name another folder."
+            )
     return list(paths or [DEFAULT_RUNS])
 
 

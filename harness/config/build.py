@@ -33,12 +33,12 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
 
 
 def _coerce(hint: Any, value: Any, key: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return value if isinstance(value, typing.cast(type, hint)) else build(typing.cast(type, hint), value, key)
     if isinstance(hint, types.UnionType):
         if value is None and type(None) in typing.get_args(hint):
             return None
         hint = next(choice for choice in typing.get_args(hint) if choice is not type(None))
+    if dataclasses.is_dataclass(hint):
+        return value if isinstance(value, typing.cast(type, hint)) else build(typing.cast(type, hint), value, key)
     if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         with contextlib.suppress(ValueError, OverflowError):
             value = float(value)

@@ -49,7 +49,9 @@ def test_unfinished_runs_are_read_and_unreadable_folders_are_named(tmp_path: Pat
     assert set(frames.evaluations["folder"]) == set(frames.metrics["folder"]) == {str(good)}
 
 
-@pytest.mark.parametrize(("name", "words"), [("missing", "is not a folder"), (".", "There are no runs in")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("missing", "is neither a folder nor an archive of runs"), (".", "There are no runs in")]
+)
 def test_a_folder_without_runs_is_refused(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         read_runs(tmp_path / name)

@@ -204,7 +204,7 @@ PLACES = [
         "name a JSONL file with --data FILE",
     ),
     ("report empty", "There are no runs in 'empty'. Start one with"),
-    ("report missing", "'missing' is not a folder. Start a run with"),
+    ("report missing", "'missing' is neither a folder nor an archive of runs (.tar.xz or .tar.gz). Start a run with"),
     ("report run", "There is no finished run in 'run'"),
     ("compare --task sudoku --against tiny,tiny", "'tiny' is named 2 times"),
     ("grade odd.jsonl --task sudoku", "odd.jsonl row 1, with a, has none of these forms: doc and resps"),

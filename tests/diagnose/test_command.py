@@ -22,10 +22,20 @@ from harness.diagnose.mdp import (
     LENGTH,
     ORDERS,
 )
-from harness.diagnose.measure import moments
+from harness.diagnose.measure import FITTED, moments
+from harness.report.read.estimators import variants
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 EXACT = 1e-10
+
+
+def test_the_report_reads_a_variant_of_every_method_that_there_is() -> None:
+    every = [(item.name, item.estimator) for item in all_candidates()]
+    found = {
+        (name, one.options if one.scale is not None else f"{one.options} {FITTED}", one.baseline, str(one.size))
+        for name, one in every
+    }
+    assert variants() <= found
 
 
 @pytest.mark.parametrize(

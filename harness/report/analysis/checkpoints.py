@@ -60,6 +60,21 @@ def make_choices(groups: Sequence[Group], metric: str) -> list[Choices]:
     return found if any(max(choices.checkpoints) > 1 for choices in found) else []
 
 
+def chosen_on_validation(group: Group, metric: str) -> dict[int, float]:
+    """Seed to the value of the checkpoint that is the highest on the validation items; seeds without one are left
+    out."""
+    found = {}
+    for member in _members(group, metric):
+        one = _chosen([member], metric, _on_validation(metric))
+        if one.value is not None:
+            found[member.run.identity.seed] = one.value
+    return found
+
+
+def _on_validation(metric: str) -> Callable[[Member], int]:
+    return lambda member: _highest(_validation_curve(member.run, metric), "the validation items")
+
+
 def _members(group: Group, metric: str) -> list[Member]:
     """Those whose last checkpoint is a trained one and was evaluated."""
     return [member for member in group.members if (last := member.at("last", metric)) and last.update]
@@ -80,7 +95,7 @@ def _choices(group: Group, family: Sequence[Group], metric: str) -> Choices:
     lengths = group_by((one for other in family for one in other.members), lambda one: one.run.folder)
     ways: dict[str, Callable[[Member], int]] = {
         "last": lambda member: max(_curve(member.records, metric)),
-        "validation": lambda member: _highest(_validation_curve(member.run, metric), "the validation items"),
+        "validation": _on_validation(metric),
         "best": lambda member: _best([_curve(one.records, metric) for one in lengths[member.run.folder]]),
         "best_per_length": lambda member: _best_at_length(_curve(member.records, metric), len(family)),
     }

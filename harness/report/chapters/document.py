@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import __version__
+from harness import __version__, registry
+from harness.config.claims import load_claims
 from harness.errors import unknown_choice
 from harness.records.schema import NO_METHOD
 from harness.report.analysis.budget import Costs, all_costs, budget_points
+from harness.report.analysis.claims import claim_points, hold
 from harness.report.analysis.comparisons import Comparisons, compare
 from harness.report.analysis.curves import CURVE_AXES, Panel, along, make_panels
 from harness.report.analysis.groups import Group, group_by, make_groups
@@ -21,6 +23,7 @@ from harness.report.analysis.traces import GroupTraces
 from harness.report.chapters.agreement import agreement_tables
 from harness.report.chapters.checkpoints import choices_tables
 from harness.report.chapters.choice import Choice, require_known, with_methods
+from harness.report.chapters.claims import claims_sections
 from harness.report.chapters.costs import budget_tables
 from harness.report.chapters.measured import measured_tables
 from harness.report.chapters.pairs import comparison_table
@@ -49,6 +52,7 @@ ROWS_FILE = "table.csv"
 TABLE_FOLDER = "tables"
 LONGEST_STEM = 120
 BUDGET_FILE = f"{TABLE_FOLDER}/budget.csv"
+CLAIMS_FILE = f"{TABLE_FOLDER}/claims.csv"
 
 PAIRS_TEXT = (
     "A difference counts only where the items and the seeds both show it, adjusted for the number of pairs; a ratio of "
@@ -125,12 +129,15 @@ def make_document(collection: Collection, choice: Choice = ALL) -> Document:
     evidence, printed = evidence_sections(material.groups, comparisons, costs), _every_value()
     kept = [group for group in groups if not any(member.run.folder in unchosen for member in group.members)]
     named = briefly_named(kept, material.groups, material.sweeps)
+    claims = load_claims(registry.include_paths())
+    held = hold(claims, kept, estimators=collection.estimators, headline=metric)
     rows = [row for found in heads.values() for row in found.rows]
     overview = (HOW_TO_READ, ELSEWHERE) if unchosen else (HOW_TO_READ,)
     sections = [
         Section(title="Overview", text=overview, figures=tuple(bar_figures(rows, material.colours))),
         *(section for task in heads for section in _task_sections(task, material)),
         *search_sections(searches, material.colours),
+        *claims_sections(held),
         *evidence,
         *printed,
         *_settings(named),
@@ -147,6 +154,7 @@ def make_document(collection: Collection, choice: Choice = ALL) -> Document:
             SUMMARY_FILE: summary_points(collection.runs),
             ROWS_FILE: row_points(tables),
             BUDGET_FILE: budget_points(costs),
+            **({CLAIMS_FILE: claim_points(held)} if held.rows or held.predictions else {}),
         },
     )
 

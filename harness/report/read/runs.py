@@ -16,7 +16,6 @@ from harness.errors import from_here
 from harness.records.description import EVALUATED_FILE, RunDescription, read_tree
 from harness.records.jsonl import RecordError, read_lines
 from harness.records.run_folder import (
-    CHECKPOINT_FOLDER,
     CONFIG_FILE,
     ENVIRONMENT_FILE,
     EVAL_FILE,
@@ -28,8 +27,9 @@ from harness.records.schema import SCHEMA_VERSION, EvalRecord, MetricTotals, Run
 from harness.records.small import read_record
 from harness.records.values import is_cost, is_count, is_name, is_number, is_shallow
 from harness.report.labels import cut, one_line
+from harness.report.read.estimators import Estimator, EstimatorsError, find_estimators, read_estimators
+from harness.report.read.places import Place, places
 
-MARKERS = frozenset((CONFIG_FILE, STATUS_FILE, EVAL_FILE, METRICS_FILE))
 STATES = ("running", "interrupted", "finished", "failed")
 CHECKPOINTS = ("base", "step", "last")
 AS_GIVEN = ("base", "given", "served")
@@ -45,6 +45,7 @@ LONGEST_REASON = 300
 class Run:
     """A readable run folder.
 
+    folder: where its files are read. shown: where a reader finds them, in an archive `runs.tar.xz/sudoku/...`.
     name: the folder relative to the runs root. settings: the configuration, dotted key to value.
     provenance: dotted key to default, recipe or command line. evaluated_only: a folder of `harness eval`, with the
     identity of the run that the model comes from, or of a model that no run here trained. training_prompts: whether
@@ -53,6 +54,7 @@ class Run:
     """
 
     folder: Path
+    shown: Path
     name: str
     identity: RunIdentity
     settings: Mapping[str, Any]
@@ -80,10 +82,12 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class Collection:
-    """The finished, evaluated runs and everything that was left out, both in the order of their names."""
+    """The finished, evaluated runs and everything that was left out, both in the order of their names. estimators: of
+    the table of `harness diagnose` beside them, none without one."""
 
     runs: tuple[Run, ...]
     skipped: tuple[Skipped, ...]
+    estimators: tuple[Estimator, ...] = ()
 
 
 class ForeignError(RecordError):
@@ -103,7 +107,7 @@ def collect(paths: Sequence[Path]) -> Collection:
         elif reason := _without_result(found):
             skipped.append(Skipped(path=found.name, reason=reason, run=found))
         elif twin := runs.get(found.identity.folder):
-            pair = f"{from_here(found.folder)} has the same configuration and seed as {from_here(twin.folder)}"
+            pair = f"{from_here(found.shown)} has the same configuration and seed as {from_here(twin.shown)}"
             skipped.append(Skipped(path=found.name, reason=f"{pair}, which is counted"))
         else:
             runs[found.identity.folder] = found
@@ -112,19 +116,26 @@ def collect(paths: Sequence[Path]) -> Collection:
             home = found.identity.folder
             own = runs.get(home, found)
             runs[home] = own if own is found else replace(own, evals=(*own.evals, *found.evals))
-    return Collection(runs=tuple(runs.values()), skipped=tuple(skipped))
+    estimators: tuple[Estimator, ...] = ()
+    if table := find_estimators(paths):
+        try:
+            estimators = read_estimators(table)
+        except (EstimatorsError, OSError) as error:
+            reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+            skipped.append(Skipped(path=from_here(table), reason=reason))
+    return Collection(runs=tuple(runs.values()), skipped=tuple(skipped), estimators=estimators)
 
 
 def scan(paths: Sequence[Path]) -> list[Run | Skipped]:
-    """Every run folder at or below `paths` in the order of names, finished or not."""
+    """Every run folder at or below `paths`, folders and archives, in the order of names, finished or not."""
     found: dict[Path, Run | Skipped] = {}
     for path in paths:
         root = Path(os.path.abspath(path))
-        for folder, problem in _folders(root):
-            if folder not in found:
-                found[folder] = problem or _load(folder, root)
+        for place in places(root):
+            if place.folder not in found:
+                found[place.folder] = _load(place)
     return sorted(
-        found.values(), key=lambda item: (item.name, item.folder) if isinstance(item, Run) else (item.path, Path())
+        found.values(), key=lambda item: (item.name, item.shown) if isinstance(item, Run) else (item.path, Path())
     )
 
 
@@ -139,24 +150,11 @@ def _without_result(run: Run) -> str:
     return ""
 
 
-def _folders(root: Path) -> Iterator[tuple[Path, Skipped | None]]:
-    unreadable: list[OSError] = []
-    for folder, below, files in os.walk(root, onerror=unreadable.append):
-        below[:] = sorted(name for name in below if not name.startswith(".") and name != CHECKPOINT_FOLDER)
-        if not MARKERS.isdisjoint(files):
-            yield Path(folder), None
-    for error in unreadable:
-        closed = Path(error.filename)
-        yield closed, Skipped(path=_relative(closed, root), reason=f"cannot be read: {error.strerror}")
-
-
-def _relative(folder: Path, root: Path) -> str:
-    return root.name if folder == root else folder.relative_to(root).as_posix()
-
-
-def _load(folder: Path, root: Path) -> Run | Skipped:
+def _load(place: Place) -> Run | Skipped:
+    if place.problem:
+        return Skipped(path=place.name, reason=place.problem)
     try:
-        return load_run(folder, _relative(folder, root))
+        return load_run(place.folder, place.name, shown=place.shown)
     except ForeignError as error:
         reason = str(error)
     except RecordError as error:
@@ -165,11 +163,12 @@ def _load(folder: Path, root: Path) -> Run | Skipped:
         reason = f"cannot be read: {error.strerror}"
     except RecursionError:
         reason = "corrupt: a file is nested too deeply"
-    return Skipped(path=_relative(folder, root), reason=reason)
+    return Skipped(path=place.name, reason=reason)
 
 
-def load_run(folder: Path, name: str) -> Run:
-    """Reads one run folder; `name` is used where the folder is not in the place that its identity implies.
+def load_run(folder: Path, name: str, *, shown: Path | None = None) -> Run:
+    """Reads one run folder; `name` is used where the folder is not in the place that its identity implies. shown: where
+    a reader finds it, where that is not `folder`.
 
     Raises RecordError for corrupt, foreign and future-version files, OSError for unreadable ones.
     """
@@ -185,6 +184,7 @@ def load_run(folder: Path, name: str) -> Run:
     updates = max((one.update for one in evals), default=0)
     return Run(
         folder=folder,
+        shown=shown or folder,
         name=home.as_posix() if folder.parts[-len(home.parts) :] == home.parts else one_line(name),
         identity=identity,
         settings={one_line(key): _setting(value) for key, value in flatten(description.config).items()},

@@ -27,6 +27,7 @@ def test_the_chapters_stand_in_their_order(synthetic: Any) -> None:
     assert chapters == [
         "Overview",
         "Sudoku",
+        "The papers' claims at this scale",
         "How certain, and at what cost",
         "The papers' tables, measured here",
         "The papers' tables, as published",
