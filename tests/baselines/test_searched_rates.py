@@ -1,39 +1,79 @@
 """The `tiny` recipes have the learning rates that an equal search chose on validation items."""
 
+from collections import defaultdict
 from pathlib import Path
 
 import pandas
 import pytest
 
+import harness
 from harness import registry
 from harness.app.plan import RunRequest, plan
 
-SEARCHES = sorted((Path(__file__).parents[2] / "results" / "search").glob("*.csv"))
+RESULTS = Path(__file__).parents[2] / "results"
+RATES = {"sudoku": (3e-5, 1e-4, 3e-4, 1e-3), "countdown": (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)}
+SEEDS = {"sudoku": (100, 101), "countdown": (100,)}
 
 
-@pytest.fixture(scope="module", params=SEARCHES, ids=lambda path: path.stem)
+def packed(task):
+    """The tries of the methods by their recipes, of the runs in an archive: method to rate to values by seed."""
+    frames = harness.read_runs(RESULTS / "study" / f"search-{task}.tar.xz")
+    runs = frames.runs[(frames.runs["model.lora.rank"] == 0) & (frames.runs["config_hash"].isin(plain(task)))]
+    ends = frames.evaluations[
+        (frames.evaluations["checkpoint"] == "last") & (frames.evaluations["metric"] == "exact_match")
+    ]
+    assert set(ends["split"]) == {"validation"}
+    values = dict(zip(ends["folder"], ends["value"], strict=True))
+    for one in runs.to_dict("records"):
+        yield one["method"], one["optimizer.learning_rate"], one["seed"], values[one["folder"]]
+
+
+def plain(task):
+    """The hashes of the searched configurations that change nothing but the rate."""
+    changes = {"evaluation.split": "validation", "evaluation.every": 0}
+    return {
+        plan(
+            RunRequest(
+                method=method, task=task, overrides={**changes, "optimizer.learning_rate": rate}, runs=Path("none")
+            )
+        ).identity.config_hash
+        for method in registry.names("method")
+        for rate in RATES[task]
+    }
+
+
+def listed(task):
+    """The same of a table."""
+    table = pandas.read_csv(RESULTS / "search" / f"{task}.csv")
+    yield from table[["method", "learning_rate", "seed", "solved"]].itertuples(index=False)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(("sudoku", packed), marks=pytest.mark.slow), ("countdown", listed)],
+    ids=["sudoku", "countdown"],
+)
 def search(request):
-    return request.param.stem, pandas.read_csv(request.param, keep_default_na=False)
+    """The task, and method to rate to seed to value."""
+    task, read = request.param
+    tries = defaultdict(lambda: defaultdict(dict))
+    for method, rate, seed, value in read(task):
+        tries[method][rate][seed] = value
+    return task, tries
 
 
-def test_every_method_was_tried_at_the_same_rates_with_one_seed(search):
-    _, tries = search
-    rates = {method: tuple(sorted(of_method["learning_rate"])) for method, of_method in tries.groupby("method")}
-    assert set(rates) == set(registry.names("method"))
-    assert set(rates.values()) == {(3e-5, 1e-4, 3e-4, 1e-3, 3e-3)}
-    assert set(tries["seed"]) == {100}
-
-
-def test_the_chosen_rate_solved_most_and_is_the_smallest_that_did(search):
-    _, tries = search
-    for method, of_method in tries.groupby("method"):
-        best = of_method[of_method["solved"] == of_method["solved"].max()]
-        chosen = of_method[of_method["chosen"] == "yes"]
-        assert chosen["learning_rate"].tolist() == [best["learning_rate"].min()], method
-
-
-def test_the_recipes_have_the_chosen_rates(search, tmp_path):
+def test_every_method_was_tried_at_the_same_rates_with_the_same_seeds(search):
     task, tries = search
-    for method, rate in tries[tries["chosen"] == "yes"][["method", "learning_rate"]].itertuples(index=False):
+    assert set(tries) == set(registry.names("method"))
+    for method, rates in tries.items():
+        assert tuple(sorted(rates)) == RATES[task], method
+        assert {tuple(sorted(seeds)) for seeds in rates.values()} == {SEEDS[task]}, method
+
+
+def test_the_recipes_have_the_rate_that_solved_most_and_of_equal_ones_the_smallest(search, tmp_path):
+    task, tries = search
+    for method, rates in tries.items():
+        best = max(sum(seeds.values()) for seeds in rates.values())
+        chosen = min(rate for rate, seeds in rates.items() if sum(seeds.values()) == best)
         config = plan(RunRequest(method=method, task=task, runs=tmp_path)).resolved.config
-        assert config.optimizer.learning_rate == rate, method
+        assert config.optimizer.learning_rate == chosen, method
