@@ -13,6 +13,8 @@ import pytest
 import harness
 from harness.errors import UserError
 
+from ..documents.pages import blocks
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGE = (CHECKOUT / "docs" / "api.md").read_text()
 SMALL = {"train.batch_size": 8, "train.group_size": 4, "evaluation.items": 8}
@@ -56,8 +58,8 @@ def test_the_page_names_every_function_and_its_blocks_form_a_program(
     assert set(re.findall(r"^\| `harness\.(\w+)`", PAGE, re.M)) == set(harness.__all__)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
-    exec(compile("\n".join(blocks), "docs/api.md", "exec"), {})
+    program = "\n".join(block.text for block in blocks("api.md") if block.kind == "python")
+    exec(compile(program, "docs/api.md", "exec"), {})
     assert len(list(tmp_path.glob("runs/sudoku/*/tiny/*/config.yaml"))) == 2
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
