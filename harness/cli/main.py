@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 import errno
+import functools
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +19,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from harness import __version__
+from harness.cli import help as helping
+from harness.cli.feedback import QUIET, VERBOSE, echo, speaking
 from harness.distributed.processes import is_agreed, is_main
 from harness.distributed.shard import FAULTS, raise_together
 from harness.distributed.slurm import take_ranks
@@ -29,6 +34,9 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
+LOUDNESS = (QUIET, "-q", VERBOSE, "-v")
+Quiet = Annotated[bool, typer.Option("-q", QUIET, help="Say results and errors alone.")]
+Verbose = Annotated[bool, typer.Option("-v", VERBOSE, help="Say more: what is decided and why, and what it takes.")]
 NO_TEMPORARY_FOLDER = "temporary directory"
 """In the messages of Python's tempfile and of matplotlib where no folder for temporary files can be written to."""
 
@@ -52,6 +60,15 @@ class Subcommand:
         """Imports the function."""
         function: Callable[..., Any] = getattr(importlib.import_module(self.module), self.function)
         return function
+
+    def built(self) -> TyperCommand:
+        """The command with what all commands have: its help, --quiet and --verbose, values that the shell completes."""
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        function = self.load() if self.passes_on else _with_manners(self.load())
+        settings = helping.SETTINGS | (PASS_ON if self.passes_on else {})
+        alone.command(self.name, cls=helping.Command, context_settings=settings)(function)
+        command: Any = typer.main.get_command(alone)
+        return command
 
     @property
     def summary(self) -> str:
@@ -85,9 +102,48 @@ SUBCOMMANDS = (
 )
 
 
+class _Commands(helping.Group):
+    """The commands of the table; only the one that is asked for is imported."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names."""
+        return [command.name for command in SUBCOMMANDS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand:
+        """One with its sentence alone, for lists."""
+        return helping.Command(cmd_name, help=_named(cmd_name).summary)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that the words begin with, and the others; none where a shell completes what is no command."""
+        if ctx.resilient_parsing and args[0] not in self.list_commands(ctx):
+            return None, None, args
+        return args[0], _named(args[0]).built(), args[1:]
+
+
+def _with_manners(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of a command with --quiet and --verbose, and with parameters that the shell completes."""
+    from harness.cli.completion import completed
+
+    @functools.wraps(function)
+    def called(*, quiet: bool, verbose: bool, **given: Any) -> Any:
+        with speaking(quiet=quiet, verbose=verbose):
+            return function(**given)
+
+    own = map(completed, inspect.signature(function, eval_str=True).parameters.values())
+    loudness = (
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+        for name, annotation in (("quiet", Quiet), ("verbose", Verbose))
+    )
+    keyword_only = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
+    called.__signature__ = inspect.Signature([*keyword_only, *loudness])  # type: ignore[attr-defined]
+    return called
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code. `arguments` defaults to those of the process."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if all(word in LOUDNESS for word in given):
+        given.append("--help")
     take_ranks()
     try:
         code = _execute_together(given)
@@ -121,14 +177,10 @@ def _execute_together(arguments: list[str]) -> int:
 
 
 def _execute(arguments: list[str]) -> int:
-    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    application.callback()(_overview)
-    if arguments[0].startswith("-"):
-        for command in SUBCOMMANDS:
-            application.command(command.name, help=command.summary)(_misplaced)
-    else:
-        command = _named(arguments[0])
-        application.command(command.name, context_settings=PASS_ON if command.passes_on else None)(command.load())
+    if arguments[0] == "--":
+        raise UserError("The command comes first: harness COMMAND [OPTIONS]. See harness --help.")
+    application = typer.Typer(cls=_Commands, pretty_exceptions_enable=False, rich_markup_mode=None)
+    application.callback(context_settings=helping.SETTINGS)(_overview)
     result = typer.main.get_command(application).main(args=arguments, prog_name="harness", standalone_mode=False)
     return result if isinstance(result, int) else 0
 
@@ -140,11 +192,6 @@ def _named(name: str) -> Subcommand:
     raise unknown_choice("command", name, (command.name for command in SUBCOMMANDS), fix="See harness --help.")
 
 
-def _misplaced() -> None:
-    """Stands for every command in the overview; runs where one comes after an option."""
-    raise UserError("The command comes first: harness COMMAND [OPTIONS]. See harness --help.")
-
-
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"harness {__version__}")
@@ -152,6 +199,9 @@ def _show_version(wanted: bool) -> None:
 
 
 def _overview(
+    context: typer.Context,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
@@ -161,6 +211,7 @@ def _overview(
 
     A first run: harness run --method egspo-sa --task sudoku, then harness report.
     """
+    context.with_resource(speaking(quiet=quiet, verbose=verbose))
 
 
 def _describe(error: OSError) -> str:
@@ -176,4 +227,4 @@ def _refuse(message: str, *, is_told: bool = False) -> int:
 
 
 def _say(message: str) -> None:
-    typer.echo(f"harness: {' '.join(printable(message).split())}", err=True)
+    echo(f"harness: {' '.join(printable(message).split())}", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
-from harness.cli.feedback import progress_bar
+from harness.cli.feedback import echo, progress_bar, say
 from harness.cli.lists import names
 from harness.cli.options import Data, Device, IncludePath, Prompts
 from harness.config.resolve import parse_budget
@@ -61,20 +61,20 @@ def reproduce(
     if dry_run:
         return
     with progress_bar("evaluating") as on_progress:
-        folder = make(planned, on_line=typer.echo, on_progress=on_progress)
-    typer.echo(f"Page: {folder / f'{REPRODUCTION}.html'}")
-    typer.echo(f"Text: {folder / f'{REPRODUCTION}.md'}")
+        folder = make(planned, on_line=say, on_progress=on_progress)
+    echo(f"Page: {folder / f'{REPRODUCTION}.html'}")
+    echo(f"Text: {folder / f'{REPRODUCTION}.md'}")
 
 
 def _show(planned: ReproductionPlan) -> None:
     from harness.report.labels import digits, flop_unit
 
     done = len(planned.runs) - len(planned.waiting)
-    typer.echo(f"{planned.paper.title}, with {planned.request.mode}: {', '.join(planned.artefacts)}")
-    typer.echo(f"Runs: {len(planned.runs)}, {done} of them finished; further evaluations: {len(planned.evaluations)}")
+    say(f"{planned.paper.title}, with {planned.request.mode}: {', '.join(planned.artefacts)}")
+    say(f"Runs: {len(planned.runs)}, {done} of them finished; further evaluations: {len(planned.evaluations)}")
     if planned.waiting and planned.seconds is not None and planned.flops is not None:
         unit = flop_unit(planned.flops)
         cost = f"{digits(planned.flops / unit.size)} {unit.name} and {planned.seconds / 60:.0f} min of training"
-        typer.echo(f"By what finished runs of the same methods and tasks took: {cost}, one run at a time.")
+        say(f"By what finished runs of the same methods and tasks took: {cost}, one run at a time.")
     elif planned.waiting:
-        typer.echo("Their time is not known: some methods and tasks have no finished run yet.")
+        say("Their time is not known: some methods and tasks have no finished run yet.")
