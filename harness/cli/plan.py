@@ -13,6 +13,7 @@ import typer
 from harness import registry
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.cli.cells import CellOptions
+from harness.cli.feedback import echo
 from harness.cli.options import grouped
 from harness.cli.tables import show_table
 from harness.config.library import tasks_with_protocol
@@ -51,7 +52,7 @@ def plan_run(
         show_plans(requests, devices=devices, memory=memory, rate=rate, show_config=show_config)
         return
     for line in [checked_on_all_tasks(one) for one in chosen]:
-        typer.echo(line)
+        echo(line)
 
 
 def of_recipe(cells: CellOptions, recipe: str) -> list[CellOptions]:
@@ -114,24 +115,24 @@ def show_preflight(found: Preflight, planned: Sequence[PlannedRun], *, show_conf
         _show_config(found)
     footprint = found.footprint
     for cell in planned:
-        typer.echo(f"{_title(cell)}: {cell.folder}{' (finished already)' if cell.finished else ''}")
-    typer.echo(f"Model: {found.sizes.source}; {footprint.trainable:,} trainable weights")
-    typer.echo(f"Data: {found.data}")
-    typer.echo(f"Prompts: {found.prompt[0]} tokens ({found.prompt[1]})\n")
+        echo(f"{_title(cell)}: {cell.folder}{' (finished already)' if cell.finished else ''}")
+    echo(f"Model: {found.sizes.source}; {footprint.trainable:,} trainable weights")
+    echo(f"Data: {found.data}")
+    echo(f"Prompts: {found.prompt[0]} tokens ({found.prompt[1]})\n")
     show_table("Memory per device", ("Part", "GiB"), _memory_rows(found), numeric=(False, True))
     rows = [(part.name, f"{part.flops:.3g}", f"{part.hours:.3g}") for part in found.cost.phases]
     flops, hours = sum(part.flops for part in found.cost.phases), sum(part.hours for part in found.cost.phases)
     rows.append(("together", f"{flops:.3g}", f"{hours:.3g}"))
     title = f"Compute: {found.cost.rollouts:,} rollouts, {found.cost.updates:,} updates"
     show_table(title, ("Phase", "FLOPs", "Hours"), rows, numeric=(False, True, True))
-    typer.echo(f"Rate: {found.rate.by_phase['update'] / 1e12:.3g} TFLOP/s in updates, {found.rate.source}")
+    echo(f"Rate: {found.rate.by_phase['update'] / 1e12:.3g} TFLOP/s in updates, {found.rate.source}")
     disk = found.disk
-    typer.echo(
+    echo(
         f"Disk: {disk.needed / 1e9:.3g} GB for checkpoints of {disk.checkpoint / 1e9:.3g} GB; {disk.free / 1e9:.3g} GB "
         "are free"
     )
     if found.fits:
-        typer.echo(found.verdict)
+        echo(found.verdict)
 
 
 def _title(planned: PlannedRun) -> str:
