@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness import registry
-from harness.app import catalogue
+from harness.app import catalogue, documents
 from harness.config.keys import EXECUTION, METHOD, Key, common_sections, find_keys, method_section
 from harness.config.library import sections_of, statements, tasks_with_protocol
 from harness.config.meanings import first_sentence
@@ -25,7 +25,7 @@ from harness.records.run_folder import CHECKPOINT_FOLDER, CHECKPOINT_STATE, CONF
 from harness.report.labels import one_line
 
 if TYPE_CHECKING:
-    from harness.records.schema import EvalRecord, MetricTotals
+    from harness.records.schema import EvalRecord
     from harness.report.read.runs import Run
 
 Record = dict[str, Any]
@@ -191,13 +191,5 @@ def _score(record: EvalRecord) -> Record:
         "data": record.data,
         "split": record.split,
         "decoding": dict(record.decoding),
-        "metrics": {name: _metric(totals) for name, totals in record.metrics.items()},
+        "metrics": {name: documents.measured(totals) for name, totals in record.metrics.items()},
     }
-
-
-def _metric(totals: MetricTotals) -> Record:
-    from harness.report.analysis.statistics import items_interval
-
-    found = items_interval(totals)
-    measured = {"value": totals.value, "low": found.low, "high": found.high} if found else {"value": None}
-    return {"n": totals.n, **measured}

@@ -7,12 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.app import documents
 from harness.app.compare import POINTS_FILE, TEXT_FILE, Comparison, ComparisonRequest, NoiseSettings
 from harness.app.compare import compare as compare_checkpoints
 from harness.app.evaluate import EvaluationRequest
+from harness.cli.document import clear_output, show_document
 from harness.cli.evaluating import evaluates
 from harness.cli.feedback import progress_bar, say, warn
 from harness.cli.lists import names, whole_numbers
+from harness.cli.options import Json
 from harness.cli.tables import show_report_table
 from harness.distributed.processes import is_main
 from harness.records.run_folder import DEFAULT_COMPARISON, DEFAULT_EVALUATIONS
@@ -36,6 +39,7 @@ def compare(
     seed: Annotated[int, typer.Option(help="Seed of draws.")] = 0,
     evaluations: Annotated[Path, typer.Option(help="Folder of evaluations, as of harness eval.")] = DEFAULT_EVALUATIONS,
     out: Annotated[Path, typer.Option(help="Folder for the tables and what --noise evaluates.")] = DEFAULT_COMPARISON,
+    as_json: Json = False,
     *,
     shared: dict[str, Any],
 ) -> None:
@@ -47,10 +51,15 @@ def compare(
     evaluation = EvaluationRequest(model=first, tasks=names(task), seeds=[seed], out=evaluations, **shared)
     measured = _noise(noise, noise_batch_sizes, noise_dtypes, out / NOISE_FOLDER)
     request = ComparisonRequest(evaluation=evaluation, against=others, all_pairs=not mine, noise=measured)
-    with progress_bar("compare") as on_progress:
+    with clear_output(as_json), progress_bar("compare") as on_progress:
         found = compare_checkpoints(request, on_progress=on_progress, on_warning=warn)
-    if is_main():
-        found.write(out)
+    if not is_main():
+        return
+    found.write(out)
+    if as_json:
+        files = [str(out / name) for name in (TEXT_FILE, POINTS_FILE)]
+        show_document({**documents.comparison(found), "files": files, "evaluations_in": str(evaluations)})
+    else:
         _show(found, f"In {out}: {TEXT_FILE}, {POINTS_FILE}; the evaluations in {evaluations}")
 
 

@@ -65,7 +65,7 @@ def _shown(given: Given) -> list[str]:
 
     if given[COMMAND] == "list":
         return [*catalogue.LISTS, "keys", "runs"]
-    return [*registry.names("method"), *_named_recipes(given), *_keys(given)]
+    return [*registry.names("method"), *registry.names("task"), *_named_recipes(given), *_keys(given)]
 
 
 def _keys(given: Given) -> list[str]:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.app import documents
 from harness.app.evaluate import EvaluationRequest, evaluate_all
+from harness.cli.document import clear_output, show_document
 from harness.cli.evaluating import evaluates
 from harness.cli.feedback import echo, progress_bar, say, warn
 from harness.cli.lists import names, whole_numbers
-from harness.cli.options import Adapter, AdapterSubfolder
+from harness.cli.options import Adapter, AdapterSubfolder, Json
 from harness.distributed.processes import is_main
 from harness.records.run_folder import DEFAULT_EVALUATIONS
 
@@ -42,6 +44,7 @@ def evaluate(
     adapter_subfolder: AdapterSubfolder = "",
     out: Annotated[Path, typer.Option(help="Folder for eval.jsonl and the samples.")] = DEFAULT_EVALUATIONS,
     agreement: Annotated[bool, typer.Option("--agreement/--no-agreement", help=AGREEMENT)] = True,
+    as_json: Json = False,
     *,
     shared: dict[str, Any],
 ) -> None:
@@ -61,8 +64,12 @@ def evaluate(
         agreement=agreement,
         **shared,
     )
-    with progress_bar("eval") as on_progress:
-        _show(list(evaluate_all(request, on_progress=on_progress, on_warning=warn)))
+    with clear_output(as_json), progress_bar("eval") as on_progress:
+        results = list(evaluate_all(request, on_progress=on_progress, on_warning=warn))
+    if as_json:
+        show_document([documents.evaluation(done) for done in results])
+    else:
+        _show(results)
 
 
 def _show(results: Sequence[Evaluated]) -> None:

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from harness.cli.feedback import fitted
+from harness.cli.once import OnceCommand
 
 WIDEST, NARROW = 100, 60
 """Columns: of the widest text, and below which what an option means stands under it."""
@@ -60,7 +61,13 @@ class Context(typer.Context):
     formatter_class = Formatter
 
 
-class Command(TyperCommand):
+class PassingOn(TyperCommand):
+    """A command that takes whatever words there are, with this help."""
+
+    context_class = Context
+
+
+class Command(OnceCommand):
     """A command with this help."""
 
     context_class = Context

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import registry
+from harness.cli.document import clear_output, show_document
 from harness.cli.feedback import say
 from harness.cli.options import IncludePath, Json
 from harness.cli.report import existing, no_runs
@@ -72,10 +72,10 @@ def list_runs(
     if watch and as_json:
         raise UserError("--json prints one document, and --watch goes on; leave out one of the two.")
     first, *others = what or [RUNS]
-    if first in catalogue.LISTS and not others:
-        _show(first, catalogue.LISTS[first](), as_json=as_json)
-    elif first == KEYS:
-        _show(KEYS, catalogue.keys(others), as_json=as_json)
+    if first == KEYS or (first in catalogue.LISTS and not others):
+        with clear_output(as_json):
+            records = catalogue.keys(others) if first == KEYS else catalogue.LISTS[first]()
+        _show(first, records, as_json=as_json)
     else:
         places = others if first == RUNS else [first, *others]
         _list_runs(existing([Path(place) for place in places]), watch=watch, as_json=as_json)
@@ -83,7 +83,7 @@ def list_runs(
 
 def _show(kind: str, records: list[Record], *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(records, indent=2))
+        show_document(records)
         return
     SHAPES[kind].show([row for record in records for row in _rows(kind, record)])
     for note in NOTES.get(kind, lambda records: [])(records):

@@ -65,8 +65,8 @@ class Subcommand:
         """The command with what all commands have: its help, --quiet and --verbose, values that the shell completes."""
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         function = self.load() if self.passes_on else _with_manners(self.load())
-        settings = helping.SETTINGS | (PASS_ON if self.passes_on else {})
-        alone.command(self.name, cls=helping.Command, context_settings=settings)(function)
+        kind, settings = (helping.PassingOn, PASS_ON) if self.passes_on else (helping.Command, {})
+        alone.command(self.name, cls=kind, context_settings=helping.SETTINGS | settings)(function)
         command: Any = typer.main.get_command(alone)
         return command
 

@@ -6,19 +6,20 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness import registry
+from harness.app import documents
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.cli.cells import CellOptions
+from harness.cli.document import clear_output, show_document
 from harness.cli.feedback import echo
-from harness.cli.options import grouped
+from harness.cli.options import Json, grouped
 from harness.cli.tables import show_table
 from harness.config.library import tasks_with_protocol
 from harness.config.recipe_files import YAML, named_in, parts, recipes_in
-from harness.config.resolve import flatten
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def plan_run(
     memory: Annotated[float, typer.Option(min=0, help="GiB of a device that is not this machine's.")] = 0.0,
     rate: Annotated[float, typer.Option(min=0, help="TFLOP/s of a device, for the hours.")] = 0.0,
     show_config: Annotated[bool, typer.Option("--config", help="Show every setting and where it came from.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say what a run will take: data, memory, compute, hours, disk.
 
@@ -49,10 +51,16 @@ def plan_run(
     chosen = of_recipe(cells, recipe_file) if recipe_file else [cells]
     if not recipe_file or all(one.task for one in chosen):
         requests = [request for one in chosen for request in one.requests()]
-        show_plans(requests, devices=devices, memory=memory, rate=rate, show_config=show_config)
+        show_plans(requests, devices=devices, memory=memory, rate=rate, show_config=show_config, as_json=as_json)
         return
-    for line in [checked_on_all_tasks(one) for one in chosen]:
-        echo(line)
+    with clear_output(as_json):
+        checked = [checked_on_all_tasks(one) for one in chosen]
+    if as_json:
+        show_document({"cells": [], "recipes": checked})
+        return
+    for one in checked:
+        right = f"is right on {', '.join(one['right_on'])}"
+        echo(f"Recipe {one['recipe']} of {one['method']} {right}; --task T shows what it takes.")
 
 
 def of_recipe(cells: CellOptions, recipe: str) -> list[CellOptions]:
@@ -75,13 +83,13 @@ def _of_one(cells: CellOptions, recipe: str) -> CellOptions:
     return replace(cells, recipe=recipe, method=method, task=cells.task or asked.task)
 
 
-def checked_on_all_tasks(cells: CellOptions) -> str:
-    """Checks a recipe for every task that has a protocol; what to say of it. Raises UserError where it is wrong."""
+def checked_on_all_tasks(cells: CellOptions) -> dict[str, Any]:
+    """Checks a recipe for every task that has a protocol, and names them. Raises UserError where it is wrong."""
     tasks = tasks_with_protocol()
     for task in tasks:
         for request in replace(cells, task=task).requests():
             plan(request)
-    return f"Recipe {cells.recipe} of {cells.method} is right on {', '.join(tasks)}; --task T shows what it takes."
+    return {"recipe": cells.recipe, "method": cells.method, "right_on": tasks}
 
 
 def show_plans(
@@ -91,20 +99,27 @@ def show_plans(
     memory: float = 0.0,
     rate: float = 0.0,
     show_config: bool = False,
+    as_json: bool = False,
 ) -> None:
     """Shows what each cell will take; those that differ in their seeds alone take the same. memory: GiB, rate: TFLOP/s,
     both of a device that is not here. Raises UserError for what is wrong with a request before any model is looked at,
     and in the end where a cell cannot fit."""
     from harness.app.preflight import preflight
 
-    misfits = []
-    cells = [(replace(request, seed=0), plan(request)) for request in requests]
-    for _, alike in itertools.groupby(cells, key=lambda cell: cell[0]):
-        planned = [cell for _, cell in alike]
-        found = preflight(planned[0], devices=devices, memory_gib=memory, tflops=rate)
-        show_preflight(found, planned, show_config=show_config)
-        if not found.fits:
-            misfits.append(f"{_title(planned[0])}: {found.verdict}")
+    misfits, shown = [], []
+    with clear_output(as_json):
+        cells = [(replace(request, seed=0), plan(request)) for request in requests]
+        for _, alike in itertools.groupby(cells, key=lambda cell: cell[0]):
+            planned = [cell for _, cell in alike]
+            found = preflight(planned[0], devices=devices, memory_gib=memory, tflops=rate)
+            if as_json:
+                shown += documents.plans(found, planned, config=show_config)
+            else:
+                show_preflight(found, planned, show_config=show_config)
+            if not found.fits:
+                misfits.append(f"{_title(planned[0])}: {found.verdict}")
+    if as_json:
+        show_document({"cells": shown, "recipes": []})
     if misfits:
         raise UserError(" ".join(misfits))
 
@@ -156,7 +171,5 @@ def _memory_rows(found: Preflight) -> list[tuple[str, str]]:
 
 
 def _show_config(found: Preflight) -> None:
-    resolved = found.planned.resolved
-    values = flatten({**resolved.config.to_dict(), "execution": vars(resolved.execution)})
-    rows = [(key, str(value), resolved.provenance.get(key, "")) for key, value in sorted(values.items())]
+    rows = [(one["key"], str(one["value"]), one["from"]) for one in documents.settings(found.planned.resolved)]
     show_table("Configuration", ("Key", "Value", "From"), rows, numeric=(False, False, False))

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
+from harness.cli.document import show_document
 from harness.cli.feedback import echo, say
 from harness.cli.lists import any_names
-from harness.cli.options import IncludePath
+from harness.cli.options import IncludePath, Json
 from harness.cli.tables import show_report_table
 from harness.errors import UserError, from_here
 from harness.records.run_folder import DEFAULT_EVALUATIONS, DEFAULT_REPORT, DEFAULT_RUNS
@@ -42,11 +43,13 @@ def report(
         Path | None, typer.Option("--style", metavar="FILE", help="A matplotlib style file for the figures.")
     ] = None,
     include_path: IncludePath = None,
+    as_json: Json = False,
 ) -> None:
     """Write a page, tables, figures and summary.csv of finished runs."""
     from harness.report.chapters.choice import Choice
     from harness.report.figures.frame import FIGURE_FOLDER, KINDS
     from harness.report.formats.page import PAGE_FILE, REPORT_FILE, write_report
+    from harness.report.formats.plain import report_record
     from harness.report.read.runs import collect
 
     registry.add_include_paths(include_path or [])
@@ -63,6 +66,9 @@ def report(
         include=tuple(map(from_here, registry.include_paths())),
     )
     written = write_report(found, out, choice)
+    if as_json:
+        show_document(report_record(written, out, found.skipped))
+        return
     for table in written.headlines:
         show_report_table(table)
     echo(f"Page:    {out / PAGE_FILE}")

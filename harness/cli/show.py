@@ -1,8 +1,8 @@
-"""`harness show`: one run, recipe, method or configuration key."""
+"""`harness show`: one run, recipe, method, task or configuration key."""
 
 from __future__ import annotations
 
-import json
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +11,11 @@ import typer
 
 from harness import registry
 from harness.app import catalogue
+from harness.cli.document import clear_output, show_document
 from harness.cli.feedback import echo
 from harness.cli.options import IncludePath, Json
 from harness.cli.tables import show_table
-from harness.errors import UserError
+from harness.errors import UserError, did_you_mean, nearest
 from harness.report.labels import digits, flop_unit, metric_name, one_line, percent
 
 Record = dict[str, Any]
@@ -31,9 +32,9 @@ def show(
     what: Annotated[
         str,
         typer.Argument(
-            help="A run's folder; a recipe, egspo-sa:paper or FILE.yaml; a method; a key, optimizer.learning_rate, or "
-            "a section of keys.",
-            metavar="RUN|RECIPE|METHOD|KEY",
+            help="A run's folder; a recipe, egspo-sa:paper or FILE.yaml; a method; a task; a key, "
+            "optimizer.learning_rate, or a section of keys.",
+            metavar="RUN|RECIPE|METHOD|TASK|KEY",
             show_default=False,
         ),
     ],
@@ -42,21 +43,24 @@ def show(
     include_path: IncludePath = None,
     as_json: Json = False,
 ) -> None:
-    """Show one run, recipe, method or configuration key: every value with its source and its meaning.
+    """Show one run, recipe, method, task or configuration key: every value with its source and its meaning.
 
-    harness show egspo-sa:paper --task math500; harness show optimizer.learning_rate; harness show espo.
+    harness show egspo-sa:paper --task math500; harness show optimizer.learning_rate; harness show espo; harness show
+    sudoku.
     """
     registry.add_include_paths(include_path or [])
-    found = _find(what, method=method, task=task)
+    with clear_output(as_json):
+        found = _find(what, method=method, task=task)
     if as_json:
-        typer.echo(json.dumps(found, indent=2, default=str))
+        show_document(found)
     else:
         SHOWN[found["shown"]](found)
 
 
 def _find(what: str, *, method: str, task: str) -> Record:
-    """What is asked for: folders come before recipes, recipes before methods, methods before keys."""
+    """What is asked for: folders come before recipes, recipes before methods, then tasks, then keys."""
     from harness.app import show as documents
+    from harness.app.show_task import task as task_document
     from harness.config.recipe_files import TINY, YAML
 
     folder = Path(what).expanduser()
@@ -69,14 +73,21 @@ def _find(what: str, *, method: str, task: str) -> Record:
         return documents.run(folder)
     if is_method:
         return documents.method(what)
+    if registry.entry("task", what) is not None:
+        return task_document(what)
     if (found := documents.key(what))["keys"]:
         return found
     if folder.is_dir():
         raise UserError(f"'{what}' is not a run's folder; harness list {what} shows the runs below it.")
     raise UserError(
-        f"'{what}' is neither a run's folder, nor a recipe such as egspo-sa:paper, nor a method, nor a configuration "
-        f"key. {catalogue.near(what)}"
+        f"'{what}' is neither a run's folder, nor a recipe such as egspo-sa:paper, nor a method, nor a task, nor a "
+        f"configuration key. {_near(what)}"
     )
+
+
+def _near(what: str) -> str:
+    names = nearest(what, [*registry.names("method"), *registry.names("task")])
+    return did_you_mean(names).strip() or catalogue.near(what)
 
 
 def _show_keys(found: Record) -> None:
@@ -138,6 +149,62 @@ def _show_method(found: Record) -> None:
         SHAPES["keys"].show(found["options"])
     else:
         echo("It has no options.")
+
+
+def _show_task(found: Record) -> None:
+    aliases = f", also {', '.join(found['aliases'])}" if found["aliases"] else ""
+    echo(f"{found['task']} ({found['title']}){aliases}: {found['about']}")
+    echo(f"File: {found['file']}")
+    if found["generator"]:
+        echo(f"Built-in problems, {found['generator']['file']}: {found['generator']['about']}")
+    papers = [one["protocol"] for one in found["papers"] if not one["unavailable"]]
+    echo(f"Papers' protocols: {', '.join(papers) or 'none'}")
+    alike: dict[str, list[str]] = {}
+    for method, recipes in found["methods"].items():
+        alike.setdefault(", ".join(recipes), []).append(method)
+    for recipes, methods in alike.items():
+        echo(f"Recipes {recipes}: {', '.join(methods)}")
+    echo("")
+    data = [(one["source"], one["split"], _count(one["examples"]), _origin(one["origin"])) for one in found["data"]]
+    show_table("Data", ("Source", "Split", "Examples", "Where"), data, numeric=(False, False, True, False))
+    _table("Metrics, the headline first", ("Metric", "Meaning"), [_explained(one) for one in found["metrics"]])
+    _table("Rewards, by profile", ("Profile", "Meaning"), [_explained(one) for one in found["rewards"]])
+    rows = [(name, *map(str, sizes.values())) for name, sizes in found["protocols"].items()]
+    if rows:
+        heads, numeric = ("Protocol", "Tokens", "Block", "Steps", "Items"), (False, True, True, True, True)
+        show_table("How its protocol evaluates", heads, rows, numeric=numeric)
+    _show_prompt(found)
+
+
+def _explained(named: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(text or "-" for text in named.values())
+
+
+def _count(examples: int | None) -> str:
+    return "-" if examples is None else f"{examples:,}"
+
+
+def _origin(origin: Mapping[str, Any]) -> str:
+    """A file, or a data set with its configuration, split and commit."""
+    known = {name: value for name, value in origin.items() if value is not None}
+    return ", ".join(str(value) if name == "file" else f"{name} {value}" for name, value in known.items()) or "-"
+
+
+def _show_prompt(found: Record) -> None:
+    prompt = found["prompt"]
+    if prompt is None:
+        echo("There are no built-in problems to show a prompt of.")
+    else:
+        for message in prompt["messages"]:
+            _text(f"Prompt, {message['role']}", message["content"])
+        if prompt["worked_answer"]:
+            _text("Its answer, as --few-shot shows it", prompt["worked_answer"])
+        _text("Prompt of the tiny model", prompt["tiny"])
+    echo(f"--prompts FILE takes: {', '.join(f'{{{name}}}' for name in found['placeholders'])}")
+
+
+def _text(title: str, text: str) -> None:
+    echo(f"{title}:\n{textwrap.indent(text.rstrip(), '  ')}\n")
 
 
 def _show_run(found: Record) -> None:
@@ -212,5 +279,6 @@ SHOWN: Mapping[str, Callable[[Record], None]] = {
     "keys": _show_keys,
     "recipe": _show_recipe,
     "method": _show_method,
+    "task": _show_task,
     "run": _show_run,
 }

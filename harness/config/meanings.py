@@ -11,9 +11,11 @@ import dataclasses
 import inspect
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 LABEL = re.compile(r"(?:^|(?<=[.;] ))(\w+(?:, \w+)*): ")
+LISTED = re.compile(r" {4}(\S+(?:, \S+)*) {2,}(\S.*)")
+CONTINUED = " " * 5
 NEXT_SENTENCE = re.compile(r"(?<=[.]) (?=[A-Z])")
 
 
@@ -39,6 +41,22 @@ def summary(cls: type) -> str:
 def first_sentence(text: str) -> str:
     """The text up to the end of its first sentence."""
     return NEXT_SENTENCE.split(text, maxsplit=1)[0]
+
+
+def explained_names(text: str, names: Collection[str]) -> dict[str, str]:
+    """Of each of the names what a docstring says in a list, `    name, other   what they are`; lines that stand further
+    in go on with it."""
+    found: dict[str, list[str]] = {}
+    said: list[str] = []
+    for line in text.splitlines():
+        if entry := LISTED.fullmatch(line):
+            said = [entry[2]]
+            found |= dict.fromkeys(entry[1].split(", "), said)
+        elif line.startswith(CONTINUED):
+            said.append(line.strip())
+        else:
+            said = []
+    return {name: " ".join(found[name]) for name in names if name in found}
 
 
 def _paragraphs(cls: type) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What a task is: examples, prompts, scores. A task lives in one leaf file of `tasks/` and registers with `@task`.
 
-Nothing here needs torch: rewards and graders work on text.
+Nothing here needs torch: rewards and graders work on text. The reward that every TextTask has:
+    correctness  1 where the robust grader finds the answer right
 """
 
 from __future__ import annotations
@@ -96,8 +97,7 @@ class Reward:
 class Score:
     """The verdict on one completion.
 
-    reward: weighted sum of `parts`, what training maximises.
-    correct: does it count as solved, by the robust grader.
+    reward: weighted sum of `parts`, what training maximises. correct: does it count as solved, by the robust grader.
     parts: named, unweighted parts of the reward; the part called `correctness` is the answer's own.
     metrics: metric name to this item's contribution.
     extracted: the answer as it was read from the text, or None.

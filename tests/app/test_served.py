@@ -244,6 +244,9 @@ def test_the_command_says_what_is_unknown(
     assert shown.out.splitlines()[0].split()[:2] == ["accuracy", "50.00%"]
     assert shown.out.splitlines()[-1].startswith("NFE unknown, ")
     assert shown.err == ""
+    assert main(["eval", *given, "--out", str(tmp_path), "--json"]) == 0
+    (known,) = json.loads(capsys.readouterr().out)
+    assert (known["already_there"], known["metrics"]["accuracy"]["value"], known["record"]["nfe"]) == (True, 0.5, None)
 
 
 @pytest.mark.parametrize(
@@ -270,8 +273,9 @@ def test_the_command_says_what_is_unknown(
 def test_what_does_not_go_with_a_server_is_refused_in_one_sentence(
     tmp_path: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    common = ["--server", "http://127.0.0.1:9", "--model", "m", "--task", "gsm8k", "--data", "builtin"]
-    assert main(["eval", *common, "--concurrency", "4", "--out", str(tmp_path), *arguments]) == 2
+    common = {"--server": "http://127.0.0.1:9", "--model": "m", "--task": "gsm8k", "--data": "builtin"}
+    others = [word for pair in common.items() if pair[0] not in arguments for word in pair]
+    assert main(["eval", *others, "--concurrency", "4", "--out", str(tmp_path), *arguments]) == 2
     assert words in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

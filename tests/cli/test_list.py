@@ -228,7 +228,7 @@ def test_lists_and_what_is_shown_of_runs_and_keys_import_no_torch(tmp_path):
         "import sys; from harness.cli.main import main\n"
         "asked = (['list', 'methods'], ['list', 'tasks'], ['list', 'recipes'], ['list', 'protocols'],\n"
         "         ['list', sys.argv[1]], ['list', 'keys', 'train'], ['show', sys.argv[1]],\n"
-        "         ['show', 'optimizer.learning_rate'])\n"
+        "         ['show', 'optimizer.learning_rate'], ['show', 'sudoku'])\n"
         "codes = [main(words) for words in asked]\n"
         "print(codes, [name for name in ('torch', 'transformers') if name in sys.modules])"
     )
@@ -240,4 +240,4 @@ def test_lists_and_what_is_shown_of_runs_and_keys_import_no_torch(tmp_path):
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines()[-1] == f"{[0] * 8} []"
+    assert done.stdout.splitlines()[-1] == f"{[0] * 9} []"

@@ -7,10 +7,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+import typer
 from huggingface_hub import constants
 
 from harness.app.plan import RunRequest, plan
-from harness.cli.main import main
+from harness.cli.main import SUBCOMMANDS, main
+from harness.cli.once import LISTS
 from harness.config.resolve import parse_budget
 from harness.data.sources import DATA_VARIABLE
 from harness.records.description import RunDescription, write_description
@@ -151,6 +153,25 @@ OPTIONS = [
     (f"{EVAL} --protocol d1 --set num_steps=8", "leave out --set and --few-shot"),
     ("eval --task sudoku --checkpoint egspo-sa/sudoku --adapter data", "adapter of its own; leave out --adapter"),
 ]
+TWICE = [
+    (
+        f"{RUN} --task gsm8k",
+        "--task is given twice ('sudoku', 'gsm8k'); separate several values by commas: --task sudo",
+    ),
+    (f"{RUN} --seed 0 --seed=1 --seed 2", "--seed is given 3 times ('0', '1', '2')", "commas: --seed 0,1,2."),
+    (
+        f"{RUN} --budget updates=4 --budget samples=64",
+        "separate several values by commas: --budget updates=4,samples=6",
+    ),
+    (f"{RUN} --model tiny --model data", "--model is given twice ('tiny', 'data'); give it once."),
+    (f"{RUN} --jobs 2 --array-parallelism 3", "--jobs is given twice ('2', '3'); give it once."),
+    (f"{EVAL} --length 8 --length 16", "--length is given twice ('8', '16')", "by commas: --length 8,16."),
+    (f"{EVAL} --seed 1 --seed 1", "--seed is given twice ('1', '1'); give it once."),
+    ("compare --task sudoku --against tiny --against data", "by commas: --against tiny,data."),
+    ("grade samples.jsonl --task sudoku --task gsm8k", "--task is given twice ('sudoku', 'gsm8k'); give it once."),
+    ("report run --methods espo --methods d1", "by commas: --methods espo,d1."),
+    ("show espo:tiny --task sudoku --task gsm8k", "--task is given twice ('sudoku', 'gsm8k'); give it once."),
+]
 PLACES = [
     (f"{RUN} --include-path missing", "'missing' is not a folder; --include-path takes a folder of *.py files"),
     (f"{RUN} --include-path data", "No *.py file in 'data'"),
@@ -192,7 +213,7 @@ PLACES = [
     ("data verify missing", "'missing' is not a folder; harness data pull --to DIR fills one"),
     ("data prompts --protocol d1 --from missing --out new", "missing"),
 ]
-MISTAKES = [*NAMES, *KEYS, *VALUES, *OPTIONS, *PLACES]
+MISTAKES = [*NAMES, *KEYS, *VALUES, *OPTIONS, *TWICE, *PLACES]
 
 
 @pytest.fixture(scope="module")
@@ -255,3 +276,12 @@ def test_a_mistake_is_answered_with_what_to_write_instead(
 def test_no_mistake_stands_there_twice() -> None:
     lines = [line for line, *_ in MISTAKES]
     assert len(lines) == len(set(lines)) >= 100
+
+
+def test_lists_are_separated_by_commas_in_options_that_there_are() -> None:
+    commands = {command.name: command for command in SUBCOMMANDS}
+    for name, options in LISTS.items():
+        application = typer.Typer()
+        application.command()(commands[name].load())
+        known = {word: one for one in typer.main.get_command(application).params for word in one.opts}
+        assert {option for option in options if not known[option].multiple} == options

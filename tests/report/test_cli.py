@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,25 @@ def test_report_prints_the_table_the_notes_and_the_paths(synthetic: Any, capsys:
     assert "Figures: 9 in out/figures" in printed
     assert "Left out: 1; the reasons" in printed
     assert max(len(line) for line in printed.splitlines()) > 100
+
+
+def test_a_report_as_a_document_has_the_rows_of_the_overview_and_the_files(
+    synthetic: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    synthetic.demo()
+    synthetic.run(method="espo", state="running")
+    report([synthetic.root], Path("out"), figures="bars", as_json=True)
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    rows = {(one["method"], one["reward"]): one for one in found["rows"]}
+    assert len(rows) == len(found["rows"])
+    assert {(one["task"], one["metric"]) for one in rows.values()} == {("sudoku", "exact_match")}
+    assert rows["egspo-sa", "task"]["seeds"] == [0, 1, 2]
+    assert rows["egspo-sa", "task"]["low"] < rows["egspo-sa", "task"]["value"] < rows["egspo-sa", "task"]["high"]
+    assert rows["egspo-sa", "task"]["decoding"] == {"num_steps": 8, "temperature": 0.0}
+    assert (found["page"], found["text"]) == ("out/report.html", "out/report.md")
+    assert all(Path(name).is_file() for name in (*found["figures"], *found["tables"], *found["numbers"]))
+    assert (len(found["figures"]), len(found["left_out"]), shown.err) == (1, 1, "")
 
 
 METHOD_FILE = """

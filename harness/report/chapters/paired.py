@@ -125,6 +125,8 @@ def _record(pair: Pair) -> dict[str, str | float | None]:
         "first_value": first.main.value,
         "second_value": second.main.value,
         "difference": gap.difference,
+        "difference_low": gap.interval.low if gap.interval else None,
+        "difference_high": gap.interval.high if gap.interval else None,
         "only_first": gap.only_first,
         "only_second": gap.only_second,
         "p": gap.p,

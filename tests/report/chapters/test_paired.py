@@ -23,6 +23,8 @@ def test_a_difference_stands_beside_its_test_and_the_noise(scored: Any) -> None:
     (record,) = pair_points([pair]).records
     assert (record["difference"], record["p"], record["items"]) == (1.0, 2 / 2**12, 12)
     assert round(float(record["noise_floor"]), 4) == 0.0833
+    assert (record["difference_low"], record["difference_high"]) == (pair.gap.interval.low, pair.gap.interval.high)
+    assert record["difference_low"] > 0.5
 
 
 def test_what_was_not_measured_is_empty_and_said(scored: Any) -> None:
