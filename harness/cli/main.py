@@ -24,12 +24,14 @@ from typer.core import TyperCommand
 from harness import __version__
 from harness.cli import help as helping
 from harness.cli.feedback import QUIET, VERBOSE, echo, speaking
-from harness.distributed.processes import is_agreed, is_main
-from harness.distributed.shard import FAULTS, raise_together
+from harness.distributed.ending import is_first_to_end
+from harness.distributed.processes import is_agreed, is_main, is_one_of_several, mark_agreed
+from harness.distributed.shard import FAULTS, is_loss_of_a_process, raise_together
 from harness.distributed.slurm import take_ranks
 from harness.errors import Interruption, SandboxError, UserError, printable, unknown_choice
 from harness.records.jsonl import RecordError
 
+FAULT = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
@@ -48,13 +50,15 @@ NO_SUCH_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, 
 class Subcommand:
     """The function behind `harness <name>`. Its docstring is the help text.
 
-    passes_on: whether it takes any arguments and hands them on to another program.
+    passes_on: whether it takes any arguments and hands them on to another program. is_shared: whether all processes
+    that a launcher started take part; otherwise the first does it alone.
     """
 
     name: str
     module: str
     function: str
     passes_on: bool = False
+    is_shared: bool = False
 
     def load(self) -> Callable[..., Any]:
         """Imports the function."""
@@ -83,11 +87,11 @@ class Subcommand:
 
 SUBCOMMANDS = (
     Subcommand(name="new", module="harness.cli.new", function="new"),
-    Subcommand(name="run", module="harness.cli.run", function="run"),
+    Subcommand(name="run", module="harness.cli.run", function="run", is_shared=True),
     Subcommand(name="plan", module="harness.cli.plan", function="plan_run"),
-    Subcommand(name="eval", module="harness.cli.eval", function="evaluate"),
-    Subcommand(name="compare", module="harness.cli.compare", function="compare"),
-    Subcommand(name="grade", module="harness.cli.grade", function="grade"),
+    Subcommand(name="eval", module="harness.cli.eval", function="evaluate", is_shared=True),
+    Subcommand(name="compare", module="harness.cli.compare", function="compare", is_shared=True),
+    Subcommand(name="grade", module="harness.cli.grade", function="grade", is_shared=True),
     Subcommand(name="reproduce", module="harness.cli.reproduce", function="reproduce"),
     Subcommand(name="report", module="harness.cli.report", function="report"),
     Subcommand(name="list", module="harness.cli.list", function="list_runs"),
@@ -96,9 +100,9 @@ SUBCOMMANDS = (
     Subcommand(name="doctor", module="harness.cli.doctor", function="doctor"),
     Subcommand(name="bench", module="harness.cli.bench", function="measure"),
     Subcommand(name="diagnose", module="harness.cli.diagnose", function="diagnose"),
-    Subcommand(name="sft", module="harness.cli.sft", function="sft"),
+    Subcommand(name="sft", module="harness.cli.sft", function="sft", is_shared=True),
     Subcommand(name="export", module="harness.cli.export", function="export"),
-    Subcommand(name="lm-eval", module="harness.cli.lm_eval", function="lm_eval", passes_on=True),
+    Subcommand(name="lm-eval", module="harness.cli.lm_eval", function="lm_eval", passes_on=True, is_shared=True),
 )
 
 
@@ -151,29 +155,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_main():
             _say(str(asked))
         return asked.exit_code
-    except (UserError, SandboxError, RecordError) as error:
-        return _refuse(str(error), is_told=is_agreed(error) and not is_main())
-    except OSError as error:
-        if NO_TEMPORARY_FOLDER in str(error):
-            return _refuse(f"No folder for temporary files can be used: {error.strerror or error}. Set TMPDIR to one.")
-        if error.errno not in NO_WRITING + NO_SUCH_PLACE:
+    except Exception as error:
+        sentence = _sentence(error)
+        is_told = not is_main() if is_agreed(error) else not is_first_to_end()
+        if sentence is None and not is_told:
             raise
-        return _refuse(_describe(error), is_told=is_agreed(error) and not is_main())
-    if code == INTERRUPTED:
+        if sentence is not None and not is_told:
+            _say(sentence)
+        return FAULT if sentence is None else BAD_INPUT
+    if code == INTERRUPTED and is_main():
         _say("interrupted")
     return code
 
 
+def _sentence(error: Exception) -> str | None:
+    """What to say of an error; None of a fault of the harness, which shows its traceback."""
+    if isinstance(error, UserError | SandboxError | RecordError):
+        return str(error)
+    if isinstance(error, OSError):
+        if NO_TEMPORARY_FOLDER in str(error):
+            return f"No folder for temporary files can be used: {error.strerror or error}. Set TMPDIR to one."
+        return _describe(error) if error.errno in NO_WRITING + NO_SUCH_PLACE else None
+    if is_one_of_several() and isinstance(error, RuntimeError) and is_loss_of_a_process(error):
+        return "Another process has ended; the same command goes on with what is left."
+    return None
+
+
 def _execute_together(arguments: list[str]) -> int:
-    """Executes a command; of several processes none ends before all know what the first that failed has seen."""
+    """Executes a command; of several processes that share it none ends before all know what the first that failed has
+    seen, and where they do not share it, only the first does anything."""
+    named = next((word for word in arguments if not word.startswith("-")), "")
+    is_shared = any(command.name == named and command.is_shared for command in SUBCOMMANDS)
+    if not is_shared and not is_main():
+        return 0
     try:
         return _execute(arguments)
     except FAULTS as error:
-        raise_together(error)
+        fault: Exception = error
     except typer.TyperException as error:
         from harness.cli.mistakes import explained
 
-        raise_together(explained(error, arguments))
+        fault = explained(error, arguments)
+    if is_shared:
+        raise_together(fault)
+    mark_agreed(fault)
+    raise fault
 
 
 def _execute(arguments: list[str]) -> int:
@@ -217,13 +243,6 @@ def _overview(
 def _describe(error: OSError) -> str:
     place = f"'{error.filename}'" if error.filename else "a file"
     return f"Cannot read or write {place}: {error.strerror}. Make room, fix its permissions, or choose another folder."
-
-
-def _refuse(message: str, *, is_told: bool = False) -> int:
-    """is_told: whether the first of several processes says it."""
-    if not is_told:
-        _say(message)
-    return BAD_INPUT
 
 
 def _say(message: str) -> None:

@@ -12,6 +12,8 @@ from harness.cli.feedback import echo, progress_bar, say
 from harness.cli.lists import names
 from harness.cli.options import Data, Device, IncludePath, Prompts
 from harness.config.resolve import parse_budget
+from harness.distributed.processes import is_one_of_several
+from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.app.reproduce import ReproductionPlan
@@ -43,6 +45,8 @@ def reproduce(
     from harness.app.reproduce import REPRODUCTION, ReproductionRequest, plan_reproduction
     from harness.app.reproduce import reproduce as make
 
+    if is_one_of_several():
+        raise UserError("harness reproduce starts processes of its own; leave torchrun out, and give --jobs N.")
     registry.add_include_paths(include_path or [])
     request = ReproductionRequest(
         paper=paper,
