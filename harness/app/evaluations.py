@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from harness.evaluation.beside import Scoring
     from harness.evaluation.completions import Completion
     from harness.evaluation.judge import Evaluation
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +155,10 @@ class EvaluationFolder(RecordFolder):
         }
         with self.shard.together():
             before(task.name, values)
+        told = ", ".join(f"{key}={value}" for key, value in values["decoding"].items())
+        log.info(
+            "%s: %s items of split %s from %s; %s", task.name, len(examples), about["split"], about["origin"], told
+        )
         identity = identity_of(values)
         found = self.shard.decided(lambda: self.found(identity, task))
         if found is not None and not (needs_ids and any("ids" not in sample for sample in found.samples)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from harness.task.prompts import set_prompts
 
 if TYPE_CHECKING:
     from harness.rl.evaluator import Data
+
+log = logging.getLogger(__name__)
 
 
 def check_before_all(cells: Sequence[PlannedRun]) -> None:
@@ -49,12 +52,18 @@ def load_data(planned: PlannedRun) -> Data:
         raise UserError(
             f"'{planned.train_source.label}' has no training examples of {task.name} other than the test items."
         )
-    return Data(
+    found = Data(
         evaluation=_first(planned, tested, evaluation.split, "items"),
         validation=_first(planned, validated, VALIDATION, "validation_items"),
         train=set_prompts(task, planned.prompts, train, config.data.few_shot),
         evaluation_label=planned.test_source.label,
     )
+    log.info(
+        "Data: %s training examples from %s; %s items of split %s from %s, %s for validation",
+        *(f"{len(found.train):,}", planned.train_source.label, f"{len(found.evaluation):,}"),
+        *(evaluation.split, planned.test_source.label, f"{len(found.validation):,}"),
+    )
+    return found
 
 
 def _first(planned: PlannedRun, examples: Sequence[Example], split: str, key: str) -> Sequence[Example]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.app.bench import USUAL, BenchRequest, PartResult, bench, describe
+from harness.cli.feedback import say
 from harness.cli.options import Device, PackWeights
 from harness.records.jsonl import write_atomic
 
@@ -58,7 +59,7 @@ def measure(
     )
     request.check()
     record: dict[str, Any] = {**describe(request), "parts": {}}
-    typer.echo(f"{record['device']}, shape {shape}: matrix products at {record['matmul FLOP/s'] / 1e12:.3g} TFLOP/s\n")
+    say(f"{record['device']}, shape {shape}: matrix products at {record['matmul FLOP/s'] / 1e12:.3g} TFLOP/s\n")
     for result in bench(request):
         show_part(result)
         record["parts"][result.part] = [{**asdict(row), "ratio": row.ratio} for row in result.rows]

@@ -13,7 +13,7 @@ from harness.app.compare import compare as compare_checkpoints
 from harness.app.evaluate import EvaluationRequest
 from harness.cli.document import clear_output, show_document
 from harness.cli.evaluating import evaluates
-from harness.cli.feedback import progress_bar, warn
+from harness.cli.feedback import progress_bar, say, warn
 from harness.cli.lists import names, whole_numbers
 from harness.cli.options import Json
 from harness.cli.tables import show_report_table
@@ -66,7 +66,7 @@ def compare(
 def _show(found: Comparison, places: str) -> None:
     for table in found.tables:
         show_report_table(table)
-    typer.echo(places)
+    say(places)
 
 
 def _noise(wanted: bool, batch_sizes: str, dtypes: str, out: Path) -> NoiseSettings | None:

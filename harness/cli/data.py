@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
+from harness.cli.feedback import echo, say
 from harness.cli.lists import any_names
 from harness.cli.options import IncludePath
 from harness.data.sources import DATA_VARIABLE, DataSource
@@ -82,9 +83,9 @@ def _pull(folder: Path, names: str) -> int:
     files = [file for file in FILES if not wanted or wanted & set(file.tasks)]
     failed = [finding for finding in fill(folder, files) if _say(finding)]
     if not failed:
-        typer.echo(f"{len(files)} files in {folder}; use them with --data {folder} or {DATA_VARIABLE}={folder}.")
+        echo(f"{len(files)} files in {folder}; use them with --data {folder} or {DATA_VARIABLE}={folder}.")
         return 0
-    typer.echo(
+    echo(
         f"{len(failed)} of {len(files)} files are missing: {', '.join(finding.file.path for finding in failed)}. "
         "The others are kept; run the same command again to retry.",
         err=True,
@@ -97,8 +98,8 @@ def _pull_checkpoints(home: Path, names: str) -> int:
 
     wanted = [published_checkpoint(name) for name in any_names(names)]
     for done in pull(wanted, home):
-        typer.echo(f"ok    {done.name:<24} {done.place}{f' on {done.base}' if done.adapter else ''}")
-    typer.echo(f"{len(wanted)} checkpoints in {home}; use them with HF_HOME={home} HF_HUB_OFFLINE=1.")
+        echo(f"ok    {done.name:<24} {done.place}{f' on {done.base}' if done.adapter else ''}")
+    echo(f"{len(wanted)} checkpoints in {home}; use them with HF_HOME={home} HF_HUB_OFFLINE=1.")
     return 0
 
 
@@ -116,8 +117,8 @@ def _prompts(name: str, clone: Path, out: Path, tasks: str) -> int:
             said = f"published   {', '.join(one.verified)}"
         else:
             said = "unverified  no constant of it has a published sha256"
-        typer.echo(f"{one.task:<10} {said}")
-    typer.echo(f"Prompts of {len(found)} tasks in {out}; use them with --prompts {out}.")
+        echo(f"{one.task:<10} {said}")
+    echo(f"Prompts of {len(found)} tasks in {out}; use them with --prompts {out}.")
     return SOMETHING_WRONG if any(one.changed for one in found) else 0
 
 
@@ -130,16 +131,16 @@ def _verify(folder: Path) -> int:
 
     wrong = [finding for finding in check(folder) if _say(finding)]
     if not wrong:
-        typer.echo(f"{folder}: no problems found.")
+        echo(f"{folder}: no problems found.")
         return 0
-    typer.echo(f"{len(wrong)} files are wrong or missing; harness data pull --to {folder} fetches them.", err=True)
+    echo(f"{len(wrong)} files are wrong or missing; harness data pull --to {folder} fetches them.", err=True)
     return SOMETHING_WRONG
 
 
 def _say(finding: Finding) -> bool:
     """Shows a finding and returns whether it is a problem."""
     state = "WRONG" if finding.problem else "ok"
-    typer.echo(f"{state:<5} {finding.file.path:<36} {finding.problem or finding.note}")
+    (echo if finding.problem else say)(f"{state:<5} {finding.file.path:<36} {finding.problem or finding.note}")
     return bool(finding.problem)
 
 

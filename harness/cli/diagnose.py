@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
+from harness.cli.feedback import echo, progress_bar, say
 from harness.cli.options import IncludePath
 from harness.cli.tables import show_table
 from harness.errors import UserError
@@ -74,18 +76,19 @@ def diagnose(
     out.mkdir(parents=True, exist_ok=True)
     # Many small tensors: more threads only wait for each other.
     torch.set_num_threads(1)
-    with typer.progressbar(length=policies, label="policies") as bar:
-        measured = measure.diagnose(policies=policies, scale=scale, seed=seed, on_measured=lambda: bar.update(1))
+    with progress_bar("policies") as show:
+        done = itertools.count(1)
+        measured = measure.diagnose(
+            policies=policies, scale=scale, seed=seed, on_measured=lambda: show(next(done), policies)
+        )
     steps = left_out.compare(policies=LEFT_OUT_POLICIES, scale=scale, seed=seed)
     _show(measured, policies)
     _show_left_out(steps)
     for note in NOTES:
-        typer.echo(f"  {note.format(compute=measure.COMPUTE, backward=measure.BACKWARD_PASS, steps=STEPS)}")
+        say(f"  {note.format(compute=measure.COMPUTE, backward=measure.BACKWARD_PASS, steps=STEPS)}")
     bias, variance = measure.largest_errors(measured)
-    typer.echo(
-        f"  Standard errors where draws are sampled: of biases up to {bias:.1%}, of variances up to {variance:.1%}."
-    )
-    typer.echo("")
+    say(f"  Standard errors where draws are sampled: of biases up to {bias:.1%}, of variances up to {variance:.1%}.")
+    say("")
     _write(measured, steps, out)
 
 
@@ -146,8 +149,8 @@ def _write(measured: Sequence[Measurement], steps: Sequence[LeftOut], out: Path)
     write_atomic(out / LEFT_OUT_FILE, csv_text(LEFT_OUT_CSV_COLUMNS, [_left_out_row(item) for item in steps]))
     for kind, content in (("png", picture.png), ("svg", picture.svg)):
         write_atomic(out / f"{STEM}.{kind}", content)
-    typer.echo(f"Numbers: {out / STEM}.csv, {out / LEFT_OUT_FILE}")
-    typer.echo(f"Figure:  {out / STEM}.png")
+    echo(f"Numbers: {out / STEM}.csv, {out / LEFT_OUT_FILE}")
+    echo(f"Figure:  {out / STEM}.png")
 
 
 def _csv_row(item: Measurement) -> list[str]:

@@ -12,7 +12,7 @@ from harness.app import documents
 from harness.app.evaluate import EvaluationRequest, evaluate_all
 from harness.cli.document import clear_output, show_document
 from harness.cli.evaluating import evaluates
-from harness.cli.feedback import progress_bar, warn
+from harness.cli.feedback import echo, progress_bar, say, warn
 from harness.cli.lists import names, whole_numbers
 from harness.cli.options import Adapter, AdapterSubfolder, Json
 from harness.distributed.processes import is_main
@@ -79,17 +79,17 @@ def _show(results: Sequence[Evaluated]) -> None:
         record = done.record
         if len(results) > 1:
             drawn = f", seed {record.seed}" if record.seed else ""
-            typer.echo(f"{_name(done)}, {record.decoding['completion_length']} tokens{drawn}:")
+            echo(f"{_name(done)}, {record.decoding['completion_length']} tokens{drawn}:")
         for name, totals in record.metrics.items():
             interval = items_interval(totals)
             ceiling = f", perfect solver {record.ceiling[name]:.2%}" if name in record.ceiling else ""
             bounds = f"[{interval.low:.2%}, {interval.high:.2%}]" if interval else "[no items]"
-            typer.echo(f"{name:>14} {totals.value:7.2%}  {bounds}  n = {totals.n}{ceiling}")
+            echo(f"{name:>14} {totals.value:7.2%}  {bounds}  n = {totals.n}{ceiling}")
         _show_agreement(record)
         if record.protocol:
-            typer.echo(f"Protocol {record.protocol}; prompts: {record.prompts['published']}")
+            say(f"Protocol {record.protocol}; prompts: {record.prompts['published']}")
         known = "; it was there already (--fresh does it again)" if done.known else ""
-        typer.echo(f"{_cost(record)}; in {done.folder}{known}")
+        say(f"{_cost(record)}; in {done.folder}{known}")
 
 
 def _cost(record: EvalRecord) -> str:
@@ -106,10 +106,10 @@ def _show_agreement(record: EvalRecord) -> None:
         return
     from harness.report.chapters.agreement import difference_text, gap_text
 
-    typer.echo(f"{'as exact':>14} {found.tokens:7.2%} of tokens, {found.completions:.2%} of completions")
-    typer.echo(f"{'difference':>14} {difference_text(found)}; exact {found.exact_value:.2%}")
-    typer.echo(f"{'log-prob gap':>14} {gap_text(found)}")
-    typer.echo(f"{'cost':>14} {found.cost:7.2f} times the FLOPs of exact decoding")
+    echo(f"{'as exact':>14} {found.tokens:7.2%} of tokens, {found.completions:.2%} of completions")
+    echo(f"{'difference':>14} {difference_text(found)}; exact {found.exact_value:.2%}")
+    echo(f"{'log-prob gap':>14} {gap_text(found)}")
+    echo(f"{'cost':>14} {found.cost:7.2f} times the FLOPs of exact decoding")
 
 
 def _name(done: Evaluated) -> str:

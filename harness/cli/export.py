@@ -11,7 +11,7 @@ from harness import registry
 from harness.app.export import SHARD_SIZE
 from harness.app.export import export as export_model
 from harness.app.models import TINY_TASK
-from harness.cli.feedback import warn
+from harness.cli.feedback import echo, say, warn
 from harness.cli.options import Adapter, AdapterSubfolder, IncludePath
 
 
@@ -44,7 +44,7 @@ def export(
         private=private,
         on_warning=warn,
     )
-    typer.echo(f"{done.tensors} tensors, {done.size:,} bytes, in {out}: {', '.join(done.files)}")
-    typer.echo("README.md there is the model card; it states no licence, which is yours to add.")
+    echo(f"{done.tensors} tensors, {done.size:,} bytes, in {out}: {', '.join(done.files)}")
+    say("README.md there is the model card; it states no licence, which is yours to add.")
     if done.pushed:
-        typer.echo(f"Uploaded to {done.pushed}")
+        echo(f"Uploaded to {done.pushed}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
+from harness.cli.feedback import echo, is_quiet
 from harness.cli.options import AllowPackages, IncludePath, UnsafeLocalExec
 from harness.distributed.processes import is_main
 from harness.errors import UserError
@@ -71,13 +72,14 @@ def grade(
 
 
 def _say(summary: GradeSummary, *, as_json: bool) -> None:
-    typer.echo(_read(summary), err=True)
+    if not is_quiet():
+        echo(_read(summary), err=True)
     if as_json:
         typer.echo(json.dumps(summary.to_json(), sort_keys=True))
     if summary.found:
         _show(summary, to_stderr=as_json)
     else:
-        typer.echo(_nothing_found(summary), err=True)
+        echo(_nothing_found(summary), err=True)
 
 
 def _numbers(text: str) -> list[int]:
@@ -115,7 +117,7 @@ def _show(summary: GradeSummary, *, to_stderr: bool) -> None:
     from harness.report.analysis.statistics import items_interval
 
     def say(text: str) -> None:
-        typer.echo(text, err=to_stderr)
+        echo(text, err=to_stderr)
 
     for name in sorted(GRADERS, key=lambda one: one != summary.grader):
         totals = summary.totals[name]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.app.plan import RunRequest, plan
+from harness.cli.feedback import echo, say
 from harness.errors import UserError, require_choice
 
 if TYPE_CHECKING:
@@ -80,11 +81,11 @@ def submit_grid(requests: Sequence[RunRequest], options: SlurmOptions) -> int:
 
     submitted = submit(requests, [plan(request) for request in requests], options)
     for one in submitted:
-        typer.echo(f"job {one.job}: {one.folder}")
+        echo(f"job {one.job}: {one.folder}")
     if left := len(requests) - len(submitted):
-        typer.echo(f"{left} of {len(requests)} cells are finished or in the queue already.")
+        say(f"{left} of {len(requests)} cells are finished or in the queue already.")
     if submitted:
-        typer.echo(f"Follow them with: harness list {shlex.quote(str(requests[0].runs))} --watch")
+        say(f"Follow them with: harness list {shlex.quote(str(requests[0].runs))} --watch")
     return 0
 
 

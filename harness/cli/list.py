@@ -12,6 +12,7 @@ import typer
 
 from harness import registry
 from harness.cli.document import clear_output, show_document
+from harness.cli.feedback import say
 from harness.cli.options import IncludePath, Json
 from harness.cli.report import existing, no_runs
 from harness.cli.tables import show_table
@@ -86,7 +87,7 @@ def _show(kind: str, records: list[Record], *, as_json: bool) -> None:
         return
     SHAPES[kind].show([row for record in records for row in _rows(kind, record)])
     for note in NOTES.get(kind, lambda records: [])(records):
-        typer.echo(note)
+        say(note)
 
 
 def _rows(kind: str, record: Record) -> list[Record]:

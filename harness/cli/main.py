@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 import errno
+import functools
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,17 +22,23 @@ import typer
 from typer.core import TyperCommand
 
 from harness import __version__
-from harness.cli.once import OnceCommand
-from harness.distributed.processes import is_agreed, is_main
-from harness.distributed.shard import FAULTS, raise_together
+from harness.cli import help as helping
+from harness.cli.feedback import QUIET, VERBOSE, echo, speaking
+from harness.distributed.ending import is_first_to_end
+from harness.distributed.processes import is_agreed, is_main, is_one_of_several, mark_agreed
+from harness.distributed.shard import FAULTS, is_loss_of_a_process, raise_together
 from harness.distributed.slurm import take_ranks
 from harness.errors import Interruption, SandboxError, UserError, printable, unknown_choice
 from harness.records.jsonl import RecordError
 
+FAULT = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
+LOUDNESS = (QUIET, "-q", VERBOSE, "-v")
+Quiet = Annotated[bool, typer.Option("-q", QUIET, help="Say results and errors alone.")]
+Verbose = Annotated[bool, typer.Option("-v", VERBOSE, help="Say more: what is decided and why, and what it takes.")]
 NO_TEMPORARY_FOLDER = "temporary directory"
 """In the messages of Python's tempfile and of matplotlib where no folder for temporary files can be written to."""
 
@@ -42,18 +50,29 @@ NO_SUCH_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, 
 class Subcommand:
     """The function behind `harness <name>`. Its docstring is the help text.
 
-    passes_on: whether it takes any arguments and hands them on to another program.
+    passes_on: whether it takes any arguments and hands them on to another program. is_shared: whether all processes
+    that a launcher started take part; otherwise the first does it alone.
     """
 
     name: str
     module: str
     function: str
     passes_on: bool = False
+    is_shared: bool = False
 
     def load(self) -> Callable[..., Any]:
         """Imports the function."""
         function: Callable[..., Any] = getattr(importlib.import_module(self.module), self.function)
         return function
+
+    def built(self) -> TyperCommand:
+        """The command with what all commands have: its help, --quiet and --verbose, values that the shell completes."""
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        function = self.load() if self.passes_on else _with_manners(self.load())
+        kind, settings = (helping.PassingOn, PASS_ON) if self.passes_on else (helping.Command, {})
+        alone.command(self.name, cls=kind, context_settings=helping.SETTINGS | settings)(function)
+        command: Any = typer.main.get_command(alone)
+        return command
 
     @property
     def summary(self) -> str:
@@ -68,11 +87,11 @@ class Subcommand:
 
 SUBCOMMANDS = (
     Subcommand(name="new", module="harness.cli.new", function="new"),
-    Subcommand(name="run", module="harness.cli.run", function="run"),
+    Subcommand(name="run", module="harness.cli.run", function="run", is_shared=True),
     Subcommand(name="plan", module="harness.cli.plan", function="plan_run"),
-    Subcommand(name="eval", module="harness.cli.eval", function="evaluate"),
-    Subcommand(name="compare", module="harness.cli.compare", function="compare"),
-    Subcommand(name="grade", module="harness.cli.grade", function="grade"),
+    Subcommand(name="eval", module="harness.cli.eval", function="evaluate", is_shared=True),
+    Subcommand(name="compare", module="harness.cli.compare", function="compare", is_shared=True),
+    Subcommand(name="grade", module="harness.cli.grade", function="grade", is_shared=True),
     Subcommand(name="reproduce", module="harness.cli.reproduce", function="reproduce"),
     Subcommand(name="report", module="harness.cli.report", function="report"),
     Subcommand(name="list", module="harness.cli.list", function="list_runs"),
@@ -81,15 +100,54 @@ SUBCOMMANDS = (
     Subcommand(name="doctor", module="harness.cli.doctor", function="doctor"),
     Subcommand(name="bench", module="harness.cli.bench", function="measure"),
     Subcommand(name="diagnose", module="harness.cli.diagnose", function="diagnose"),
-    Subcommand(name="sft", module="harness.cli.sft", function="sft"),
+    Subcommand(name="sft", module="harness.cli.sft", function="sft", is_shared=True),
     Subcommand(name="export", module="harness.cli.export", function="export"),
-    Subcommand(name="lm-eval", module="harness.cli.lm_eval", function="lm_eval", passes_on=True),
+    Subcommand(name="lm-eval", module="harness.cli.lm_eval", function="lm_eval", passes_on=True, is_shared=True),
 )
+
+
+class _Commands(helping.Group):
+    """The commands of the table; only the one that is asked for is imported."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names."""
+        return [command.name for command in SUBCOMMANDS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand:
+        """One with its sentence alone, for lists."""
+        return helping.Command(cmd_name, help=_named(cmd_name).summary)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that the words begin with, and the others; none where a shell completes what is no command."""
+        if ctx.resilient_parsing and args[0] not in self.list_commands(ctx):
+            return None, None, args
+        return args[0], _named(args[0]).built(), args[1:]
+
+
+def _with_manners(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of a command with --quiet and --verbose, and with parameters that the shell completes."""
+    from harness.cli.completion import completed
+
+    @functools.wraps(function)
+    def called(*, quiet: bool, verbose: bool, **given: Any) -> Any:
+        with speaking(quiet=quiet, verbose=verbose):
+            return function(**given)
+
+    own = map(completed, inspect.signature(function, eval_str=True).parameters.values())
+    loudness = (
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+        for name, annotation in (("quiet", Quiet), ("verbose", Verbose))
+    )
+    keyword_only = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
+    called.__signature__ = inspect.Signature([*keyword_only, *loudness])  # type: ignore[attr-defined]
+    return called
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code. `arguments` defaults to those of the process."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if all(word in LOUDNESS for word in given):
+        given.append("--help")
     take_ranks()
     try:
         code = _execute_together(given)
@@ -97,41 +155,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_main():
             _say(str(asked))
         return asked.exit_code
-    except (UserError, SandboxError, RecordError) as error:
-        return _refuse(str(error), is_told=is_agreed(error) and not is_main())
-    except OSError as error:
-        if NO_TEMPORARY_FOLDER in str(error):
-            return _refuse(f"No folder for temporary files can be used: {error.strerror or error}. Set TMPDIR to one.")
-        if error.errno not in NO_WRITING + NO_SUCH_PLACE:
+    except Exception as error:
+        sentence = _sentence(error)
+        is_told = not is_main() if is_agreed(error) else not is_first_to_end()
+        if sentence is None and not is_told:
             raise
-        return _refuse(_describe(error), is_told=is_agreed(error) and not is_main())
-    if code == INTERRUPTED:
+        if sentence is not None and not is_told:
+            _say(sentence)
+        return FAULT if sentence is None else BAD_INPUT
+    if code == INTERRUPTED and is_main():
         _say("interrupted")
     return code
 
 
+def _sentence(error: Exception) -> str | None:
+    """What to say of an error; None of a fault of the harness, which shows its traceback."""
+    if isinstance(error, UserError | SandboxError | RecordError):
+        return str(error)
+    if isinstance(error, OSError):
+        if NO_TEMPORARY_FOLDER in str(error):
+            return f"No folder for temporary files can be used: {error.strerror or error}. Set TMPDIR to one."
+        return _describe(error) if error.errno in NO_WRITING + NO_SUCH_PLACE else None
+    if is_one_of_several() and isinstance(error, RuntimeError) and is_loss_of_a_process(error):
+        return "Another process has ended; the same command goes on with what is left."
+    return None
+
+
 def _execute_together(arguments: list[str]) -> int:
-    """Executes a command; of several processes none ends before all know what the first that failed has seen."""
+    """Executes a command; of several processes that share it none ends before all know what the first that failed has
+    seen, and where they do not share it, only the first does anything."""
+    named = next((word for word in arguments if not word.startswith("-")), "")
+    is_shared = any(command.name == named and command.is_shared for command in SUBCOMMANDS)
+    if not is_shared and not is_main():
+        return 0
     try:
         return _execute(arguments)
     except FAULTS as error:
-        raise_together(error)
+        fault: Exception = error
     except typer.TyperException as error:
         from harness.cli.mistakes import explained
 
-        raise_together(explained(error, arguments))
+        fault = explained(error, arguments)
+    if is_shared:
+        raise_together(fault)
+    mark_agreed(fault)
+    raise fault
 
 
 def _execute(arguments: list[str]) -> int:
-    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    application.callback()(_overview)
-    if arguments[0].startswith("-"):
-        for command in SUBCOMMANDS:
-            application.command(command.name, help=command.summary)(_misplaced)
-    else:
-        command = _named(arguments[0])
-        kind, settings = (TyperCommand, PASS_ON) if command.passes_on else (OnceCommand, None)
-        application.command(command.name, cls=kind, context_settings=settings)(command.load())
+    if arguments[0] == "--":
+        raise UserError("The command comes first: harness COMMAND [OPTIONS]. See harness --help.")
+    application = typer.Typer(cls=_Commands, pretty_exceptions_enable=False, rich_markup_mode=None)
+    application.callback(context_settings=helping.SETTINGS)(_overview)
     result = typer.main.get_command(application).main(args=arguments, prog_name="harness", standalone_mode=False)
     return result if isinstance(result, int) else 0
 
@@ -143,11 +218,6 @@ def _named(name: str) -> Subcommand:
     raise unknown_choice("command", name, (command.name for command in SUBCOMMANDS), fix="See harness --help.")
 
 
-def _misplaced() -> None:
-    """Stands for every command in the overview; runs where one comes after an option."""
-    raise UserError("The command comes first: harness COMMAND [OPTIONS]. See harness --help.")
-
-
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"harness {__version__}")
@@ -155,6 +225,9 @@ def _show_version(wanted: bool) -> None:
 
 
 def _overview(
+    context: typer.Context,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
@@ -164,6 +237,7 @@ def _overview(
 
     A first run: harness run --method egspo-sa --task sudoku, then harness report.
     """
+    context.with_resource(speaking(quiet=quiet, verbose=verbose))
 
 
 def _describe(error: OSError) -> str:
@@ -171,12 +245,5 @@ def _describe(error: OSError) -> str:
     return f"Cannot read or write {place}: {error.strerror}. Make room, fix its permissions, or choose another folder."
 
 
-def _refuse(message: str, *, is_told: bool = False) -> int:
-    """is_told: whether the first of several processes says it."""
-    if not is_told:
-        _say(message)
-    return BAD_INPUT
-
-
 def _say(message: str) -> None:
-    typer.echo(f"harness: {' '.join(printable(message).split())}", err=True)
+    echo(f"harness: {' '.join(printable(message).split())}", err=True)

@@ -9,6 +9,7 @@ import typer
 
 from harness import registry
 from harness.app.new import new as write_new
+from harness.cli.feedback import echo, say
 from harness.cli.options import IncludePath
 
 
@@ -28,9 +29,9 @@ def new(
     registry.add_include_paths(include_path or [])
     written = write_new(kind, name, folder)  # type: ignore[arg-type]
     for path in written.files:
-        typer.echo(path)
+        echo(str(path))
     for path in written.kept:
-        typer.echo(f"{path} was there and stays as it is.")
-    typer.echo("Next:")
+        say(f"{path} was there and stays as it is.")
+    say("Next:")
     for command in written.commands:
-        typer.echo(f"  {command}")
+        say(f"  {command}")

@@ -31,6 +31,8 @@ class OnceCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Raises UserError for the first option that has more than its one value, where the parser takes the rest."""
         left = super().parse_args(ctx, [*args])
+        if ctx.resilient_parsing:  # a shell asks how the line could go on
+            return left
         given: dict[str, list[str]] = {}
         for option, value in _values(self, args):
             given.setdefault(option, []).append(value)

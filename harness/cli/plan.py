@@ -15,6 +15,7 @@ from harness.app import documents
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.cli.cells import CellOptions
 from harness.cli.document import clear_output, show_document
+from harness.cli.feedback import echo
 from harness.cli.options import Json, grouped
 from harness.cli.tables import show_table
 from harness.config.library import tasks_with_protocol
@@ -59,7 +60,7 @@ def plan_run(
         return
     for one in checked:
         right = f"is right on {', '.join(one['right_on'])}"
-        typer.echo(f"Recipe {one['recipe']} of {one['method']} {right}; --task T shows what it takes.")
+        echo(f"Recipe {one['recipe']} of {one['method']} {right}; --task T shows what it takes.")
 
 
 def of_recipe(cells: CellOptions, recipe: str) -> list[CellOptions]:
@@ -129,24 +130,24 @@ def show_preflight(found: Preflight, planned: Sequence[PlannedRun], *, show_conf
         _show_config(found)
     footprint = found.footprint
     for cell in planned:
-        typer.echo(f"{_title(cell)}: {cell.folder}{' (finished already)' if cell.finished else ''}")
-    typer.echo(f"Model: {found.sizes.source}; {footprint.trainable:,} trainable weights")
-    typer.echo(f"Data: {found.data}")
-    typer.echo(f"Prompts: {found.prompt[0]} tokens ({found.prompt[1]})\n")
+        echo(f"{_title(cell)}: {cell.folder}{' (finished already)' if cell.finished else ''}")
+    echo(f"Model: {found.sizes.source}; {footprint.trainable:,} trainable weights")
+    echo(f"Data: {found.data}")
+    echo(f"Prompts: {found.prompt[0]} tokens ({found.prompt[1]})\n")
     show_table("Memory per device", ("Part", "GiB"), _memory_rows(found), numeric=(False, True))
     rows = [(part.name, f"{part.flops:.3g}", f"{part.hours:.3g}") for part in found.cost.phases]
     flops, hours = sum(part.flops for part in found.cost.phases), sum(part.hours for part in found.cost.phases)
     rows.append(("together", f"{flops:.3g}", f"{hours:.3g}"))
     title = f"Compute: {found.cost.rollouts:,} rollouts, {found.cost.updates:,} updates"
     show_table(title, ("Phase", "FLOPs", "Hours"), rows, numeric=(False, True, True))
-    typer.echo(f"Rate: {found.rate.by_phase['update'] / 1e12:.3g} TFLOP/s in updates, {found.rate.source}")
+    echo(f"Rate: {found.rate.by_phase['update'] / 1e12:.3g} TFLOP/s in updates, {found.rate.source}")
     disk = found.disk
-    typer.echo(
+    echo(
         f"Disk: {disk.needed / 1e9:.3g} GB for checkpoints of {disk.checkpoint / 1e9:.3g} GB; {disk.free / 1e9:.3g} GB "
         "are free"
     )
     if found.fits:
-        typer.echo(found.verdict)
+        echo(found.verdict)
 
 
 def _title(planned: PlannedRun) -> str:

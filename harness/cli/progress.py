@@ -6,17 +6,19 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import typer
-
 from harness.app.plan import PlannedRun
+from harness.cli.feedback import detail, echo, is_quiet, live_display, say, warn
+from harness.cli.time_left import Schedule, TimeLeft, clock_text
+from harness.config.resolve import flatten
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-    from harness.records.update import UpdateRecord
-    from harness.rl.loop import Event
+    from harness.rl.loop import Event, Updated
 
 PLAIN_INTERVAL = 5.0
+LAST = "last"
+"""The checkpoint after training."""
 
 
 class Display:
@@ -26,19 +28,20 @@ class Display:
         self.cell, self.label = cell, label
         self.evaluations: list[str] = []
         self.start = self.last_line = time.monotonic()
-        self.first_spent: float | None = None
+        self.time_left = TimeLeft(schedule_of(cell))
+        self.seconds: dict[str, float] = {}
         self.live: RichProgress | None = None
         self.bar: Any = None
 
     def __enter__(self) -> Self:
-        from rich.console import Console
-
         identity = self.cell.identity
         reward = " (random reward)" if identity.reward == "random" else ""
-        typer.echo(f"{self.label}{identity.method}{reward} on {identity.task}, {identity.model}, seed {identity.seed}")
-        console = Console(stderr=True)
-        if console.is_terminal:
-            self._start_bar(console)
+        say(f"{self.label}{identity.method}{reward} on {identity.task}, {identity.model}, seed {identity.seed}")
+        tell_plan(self.cell)
+        self.live = live_display()
+        if self.live is not None:
+            self.bar = self.live.add_task("loading", total=1.0)
+            self.live.start()
         return self
 
     def __exit__(
@@ -46,6 +49,10 @@ class Display:
     ) -> None:
         if self.live is not None:
             self.live.stop()
+        if self.seconds:
+            detail(
+                f"Seconds up to the last update: {', '.join(f'{name} {it:.1f}' for name, it in self.seconds.items())}"
+            )
 
     def on_event(self, event: Event) -> None:
         """Shows one event."""
@@ -54,57 +61,75 @@ class Display:
 
         match event:
             case Updated():
-                self._updated(event.record, event.spent)
+                self._updated(event)
             case Evaluating():
+                self.time_left.evaluating(event.done, event.total, is_last=event.checkpoint == LAST)
                 self._show(f"evaluating {event.checkpoint} {event.done}/{event.total}", None)
             case Evaluated():
+                self.time_left.evaluated()
                 name, totals = next(iter(event.record.metrics.items()))
                 text = f"{event.record.checkpoint:>4} @ {event.record.update:>4} updates: {name} {totals.value:.1%}"
                 self.evaluations.append(text)
-                self._line(f"  {text}, n = {totals.n}")
+                if event.record.checkpoint == LAST or not is_quiet():
+                    self._line(f"  {text}, n = {totals.n}")
 
     def on_warning(self, text: str) -> None:
         """Shows what looks wrong about the model."""
-        typer.echo(f"harness: warning: {text}", err=True)
+        warn(text)
 
     def summary(self) -> str:
         """One line: where the run stands and how long it took."""
         return f"{self.cell.folder} done in {time.monotonic() - self.start:.0f} s"
 
-    def _updated(self, record: UpdateRecord, spent: float) -> None:
+    def _updated(self, event: Updated) -> None:
+        record = event.record
+        self.seconds = dict(record.seconds)
+        self.time_left.updated(
+            update=record.update,
+            spent=event.spent,
+            of=event.of,
+            is_first=record.first_of_rollout,
+            rollouts=record.iteration,
+            seconds=record.seconds["total"],
+            evaluation_seconds=record.seconds.get("eval", 0.0),
+        )
         rate = record.tokens_generated * record.iteration / max(record.seconds.get("rollout", 0.0), 1e-9)
         kl = "" if record.kl is None else f"KL {record.kl:.4f}  "
-        reward = f"update {record.update}  reward {record.reward_mean:.3f}"
-        self._show(f"{reward}  {kl}{rate:,.0f} tokens/s  {self._left(spent)}", spent)
-
-    def _left(self, spent: float) -> str:
-        """Time left, from the share of the budget spent since this process started."""
-        if self.first_spent is None:
-            self.first_spent = spent
-            return "time left ?"
-        done = spent - self.first_spent
-        if done <= 0 or spent >= 1:
-            return "time left 0:00"
-        seconds = int((time.monotonic() - self.start) / done * (1 - spent))
-        return f"time left {seconds // 60}:{seconds % 60:02d}"
-
-    def _start_bar(self, console: Any) -> None:
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-        columns = (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.description}"))
-        self.live = Progress(*columns, console=console, transient=True)
-        self.bar = self.live.add_task("loading", total=1.0)
-        self.live.start()
+        self._show(f"update {record.update}  reward {record.reward_mean:.3f}  {kl}{rate:,.0f} tokens/s", event.spent)
 
     def _show(self, text: str, spent: float | None) -> None:
+        told = f"{text}  time left {clock_text(self.time_left.seconds())}"
         if self.live is not None:
-            self.live.update(self.bar, description=text, completed=None if spent is None else min(1.0, spent))
+            self.live.update(self.bar, description=told, completed=None if spent is None else min(1.0, spent))
         elif time.monotonic() - self.last_line >= PLAIN_INTERVAL:
             self.last_line = time.monotonic()
-            typer.echo(f"  {text}")
+            say(f"  {told}")
 
     def _line(self, text: str) -> None:
         if self.live is not None:
             self.live.console.print(text, highlight=False)
         else:
-            typer.echo(text)
+            echo(text)
+
+
+def schedule_of(cell: PlannedRun) -> Schedule:
+    """What is known beforehand of the time that a run takes."""
+    config = cell.resolved.config
+    return Schedule(
+        every=config.evaluation.every,
+        settings=len(config.evaluation.all_decodings) + bool(config.evaluation.validation_items),
+        updates_per_step=cell.method.updates_per_step,
+        stops_within=bool(config.budget.updates),
+    )
+
+
+def tell_plan(cell: PlannedRun) -> None:
+    """Says, where details are asked for, what the run was resolved to, and where each value that is none of the
+    defaults comes from."""
+    resolved = cell.resolved
+    detail(f"Folder: {cell.folder}")
+    detail(f"Recipe: {resolved.recipe}; budget {resolved.config.budget}; device {resolved.execution.device}")
+    values = flatten({**resolved.config.to_dict(), "execution": vars(resolved.execution)})
+    for key, source in sorted(resolved.provenance.items()):
+        if source != "default":
+            detail(f"  {key} = {values.get(key)} ({source})")

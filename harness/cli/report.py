@@ -10,6 +10,7 @@ import typer
 
 from harness import registry
 from harness.cli.document import show_document
+from harness.cli.feedback import echo, say
 from harness.cli.lists import any_names
 from harness.cli.options import IncludePath, Json
 from harness.cli.tables import show_report_table
@@ -70,11 +71,11 @@ def report(
         return
     for table in written.headlines:
         show_report_table(table)
-    typer.echo(f"Page:    {out / PAGE_FILE}")
-    typer.echo(f"Text:    {out / REPORT_FILE}")
-    typer.echo(f"Figures: {len(written.figures)} in {out / FIGURE_FOLDER}")
+    echo(f"Page:    {out / PAGE_FILE}")
+    echo(f"Text:    {out / REPORT_FILE}")
+    echo(f"Figures: {len(written.figures)} in {out / FIGURE_FOLDER}")
     if found.skipped:
-        typer.echo(f"Left out: {len(found.skipped)}; the reasons are in the report.")
+        say(f"Left out: {len(found.skipped)}; the reasons are in the report.")
 
 
 def existing(paths: Sequence[Path] | None) -> list[Path]:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
-from harness.cli.feedback import progress_bar
+from harness.cli.feedback import echo, progress_bar, say
 from harness.cli.lists import names
 from harness.cli.options import Data, Device, IncludePath, Prompts
 from harness.config.resolve import parse_budget
+from harness.distributed.processes import is_one_of_several
+from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.app.reproduce import ReproductionPlan
@@ -47,6 +49,8 @@ def reproduce(
     from harness.app.reproduce import REPRODUCTION, ReproductionRequest, plan_reproduction
     from harness.app.reproduce import reproduce as make
 
+    if is_one_of_several():
+        raise UserError("harness reproduce starts processes of its own; leave torchrun out, and give --jobs N.")
     registry.add_include_paths(include_path or [])
     if Path(paper).is_dir() or "/" in paper:
         return _run_again(Path(paper), out or DEFAULT_OUT / "runs", dry_run=dry_run)
@@ -67,9 +71,9 @@ def reproduce(
     if dry_run:
         return 0
     with progress_bar("evaluating") as on_progress:
-        folder = make(planned, on_line=typer.echo, on_progress=on_progress)
-    typer.echo(f"Page: {folder / f'{REPRODUCTION}.html'}")
-    typer.echo(f"Text: {folder / f'{REPRODUCTION}.md'}")
+        folder = make(planned, on_line=say, on_progress=on_progress)
+    echo(f"Page: {folder / f'{REPRODUCTION}.html'}")
+    echo(f"Text: {folder / f'{REPRODUCTION}.md'}")
     return 0
 
 
@@ -78,26 +82,26 @@ def _run_again(record: Path, out: Path, *, dry_run: bool) -> int:
     from harness.cli.progress import Display
 
     planned = plan_rerun(record, out)
-    typer.echo(f"{record} is made again as {planned.folder}.")
+    say(f"{record} is made again as {planned.folder}.")
     if dry_run:
         return 0
     with Display(planned, "") as display:
         found = rerun(record, planned, display.on_event)
     made = f"{found.updates} updates and {found.evaluations} evaluations"
     if not found.first_difference:
-        typer.echo(f"Reproduced bit for bit: {made}.")
+        echo(f"Reproduced bit for bit: {made}.")
         return 0
-    typer.echo(f"Of {made} the first number that differs is that of {found.first_difference}.")
+    echo(f"Of {made} the first number that differs is that of {found.first_difference}.")
     if not found.elsewhere:
-        typer.echo("Not reproduced, though processor, threads and packages are those of the record.")
+        echo("Not reproduced, though processor, threads and packages are those of the record.")
         return FAILED
-    typer.echo(f"This machine is not that of the record: {'; '.join(found.elsewhere)}.")
+    echo(f"This machine is not that of the record: {'; '.join(found.elsewhere)}.")
     pairs = {"before": (found.base, BASE_TOLERANCE), "after": (found.last, LAST_TOLERANCE)}
     for when, (pair, most) in pairs.items():
         if pair is not None:
             recorded, again = (f"{value:.1%}" for value in pair)
-            typer.echo(f"  {found.metric} {when} training: {again}, recorded {recorded}; may differ by {most:.0%}.")
-    typer.echo("Reproduced within the tolerances." if found.holds else "Not reproduced.")
+            echo(f"  {found.metric} {when} training: {again}, recorded {recorded}; may differ by {most:.0%}.")
+    echo("Reproduced within the tolerances." if found.holds else "Not reproduced.")
     return 0 if found.holds else FAILED
 
 
@@ -105,11 +109,11 @@ def _show(planned: ReproductionPlan) -> None:
     from harness.report.labels import digits, flop_unit
 
     done = len(planned.runs) - len(planned.waiting)
-    typer.echo(f"{planned.paper.title}, with {planned.request.mode}: {', '.join(planned.artefacts)}")
-    typer.echo(f"Runs: {len(planned.runs)}, {done} of them finished; further evaluations: {len(planned.evaluations)}")
+    say(f"{planned.paper.title}, with {planned.request.mode}: {', '.join(planned.artefacts)}")
+    say(f"Runs: {len(planned.runs)}, {done} of them finished; further evaluations: {len(planned.evaluations)}")
     if planned.waiting and planned.seconds is not None and planned.flops is not None:
         unit = flop_unit(planned.flops)
         cost = f"{digits(planned.flops / unit.size)} {unit.name} and {planned.seconds / 60:.0f} min of training"
-        typer.echo(f"By what finished runs of the same methods and tasks took: {cost}, one run at a time.")
+        say(f"By what finished runs of the same methods and tasks took: {cost}, one run at a time.")
     elif planned.waiting:
-        typer.echo("Their time is not known: some methods and tasks have no finished run yet.")
+        say("Their time is not known: some methods and tasks have no finished run yet.")

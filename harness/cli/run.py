@@ -6,11 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import typer
-
 from harness.app.plan import PlannedRun, RunRequest
 from harness.app.run import InUseError, execute, plan_together
 from harness.cli.cells import CellOptions
+from harness.cli.feedback import echo, is_quiet, say
 from harness.cli.launch import LaunchOptions, show_scripts, submit_grid
 from harness.cli.options import grouped
 from harness.cli.plan import show_plans
@@ -80,7 +79,7 @@ def run_side_by_side(requests: Sequence[RunRequest], planned: Sequence[PlannedRu
 
     waiting = [request for request, cell in zip(requests, planned, strict=True) if not cell.finished]
     if len(waiting) < len(requests):
-        typer.echo(f"{len(requests) - len(waiting)} of {len(requests)} cells are finished already.")
+        say(f"{len(requests) - len(waiting)} of {len(requests)} cells are finished already.")
     started = time.monotonic()
     failures: list[str] = []
     in_use: list[str] = []
@@ -92,7 +91,8 @@ def run_side_by_side(requests: Sequence[RunRequest], planned: Sequence[PlannedRu
             in_use.append(str(outcome.folder))
         elif outcome.error:
             failures.append(f"{outcome.folder}: {outcome.error}")
-        typer.echo(f"[{number}/{len(waiting)}] {outcome.folder} {text}; about {left:.0f} min left")
+        remains = "" if is_quiet() else f"; about {left:.0f} min left"
+        echo(f"[{number}/{len(waiting)}] {outcome.folder} {text}{remains}")
     return _concluded(failures, in_use, len(planned))
 
 
@@ -115,7 +115,8 @@ def _concluded(failures: Sequence[str], in_use: Sequence[str], cells: int) -> in
 def _say(text: str, *items: str, err: bool = False) -> None:
     """Prints a line and one for each item, in the first process."""
     if is_main():
-        typer.echo("\n  ".join([text, *items]), err=err)
+        told = "\n  ".join([text, *items])
+        echo(told, err=True) if err else say(told)
 
 
 def _one(cell: PlannedRun, label: str) -> None:
@@ -124,4 +125,4 @@ def _one(cell: PlannedRun, label: str) -> None:
         return
     with Display(cell, label) as display:
         execute(cell, display.on_event, display.on_warning)
-    typer.echo(f"{label}{display.summary()}")
+    echo(f"{label}{display.summary()}")

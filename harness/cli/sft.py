@@ -9,7 +9,7 @@ import typer
 
 from harness import registry
 from harness.app.sft import sft as fine_tune
-from harness.cli.feedback import progress_bar, warn
+from harness.cli.feedback import echo, progress_bar, warn
 from harness.cli.lists import any_names
 from harness.cli.options import IncludePath
 from harness.config.resolve import parse_settings
@@ -74,4 +74,4 @@ def sft(
             on_warning=warn,
         )
     if is_main():
-        typer.echo(f"mean loss of the last 100 steps {done.loss:.4f}; weights in {done.folder}")
+        echo(f"mean loss of the last 100 steps {done.loss:.4f}; weights in {done.folder}")

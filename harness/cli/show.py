@@ -12,6 +12,7 @@ import typer
 from harness import registry
 from harness.app import catalogue
 from harness.cli.document import clear_output, show_document
+from harness.cli.feedback import echo
 from harness.cli.options import IncludePath, Json
 from harness.cli.tables import show_table
 from harness.errors import UserError, did_you_mean, nearest
@@ -99,17 +100,17 @@ def _show_keys(found: Record) -> None:
         return
     (key,) = found["keys"]
     of = f", an option of {key['method']}" if key["method"] else ""
-    typer.echo(f"{key['key']}{of}: {key['meaning']}")
-    typer.echo(f"Type: {key['type']}")
+    echo(f"{key['key']}{of}: {key['meaning']}")
+    echo(f"Type: {key['type']}")
     if key["choices"]:
-        typer.echo(f"Choices: {', '.join(map(shown, key['choices']))}")
-    typer.echo(f"Default: {shown(key['default'])}")
-    typer.echo(f"Counts in the name of a run's folder: {key['names_the_run']}\n")
+        echo(f"Choices: {', '.join(map(shown, key['choices']))}")
+    echo(f"Default: {shown(key['default'])}")
+    echo(f"Counts in the name of a run's folder: {key['names_the_run']}\n")
     rows = [(one["recipe"], one["task"] or ANY, shown(one["value"]), one["source"]) for one in key["set_by"]]
     if rows:
         _table("Set by", ("Recipe or protocol", "Task", "Value", "Source"), rows)
     else:
-        typer.echo("No recipe and no protocol sets it.")
+        echo("No recipe and no protocol sets it.")
 
 
 def _show_recipe(found: Record) -> None:
@@ -117,7 +118,7 @@ def _show_recipe(found: Record) -> None:
     from harness.config.meanings import first_sentence
 
     tasks, several = ", ".join(found["tasks"]), len(found["tasks"]) > 1
-    typer.echo(f"Recipe {found['recipe']} of {found['method']} on {tasks}\n")
+    echo(f"Recipe {found['recipe']} of {found['method']} on {tasks}\n")
 
     def row(value: Record) -> tuple[str, ...]:
         whole = value["tasks"] == found["tasks"]
@@ -136,34 +137,34 @@ def _show_method(found: Record) -> None:
     from harness.cli.list import SHAPES
 
     aliases = f", also {', '.join(found['aliases'])}" if found["aliases"] else ""
-    typer.echo(f"{found['method']} ({found['title']}){aliases}: {found['about']}")
-    typer.echo(f"File: {found['file']}")
-    typer.echo(f"Takes: {', '.join(said for flag, said in FLAGS.items() if found[flag]) or 'exact rollouts alone'}")
+    echo(f"{found['method']} ({found['title']}){aliases}: {found['about']}")
+    echo(f"File: {found['file']}")
+    echo(f"Takes: {', '.join(said for flag, said in FLAGS.items() if found[flag]) or 'exact rollouts alone'}")
     if found["ablations"]:
-        typer.echo(f"Reported as ablations: {', '.join(found['ablations'])}")
+        echo(f"Reported as ablations: {', '.join(found['ablations'])}")
     for section, tasks in found["recipes"].items():
-        typer.echo(f"Recipe {found['method']}:{section}, for {', '.join(tasks)}")
-    typer.echo("")
+        echo(f"Recipe {found['method']}:{section}, for {', '.join(tasks)}")
+    echo("")
     if found["options"]:
         SHAPES["keys"].show(found["options"])
     else:
-        typer.echo("It has no options.")
+        echo("It has no options.")
 
 
 def _show_task(found: Record) -> None:
     aliases = f", also {', '.join(found['aliases'])}" if found["aliases"] else ""
-    typer.echo(f"{found['task']} ({found['title']}){aliases}: {found['about']}")
-    typer.echo(f"File: {found['file']}")
+    echo(f"{found['task']} ({found['title']}){aliases}: {found['about']}")
+    echo(f"File: {found['file']}")
     if found["generator"]:
-        typer.echo(f"Built-in problems, {found['generator']['file']}: {found['generator']['about']}")
+        echo(f"Built-in problems, {found['generator']['file']}: {found['generator']['about']}")
     papers = [one["protocol"] for one in found["papers"] if not one["unavailable"]]
-    typer.echo(f"Papers' protocols: {', '.join(papers) or 'none'}")
+    echo(f"Papers' protocols: {', '.join(papers) or 'none'}")
     alike: dict[str, list[str]] = {}
     for method, recipes in found["methods"].items():
         alike.setdefault(", ".join(recipes), []).append(method)
     for recipes, methods in alike.items():
-        typer.echo(f"Recipes {recipes}: {', '.join(methods)}")
-    typer.echo("")
+        echo(f"Recipes {recipes}: {', '.join(methods)}")
+    echo("")
     data = [(one["source"], one["split"], _count(one["examples"]), _origin(one["origin"])) for one in found["data"]]
     show_table("Data", ("Source", "Split", "Examples", "Where"), data, numeric=(False, False, True, False))
     _table("Metrics, the headline first", ("Metric", "Meaning"), [_explained(one) for one in found["metrics"]])
@@ -192,18 +193,18 @@ def _origin(origin: Mapping[str, Any]) -> str:
 def _show_prompt(found: Record) -> None:
     prompt = found["prompt"]
     if prompt is None:
-        typer.echo("There are no built-in problems to show a prompt of.")
+        echo("There are no built-in problems to show a prompt of.")
     else:
         for message in prompt["messages"]:
             _text(f"Prompt, {message['role']}", message["content"])
         if prompt["worked_answer"]:
             _text("Its answer, as --few-shot shows it", prompt["worked_answer"])
         _text("Prompt of the tiny model", prompt["tiny"])
-    typer.echo(f"--prompts FILE takes: {', '.join(f'{{{name}}}' for name in found['placeholders'])}")
+    echo(f"--prompts FILE takes: {', '.join(f'{{{name}}}' for name in found['placeholders'])}")
 
 
 def _text(title: str, text: str) -> None:
-    typer.echo(f"{title}:\n{textwrap.indent(text.rstrip(), '  ')}\n")
+    echo(f"{title}:\n{textwrap.indent(text.rstrip(), '  ')}\n")
 
 
 def _show_run(found: Record) -> None:
@@ -211,22 +212,22 @@ def _show_run(found: Record) -> None:
     from harness.config.meanings import first_sentence
 
     identity = found["identity"]
-    typer.echo(f"{found['folder']}: {_title(identity)}")
+    echo(f"{found['folder']}: {_title(identity)}")
     if found["evaluated_only"]:
-        typer.echo("Evaluations of harness eval alone: nothing was trained here.")
+        echo("Evaluations of harness eval alone: nothing was trained here.")
     else:
         because = f": {found['reason']}" if found["reason"] else ""
-        typer.echo(f"State: {catalogue.DEAD if found['state'] == 'dead' else found['state']}{because}")
-        typer.echo(f"Progress: {_progress(found['progress'])}")
-        typer.echo(f"Budget: {', '.join(f'{name}={value}' for name, value in found['budget'].items())}")
-        typer.echo(f"Checkpoints kept: {', '.join(found['checkpoints']) or 'none'}")
-    typer.echo("")
+        echo(f"State: {catalogue.DEAD if found['state'] == 'dead' else found['state']}{because}")
+        echo(f"Progress: {_progress(found['progress'])}")
+        echo(f"Budget: {', '.join(f'{name}={value}' for name, value in found['budget'].items())}")
+        echo(f"Checkpoints kept: {', '.join(found['checkpoints']) or 'none'}")
+    echo("")
     rows = [(one["key"], shown(one["value"]), one["from"], first_sentence(one["meaning"])) for one in found["settings"]]
     if rows:
         _table("Settings that are not the defaults", ("Key", "Value", "From", "Meaning"), rows)
     _show_scores(found["scores"])
     if found["command"]:
-        typer.echo(f"Again: {found['command']}")
+        echo(f"Again: {found['command']}")
 
 
 def _title(identity: Mapping[str, Any]) -> str:
@@ -249,7 +250,7 @@ def _progress(counts: Mapping[str, Any]) -> str:
 
 def _show_scores(scores: Sequence[Record]) -> None:
     if not scores:
-        typer.echo("There is no evaluation yet.\n")
+        echo("There is no evaluation yet.\n")
         return
     metrics = list(dict.fromkeys(metric for one in scores for metric in one["metrics"]))
     heads = ("Checkpoint", "Update", "Data", "Split", "Tokens", "Steps", *(f"{metric_name(one)}, %" for one in metrics))

@@ -12,6 +12,9 @@ SIZE_VARIABLES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WO
 RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 """Where torchrun says how often it has started its processes again."""
 
+AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
+"""Where torchrun says whether it has the store by which its processes meet; otherwise the first of them has it."""
+
 UNCHANGED = {
     "ACCELERATE_MIXED_PRECISION": "no",
     "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "1",
@@ -48,7 +51,7 @@ def is_one_of_several() -> bool:
 
 def was_started_again() -> bool:
     """Whether torchrun started other processes before these, which met by the store that these are given."""
-    return os.environ.get(RESTARTS, "0") != "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return os.environ.get(RESTARTS, "0") != "0" and os.environ.get(AGENT_STORE) == "True"
 
 
 def was_started_alone_by_mistake() -> bool:

@@ -6,6 +6,7 @@ taken.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from harness.models.layout import CONFIG_JSON, Layout, end_tokens, special_token
 from harness.models.layouts import layout_of, read_config
 from harness.models.tiny import CharacterTokenizer, tiny_weights
 from harness.models.tokenizers import CheckpointTokenizer, load_tokenizer
+
+log = logging.getLogger(__name__)
 
 TINY = "tiny"
 DEVICE = re.compile(r"cpu(:0)?|cuda(:[0-9]{1,3})?")
@@ -106,7 +109,17 @@ def load_model(
         warnings=warnings(config.name, tokenizer, adapter.config.trained_on if adapter else ""),
     )
     _add_adapters(lm, config, adapter, seed)
+    _tell(lm, checkpoint.folder)
     return lm
+
+
+def _tell(lm: DiffusionLM, folder: Path) -> None:
+    weights = [*lm.network.parameters()]
+    whole, trained = (sum(one.numel() for one in weights if one.requires_grad or every) for every in (True, False))
+    log.info(
+        "Model: %s in %s, %s weights, %s of them trainable, %s on %s",
+        *(lm.name, folder, f"{whole:,}", f"{trained:,}", lm.dtype_name, lm.device),
+    )
 
 
 def _transformer(

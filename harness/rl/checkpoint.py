@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -29,6 +30,8 @@ from harness.records.jsonl import write_atomic
 from harness.records.run_folder import CHECKPOINT_STATE
 from harness.records.schema import SCHEMA_VERSION
 from harness.rl.ledger import Progress
+
+log = logging.getLogger(__name__)
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", CHECKPOINT_STATE
 
@@ -57,6 +60,7 @@ def save(folder: Path, weights: Mapping[str, Tensor], optimizer: Mapping[str, An
         _put(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    log.info("Checkpoint: %s", place)
     return place
 
 
@@ -90,6 +94,7 @@ def last_whole(folder: Path) -> tuple[Path, Progress] | None:
             continue
         for torn in saved[saved.index(place) + 1 :]:
             shutil.rmtree(torn)
+        log.info("Going on from %s", place)
         return place, progress
     return None
 

@@ -52,10 +52,11 @@ from harness.task.base import Example, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Updated:
-    """An optimiser update was made. spent: the used fraction of the budget."""
+    """An optimiser update was made. spent: the used fraction of the budget. of: how many its rollout gives."""
 
     record: UpdateRecord
     spent: float
+    of: int
 
 
 Event = Updated | Evaluating | Evaluated
@@ -300,7 +301,7 @@ class Trainer:
         with self.shard.together():
             if self.shard.is_main:
                 append_line(self.folder / METRICS_FILE, record.to_json())
-        return Updated(record=record, spent=self.ledger.spent())
+        return Updated(record=record, spent=self.ledger.spent(), of=len(prepared.updates))
 
     def _learning_rate(self) -> float:
         """The rate of the coming update."""

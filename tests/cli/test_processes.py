@@ -20,6 +20,25 @@ PAIRS = '{"prompt": "12+3=", "answer": "15"}\n{"prompt": "7*8=", "answer": "56"}
 SFT = ("--model", "tiny", "--steps", "60", "--learning-rate", "1e-3", "--set", "execution.checkpoint_every=7")
 ODD = ("--set", "train.batch_size=15", "--set", "train.group_size=5", "--set", "execution.sharding=ddp")
 
+SMALL = ("--set", "train.batch_size=8", "--set", "train.group_size=4", "--set", "evaluation.items=8")
+FAULTY = """
+import os, sys
+import harness.evaluation.completions as completions, harness.rl.evaluator as evaluator
+from harness.cli.main import main
+from harness.errors import UserError
+
+whole = completions.complete
+
+def complete(*given, **options):
+    for batch in whole(*given, **options):
+        yield batch
+        if os.environ["RANK"] in sys.argv[1].split(","):
+            raise UserError("Strange.") if sys.argv[2] == "user" else ValueError("odd")
+
+completions.complete = evaluator.complete = complete
+sys.exit(main(sys.argv[3:]))
+"""
+"""A command that fails behind the first batch of an evaluation, in the processes of some ranks."""
 Harness = Callable[..., Any]
 Tuned = Callable[[int], tuple[tuple[Any, ...], Path]]
 
@@ -181,3 +200,60 @@ def test_what_is_wrong_ends_both_processes_with_one_sentence(
     assert ended.err.count("harness:") == 1
     assert ended.err.count("\n") == 1
     assert ended.out == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", ["0", "1", "0,1"])
+@pytest.mark.parametrize("kind", ["user", "fault"])
+@pytest.mark.parametrize("command", ["eval", "run"])
+def test_what_goes_wrong_at_work_in_one_process_or_in_both_is_said_once(
+    tmp_path: Path, forks: Any, ranks: str, kind: str, command: str
+) -> None:
+    options = {
+        "eval": ("--task", "sudoku", "--items", 16, "--batch-size", 4, "--out", tmp_path),
+        "run": ("--method", "espo", "--task", "sudoku", "--budget", "updates=2", *SMALL, "--runs", tmp_path),
+    }
+    ended = forks.run(2, "-c", FAULTY, ranks, kind, command, *options[command])
+    assert [ended.codes[int(rank)] for rank in ranks.split(",")] == [2 if kind == "user" else 1] * len(ranks.split(","))
+    assert 0 not in ended.codes
+    if kind == "user":
+        assert ended.err == "harness: Strange.\n"
+    else:
+        assert (ended.err.count("Traceback"), ended.err.count("harness:")) == (1, 0), ended.err
+        assert ended.err.endswith("ValueError: odd\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("plan", "--nope"), "harness plan has no option --nope."),
+        (("plan", "--method", "nope", "--task", "sudoku"), "Unknown method 'nope'."),
+        (("report", "/no/such"), "'/no/such' is not a folder."),
+        (("reproduce",), "harness reproduce needs PAPER"),
+        (("reproduce", "2603.12554"), "harness reproduce starts processes of its own; leave torchrun out"),
+        (("nope",), "Unknown command 'nope'."),
+        (("--nope",), "harness has no option --nope."),
+    ],
+)
+def test_a_command_that_processes_do_not_share_is_the_first_one_s_alone(
+    harness: Harness, arguments: tuple[str, ...], said: str
+) -> None:
+    ended = harness(2, *arguments)
+    assert (ended.codes, ended.out, ended.err.count("\n")) == ([2, 0], "", 1)
+    assert ended.err.startswith(f"harness: {said}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [("run", "--method"), ("eval",), ("sft", "--steps", "x"), ("compare", "--nope")])
+def test_a_wrong_option_of_a_shared_command_is_said_once(harness: Harness, arguments: tuple[str, ...]) -> None:
+    ended = harness(2, *arguments)
+    assert (ended.codes, ended.out) == ([2, 2], "")
+    assert (ended.err.count("harness: "), ended.err.count("\n")) == (1, 1)
+
+
+@pytest.mark.slow
+def test_a_plan_by_two_processes_is_printed_once(harness: Harness) -> None:
+    ended = harness(2, "plan", "--method", "espo", "--task", "sudoku", "--rate", 1, "--memory", 8)
+    assert (ended.codes, ended.err) == ([0, 0], "")
+    assert ended.out.count("Memory per device") == 1
