@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from harness.cli.lm_eval import without_include_paths
-from harness.cli.main import PASS_ON, SUBCOMMANDS
+from harness.cli.main import SUBCOMMANDS, _Commands, _overview
 
 from .pages import CHECKOUT, Command
 
@@ -35,6 +35,8 @@ NAMES = {
     ("sft", "--out", "DIR"),
 }
 """Words after `harness` that name a command which needs more, though typer does not ask for it."""
+SHELL = {("--install-completion",), ("--show-completion",)}
+"""Words after `harness` that no test gives, as they are about the shell around it."""
 Parameters = dict[str, Any]
 
 
@@ -45,10 +47,16 @@ class PartError(Exception):
 @functools.cache
 def parser_of(name: str) -> Any:
     """The parser of a subcommand."""
-    subcommand = next(one for one in SUBCOMMANDS if one.name == name)
-    application = typer.Typer(add_completion=False)
-    application.command(context_settings=PASS_ON if subcommand.passes_on else None)(subcommand.load())
-    return typer.main.get_command(application)
+    return next(one for one in SUBCOMMANDS if one.name == name).built()
+
+
+@functools.cache
+def options_before() -> frozenset[str]:
+    """The options that may stand before a subcommand, or in the place of one."""
+    application = typer.Typer(cls=_Commands)
+    application.callback()(_overview)
+    command: Any = typer.main.get_command(application)
+    return frozenset(option for one in command.get_params(typer.Context(command)) for option in one.opts)
 
 
 @functools.cache
@@ -92,9 +100,14 @@ def read_harness(words: tuple[str, ...]) -> Parameters:
     """The options of a subcommand, by their names. Raises PartError, and typer's error for what it does not take."""
     if words == ("...",):
         raise PartError("any command")
-    name, *arguments = [word for word in words if word != "..."]
-    if words in (("--help",), ("--version",)):
+    given = [word for word in words if word != "..."]
+    while given and given[0].startswith("-"):
+        assert given.pop(0) in options_before()
+    if words in SHELL:
+        raise PartError("changes the reader's shell")
+    if not given:
         return {}
+    name, *arguments = given
     try:
         found: Parameters = parser_of(name).make_context(name, arguments).params
     except typer.TyperException as error:
