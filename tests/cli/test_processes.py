@@ -229,7 +229,7 @@ def test_what_goes_wrong_at_work_in_one_process_or_in_both_is_said_once(
     [
         (("plan", "--nope"), "harness plan has no option --nope."),
         (("plan", "--method", "nope", "--task", "sudoku"), "Unknown method 'nope'."),
-        (("report", "/no/such"), "'/no/such' is not a folder."),
+        (("report", "/no/such"), "'/no/such' is neither a folder nor an archive of runs"),
         (("reproduce",), "harness reproduce needs PAPER"),
         (("reproduce", "2603.12554"), "harness reproduce starts processes of its own; leave torchrun out"),
         (("nope",), "Unknown command 'nope'."),
