@@ -36,9 +36,11 @@ $(WHOLE:%=study-search-of-%): study-search-of-%: $(STAMP)
 		results/study/search-$*.tar.xz $*
 
 RUN = $(BIN)/harness run --task $* --jobs $(STUDY_JOBS) --runs results/study/runs --set evaluation.validation_items=256
-# All but the first seed are packed; of the first the whole folder stays, for `make study-check` too.
-KEEP = XZ_OPT=-9e tar $(PACK) --exclude='*-seed0' --exclude='traces.jsonl*' -C results/study/runs -cJf results/study/$*.tar.xz $* && \
-	mkdir -p results/study/kept && cd results/study/runs && tar $(PACK) -c $*/*/*/*-seed0 | tar -C ../kept -x
+# All but the first seed are packed, without completions; of the first the whole folder stays, for `make study-check` too.
+KEEP = XZ_OPT=-9e tar $(PACK) --exclude='*-seed0' --exclude='traces.jsonl*' --exclude='samples-*' -C results/study/runs \
+	-cJf results/study/$*.tar.xz $* && mkdir -p results/study/kept && cd results/study/runs && \
+	tar $(PACK) --exclude='samples-last-*' -c $*/*/*/*-seed0 | tar -C ../kept -x && \
+	find ../kept/$* -name metrics.jsonl -exec gzip -9nf {} +
 
 # Learning rates of the variants, as chosen by the search.
 PER_DRAW_RATE_sudoku := 1e-4

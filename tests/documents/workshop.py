@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,6 +16,8 @@ from .pages import CHECKOUT, Command, blocks
 
 PUBLISHED_NAME = re.compile(r"\S+/(?:\.\.\.|[0-9a-f]{8}-seed\d+)")
 """A run folder as pages name it."""
+STUDY = "results/study/kept/sudoku/egspo-sa"
+"""Runs of our own study that a command for all of it finds."""
 STAND_INS = {
     "T": "sudoku",
     "KEY": "optimizer.learning_rate",
@@ -98,7 +101,8 @@ def _settings(words: list[str]) -> list[str]:
 
 
 def furnish() -> None:
-    """Puts what the pages name besides runs into the folder: completions, recipes, lm-eval's YAML with rows."""
+    """Puts what the pages name besides runs into the folder: completions, recipes, lm-eval's YAML with rows, runs of the
+    study."""
     Path("completions.jsonl").write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
     yaml = next(block.text for block in blocks("lm-eval.md") if block.kind == "yaml")
     package = find_spec("lm_eval")
@@ -111,6 +115,7 @@ def furnish() -> None:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(text)
     Path("docs").mkdir()
+    shutil.copytree(CHECKOUT / STUDY, STUDY)
     for name in ("own.yaml", "FILE.yaml"):
         Path(name).write_text("extends: egspo-sa/sudoku:tiny\nbudget: {updates: 2}\n")
 
@@ -118,5 +123,5 @@ def furnish() -> None:
 def train() -> str:
     """Makes a short run in the folder; its place."""
     assert main(["run", "--method", "egspo-sa", "--task", "sudoku", *_with([], SHORT["run"]), *_settings([])]) == 0
-    (place,) = (path.parent for path in Path().rglob("status.json"))
+    (place,) = (path.parent for path in Path("results/runs").rglob("status.json"))
     return str(place)
