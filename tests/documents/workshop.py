@@ -101,8 +101,8 @@ def _settings(words: list[str]) -> list[str]:
 
 
 def furnish() -> None:
-    """Puts what the pages name besides runs into the folder: completions, recipes, lm-eval's YAML with rows, runs of our
-    study."""
+    """Puts what the pages name besides runs into the folder: completions, recipes, lm-eval's YAML with rows, runs of
+    our study."""
     Path("completions.jsonl").write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
     yaml = next(block.text for block in blocks("lm-eval.md") if block.kind == "yaml")
     package = find_spec("lm_eval")
