@@ -146,7 +146,7 @@ class NamedModel:
     @property
     def is_tiny(self) -> bool:
         """Whether it is a tiny model: the shipped one, or one in a folder."""
-        return self.config.name == TINY or _has_characters(Path(self.config.name))
+        return is_tiny(self.config.name)
 
     @property
     def is_on_gpu(self) -> bool:
@@ -273,9 +273,10 @@ def _short(name: str) -> str:
     return Path(name).resolve().name if os.path.isdir(name) else name.strip("/").replace("/", "--")
 
 
-def _has_characters(folder: Path) -> bool:
+def is_tiny(name: str) -> bool:
+    """Whether a model by its name is the shipped tiny one, or a folder with one of its kind, written by `harness sft`."""
     try:
-        return bool(json.loads((folder / "config.json").read_bytes())["tokenizer"] == "characters")
+        return bool(name == TINY or json.loads((Path(name) / "config.json").read_bytes())["tokenizer"] == "characters")
     except (OSError, ValueError, LookupError, TypeError):  # what is wrong with it is said when it is loaded
         return False
 

@@ -239,7 +239,7 @@ class DiffusionEvalLM(TemplateLM):
         loaded = self._models.for_task(request.task_name)
         _check_prompt_style(request, loaded)
         task = request.task_name or ""
-        base = options.default_decoding(task, tiny=self._models.is_tiny)
+        base = options.default_decoding(task, tiny=loaded.model.compact_prompts)
         wanted = options.generation(gen_kwargs, self._decoding_options, base)
         self._decodings[task] = wanted.decoding
         draws = {"seed": self._answering.seed, "repeat": repeat} if wanted.is_sampled else {}
