@@ -274,7 +274,7 @@ def _short(name: str) -> str:
 
 
 def is_tiny(name: str) -> bool:
-    """Whether a model by its name is the shipped tiny one, or a folder with one of its kind, written by `harness sft`."""
+    """Whether a model by its name is the shipped tiny one, or a folder with one that `harness sft` wrote."""
     try:
         return bool(name == TINY or json.loads((Path(name) / "config.json").read_bytes())["tokenizer"] == "characters")
     except (OSError, ValueError, LookupError, TypeError):  # what is wrong with it is said when it is loaded
