@@ -1,4 +1,5 @@
-"""What papers claim, as data: `baselines/claims.yaml`, and a `claims.yaml` in a folder of the user's own. No torch."""
+"""What papers claim, as data: `baselines/claims.yaml`, and a `claims.yaml` in a folder of the user's own, which may be
+that of the runs. No torch."""
 
 from __future__ import annotations
 
@@ -85,7 +86,7 @@ def load_claims(folders: Sequence[Path] = ()) -> tuple[Claim, ...]:
     """The built-in claims, then those of `folders`, the user's own. Raises UserError for a file that cannot be read,
     that does not fit, or that names a claim a second time."""
     found = {claim.name: claim for claim in _built_in()}
-    for path in (folder.expanduser() / FILE for folder in folders):
+    for path in dict.fromkeys(folder.expanduser().resolve() / FILE for folder in folders):
         for claim in read_claims(path) if path.exists() else ():
             if claim.name in found:
                 raise UserError(f"'{path}' names the claim '{claim.name}', which there is already; rename it.")

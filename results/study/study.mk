@@ -1,49 +1,56 @@
 # Our own study of the papers' claims with the tiny model (docs/results.md): `make study-search`, `make study`, in parts with
 # STUDY_TASKS=sudoku. What is finished is not made again; after an interruption the same command goes on. Runs lie in
-# results/study/runs and results/study/search; what is kept of them, without weights, in archives beside this file and, for one
-# seed of each cell, in results/study/kept.
+# results/study-work; what is kept of them, in archives beside this file: every run's records, and of the first seed of each cell
+# completions and traces too.
 
 STUDY_TASKS ?= sudoku countdown gsm8k math500 mbpp humaneval
 STUDY_JOBS ?= 2
 
+WORK := results/study-work
 WHOLE := sudoku countdown
+PART := $(filter-out $(WHOLE),$(STUDY_TASKS))
 ALL := agrpo,bgpo,coupled-grpo,d1,d2-stepmerge,dmpo,egspo,egspo-sa,espo,gdpo,gdsd,justgrpo,spg,tracerl,wd1
 # The papers' five, and of the others the highest on Sudoku and the highest on Countdown, by three seeds at the time.
 SOME := agrpo,d1,egspo,egspo-sa,espo,gdpo,tracerl
 TEN := 0,1,2,3,4,5,6,7,8,9
 LORA := --set model.lora.rank=8 --set model.lora.dropout=0.05
-PACK := --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --exclude=checkpoints --exclude=.lock --exclude='samples-step*' \
-	--exclude='samples-base*'
+PACK := --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --exclude=checkpoints --exclude=.lock
+# What `make study-check` makes again.
+CHECKED := sudoku/egspo-sa/tiny/2be4eda6-seed0
 
-.PHONY: study study-search study-check
+.PHONY: study study-search study-check study-diagnose study-page
 .PHONY: $(STUDY_TASKS:%=study-of-%) $(STUDY_TASKS:%=study-search-of-%)
 
-study: $(STUDY_TASKS:%=study-of-%)
-study-search: $(patsubst %,study-search-of-%,$(filter $(WHOLE),$(STUDY_TASKS)))
+study: $(STUDY_TASKS:%=study-of-%) study-diagnose
+study-search: $(STUDY_TASKS:%=study-search-of-%)
 
 # Learning rates, on validation items and with seeds that no other run has: the same four for every method, two seeds.
-SEARCH = $(BIN)/harness run --task $* --seed 100,101 --jobs $(STUDY_JOBS) --runs results/study/search --set evaluation.split=validation \
+SEARCH = $(BIN)/harness run --task $* --seed 100,101 --jobs $(STUDY_JOBS) --runs $(WORK)/search --set evaluation.split=validation \
 	--set evaluation.every=0
 RATES := --set optimizer.learning_rate=3e-5,1e-4,3e-4,1e-3
 LORA_RATES := --set optimizer.learning_rate=3e-4,1e-3,3e-3,1e-2
+KEEP_SEARCH = XZ_OPT=-9e tar $(PACK) --exclude='metrics.jsonl*' --exclude='traces.jsonl*' --exclude='samples-*' -C $(WORK)/search \
+	-cJf results/study/search-$*.tar.xz $*
 
 $(WHOLE:%=study-search-of-%): study-search-of-%: $(STAMP)
 	$(SEARCH) $(RATES) --method $(ALL)
 	$(SEARCH) $(RATES) --method egspo --set method.selection=uniform,random
 	$(SEARCH) $(RATES) --method agrpo --set method.stepping=per-draw
 	$(SEARCH) $(LORA_RATES) --method egspo-sa $(LORA) --set conventions.dropout_in_rollouts=false,true
-	XZ_OPT=-9e tar $(PACK) --exclude='metrics.jsonl*' --exclude='traces.jsonl*' --exclude='samples-*' -C results/study/search -cJf \
-		results/study/search-$*.tar.xz $*
+	$(KEEP_SEARCH)
 
-RUN = $(BIN)/harness run --task $* --jobs $(STUDY_JOBS) --runs results/study/runs --set evaluation.validation_items=256
-# All but the first seed are packed, without completions; of the first the whole folder stays, for `make study-check` too.
-KEEP = XZ_OPT=-9e tar $(PACK) --exclude='*-seed0' --exclude='traces.jsonl*' --exclude='samples-*' -C results/study/runs \
-	-cJf results/study/$*.tar.xz $* && mkdir -p results/study/kept && cd results/study/runs && \
-	tar $(PACK) --exclude='samples-last-*' -c $*/*/*/*-seed0 | tar -C ../kept -x && \
-	find ../kept/$* -name metrics.jsonl -exec gzip -9nf {} +
+$(PART:%=study-search-of-%): study-search-of-%: $(STAMP)
+	$(SEARCH) $(RATES) --method $(SOME)
+	$(KEEP_SEARCH)
 
-# Learning rates of the variants: on Sudoku those that the search chose. Countdown's are guesses until its search is made: change them
-# then, before `make study STUDY_TASKS=countdown`.
+RUN = $(BIN)/harness run --task $* --jobs $(STUDY_JOBS) --runs $(WORK)/runs --set evaluation.validation_items=256
+KEEP = XZ_OPT=-9e tar $(PACK) --exclude='samples-step*' --exclude='samples-base*' --exclude='*-seed[1-9]/samples-*' \
+	--exclude='*-seed[1-9]/traces.jsonl*' -C $(WORK)/runs -cJf results/study/$*.tar.xz $*
+
+# As many random states as TraceRL takes of a trajectory.
+STATES_sudoku := 2
+STATES_countdown := 4
+# Learning rates of the variants, those that the searches chose.
 PER_DRAW_RATE_sudoku := 1e-4
 LORA_RATE_sudoku := 3e-4
 PER_DRAW_RATE_countdown := 3e-5
@@ -56,17 +63,43 @@ $(WHOLE:%=study-of-%): study-of-%: $(STAMP)
 	$(RUN) --seed $(TEN) --method agrpo --set method.draws=independent
 	$(RUN) --seed $(TEN) --method agrpo --set method.importance=uniform
 	$(RUN) --seed $(TEN) --method spg --set method.logp_estimation=elbo
-	$(RUN) --seed $(TEN) --method tracerl --set method.states=random
+	$(RUN) --seed $(TEN) --method tracerl --set method.states=random --set method.draws=$(STATES_$*)
 	$(RUN) --seed $(TEN) --method agrpo --set method.stepping=per-draw --set optimizer.learning_rate=$(PER_DRAW_RATE_$*)
 	$(RUN) --seed $(TEN) --method egspo-sa $(LORA) --set optimizer.learning_rate=$(LORA_RATE_$*) \
 		--set conventions.dropout_in_rollouts=false,true
+	$(FOLLOW_UP_$*)
+	$(BIN)/python results/study/fewer_steps.py $(WORK)/runs/$* --out $(WORK)/steps
+	XZ_OPT=-9e tar $(PACK) --exclude='samples-*' -C $(WORK)/steps -cJf results/study/steps-$*.tar.xz $*
 	$(KEEP)
 
-$(filter-out $(WHOLE:%=study-of-%),$(STUDY_TASKS:%=study-of-%)): study-of-%: $(STAMP)
+# Why some claims are not visible on Sudoku, at the recipes' rates: fewer of the steps are trained (2 of 16, 1 of 4; the recipe has 2
+# of 4), the reward is sparse, the base knows less.
+define FOLLOW_UP_sudoku
+$(RUN) --seed $(TEN) --method egspo --set rollout.num_steps=16
+$(RUN) --seed $(TEN) --method egspo --set rollout.num_steps=16 --set method.selection=uniform,random
+$(RUN) --seed $(TEN) --method egspo --set method.num_selected=1
+$(RUN) --seed $(TEN) --method egspo --set method.num_selected=1 --set method.selection=uniform,random
+$(RUN) --seed $(TEN) --method d1,egspo,egspo-sa --reward correctness
+test -f $(WORK)/weaker/model.safetensors || OMP_NUM_THREADS=1 $(BIN)/harness sft --task sudoku --steps 600 --out $(WORK)/weaker
+$(RUN) --seed $(TEN) --method d1,egspo,egspo-sa --model $(WORK)/weaker
+$(RUN) --seed $(TEN) --method egspo --set method.selection=uniform --model $(WORK)/weaker
+endef
+
+$(PART:%=study-of-%): study-of-%: $(STAMP)
 	$(RUN) --seed 0,1,2 --method $(SOME)
 	$(RUN) --seed 0,1,2 --method egspo-sa --reward random
 	$(KEEP)
 
+# The error of every method's estimate, which the report holds against how high the methods end.
+study-diagnose: $(STAMP)
+	$(BIN)/harness diagnose --out results/study/diagnose
+
+# The tables of docs/results.md and of the README.
+study-page: $(STAMP)
+	$(BIN)/python results/study/page.py
+
 # One cell again, beside its record.
 study-check: $(STAMP)
-	$(BIN)/harness reproduce $(firstword $(wildcard results/study/kept/sudoku/egspo-sa/tiny/*-seed0)) --out results/study/again
+	mkdir -p $(WORK)/kept
+	tar -xf results/study/sudoku.tar.xz -C $(WORK)/kept $(CHECKED)
+	$(BIN)/harness reproduce $(WORK)/kept/$(CHECKED) --out $(WORK)/again

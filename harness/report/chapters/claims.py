@@ -160,11 +160,11 @@ def _cells(row: Row, where: str) -> tuple[str, ...]:
         row.first.label,
         row.second.label if row.second else DASH,
         _measured(row),
-        _effect(row),
+        effect_text(row),
         str(row.effect.seeds),
         chance(row.effect.p),
         chance(row.adjusted),
-        _smallest(row),
+        smallest_text(row),
         _verdict(row),
     )
 
@@ -175,7 +175,8 @@ def _measured(row: Row) -> str:
     return MEASURED[row.claim.measure].format(metric=metric_name(row.metric), axis=axis, level=level, steps=row.steps)
 
 
-def _effect(row: Row) -> str:
+def effect_text(row: Row) -> str:
+    """`-3.1 [-5.9, -0.4]`, in points, or for costs and spreads as a ratio."""
     effect = row.effect
     if effect.kind == FIRSTS and effect.reached:
         ours, theirs = (f"{count} of {effect.seeds}" for count in effect.reached)
@@ -192,7 +193,8 @@ def _place(away: float) -> str:
     return f"{0.5 + away:.3f}"
 
 
-def _smallest(row: Row) -> str:
+def smallest_text(row: Row) -> str:
+    """`3.8 points or more`: the smallest effect that the row's seeds show."""
     smallest, effect = row.effect.smallest, row.effect
     if smallest is None:
         return "nothing"
@@ -207,4 +209,4 @@ def _smallest(row: Row) -> str:
 
 def _verdict(row: Row) -> str:
     told = _worded(row.verdict, replace(row, adjusted=row.effect.p).verdict)
-    return told if row.verdict != NOT_VISIBLE else f"{told}: {row.effect.seeds} seeds show {_smallest(row)}"
+    return told if row.verdict != NOT_VISIBLE else f"{told}: {row.effect.seeds} seeds show {smallest_text(row)}"

@@ -129,7 +129,7 @@ def make_document(collection: Collection, choice: Choice = ALL) -> Document:
     evidence, printed = evidence_sections(material.groups, comparisons, costs), _every_value()
     kept = [group for group in groups if not any(member.run.folder in unchosen for member in group.members)]
     named = briefly_named(kept, material.groups, material.sweeps)
-    claims = load_claims(registry.include_paths())
+    claims = load_claims([*registry.include_paths(), *collection.paths])
     held = hold(claims, kept, estimators=collection.estimators, headline=metric)
     rows = [row for found in heads.values() for row in found.rows]
     overview = (HOW_TO_READ, ELSEWHERE) if unchosen else (HOW_TO_READ,)

@@ -83,11 +83,12 @@ class Skipped:
 @dataclass(frozen=True, kw_only=True)
 class Collection:
     """The finished, evaluated runs and everything that was left out, both in the order of their names. estimators: of
-    the table of `harness diagnose` beside them, none without one."""
+    the table of `harness diagnose` beside them, none without one. paths: where all of it was looked for."""
 
     runs: tuple[Run, ...]
     skipped: tuple[Skipped, ...]
     estimators: tuple[Estimator, ...] = ()
+    paths: tuple[Path, ...] = ()
 
 
 class ForeignError(RecordError):
@@ -123,7 +124,7 @@ def collect(paths: Sequence[Path]) -> Collection:
         except (EstimatorsError, OSError) as error:
             reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
             skipped.append(Skipped(path=from_here(table), reason=reason))
-    return Collection(runs=tuple(runs.values()), skipped=tuple(skipped), estimators=estimators)
+    return Collection(runs=tuple(runs.values()), skipped=tuple(skipped), estimators=estimators, paths=tuple(paths))
 
 
 def scan(paths: Sequence[Path]) -> list[Run | Skipped]:
