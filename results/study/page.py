@@ -6,11 +6,13 @@ A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`.
 import csv
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.config.claims import ANY, load_claims
+from harness.records.jsonl import write_atomic
 from harness.report.analysis.claims import Held, Row, hold
+from harness.report.analysis.curves import FLOPS, make_panels
 from harness.report.analysis.effects import NOT_VISIBLE
 from harness.report.analysis.groups import Group, make_groups, overrides
 from harness.report.analysis.rows import Row as MethodRow
@@ -19,7 +21,8 @@ from harness.report.analysis.statistics import mean
 from harness.report.chapters.claims import effect_text, smallest_text
 from harness.report.chapters.pairs import chance
 from harness.report.chapters.table import with_interval
-from harness.report.labels import method_name, metric_name, percent, points, task_name
+from harness.report.figures.curves import curve_figure
+from harness.report.labels import method_colours, method_name, metric_name, percent, points, task_name
 from harness.report.read.runs import Collection, collect
 
 STUDY = Path(__file__).resolve().parent
@@ -30,6 +33,8 @@ TASKS = ("sudoku", "countdown", "gsm8k", "math500", "mbpp", "humaneval")
 TINY, WEAKER, OWN = "tiny", "weaker", "our study"
 UNTOLD = ("evaluation.", "optimizer.", "model.lora.rank")
 LAPTOP = "egspo-sa"
+FIVE = ("agrpo", "d1", "egspo", "egspo-sa", "espo")
+PICTURE = "docs/images/study-sudoku.png"
 ORDERS = ("random", "left-to-right", "confidence")
 OTHER_BASELINES = ("step", "none")
 
@@ -290,16 +295,25 @@ TABLES: Mapping[str, Callable[[Material], list[str]]] = {
 }
 
 
+def picture(material: Material) -> bytes:
+    """The README's: the papers' five methods and the control against training compute, as PNG."""
+    named = {name_of(row.group): row.group for row in material.of("sudoku")}
+    shown = [*map(method_name, FIVE), f"{method_name(LAPTOP)} (random reward)"]
+    panel = make_panels([replace(named[name], variant="") for name in shown])[0]
+    return curve_figure(panel, FLOPS, method_colours(FIVE)).draw().png
+
+
 def written(text: str, material: Material) -> str:
     """The text of a page with its tables made anew."""
     return MARK.sub(lambda found: f"{found[1]}{chr(10).join(TABLES[found[2]](material))}\n{found[3]}", text)
 
 
 def main() -> None:
-    """Both pages, in place."""
+    """The pages, in place, and the picture."""
     material = read()
+    write_atomic(CHECKOUT / PICTURE, picture(material))
     for page in (CHECKOUT / name for name in PAGES):
-        page.write_text(written(page.read_text(encoding="utf-8"), material), encoding="utf-8")
+        write_atomic(page, written(page.read_text(encoding="utf-8"), material))
 
 
 if __name__ == "__main__":

@@ -3,29 +3,33 @@
 from collections import defaultdict
 from pathlib import Path
 
-import pandas
 import pytest
 
 import harness
 from harness import registry
 from harness.app.plan import RunRequest, plan
 
-RESULTS = Path(__file__).parents[2] / "results"
-RATES = {"sudoku": (3e-5, 1e-4, 3e-4, 1e-3), "countdown": (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)}
-SEEDS = {"sudoku": (100, 101), "countdown": (100,)}
+STUDY = Path(__file__).parents[2] / "results" / "study"
+RATES = (3e-5, 1e-4, 3e-4, 1e-3)
+SEEDS = (100, 101)
+SEARCHED = {"sudoku": registry.names("method"), "countdown": registry.names("method")}
+"""Task to methods."""
+
+pytestmark = pytest.mark.slow
 
 
-def packed(task):
-    """The tries of the methods by their recipes, of the runs in an archive: method to rate to values by seed."""
-    frames = harness.read_runs(RESULTS / "study" / f"search-{task}.tar.xz")
+def tries(task):
+    """The runs of the methods by their recipes: method to rate to seed to value."""
+    frames = harness.read_runs(STUDY / f"search-{task}.tar.xz")
     runs = frames.runs[(frames.runs["model.lora.rank"] == 0) & (frames.runs["config_hash"].isin(plain(task)))]
-    ends = frames.evaluations[
-        (frames.evaluations["checkpoint"] == "last") & (frames.evaluations["metric"] == "exact_match")
-    ]
+    ends = frames.evaluations[frames.evaluations["checkpoint"] == "last"]
+    ends = ends[ends["metric"].isin(("exact_match", "accuracy", "pass@1"))]
     assert set(ends["split"]) == {"validation"}
     values = dict(zip(ends["folder"], ends["value"], strict=True))
+    found = defaultdict(lambda: defaultdict(dict))
     for one in runs.to_dict("records"):
-        yield one["method"], one["optimizer.learning_rate"], one["seed"], values[one["folder"]]
+        found[one["method"]][one["optimizer.learning_rate"]][one["seed"]] = values[one["folder"]]
+    return found
 
 
 def plain(task):
@@ -37,42 +41,18 @@ def plain(task):
                 method=method, task=task, overrides={**changes, "optimizer.learning_rate": rate}, runs=Path("none")
             )
         ).identity.config_hash
-        for method in registry.names("method")
-        for rate in RATES[task]
+        for method in SEARCHED[task]
+        for rate in RATES
     }
 
 
-def listed(task):
-    """The same of a table."""
-    table = pandas.read_csv(RESULTS / "search" / f"{task}.csv")
-    yield from table[["method", "learning_rate", "seed", "solved"]].itertuples(index=False)
-
-
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(("sudoku", packed), marks=pytest.mark.slow), ("countdown", listed)],
-    ids=["sudoku", "countdown"],
-)
-def search(request):
-    """The task, and method to rate to seed to value."""
-    task, read = request.param
-    tries = defaultdict(lambda: defaultdict(dict))
-    for method, rate, seed, value in read(task):
-        tries[method][rate][seed] = value
-    return task, tries
-
-
-def test_every_method_was_tried_at_the_same_rates_with_the_same_seeds(search):
-    task, tries = search
-    assert set(tries) == set(registry.names("method"))
-    for method, rates in tries.items():
-        assert tuple(sorted(rates)) == RATES[task], method
-        assert {tuple(sorted(seeds)) for seeds in rates.values()} == {SEEDS[task]}, method
-
-
-def test_the_recipes_have_the_rate_that_solved_most_and_of_equal_ones_the_smallest(search, tmp_path):
-    task, tries = search
-    for method, rates in tries.items():
+@pytest.mark.parametrize("task", SEARCHED)
+def test_recipes_have_the_rate_that_solved_most_of_an_equal_search_and_of_equal_ones_the_smallest(task, tmp_path):
+    found = tries(task)
+    assert set(found) == set(SEARCHED[task])
+    for method, rates in found.items():
+        assert tuple(sorted(rates)) == RATES, method
+        assert {tuple(sorted(seeds)) for seeds in rates.values()} == {SEEDS}, method
         best = max(sum(seeds.values()) for seeds in rates.values())
         chosen = min(rate for rate, seeds in rates.items() if sum(seeds.values()) == best)
         config = plan(RunRequest(method=method, task=task, runs=tmp_path)).resolved.config

@@ -1,40 +1,46 @@
-"""docs/results.md on our study: its table and its sentences are what the committed records give."""
+"""Our study: every table of the pages, and the five sentences that open docs/results.md, are what the records give."""
 
 from __future__ import annotations
 
-import re
+import importlib.util
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
-from harness.config.claims import load_claims
-from harness.report.analysis.claims import Row, hold
-from harness.report.analysis.effects import RATIO
-from harness.report.analysis.groups import Group, make_groups
+from harness.report.analysis.claims import Row
 from harness.report.analysis.rows import Row as MethodRow
-from harness.report.analysis.rows import all_rows
-from harness.report.read.runs import collect
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PAGE = (CHECKOUT / "docs" / "results.md").read_text(encoding="utf-8")
-TEN = tuple(range(10))
+STUDY = CHECKOUT / "results" / "study"
+MOST_BYTES = 8_000_000
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def groups() -> list[Group]:
-    """What the study has on Sudoku, ten seeds each."""
-    study = CHECKOUT / "results" / "study"
-    return make_groups(collect([study / "sudoku.tar.xz", study / "kept"]).runs)
+def page() -> ModuleType:
+    """results/study/page.py, which belongs to no package."""
+    spec = importlib.util.spec_from_file_location("study_page", STUDY / "page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
-def held(groups: list[Group]) -> dict[str, Row]:
-    """The rows of the claims by their names, those of all methods left out."""
-    rows = hold(load_claims(), groups).rows
-    return {row.claim.name: row for row in rows if row.claim.first.method != "any"}
+def material(page: ModuleType) -> Any:
+    """What the committed records give."""
+    return page.read()
 
 
-BELOW = {"ESPO": "espo-over-d1", "BGPO": "bgpo-over-d1", "GDPO": "gdpo-over-d1", "DMPO": "dmpo-over-d1"}
+@pytest.fixture(scope="module")
+def held(material: Any) -> dict[tuple[str, str], Row]:
+    """The claims on the tiny model by their names and tasks, those of all methods left out."""
+    rows = [row for row in material.held.rows if row.claim.first.method != "*" and row.first.model == "tiny"]
+    return {(row.claim.name, row.first.task): row for row in rows}
 
 
 def times(row: Row) -> str:
@@ -57,64 +63,24 @@ def shown(row: Row) -> str:
 
 
 def bound(row: MethodRow, name: str) -> float:
-    """An end of the interval over seeds."""
-    return float(getattr(row.interval, name))
+    """An end of the interval over seeds, in percent."""
+    return 100 * float(getattr(row.interval, name))
 
 
-def line(row: Row) -> str:
-    """A claim's line of the page's table."""
-    effect, interval = row.effect, row.effect.interval
-    assert interval is not None
-    if effect.kind == RATIO:
-        value, smallest = times(row), f"{effect.smallest:.2f} times"
-    elif row.claim.measure == "position":
-        value = f"{effect.value:+.2f} from 0.5 [{interval.low:+.2f}, {interval.high:+.2f}]"
-        smallest = f"{effect.smallest:.3f}"
-    else:
-        value, smallest = points(row), shown(row)
-    chance = "< 0.001" if row.adjusted < 0.001 else f"{row.adjusted:.3f}"
-    return f"| {row.claim.says} | {row.claim.paper} | {value} | {chance} | {smallest} | {row.verdict} |"
+def test_the_records_are_whole_and_small(material: Any) -> None:
+    assert [one.reason for one in material.collection.skipped] == []
+    assert material.held.unclear == ()
+    assert sum(file.stat().st_size for file in STUDY.rglob("*") if file.is_file()) < MOST_BYTES
+    for task in ("sudoku", "countdown"):
+        assert {len(row.seeds) for row in material.of(task)} == {10}
+        assert len(material.of(task)) >= 28
 
 
-@pytest.mark.slow
-def test_the_table_of_methods_is_that_of_the_records(groups: list[Group]) -> None:
-    expected = {}
-    for found in all_rows(groups):
-        for row in found.rows if found.metric == "exact_match" else ():
-            if row.group.protocol.split == "test":
-                assert row.seeds == TEN
-                assert row.interval is not None
-                low, value, high = (100 * one for one in (row.interval.low, row.value, row.interval.high))
-                costs = f"{row.updates:.0f} | {row.flops_total / 1e9:,.0f}"
-                expected[row.group.label] = f"{value:.1f} [{low:.1f}, {high:.1f}] | {costs}"
-    chapter = PAGE.partition("## Fifteen methods on Sudoku")[2].partition("\n## ")[0]
-    lines = dict(re.findall(r"^\| ([^|]+?) \| [\de.-]+ \| (.+?) \|$", chapter, re.M))
-    assert {name: lines.get(name) for name in expected} == expected
-    assert len(expected) == 18
-
-
-@pytest.mark.slow
-def test_every_claim_stands_on_the_page_with_its_effect_its_power_and_its_verdict(held: dict[str, Row]) -> None:
-    assert [line(row) for row in held.values() if line(row) not in PAGE] == []
-    assert len(held) >= 30
-
-
-@pytest.mark.slow
-def test_the_page_opens_with_five_sentences_of_the_records(groups: list[Group], held: dict[str, Row]) -> None:
-    opening = " ".join(PAGE.partition("# Our results")[2].partition("\n## ")[0].split())
-    assert len(re.findall(r"(?:^| )\d\. ", opening)) == 5
-    values = {row.group.label: row for found in all_rows(groups) if found.metric == "exact_match" for row in found.rows}
-    ends = sorted((row.value, name) for name, row in values.items() if "(" not in name.replace("(d1)", ""))
-    control = values["EGSPO-SA, random-reward control"]
-    said = [
-        f"{times(held['egspo-flops'])} of the training compute",
-        f"EGSPO-SA with {times(held['egspo-sa-flops'])}",
-        f"{points(held['egspo-entropy-uniform'])}; ten seeds would have shown {shown(held['egspo-entropy-uniform'])}",
-        f"{points(held['egspo-sa-over-egspo'])}; ten seeds would have shown {shown(held['egspo-sa-over-egspo'])}",
-        *(f"{name} by {points(held[claim])}" for name, claim in BELOW.items()),
-        f"from {100 * ends[1][0]:.1f} % ({ends[1][1]}) to {100 * ends[-1][0]:.1f} % ({ends[-1][1]})",
-        f"leave {100 * control.value:.1f} % [{100 * bound(control, 'low'):.1f}, {100 * bound(control, 'high'):.1f}]",
-    ]
-    assert [text for text in said if text not in opening] == []
-    assert ends[0][1] == "EGSPO-SA, random-reward control"
-    assert {held[claim].verdict for claim in BELOW.values()} == {"contradicted"}
+def test_every_table_of_the_pages_is_that_of_the_records(page: ModuleType, material: Any) -> None:
+    for name in page.PAGES:
+        text = (CHECKOUT / name).read_text(encoding="utf-8")
+        assert page.MARK.search(text), name
+        assert page.written(text, material) == text, f"run make study-page: {name}"
+    assert set(page.TABLES) == {
+        found[2] for name in page.PAGES for found in page.MARK.finditer((CHECKOUT / name).read_text())
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ class Collection:
     runs: tuple[Run, ...]
     skipped: tuple[Skipped, ...]
     estimators: tuple[Estimator, ...] = ()
-    paths: tuple[Path, ...] = ()
+    paths: tuple[Path, ...] = field(default=(), compare=False)
 
 
 class ForeignError(RecordError):

@@ -79,3 +79,16 @@ def test_without_a_count_of_forward_passes_there_is_no_figure_of_them_and_the_fl
     figures = {figure.stem: figure for figure in document_of(synthetic).figures}
     assert "countdown-exact_match-forward-flops" not in figures
     assert "not drawn against them alone: EGSPO-SA." in figures["countdown-exact_match-flops"].caption
+
+
+def test_a_claims_yaml_beside_the_runs_is_held_against_them(synthetic: Any) -> None:
+    for seed in range(3):
+        synthetic.run(method="egspo", seed=seed, records=synthetic.ends(0, 128 + seed))
+        synthetic.run(method="d1", seed=seed, records=synthetic.ends(0, 64 + 2 * seed))
+    (synthetic.root / "claims.yaml").write_text(
+        "mine: {paper: Ours, where: '', measure: last, direction: higher, first: {method: egspo},"
+        " second: {method: d1}, says: It is so.}\n"
+    )
+    document = document_of(synthetic)
+    (found,) = [table for table in document.tables if table.title == "Claims: Ours"]
+    assert [row[0] for row in found.cells] == ["It is so."]
