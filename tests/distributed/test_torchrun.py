@@ -98,9 +98,12 @@ def hanging(
         return jobs[rank]
 
     yield job
-    for process, _ in jobs.values():
+    for process, folder in jobs.values():
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        # torchrun's processes lead groups of their own, and one that is stopped outlives it.
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            os.kill(int((folder / "mark").read_text()), signal.SIGKILL)
 
 
 def is_gone(process: int) -> bool:
