@@ -51,6 +51,10 @@ KEEP = XZ_OPT=-9e tar $(PACK) --exclude='samples-step*' --exclude='samples-base*
 STATES_sudoku := 2
 STATES_countdown := 4
 # Learning rates of the variants, those that the searches chose.
+UNIFORM_RATE_sudoku := 3e-4
+UNIFORM_RATE_countdown := 3e-4
+RANDOM_RATE_sudoku := 3e-4
+RANDOM_RATE_countdown := 1e-4
 PER_DRAW_RATE_sudoku := 1e-4
 LORA_RATE_sudoku := 3e-4
 PER_DRAW_RATE_countdown := 3e-5
@@ -59,7 +63,8 @@ LORA_RATE_countdown := 3e-4
 $(WHOLE:%=study-of-%): study-of-%: $(STAMP)
 	$(RUN) --seed $(TEN) --method $(ALL)
 	$(RUN) --seed $(TEN) --method agrpo,d1,egspo-sa,espo --reward random
-	$(RUN) --seed $(TEN) --method egspo --set method.selection=uniform,random
+	$(RUN) --seed $(TEN) --method egspo --set method.selection=uniform --set optimizer.learning_rate=$(UNIFORM_RATE_$*)
+	$(RUN) --seed $(TEN) --method egspo --set method.selection=random --set optimizer.learning_rate=$(RANDOM_RATE_$*)
 	$(RUN) --seed $(TEN) --method agrpo --set method.draws=independent
 	$(RUN) --seed $(TEN) --method agrpo --set method.importance=uniform
 	$(RUN) --seed $(TEN) --method spg --set method.logp_estimation=elbo
