@@ -57,7 +57,7 @@ RANDOM_RATE_sudoku := 3e-4
 RANDOM_RATE_countdown := 1e-4
 PER_DRAW_RATE_sudoku := 1e-4
 LORA_RATE_sudoku := 3e-4
-PER_DRAW_RATE_countdown := 3e-5
+PER_DRAW_RATE_countdown := 1e-4
 LORA_RATE_countdown := 3e-4
 
 $(WHOLE:%=study-of-%): study-of-%: $(STAMP)
