@@ -18,7 +18,7 @@ PACK := --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --exclude=che
 # What `make study-check` makes again.
 CHECKED := sudoku/egspo-sa/tiny/2be4eda6-seed0
 
-.PHONY: study study-search study-check study-diagnose study-page
+.PHONY: study study-search study-follow-up study-check study-diagnose study-page
 .PHONY: $(STUDY_TASKS:%=study-of-%) $(STUDY_TASKS:%=study-search-of-%)
 
 study: $(STUDY_TASKS:%=study-of-%) study-diagnose
@@ -44,8 +44,9 @@ $(PART:%=study-search-of-%): study-search-of-%: $(STAMP)
 	$(KEEP_SEARCH)
 
 RUN = $(BIN)/harness run --task $* --jobs $(STUDY_JOBS) --runs $(WORK)/runs --set evaluation.validation_items=256
+# $(1): folder below $(WORK), $(2): task, $(3): the archive's name.
 KEEP = XZ_OPT=-9e tar $(PACK) --exclude='samples-step*' --exclude='samples-base*' --exclude='*-seed[1-9]/samples-*' \
-	--exclude='*-seed[1-9]/traces.jsonl*' -C $(WORK)/runs -cJf results/study/$*.tar.xz $*
+	--exclude='*-seed[1-9]/traces.jsonl*' -C $(WORK)/$(1) -cJf results/study/$(3).tar.xz $(2)
 
 # As many random states as TraceRL takes of a trajectory.
 STATES_sudoku := 2
@@ -72,28 +73,28 @@ $(WHOLE:%=study-of-%): study-of-%: $(STAMP)
 	$(RUN) --seed $(TEN) --method agrpo --set method.stepping=per-draw --set optimizer.learning_rate=$(PER_DRAW_RATE_$*)
 	$(RUN) --seed $(TEN) --method egspo-sa $(LORA) --set optimizer.learning_rate=$(LORA_RATE_$*) \
 		--set conventions.dropout_in_rollouts=false,true
-	$(FOLLOW_UP_$*)
 	$(BIN)/python results/study/fewer_steps.py $(WORK)/runs/$* --out $(WORK)/steps
 	XZ_OPT=-9e tar $(PACK) --exclude='samples-*' -C $(WORK)/steps -cJf results/study/steps-$*.tar.xz $*
-	$(KEEP)
-
-# Why some claims are not visible on Sudoku, at the recipes' rates: fewer of the steps are trained (2 of 16, 1 of 4; the recipe has 2
-# of 4), the reward is sparse, the base knows less.
-define FOLLOW_UP_sudoku
-$(RUN) --seed $(TEN) --method egspo --set rollout.num_steps=16
-$(RUN) --seed $(TEN) --method egspo --set rollout.num_steps=16 --set method.selection=uniform,random
-$(RUN) --seed $(TEN) --method egspo --set method.num_selected=1
-$(RUN) --seed $(TEN) --method egspo --set method.num_selected=1 --set method.selection=uniform,random
-$(RUN) --seed $(TEN) --method d1,egspo,egspo-sa --reward correctness
-test -f $(WORK)/weaker/model.safetensors || OMP_NUM_THREADS=1 $(BIN)/harness sft --task sudoku --steps 600 --out $(WORK)/weaker
-$(RUN) --seed $(TEN) --method d1,egspo,egspo-sa --model $(WORK)/weaker
-$(RUN) --seed $(TEN) --method egspo --set method.selection=uniform --model $(WORK)/weaker
-endef
+	$(call KEEP,runs,$*,$*)
 
 $(PART:%=study-of-%): study-of-%: $(STAMP)
 	$(RUN) --seed 0,1,2 --method $(SOME)
 	$(RUN) --seed 0,1,2 --method egspo-sa --reward random
-	$(KEEP)
+	$(call KEEP,runs,$*,$*)
+
+# Why some claims are not visible on Sudoku, at the recipes' rates: fewer of the steps are trained (2 of 16, 1 of 4; the recipe has 2
+# of 4), the reward is sparse, the base knows less.
+FOLLOW_UP := $(BIN)/harness run --task sudoku --jobs $(STUDY_JOBS) --runs $(WORK)/follow-up --set evaluation.validation_items=256 --seed $(TEN)
+study-follow-up: $(STAMP)
+	$(FOLLOW_UP) --method egspo --set rollout.num_steps=16
+	$(FOLLOW_UP) --method egspo --set rollout.num_steps=16 --set method.selection=uniform,random
+	$(FOLLOW_UP) --method egspo --set method.num_selected=1
+	$(FOLLOW_UP) --method egspo --set method.num_selected=1 --set method.selection=uniform,random
+	$(FOLLOW_UP) --method d1,egspo,egspo-sa --reward correctness
+	test -f $(WORK)/weaker/model.safetensors || OMP_NUM_THREADS=1 $(BIN)/harness sft --task sudoku --steps 600 --out $(WORK)/weaker
+	$(FOLLOW_UP) --method d1,egspo,egspo-sa --model $(WORK)/weaker
+	$(FOLLOW_UP) --method egspo --set method.selection=uniform --model $(WORK)/weaker
+	$(call KEEP,follow-up,sudoku,follow-up)
 
 # The error of every method's estimate, which the report holds against how high the methods end.
 study-diagnose: $(STAMP)
