@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
+from harness.config.embedded import EMBEDDED, TINY
 from harness.config.legacy import legacy_hash
 from harness.config.naming import config_hash
-from harness.config.recipe_files import PAPER, TINY
+from harness.config.recipe_files import PAPER
 from harness.config.recipes import load_recipe
 from harness.config.resolve import COMMAND_LINE, Resolved, recorded_config, resolve
 from harness.config.tree import PROFILES, BudgetConfig, Execution, RunConfig
@@ -130,7 +131,7 @@ def plan(request: RunRequest) -> PlannedRun:
 
 def _resolve(request: RunRequest, method: str, method_config: type, task: str) -> Resolved:
     model = request.model or TINY
-    recipe = request.recipe or (TINY if model == TINY else PAPER)
+    recipe = request.recipe or (model if model in EMBEDDED else PAPER)
     given: dict[str, Any] = {"model.name": request.model, "data.test": request.data, "data.train": request.train_data}
     given |= {"reward": request.reward, "data.few_shot": request.few_shot}
     given |= {"data.prompts": request.prompts.sha256 if request.prompts else ""}
@@ -151,7 +152,7 @@ def _resolve(request: RunRequest, method: str, method_config: type, task: str) -
 def _with_data_sources(resolved: Resolved) -> Resolved:
     """Writes the default data sources into the configuration, so that the record names them."""
     data = resolved.config.data
-    test = data.test or default_source(tiny=resolved.config.model.name == TINY)
+    test = data.test or default_source(tiny=resolved.config.model.name in EMBEDDED)
     filled = dataclasses.replace(data, test=test, train=data.train or test)
     provenance = dict(resolved.provenance)
     if not data.test and test == os.environ.get(DATA_VARIABLE):
@@ -162,7 +163,7 @@ def _with_data_sources(resolved: Resolved) -> Resolved:
 
 def _check_prompting(config: RunConfig, request: RunRequest) -> None:
     """Raises UserError for prompts that the model does not take, and for a hash that is not of --prompts."""
-    if config.model.name == TINY and (config.data.few_shot or config.data.prompts):
+    if config.model.name in EMBEDDED and (config.data.few_shot or config.data.prompts):
         raise UserError(COMPACT_ONLY)
     if config.data.prompts != (request.prompts.sha256 if request.prompts else ""):
         raise UserError("data.prompts is the hash of a prompts file; give the file with --prompts FILE.")

@@ -239,7 +239,7 @@ class DiffusionEvalLM(TemplateLM):
         loaded = self._models.for_task(request.task_name)
         _check_prompt_style(request, loaded)
         task = request.task_name or ""
-        base = options.default_decoding(task, tiny=self._models.is_tiny)
+        base = options.default_decoding(task, self._models.section)
         wanted = options.generation(gen_kwargs, self._decoding_options, base)
         self._decodings[task] = wanted.decoding
         draws = {"seed": self._answering.seed, "repeat": repeat} if wanted.is_sampled else {}
@@ -304,12 +304,12 @@ def windows(ids: Sequence[int], max_length: int) -> list[tuple[Sequence[int], Se
 
 
 def _check_prompt_style(request: Instance, loaded: LoadedModel) -> None:
-    """The tiny model of our tasks understands compact prompts alone; the task cannot see an object's model."""
+    """The embedded models understand compact prompts alone; the task cannot see an object's model."""
     doc = request.doc if isinstance(request.doc, dict) else {}
     is_ours = (request.task_name or "").startswith(options.TASK_PREFIX)
     if is_ours and loaded.model.compact_prompts and doc.get("prompts") == CHAT:
         raise UserError(
-            f"Task '{request.task_name}' gives chat prompts, the tiny model knows compact ones; add prompts=compact to "
+            f"Task '{request.task_name}' gives chat prompts, embedded models know compact ones; add prompts=compact to "
             "--metadata (or to the TaskManager's metadata)."
         )
 
