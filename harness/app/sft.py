@@ -79,8 +79,8 @@ def sft(
     With pairs `model` learns their answers: a JSONL file or a list of `{"prompt": text or chat messages, "answer":
     text}`; adapters are merged at the end, `out` must be new, and task chooses the tiny model's weights.
 
-    steps: 1500 for a tiny model, STEPS for a small one, 20 passes over pairs. batch_size: 128, 64 and 8 rows.
-    learning_rate: peak of the cosine schedule, 3e-3, RATE and 1e-5. completion_length: tokens that completions are
+    steps: 1500 for a tiny model, 8000 for a small one, 20 passes over pairs. batch_size: 128, 64 and 8 rows.
+    learning_rate: peak of the cosine schedule, 3e-3, and 1e-5 for pairs. completion_length: tokens that completions are
     filled up to, 0 for the longest of a batch or, of a small model, 64.
     max_length: tokens of prompt and answer; longer answers are cut. device: auto, cpu, cuda or cuda:N, for pairs.
     overrides: keys of the model, for pairs, as `{"model.lora.rank": 128}`, and of the execution: micro_batch_size,

@@ -22,9 +22,13 @@ class Form:
     then: str
 
     def working(self, a: int, b: int, c: int) -> str:
-        """The two steps: `3*4=12, 12+5=17`."""
+        """The two steps: `3*4:12, 12+5:17`."""
         first, r = self.first(a, b, c)
-        return f"{first}={r}, {self.then.format(a=a, c=c, r=r)}={self.value(a, b, c)}"
+        return f"{first}:{r}, {self.then.format(a=a, c=c, r=r)}:{self.value(a, b, c)}"
+
+    def equation(self, a: int, b: int, c: int) -> str:
+        """The whole: `3*4+5=17`. d1's parser reads what stands before the first equals sign of a text."""
+        return f"{self.text.format(a=a, b=b, c=c)}={self.value(a, b, c)}"
 
 
 TOTAL = Form(
@@ -117,11 +121,11 @@ def problem_of(numbers: tuple[int, int, int], target: int) -> Problem:
         careless=careless.text.format(a=a, b=b, c=c),
         key=" ".join(map(str, sorted(numbers))),
         working=_tried(careless, right, numbers),
-        careless_working=careless.working(*numbers),
+        careless_working=_tried(careless, careless, numbers),
     )
 
 
-def _tried(careless: Form, right: Form, numbers: tuple[int, int, int]) -> str:
-    """The steps of the right form, after those of the careless one where that fails."""
-    steps = right.working(*numbers)
-    return steps if careless is right else f"{careless.working(*numbers)}, no. {steps}"
+def _tried(careless: Form, taken: Form, numbers: tuple[int, int, int]) -> str:
+    """The steps of the form that is taken, after those of the careless one where that has failed."""
+    steps = f"{taken.working(*numbers)}. {taken.equation(*numbers)}"
+    return steps if careless is taken else f"{careless.working(*numbers)}, no. {steps}"

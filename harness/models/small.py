@@ -31,7 +31,7 @@ from harness.task.base import Task
 
 LENGTH = 64
 """Tokens of a completion."""
-TEXTS = 2000
+TEXTS = 500
 """Demonstrations of each task that the vocabulary is learnt from."""
 MOST_TOKENS = 1024
 END, MASK = "<|endoftext|>", "<|mask|>"
