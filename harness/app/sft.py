@@ -38,7 +38,7 @@ PASSES = 20
 PAIRS_BATCH = 8
 PAIRS_RATE = 1e-5
 MOST_WARMUP = 50
-SMALL_DEFAULTS = {"steps": 8000, "batch_size": 64, "learning_rate": 3e-3, "warmup_steps": 200}
+SMALL_DEFAULTS = {"steps": 20000, "batch_size": 32, "learning_rate": 3e-3, "warmup_steps": 200}
 ABOUT_FILE = "about.json"
 """Beside the checkpoints: what they are of."""
 EXECUTION = ("micro_batch_size", "checkpoint_every", "checkpoint_minutes", "grace_seconds", "timeout_minutes")
@@ -79,7 +79,7 @@ def sft(
     With pairs `model` learns their answers: a JSONL file or a list of `{"prompt": text or chat messages, "answer":
     text}`; adapters are merged at the end, `out` must be new, and task chooses the tiny model's weights.
 
-    steps: 1500 for a tiny model, 8000 for a small one, 20 passes over pairs. batch_size: 128, 64 and 8 rows.
+    steps: 1500 for a tiny model, 20000 for a small one, 20 passes over pairs. batch_size: 128, 32 and 8 rows.
     learning_rate: peak of the cosine schedule, 3e-3, and 1e-5 for pairs. completion_length: tokens that completions are
     filled up to, 0 for the longest of a batch or, of a small model, 64.
     max_length: tokens of prompt and answer; longer answers are cut. device: auto, cpu, cuda or cuda:N, for pairs.
@@ -98,11 +98,7 @@ def sft(
     of_execution = {key: given.pop(key) for key in [*given] if key.startswith("execution.")}
     execution = _execution(of_execution, device if pairs is not None else "cpu")
     if pairs is None:
-        if str(model) not in ("", *EMBEDDED) or given or not names:
-            raise UserError(
-                "Give --task NAME, or --model NAME and --data FILE.jsonl; --set model.* goes with these two, and "
-                f"without --data a model is one of {', '.join(EMBEDDED)}."
-            )
+        _check_base(names, str(model), given)
         prepare = functools.partial(_worked if model == SMALL else _demonstrations, names, options)
     else:
         config = _model_config(str(model), given)
@@ -120,6 +116,15 @@ def _execution(given: Mapping[str, Any], device: str) -> Execution:
     execution: Execution = build(Execution, values, "execution")
     execution.check()
     return execution
+
+
+def _check_base(names: Sequence[str], model: str, given: Mapping[str, Any]) -> None:
+    """Raises UserError where a training from nothing lacks its tasks, or is asked for what goes with pairs."""
+    if model not in ("", *EMBEDDED) or given or not names:
+        raise UserError(
+            "Give --task NAME, or --model NAME and --data FILE.jsonl; --set model.* goes with these two, and without "
+            f"--data a model is one of {', '.join(EMBEDDED)}."
+        )
 
 
 def _model_config(name: str, overrides: Mapping[str, Any]) -> ModelConfig:

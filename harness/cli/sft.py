@@ -23,26 +23,20 @@ def sft(
         typer.Option(help="Task, or several, to learn from demonstrations; with --data: of the tiny model's weights."),
     ] = "",
     model: Annotated[
-        str,
-        typer.Option(help="With --task alone tiny, the default, or small; with --data also a folder or hub id."),
+        str, typer.Option(help="Model to begin with: tiny or small; with --data a folder or hub id too.")
     ] = "",
     data: Annotated[
         Path | None, typer.Option(help='JSONL file of {"prompt": text or chat messages, "answer": text}.')
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Optimiser steps: 1500 for tiny, 8000 for small, 20 passes over a file.")
+        int | None, typer.Option(min=1, help="Optimiser steps: 1500 for tiny, 20000 for small, 20 passes over a file.")
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Rows per step: 128 (tiny), 64 (small), 8 for a file.")
-    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step: 128; small 32; a file 8.")] = None,
     learning_rate: Annotated[
         float | None, typer.Option(min=0, help="Peak of the cosine schedule: 3e-3 for tasks, 1e-5 for a file.")
     ] = None,
     completion_length: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Tokens that completions are filled up to; 0: 64 of small, else the longest of a batch."
-        ),
+        int, typer.Option(min=0, help="Tokens that completions are filled up to; 0: the batch's longest, small 64.")
     ] = 0,
     max_length: Annotated[int, typer.Option(min=2, help="Tokens of prompt and answer; longer answers are cut.")] = 4096,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, demonstrations and masks.")] = 0,

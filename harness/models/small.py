@@ -74,7 +74,7 @@ def small_config(
         max_position_embeddings=1024,
         initializer_range=0.04,
         rms_norm_eps=1e-5,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        rope_parameters={"rope_type": "default", "rope_theta": 100.0},
         tie_word_embeddings=True,
         use_cache=False,
         pad_token_id=0,
