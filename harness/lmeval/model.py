@@ -46,8 +46,8 @@ log = logging.getLogger(__name__)
 class DiffusionEvalLM(TemplateLM):
     """A masked diffusion language model for lm-eval.
 
-    pretrained: tiny, a folder, or a hub id. peft, peft_subfolder: a published adapter. dtype: as in ModelConfig, or
-    auto for that of the files. device: auto, cpu, cuda or cuda:N; a launcher of several processes chooses itself.
+    pretrained: tiny, small, a folder, or a hub id. peft, peft_subfolder: a published adapter. dtype: as in ModelConfig,
+    or auto for that of the files. device: auto, cpu, cuda or cuda:N; a launcher of several processes chooses itself.
     cpu_fallback: use the CPU where the named GPU is not there, instead of an error.
     batch_size: prompts per forward pass, or auto. cache: folder of the answers. seed: of all draws. tiny_task: the
     tiny weights for tasks that are not ours. max_length: tokens of prompt and completion, 0 for the model's own.
