@@ -11,7 +11,7 @@ from typing import Any
 
 from peft import PeftModel
 
-from harness.config.embedded import EMBEDDED, TINY
+from harness.config.embedded import TINY, embedded
 from harness.config.recipe_files import PAPER
 from harness.config.tree import ModelConfig
 from harness.errors import UserError, unknown_choice
@@ -48,7 +48,7 @@ class Models:
         """Raises UserError for a model that cannot be loaded, an absent device, and a tiny_task without weights."""
         self.config, self._device = config, device
         self.is_tiny = config.name == TINY
-        self.section = config.name if config.name in EMBEDDED else PAPER
+        self.section = embedded(config.name) or PAPER
         self._tiny_task = tiny_task
         self.loaded: dict[str, LoadedModel] = {}
         if tiny_task and not self.is_tiny:

@@ -8,6 +8,7 @@ from harness import registry
 from harness.app.plan import RunRequest, plan
 from harness.config.tree import BudgetConfig
 from harness.errors import UserError
+from harness.models.tiny import fresh_tiny, save_tiny
 
 METHOD = """
 from dataclasses import dataclass, field
@@ -80,3 +81,21 @@ def test_a_file_of_one_s_own_extends_a_built_in_recipe(mine):
     assert resolved.provenance["evaluation.items"] == "protocol"
     assert resolved.provenance["execution.checkpoint_every"] == "recipe"
     assert resolved.recipe == str(own)
+
+
+def test_a_folder_that_fine_tuning_wrote_is_run_like_the_shipped_tiny_model(tmp_path):
+    (tmp_path / "own").mkdir()
+    save_tiny(fresh_tiny(0), tmp_path / "own")
+    own = plan(RunRequest(method="egspo-sa", task="sudoku", model=str(tmp_path / "own"), runs=tmp_path))
+    shipped = plan(RunRequest(method="egspo-sa", task="sudoku", runs=tmp_path))
+    assert (own.resolved.recipe, own.test_source) == (shipped.resolved.recipe, shipped.test_source)
+    assert own.task.options == shipped.task.options
+    assert own.task.options.bare_answers
+
+
+def test_a_folder_with_a_small_model_is_run_by_its_own_recipe_and_without_bare_answers(tmp_path):
+    (tmp_path / "config.json").write_text('{"prompts": "compact"}')
+    own = plan(RunRequest(method="egspo-sa", task="sudoku", model=str(tmp_path), runs=tmp_path / "runs"))
+    assert (own.resolved.recipe, own.test_source.label) == ("small", "builtin")
+    assert own.resolved.config.model.name == str(tmp_path)
+    assert not own.task.options.bare_answers
