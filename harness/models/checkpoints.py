@@ -108,7 +108,9 @@ def load_model(
         compact_prompts=is_embedded,
         fingerprint=fingerprint([*checkpoint.files, *([adapter.weights_file] if adapter else [])]),
         commits={repository(name): commit(place) for name, place in places.items() if commit(place)},
-        warnings=() if is_embedded else warnings(config.name, tokenizer, adapter.config.trained_on if adapter else ""),
+        warnings=warnings(
+            config.name, None if is_embedded else tokenizer, adapter.config.trained_on if adapter else ""
+        ),
     )
     _add_adapters(lm, config, adapter, seed)
     _tell(lm, checkpoint.folder)
@@ -195,8 +197,9 @@ def _generation_ends(checkpoint: Checkpoint, vocabulary: int) -> tuple[int, ...]
     return end_tokens(fields, fields.get("eos_token_id"), vocabulary)
 
 
-def warnings(name: str, tokenizer: Tokenizer, adapter_trained_on: str) -> tuple[str, ...]:
-    """What suggests that a base model stands where an instruction-tuned one is meant, or the reverse."""
+def warnings(name: str, tokenizer: Tokenizer | None, adapter_trained_on: str) -> tuple[str, ...]:
+    """What suggests that a base model stands where an instruction-tuned one is meant, or the reverse. tokenizer: None
+    of a model that takes no chat prompts."""
     if not isinstance(tokenizer, CheckpointTokenizer):
         return ()
     found = []
