@@ -38,7 +38,7 @@ PASSES = 20
 PAIRS_BATCH = 8
 PAIRS_RATE = 1e-5
 MOST_WARMUP = 50
-SMALL_DEFAULTS = {"steps": 20000, "batch_size": 32, "learning_rate": 3e-3, "warmup_steps": 200}
+SMALL_DEFAULTS = {"steps": 18000, "batch_size": 32, "learning_rate": 2e-3, "warmup_steps": 200}
 ABOUT_FILE = "about.json"
 """Beside the checkpoints: what they are of."""
 EXECUTION = ("micro_batch_size", "checkpoint_every", "checkpoint_minutes", "grace_seconds", "timeout_minutes")
@@ -79,8 +79,8 @@ def sft(
     With pairs `model` learns their answers: a JSONL file or a list of `{"prompt": text or chat messages, "answer":
     text}`; adapters are merged at the end, `out` must be new, and task chooses the tiny model's weights.
 
-    steps: 1500 for a tiny model, 20000 for a small one, 20 passes over pairs. batch_size: 128, 32 and 8 rows.
-    learning_rate: peak of the cosine schedule, 3e-3, and 1e-5 for pairs. completion_length: tokens that completions are
+    steps: 1500 for a tiny model, 18000 for a small one, 20 passes over pairs. batch_size: 128, 32 and 8 rows.
+    learning_rate: peak of the cosine schedule, 3e-3, 2e-3 and 1e-5. completion_length: tokens that completions are
     filled up to, 0 for the longest of a batch or, of a small model, 64.
     max_length: tokens of prompt and answer; longer answers are cut. device: auto, cpu, cuda or cuda:N, for pairs.
     overrides: keys of the model, for pairs, as `{"model.lora.rank": 128}`, and of the execution: micro_batch_size,

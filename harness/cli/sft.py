@@ -29,11 +29,11 @@ def sft(
         Path | None, typer.Option(help='JSONL file of {"prompt": text or chat messages, "answer": text}.')
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Optimiser steps: 1500 for tiny, 20000 for small, 20 passes over a file.")
+        int | None, typer.Option(min=1, help="Optimiser steps: 1500 for tiny, 18000 for small, 20 passes over a file.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step: 128; small 32; a file 8.")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="Peak of the cosine schedule: 3e-3 for tasks, 1e-5 for a file.")
+        float | None, typer.Option(min=0, help="Peak of the cosine schedule: 3e-3; small 2e-3; a file 1e-5.")
     ] = None,
     completion_length: Annotated[
         int, typer.Option(min=0, help="Tokens that completions are filled up to; 0: the batch's longest, small 64.")

@@ -72,8 +72,8 @@ def test_the_small_model_has_numbers_of_its_own(tmp_path: Path, monkeypatch: pyt
     assert told == {
         "model": "small",
         "tasks": ["countdown"],
-        "steps": 20000,
-        "learning_rate": 3e-3,
+        "steps": 18000,
+        "learning_rate": 2e-3,
         "completion_length": 64,
     }
 
