@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 from harness.data.hub import HubSplit
 from harness.errors import UserError
 from harness.generators.countdown import draw
-from harness.generators.problem import demonstrate, generated_examples
+from harness.generators.problem import CARELESS_SHARE, demonstrate, demonstrate_worked, generated_examples
 from harness.registry import task
 from harness.scoring.answers import (
     ANY_CLOSE,
@@ -229,6 +229,12 @@ class Countdown(RowsTask):
     def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
         """Fresh problems; 60 % of the answers are sums that leave multiplication and parentheses out."""
         return demonstrate(draw, count, rng)
+
+    def worked_demonstrations(
+        self, count: int, rng: random.Random, careless: float = CARELESS_SHARE
+    ) -> list[Demonstration]:
+        """The same with steps: a right answer first tries the sum, where that fails."""
+        return demonstrate_worked(draw, count, rng, careless=careless)
 
     def prompt(self, example: Example) -> list[Message]:
         """One user message: the numbers, the rules, and where reasoning and answer go."""

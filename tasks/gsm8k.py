@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 from harness.data.hub import HubSplit
 from harness.errors import UserError
-from harness.generators.problem import demonstrate, generated_examples
+from harness.generators.problem import CARELESS_SHARE, demonstrate, demonstrate_worked, generated_examples
 from harness.generators.word_problems import draw
 from harness.registry import task
 from harness.scoring.agrpo import agrpo_parts
@@ -130,6 +130,12 @@ class Gsm8k(RowsTask):
     def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
         """Fresh stories; 60 % of the answers add the two numbers, whatever is asked for."""
         return demonstrate(draw, count, rng)
+
+    def worked_demonstrations(
+        self, count: int, rng: random.Random, careless: float = CARELESS_SHARE
+    ) -> list[Demonstration]:
+        """The same with steps; the answer is the number alone."""
+        return demonstrate_worked(draw, count, rng, careless=careless, shown=lambda answer: str(last_boxed(answer)))
 
     def prompt(self, example: Example) -> list[Message]:
         """One user message: the problem, and where reasoning and answer go."""

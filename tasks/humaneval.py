@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 from harness.data.hub import HubSplit
 from harness.data.sources import DataSource
 from harness.errors import UserError
-from harness.generators.problem import demonstrate
+from harness.generators.problem import demonstrate, demonstrate_worked
 from harness.generators.programs import CARELESS_SHARE, draw_humaneval, humaneval_rows
 from harness.registry import task
 from harness.scoring import kodcode
-from harness.scoring.code import DEFINED, CodeTask
+from harness.scoring.code import DEFINED, CodeTask, as_block
 from harness.scoring.programs import defined_names, parsed
 from harness.scoring.sandbox.job import Program
 from harness.task.base import OFFICIAL, Demonstration, Example, Message, require_split, required
@@ -89,6 +89,12 @@ class HumanEval(CodeTask):
     def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
         """Self-written problems of the train split with careless and right programs, each a whole function."""
         return demonstrate(draw_humaneval, count, rng, careless=CARELESS_SHARE)
+
+    def worked_demonstrations(
+        self, count: int, rng: random.Random, careless: float = CARELESS_SHARE
+    ) -> list[Demonstration]:
+        """The same with the parts of the program before it."""
+        return demonstrate_worked(draw_humaneval, count, rng, careless=careless, shown=as_block)
 
     def origin(self, split: str, source: DataSource) -> dict[str, Any]:
         """Names the package where the hub source means it."""

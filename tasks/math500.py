@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 from harness.data.hub import HubSplit
 from harness.errors import UserError
 from harness.generators.formulas import draw
-from harness.generators.problem import demonstrate, generated_examples
+from harness.generators.problem import CARELESS_SHARE, demonstrate, demonstrate_worked, generated_examples
 from harness.registry import task
 from harness.scoring.agrpo import agrpo_parts
 from harness.scoring.answers import ANSWER_CLOSE, ANSWER_OPEN, final_answer, official_first_answer
@@ -97,6 +97,12 @@ class Math500(RowsTask):
     def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
         """Fresh formulas; 60 % of the answers ignore the order of operations or take the wrong one."""
         return demonstrate(draw, count, rng)
+
+    def worked_demonstrations(
+        self, count: int, rng: random.Random, careless: float = CARELESS_SHARE
+    ) -> list[Demonstration]:
+        """The same with steps."""
+        return demonstrate_worked(draw, count, rng, careless=careless)
 
     def prompt(self, example: Example) -> list[Message]:
         """One user message: the problem, and where reasoning and answer go."""

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 from harness.data.hub import HubSplit
 from harness.data.sources import DataSource, read_rows
 from harness.errors import UserError
-from harness.generators.problem import demonstrate
+from harness.generators.problem import demonstrate, demonstrate_worked
 from harness.generators.programs import CARELESS_SHARE, draw_mbpp, mbpp_rows
 from harness.registry import task
 from harness.scoring import kodcode
-from harness.scoring.code import CodeTask, functions_in, imports_of, modules_in
+from harness.scoring.code import CodeTask, as_block, functions_in, imports_of, modules_in
 from harness.scoring.sandbox.job import Limits, Program
 from harness.task.base import Demonstration, Example, Message, require_split, required
 from harness.task.rows import source_rows
@@ -91,6 +91,12 @@ class Mbpp(CodeTask):
     def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
         """Self-written problems of the train split with careless and right programs."""
         return demonstrate(draw_mbpp, count, rng, careless=CARELESS_SHARE)
+
+    def worked_demonstrations(
+        self, count: int, rng: random.Random, careless: float = CARELESS_SHARE
+    ) -> list[Demonstration]:
+        """The same with the parts of the program before it."""
+        return demonstrate_worked(draw_mbpp, count, rng, careless=careless, shown=as_block)
 
     def read_row(self, row: Mapping[str, Any]) -> Example:
         """A row with `task_id`, `prompt` (`text` in the full version), `code`, `test_list` and `test_imports`."""

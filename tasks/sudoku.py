@@ -94,6 +94,11 @@ PUZZLE_TEXT = re.compile(r"[0-4]{1,16}")
 SOLUTION_TEXT = re.compile(r"[1-4]{16}")
 
 
+def in_rows(grid: str) -> list[str]:
+    """The four rows of 16 digits."""
+    return re.findall("....", grid)
+
+
 def make_example(identifier: str, puzzle: str, solution: str) -> Example:
     """An Example whose target has `puzzle` and `solution`, both of 16 digits."""
     return Example(id=identifier, question=puzzle, target={"puzzle": puzzle, "solution": solution})
@@ -180,7 +185,7 @@ class Sudoku(TextTask):
 
     def worked_answer(self, example: Example) -> str:
         """The rows of the solution, and the solution."""
-        rows = re.findall("....", example.target["solution"])
+        rows = in_rows(example.target["solution"])
         return worked(f"With every row, column and box complete, the rows are {', '.join(rows)}.", "".join(rows))
 
     def compact_prompt(self, example: Example) -> str:
@@ -265,6 +270,16 @@ class Sudoku(TextTask):
             )
             for puzzle, solution in training_pairs(count, np.random.RandomState(rng.getrandbits(32)))
         ]
+
+    def worked_demonstrations(
+        self, count: int, rng: random.Random, careless: float = SLOPPY_SHARE
+    ) -> list[Demonstration]:
+        """The same with the rows before the answer."""
+        found = []
+        for puzzle, solution in training_pairs(count, np.random.RandomState(rng.getrandbits(32))):
+            grid = sloppy_solution(puzzle) if rng.random() < careless else solution
+            found.append(Demonstration(prompt=f"{puzzle}\n", completion=worked(" ".join(in_rows(grid)), grid)))
+        return found
 
     def leakage(self, train: Sequence[Example], test: Sequence[Example]) -> LeakageReport:
         """Adds the test items whose solution grid is also the solution of a train item."""

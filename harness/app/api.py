@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.app.models import TINY
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.app.run import execute
 from harness.config.build import build
+from harness.config.embedded import TINY
 from harness.config.resolve import parse_budget
 from harness.errors import UserError
 from harness.records.jsonl import read_lines

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.app.evaluate import EvaluationRequest, evaluate_all, model_of
 from harness.app.evaluations import Evaluated
-from harness.app.models import TINY, LoadedModel, NamedModel
+from harness.app.models import LoadedModel, NamedModel
 from harness.app.served import ServedModel
 from harness.config.checkpoints import published_checkpoints
+from harness.config.embedded import EMBEDDED
 from harness.config.tree import DTYPES
 from harness.errors import UserError, require_choice, require_positive, unknown_choice
 from harness.records.jsonl import write_atomic
@@ -164,9 +165,9 @@ def resolve(model: str | Path | DiffusionLM) -> dict[str, Any]:
         published = {one.name.partition("/")[0] for one in published_checkpoints()}
         if model.partition("/")[0] in published:
             return {"checkpoint": model}
-        if model != TINY and "/" not in model:
+        if model not in EMBEDDED and "/" not in model:
             fix = "Any other model is named by its folder or hub id."
-            raise unknown_choice("checkpoint", model, [TINY, *published], fix=fix)
+            raise unknown_choice("checkpoint", model, [*EMBEDDED, *published], fix=fix)
     return {"model": model, "checkpoint": ""}
 
 

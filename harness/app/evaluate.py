@@ -21,7 +21,8 @@ from harness.app.served import ServedFolder, ServedModel
 from harness.config.build import build
 from harness.config.decoding import Decoding
 from harness.config.protocols import evaluation_protocol
-from harness.config.recipes import evaluation_decoding
+from harness.config.recipe_files import PAPER
+from harness.config.recipes import protocol_decoding
 from harness.config.served import Sampling, Server, samplings
 from harness.config.tree import EvaluationConfig
 from harness.data.sources import DataSource, default_source, parse_source
@@ -194,11 +195,11 @@ def _prepare(request: EvaluationRequest, task: str | Task) -> Prepared:
     if request.compile and (request.cuda_graphs or request.pack_weights):
         other = "--cuda-graphs" if request.cuda_graphs else "--pack-weights"
         raise UserError(f"--compile and {other} have not been tried together; leave out one of the two.")
-    decodings = () if request.server else _decodings(request, name, tiny=named.is_tiny)
+    decodings = () if request.server else _decodings(request, name, section=named.embedded or PAPER)
     asked = samplings(name, request.decodings, request.lengths) if request.server else ()
-    source = parse_source(request.data or default_source(tiny=named.is_tiny))
+    source = parse_source(request.data or default_source(tiny=bool(named.embedded)))
     tested = _tested(task, source, request)
-    if named.is_tiny and (request.prompts or request.few_shot):
+    if named.embedded and (request.prompts or request.few_shot):
         raise UserError(COMPACT_ONLY)
     about = {
         "protocol": request.protocol,
@@ -233,12 +234,12 @@ def model_of(request: EvaluationRequest, task: str) -> NamedModel | LoadedModel 
     return LoadedModel.given(request.model)
 
 
-def _decodings(request: EvaluationRequest, task: str, *, tiny: bool) -> tuple[Decoding, ...]:
+def _decodings(request: EvaluationRequest, task: str, *, section: str) -> tuple[Decoding, ...]:
     """Raises UserError for options that decodings do not have, and for values outside their range."""
     if request.protocol:
         return _published_decodings(request, task)
     options = {
-        "decoding": evaluation_decoding(task, tiny=tiny),
+        "decoding": protocol_decoding(task, section),
         "decodings": tuple(request.decodings),
         "lengths": tuple(request.lengths),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.app.checkpoints import published_checkpoint
 from harness.config.checkpoints import PublishedCheckpoint
+from harness.config.embedded import SMALL, TINY, embedded
 from harness.config.resolve import recorded_config
 from harness.config.tree import Execution, ModelConfig, RunConfig
 from harness.errors import UserError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from harness.models.diffusion_lm import DiffusionLM
     from harness.rl.ledger import Progress
 
-TINY = "tiny"
 TINY_TASK = "sudoku"
 """The task of the tiny model's weights where none is named."""
 PUBLISHED = "published"
@@ -80,7 +79,16 @@ class LoadedModel:
     @property
     def is_tiny(self) -> bool:
         """Whether it is a tiny model."""
-        return self.model.compact_prompts
+        return self.embedded == TINY
+
+    @property
+    def embedded(self) -> str:
+        """Which of the embedded models it is, empty for all others."""
+        from harness.models.tokenizers import CheckpointTokenizer
+
+        if not self.model.compact_prompts:
+            return ""
+        return SMALL if isinstance(self.model.tokenizer, CheckpointTokenizer) else TINY
 
     def described(self, task: str, data: str) -> RunDescription:
         """Of the run that trained it, or what is known about a model that no run of ours trained."""
@@ -146,7 +154,12 @@ class NamedModel:
     @property
     def is_tiny(self) -> bool:
         """Whether it is a tiny model: the shipped one, or one in a folder."""
-        return is_tiny(self.config.name)
+        return self.embedded == TINY
+
+    @property
+    def embedded(self) -> str:
+        """Which of the embedded models it is, the shipped one or one in a folder; empty for all others."""
+        return embedded(self.config.name)
 
     @property
     def is_on_gpu(self) -> bool:
@@ -271,14 +284,6 @@ def is_checkpoint(folder: Path) -> bool:
 def _short(name: str) -> str:
     """The last part of a folder's path; a hub id without its slash."""
     return Path(name).resolve().name if os.path.isdir(name) else name.strip("/").replace("/", "--")
-
-
-def is_tiny(name: str) -> bool:
-    """Whether a model by its name is the shipped tiny one, or a folder with one that `harness sft` wrote."""
-    try:
-        return bool(name == TINY or json.loads((Path(name) / "config.json").read_bytes())["tokenizer"] == "characters")
-    except (OSError, ValueError, LookupError, TypeError):  # what is wrong with it is said when it is loaded
-        return False
 
 
 def _saved(run: Path) -> list[Path]:

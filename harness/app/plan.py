@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.app.models import is_tiny
+from harness.config.embedded import TINY, embedded
 from harness.config.legacy import legacy_hash
 from harness.config.naming import config_hash
-from harness.config.recipe_files import PAPER, TINY
+from harness.config.recipe_files import PAPER
 from harness.config.recipes import load_recipe
 from harness.config.resolve import COMMAND_LINE, Resolved, recorded_config, resolve
 from harness.config.tree import PROFILES, BudgetConfig, Execution, RunConfig
@@ -117,7 +117,7 @@ def plan(request: RunRequest) -> PlannedRun:
         task=registry.get_task(task_name)(
             TaskOptions(
                 profile=config.reward if config.reward in PROFILES else PROFILES[0],
-                bare_answers=is_tiny(config.model.name),
+                bare_answers=embedded(config.model.name) == TINY,
                 unsafe_local_exec=request.unsafe_local_exec,
                 allow_packages=config.data.allow_packages,
             )
@@ -131,7 +131,7 @@ def plan(request: RunRequest) -> PlannedRun:
 
 def _resolve(request: RunRequest, method: str, method_config: type, task: str) -> Resolved:
     model = request.model or TINY
-    recipe = request.recipe or (TINY if is_tiny(model) else PAPER)
+    recipe = request.recipe or embedded(model) or PAPER
     given: dict[str, Any] = {"model.name": request.model, "data.test": request.data, "data.train": request.train_data}
     given |= {"reward": request.reward, "data.few_shot": request.few_shot}
     given |= {"data.prompts": request.prompts.sha256 if request.prompts else ""}
@@ -152,7 +152,7 @@ def _resolve(request: RunRequest, method: str, method_config: type, task: str) -
 def _with_data_sources(resolved: Resolved) -> Resolved:
     """Writes the default data sources into the configuration, so that the record names them."""
     data = resolved.config.data
-    test = data.test or default_source(tiny=is_tiny(resolved.config.model.name))
+    test = data.test or default_source(tiny=bool(embedded(resolved.config.model.name)))
     filled = dataclasses.replace(data, test=test, train=data.train or test)
     provenance = dict(resolved.provenance)
     if not data.test and test == os.environ.get(DATA_VARIABLE):
@@ -163,7 +163,7 @@ def _with_data_sources(resolved: Resolved) -> Resolved:
 
 def _check_prompting(config: RunConfig, request: RunRequest) -> None:
     """Raises UserError for prompts that the model does not take, and for a hash that is not of --prompts."""
-    if is_tiny(config.model.name) and (config.data.few_shot or config.data.prompts):
+    if embedded(config.model.name) and (config.data.few_shot or config.data.prompts):
         raise UserError(COMPACT_ONLY)
     if config.data.prompts != (request.prompts.sha256 if request.prompts else ""):
         raise UserError("data.prompts is the hash of a prompts file; give the file with --prompts FILE.")

@@ -192,16 +192,17 @@ def _data(planned: PlannedRun) -> tuple[Data | None, str]:
 
 def _prompt(planned: PlannedRun, sizes: Sizes, data: Data | None) -> tuple[int, str]:
     """Tokens of the longest training prompt, as rollouts see it."""
-    from harness.models.tokenizers import load_tokenizer
+    from harness.models.tokenizers import TOKENIZER_JSON, load_tokenizer
 
     config = planned.resolved.config
     most = config.train.max_prompt_length
-    if data is not None and sizes.compact_prompts:
+    reads_characters = sizes.folder is None or not (sizes.folder / TOKENIZER_JSON).is_file()
+    if data is not None and sizes.compact_prompts and reads_characters:
         longest = max(len(planned.task.compact_prompt(example)) for example in data.train)
     elif data is not None and sizes.folder is not None:
         options, rows = sizes.layout.template_options, sizes.config.vocab_size
         tokenizer = load_tokenizer(sizes.folder, config.model.name, vocabulary=rows, template_options=options)
-        longest = max(_tokens(planned, tokenizer, example) for example in data.train)
+        longest = max(_tokens(planned, tokenizer, example, compact=sizes.compact_prompts) for example in data.train)
     elif most:
         return most, "train.max_prompt_length"
     else:
@@ -209,10 +210,12 @@ def _prompt(planned: PlannedRun, sizes: Sizes, data: Data | None) -> tuple[int, 
     return min(longest, most or longest), "the longest training prompt"
 
 
-def _tokens(planned: PlannedRun, tokenizer: Tokenizer, example: Example) -> int:
+def _tokens(planned: PlannedRun, tokenizer: Tokenizer, example: Example, *, compact: bool) -> int:
     from harness.models.diffusion_lm import apply_chat_template
     from harness.task.messages import split_prefill
 
+    if compact:
+        return len(tokenizer.encode(planned.task.compact_prompt(example)))
     asked, prefill = split_prefill(planned.task.messages(example))
     return len(tokenizer.encode(apply_chat_template(tokenizer, asked, planned.identity.model) + prefill))
 

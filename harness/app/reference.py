@@ -16,7 +16,7 @@ sets it; `harness list keys` shows all of them, with `--include-path DIR` those 
 says whether a key counts in the name of a run's folder: where it differs from a frozen value (yes), not at all (no),
 beside the hash, or where the learning rate depends on the budget (under a schedule)."""
 RECIPES = """\
-`harness run` takes `tiny` with the tiny model and `paper` with others; `--recipe` names another
+`harness run` takes `tiny` and `small` with the embedded models and `paper` with others; `--recipe` names another
 one. `harness show RECIPE --task T` prints every value with its source and meaning. Where a value is known from, and
 why, stands in `baselines/recipes/` and `baselines/protocols/tasks/`. The last column names
 those whose papers or code state values of it."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from harness import __version__
 from harness.app.evaluations import Evaluated, RecordFolder
-from harness.app.models import TINY
+from harness.config.embedded import EMBEDDED
 from harness.config.served import CHAT, Sampling, Server
 from harness.data.sources import sha256_of_text
 from harness.distributed.processes import is_one_of_several
@@ -76,7 +76,7 @@ class ServedModel:
                 )
         server.check()
         name = options["model"]
-        if not isinstance(name, str) or name in ("", TINY):
+        if not isinstance(name, str) or name in ("", *EMBEDDED):
             raise UserError("--server needs --model NAME, the name under which it serves the model.")
         if is_one_of_several():
             raise UserError(
@@ -89,8 +89,13 @@ class ServedModel:
 
     @property
     def is_tiny(self) -> bool:
-        """Whether it takes compact prompts: no server does."""
+        """Whether it is the tiny model: no server's is."""
         return False
+
+    @property
+    def embedded(self) -> str:
+        """No server has an embedded model."""
+        return ""
 
     @property
     def label(self) -> str:

@@ -1,4 +1,4 @@
-"""Masked fine-tuning: of a tiny base model from nothing, or of any model on prompts and answers."""
+"""Masked fine-tuning: of an embedded base model from nothing, or of any model on prompts and answers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from harness.app.export import SHARD_SIZE, parse_size
 from harness.app.models import TINY_TASK, NamedModel, is_run
 from harness.app.run import clear, locked, meet, peers
 from harness.config.build import build
+from harness.config.embedded import EMBEDDED, SMALL
 from harness.config.learning import check_adapters
 from harness.config.resolve import nested
 from harness.config.tree import Execution, ModelConfig, RunConfig
@@ -37,6 +38,7 @@ PASSES = 20
 PAIRS_BATCH = 8
 PAIRS_RATE = 1e-5
 MOST_WARMUP = 50
+SMALL_DEFAULTS = {"steps": 18000, "batch_size": 32, "learning_rate": 2e-3, "warmup_steps": 200}
 ABOUT_FILE = "about.json"
 """Beside the checkpoints: what they are of."""
 EXECUTION = ("micro_batch_size", "checkpoint_every", "checkpoint_minutes", "grace_seconds", "timeout_minutes")
@@ -73,12 +75,13 @@ def sft(
 ) -> FineTuned:
     """Trains by masked fine-tuning and writes the model to the folder `out`.
 
-    With task alone a tiny base model learns the demonstrations of that task, or of several, from nothing. With pairs
-    `model` learns their answers: a JSONL file or a list of `{"prompt": text or chat messages, "answer": text}`;
-    adapters are merged at the end, `out` must be new, and task chooses the tiny model's weights.
+    With task alone a base model, tiny or small, learns the demonstrations of that task, or of several, from nothing.
+    With pairs `model` learns their answers: a JSONL file or a list of `{"prompt": text or chat messages, "answer":
+    text}`; adapters are merged at the end, `out` must be new, and task chooses the tiny model's weights.
 
-    steps: 1500 for a task, 20 passes over pairs. batch_size: 128 and 8 rows. learning_rate: peak of the cosine
-    schedule, 3e-3 and 1e-5. completion_length: tokens that completions are filled up to, 0 for the longest of a batch.
+    steps: 1500 for a tiny model, 18000 for a small one, 20 passes over pairs. batch_size: 128, 32 and 8 rows.
+    learning_rate: peak of the cosine schedule, 3e-3, 2e-3 and 1e-5. completion_length: tokens that completions are
+    filled up to, 0 for the longest of a batch or, of a small model, 64.
     max_length: tokens of prompt and answer; longer answers are cut. device: auto, cpu, cuda or cuda:N, for pairs.
     overrides: keys of the model, for pairs, as `{"model.lora.rank": 128}`, and of the execution: micro_batch_size,
     checkpoint_every (steps), checkpoint_minutes, grace_seconds, timeout_minutes. on_step is told (step, steps, loss),
@@ -95,11 +98,8 @@ def sft(
     of_execution = {key: given.pop(key) for key in [*given] if key.startswith("execution.")}
     execution = _execution(of_execution, device if pairs is not None else "cpu")
     if pairs is None:
-        if model or given or not names:
-            raise UserError(
-                "Give --task NAME, or --model NAME and --data FILE.jsonl; --set model.* goes with these two."
-            )
-        prepare = functools.partial(_demonstrations, names, options)
+        _check_base(names, str(model), given)
+        prepare = functools.partial(_worked if model == SMALL else _demonstrations, names, options)
     else:
         config = _model_config(str(model), given)
         read = read_pairs(Path(pairs)) if isinstance(pairs, str | Path) else as_pairs(pairs)
@@ -116,6 +116,15 @@ def _execution(given: Mapping[str, Any], device: str) -> Execution:
     execution: Execution = build(Execution, values, "execution")
     execution.check()
     return execution
+
+
+def _check_base(names: Sequence[str], model: str, given: Mapping[str, Any]) -> None:
+    """Raises UserError where a training from nothing lacks its tasks, or is asked for what goes with pairs."""
+    if model not in ("", *EMBEDDED) or given or not names:
+        raise UserError(
+            "Give --task NAME, or --model NAME and --data FILE.jsonl; --set model.* goes with these two, and without "
+            f"--data a model is one of {', '.join(EMBEDDED)}."
+        )
 
 
 def _model_config(name: str, overrides: Mapping[str, Any]) -> ModelConfig:
@@ -162,6 +171,23 @@ def _demonstrations(names: Sequence[str], options: Mapping[str, Any]) -> _Traini
         batches=demonstration_batches(model.tokenizer.encode, tasks, config.batch_size, config.seed),
         about={"tasks": [task.name for task in tasks], **asdict(config)},
         write=lambda out: save_tiny(model, out),
+    )
+
+
+def _worked(names: Sequence[str], options: Mapping[str, Any]) -> _Training:
+    from harness.finetuning.batches import worked_batches
+    from harness.finetuning.train import SftConfig
+    from harness.models.small import LENGTH, fresh_small, save_small
+
+    config = SftConfig(**{**SMALL_DEFAULTS, **options, "completion_length": options["completion_length"] or LENGTH})
+    tasks = [registry.get_task(name)() for name in names]
+    model = fresh_small(tasks, config.seed)
+    return _Training(
+        config=config,
+        model=model,
+        batches=worked_batches(model.tokenizer.encode, tasks, config.batch_size, config.seed),
+        about={"model": SMALL, "tasks": [task.name for task in tasks], **asdict(config)},
+        write=lambda out: save_small(model, out),
     )
 
 

@@ -1,4 +1,4 @@
-"""harness sft: masked fine-tuning, of a tiny base model from nothing or of any model on prompts and answers."""
+"""harness sft: masked fine-tuning, of an embedded base model from nothing or of any model on prompts and answers."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def sft(
         typer.Option(help="Task, or several, to learn from demonstrations; with --data: of the tiny model's weights."),
     ] = "",
     model: Annotated[
-        str, typer.Option(help="Model to begin with: tiny, a folder, or a hub id; goes with --data.")
+        str, typer.Option(help="Model to begin with: tiny or small; with --data a folder or hub id too.")
     ] = "",
     data: Annotated[
         Path | None, typer.Option(help='JSONL file of {"prompt": text or chat messages, "answer": text}.')
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Optimiser steps: 1500 for a task, 20 passes over a file.")
+        int | None, typer.Option(min=1, help="Optimiser steps: 1500 for tiny, 18000 for small, 20 passes over a file.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step: 128 for a task, 8 for a file.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step: 128; small 32; a file 8.")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="Peak of the cosine schedule: 3e-3 for a task, 1e-5 for a file.")
+        float | None, typer.Option(min=0, help="Peak of the cosine schedule: 3e-3; small 2e-3; a file 1e-5.")
     ] = None,
     completion_length: Annotated[
-        int, typer.Option(min=0, help="Tokens that completions are filled up to; 0: the longest of a batch.")
+        int, typer.Option(min=0, help="Tokens that completions are filled up to; 0: the batch's longest, small 64.")
     ] = 0,
     max_length: Annotated[int, typer.Option(min=2, help="Tokens of prompt and answer; longer answers are cut.")] = 4096,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, demonstrations and masks.")] = 0,
@@ -50,9 +50,9 @@ def sft(
 ) -> None:
     """Masked fine-tuning: --task sudoku --out DIR, or --model NAME --data FILE.jsonl --out DIR.
 
-    With --task alone a tiny base model learns the demonstrations of a task, or of several, from nothing. With --data a
-    model learns the answers of a file; adapters are merged at the end, and harness run --model DIR goes on from there.
-    The same command goes on from the last checkpoint of an unfinished training.
+    With --task alone a base model, tiny or small, learns the demonstrations of a task, or of several, from nothing.
+    With --data a model learns the answers of a file; adapters are merged at the end, and harness run --model DIR goes
+    on from there. The same command goes on from the last checkpoint of an unfinished training.
     """
     registry.add_include_paths(include_path or [])
     with progress_bar(f"sft {data or task}") as show:

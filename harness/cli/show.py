@@ -61,7 +61,8 @@ def _find(what: str, *, method: str, task: str) -> Record:
     """What is asked for: folders come before recipes, recipes before methods, then tasks, then keys."""
     from harness.app import show as documents
     from harness.app.show_task import task as task_document
-    from harness.config.recipe_files import TINY, YAML
+    from harness.config.embedded import TINY
+    from harness.config.recipe_files import YAML
 
     folder = Path(what).expanduser()
     is_method = registry.entry("method", what) is not None

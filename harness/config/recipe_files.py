@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.config.embedded import SMALL, TINY
 from harness.config.resolve import read_yaml
 from harness.errors import UserError, did_you_mean, nearest_path, unknown_choice
 
-TINY, LAPTOP, PAPER = "tiny", "laptop", "paper"
-USUAL = (TINY, LAPTOP, PAPER)
+LAPTOP, PAPER = "laptop", "paper"
+USUAL = (TINY, SMALL, LAPTOP, PAPER)
 """Recipes that every method has for every task with a protocol; a file with one of these as a section holds several."""
 EXTENDS, WITHOUT, TASKS = "extends", "without", "tasks"
 YAML = (".yaml", ".yml")

@@ -2,8 +2,8 @@
 
 A protocol, `baselines/protocols/tasks/<task>.yaml`, holds what belongs to a task for every method: lengths, decoding,
 items, cadence; how single papers evaluate: harness/config/protocols.py. A recipe, `baselines/recipes/<method>.yaml`,
-holds what a method has differently, for all tasks and, under `tasks`, for single ones. Both have a section for the tiny
-model and one for the published protocol on large ones.
+holds what a method has differently, for all tasks and, under `tasks`, for single ones. Both have a section for either
+embedded model and one for the published protocol on large ones.
 
 A user's own recipe is a file with the values of one section; `extends` names what they stand on, and `without` the
 sections of that which are left out. A file with several sections is read as the built-in ones are
@@ -22,11 +22,11 @@ from typing import Any
 from harness import registry
 from harness.config.build import build
 from harness.config.decoding import Decoding
+from harness.config.embedded import SMALL, TINY
 from harness.config.recipe_files import (
     EXTENDS,
     PAPER,
     TASKS,
-    TINY,
     WITHOUT,
     YAML,
     deeper,
@@ -40,6 +40,10 @@ from harness.errors import UserError, from_here, require_choice, unknown_choice
 
 PROTOCOL = Decoding(completion_length=256, block_length=32, num_steps=128)
 """The published protocol: two tokens per step."""
+WITHOUT_PROTOCOL = {
+    TINY: Decoding(),
+    SMALL: Decoding(completion_length=64, block_length=16, num_steps=32),
+}
 
 
 def load_recipe(name: str, *, method: str, task: str, folder: Path | None = None) -> tuple[Layer, ...]:
@@ -56,11 +60,16 @@ def load_recipe(name: str, *, method: str, task: str, folder: Path | None = None
 
 
 def evaluation_decoding(task: str, *, tiny: bool) -> Decoding:
-    """How the protocol of `task` evaluates the tiny model or large ones; for a task without a protocol the defaults for
-    the tiny model and the published protocol for others."""
-    section = protocol_of(task, built_in_folder()).get(TINY if tiny else PAPER)
+    """How the protocol of `task` evaluates the tiny model or large ones."""
+    return protocol_decoding(task, TINY if tiny else PAPER)
+
+
+def protocol_decoding(task: str, name: str) -> Decoding:
+    """How the section `name` of the protocol of `task` evaluates; for a task without one the defaults for the tiny
+    model, and for others the published protocol or a quarter of it."""
+    section = protocol_of(task, built_in_folder()).get(name)
     if section is None:
-        return Decoding() if tiny else PROTOCOL
+        return WITHOUT_PROTOCOL.get(name, PROTOCOL)
     decoding: Decoding = build(Decoding, section["evaluation"]["decoding"], "evaluation.decoding")
     return decoding
 

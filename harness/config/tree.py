@@ -61,9 +61,9 @@ class LoraConfig:
 class ModelConfig:
     """The model and its adapters.
 
-    name: `tiny`, a folder, or a hub id. dtype: of the weights; auto is that of the model's files. compute_dtype: of
-    activations and products, where it is not that of the weights; bfloat16 with weights in float32 needs
-    execution.sharding=fsdp2.
+    name: `tiny`, `small`, a folder, or a hub id. dtype: of the weights; auto is that of the model's files.
+    compute_dtype: of activations and products, where it is not that of the weights; bfloat16 with weights in float32
+    needs execution.sharding=fsdp2.
 
     adapter: folder or hub id of published low-rank adapters. With lora.rank 0 they are trained on; with lora.rank above
     0 they are merged into the weights first. adapter_subfolder: where in it they lie. quantization: nf4 keeps the

@@ -63,7 +63,7 @@ def parse_source(text: str) -> DataSource:
 
 
 def default_source(*, tiny: bool) -> str:
-    """HARNESS_DATA where it is set, otherwise builtin for the tiny model and hub for others."""
+    """HARNESS_DATA where it is set, otherwise builtin for an embedded model and hub for others."""
     return os.environ.get(DATA_VARIABLE) or ("builtin" if tiny else "hub")
 
 

@@ -24,6 +24,9 @@ from harness.randomness import stream_seed
 from harness.rollout import Prompts
 from harness.task.base import Demonstration, Task
 
+Source = Callable[[int, random.Random], Sequence[Demonstration]]
+"""Gives so many demonstrations."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedPair:
@@ -60,16 +63,29 @@ def demonstration_batches(
     encode: Callable[[str], Sequence[int]], tasks: Sequence[Task], size: int, seed: int
 ) -> Iterator[list[EncodedPair]]:
     """Endless batches of `size` fresh demonstrations of the tasks, which take turns row by row."""
+    return _encoded(encode, [task.demonstrations for task in tasks], size, seed)
+
+
+def worked_batches(
+    encode: Callable[[str], Sequence[int]], tasks: Sequence[Task], size: int, seed: int
+) -> Iterator[list[EncodedPair]]:
+    """The same with worked demonstrations."""
+    return _encoded(encode, [task.worked_demonstrations for task in tasks], size, seed)
+
+
+def _encoded(
+    encode: Callable[[str], Sequence[int]], sources: Sequence[Source], size: int, seed: int
+) -> Iterator[list[EncodedPair]]:
     rng = random.Random(stream_seed(seed, "demonstrations"))
     while True:
-        rows = take_turns(tasks, size, rng)
+        rows = take_turns(sources, size, rng)
         yield [EncodedPair(prompt_ids=encode(row.prompt), completion_ids=encode(row.completion)) for row in rows]
 
 
-def take_turns(tasks: Sequence[Task], count: int, rng: random.Random) -> list[Demonstration]:
-    """Rows of the tasks in turn: their places in the batch decide how much of them is masked."""
-    each = -(-count // len(tasks))
-    rows = zip(*[task.demonstrations(each, rng) for task in tasks], strict=True)
+def take_turns(sources: Sequence[Source], count: int, rng: random.Random) -> list[Demonstration]:
+    """Rows of the sources in turn: their places in the batch decide how much of them is masked."""
+    each = -(-count // len(sources))
+    rows = zip(*[source(each, rng) for source in sources], strict=True)
     return [row for turn in rows for row in turn][:count]
 
 

@@ -1,8 +1,9 @@
 """Problems drawn from a seed, owned by one split each, and how a beginner answers them. No torch.
 
 A generator is a function of a random.Random that gives a Problem. Which split owns it follows from its key alone, so
-no key occurs in two splits, however many problems are drawn. Tiny base models learn from `demonstrate`: most answers
-are careless, the others right, so that the base has the skill and reinforcement learning has to bring it out.
+no key occurs in two splits, however many problems are drawn. Embedded base models learn from `demonstrate` and
+`demonstrate_worked`: most answers are careless, the others right, so that the base has the skill and reinforcement
+learning has to bring it out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from harness.task.base import Demonstration, Example
+from harness.task.base import Demonstration, Example, worked
 
 CARELESS_SHARE = 0.6
 SHARES = 16
@@ -24,12 +25,15 @@ SIZES = {"train": 4096, "validation": 256, "test": 512}
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """question: what the tiny model is shown, ending in a newline. answer: a right completion. careless: the completion
-    of somebody who leaves out the hard part; now and then it is right. key: what makes two problems the same."""
+    of somebody who leaves out the hard part; now and then it is right. key: what makes two problems the same. working,
+    careless_working: the steps that lead to each, in one line."""
 
     question: str
     answer: str
     careless: str
     key: str
+    working: str = ""
+    careless_working: str = ""
 
 
 Draw = Callable[[random.Random], Problem]
@@ -67,6 +71,27 @@ def demonstrate(draw: Draw, count: int, rng: random.Random, *, careless: float =
             completion=problem.careless if rng.random() < careless else problem.answer,
         )
         for problem in problems
+    ]
+
+
+def demonstrate_worked(
+    draw: Draw,
+    count: int,
+    rng: random.Random,
+    *,
+    careless: float = CARELESS_SHARE,
+    shown: Callable[[str], str] = str,
+) -> list[Demonstration]:
+    """The problems of `demonstrate`, each with its working before the answer, in the tags of the papers. shown: what
+    stands between the tags of the answer."""
+    problems = [draw_owned(draw, "train", rng) for _ in range(count)]
+    completions = [
+        (problem.careless_working, problem.careless) if rng.random() < careless else (problem.working, problem.answer)
+        for problem in problems
+    ]
+    return [
+        Demonstration(prompt=problem.question, completion=worked(working, shown(answer)))
+        for problem, (working, answer) in zip(problems, completions, strict=True)
     ]
 
 

@@ -90,6 +90,11 @@ class Meaning:
         inner = f"{self.change.code} for x in a" + (f" if {self.choose.code}" if choosing else "")
         return f"[{inner}]" if self.combine == "list" else f"{self.combine}({inner})"
 
+    def working(self, *, choosing: bool = True) -> str:
+        """The parts in words and in code, one after the other."""
+        parts = (self.choose, self.change) if choosing else (self.change,)
+        return " ".join(f"{part.words}: {part.code}." for part in parts) + f" Then {self.combine}."
+
     def value(self, numbers: Sequence[int], *, choosing: bool = True, changing: bool = True) -> Any:
         """What the program gives, or the program without a part; None where Python would raise."""
         chosen = [x for x in numbers if not choosing or self.choose.apply(x)]
@@ -132,12 +137,14 @@ def draw_humaneval(rng: random.Random) -> Problem:
 def _draw(rng: random.Random, form: Callable[[str], str]) -> Problem:
     """Any function in any wording; the answer is the whole function in both tasks."""
     meaning = rng.choice(tuple(family().values()))
-    careless = meaning.expression(choosing=meaning.choose in REMEMBERED)
+    remembers = meaning.choose in REMEMBERED
     return Problem(
         question=form(f"{rng.choice(LEADS)} {meaning.words(rng.choice(EACH))}"),
         answer=f"{HEAD}{RETURN}{meaning.expression()}",
-        careless=f"{HEAD}{RETURN}{careless}",
+        careless=f"{HEAD}{RETURN}{meaning.expression(choosing=remembers)}",
         key=meaning.key,
+        working=meaning.working(),
+        careless_working=meaning.working(choosing=remembers),
     )
 
 

@@ -46,8 +46,8 @@ log = logging.getLogger(__name__)
 class DiffusionEvalLM(TemplateLM):
     """A masked diffusion language model for lm-eval.
 
-    pretrained: tiny, a folder, or a hub id. peft, peft_subfolder: a published adapter. dtype: as in ModelConfig, or
-    auto for that of the files. device: auto, cpu, cuda or cuda:N; a launcher of several processes chooses itself.
+    pretrained: tiny, small, a folder, or a hub id. peft, peft_subfolder: a published adapter. dtype: as in ModelConfig,
+    or auto for that of the files. device: auto, cpu, cuda or cuda:N; a launcher of several processes chooses itself.
     cpu_fallback: use the CPU where the named GPU is not there, instead of an error.
     batch_size: prompts per forward pass, or auto. cache: folder of the answers. seed: of all draws. tiny_task: the
     tiny weights for tasks that are not ours. max_length: tokens of prompt and completion, 0 for the model's own.
@@ -239,7 +239,7 @@ class DiffusionEvalLM(TemplateLM):
         loaded = self._models.for_task(request.task_name)
         _check_prompt_style(request, loaded)
         task = request.task_name or ""
-        base = options.default_decoding(task, tiny=loaded.model.compact_prompts)
+        base = options.default_decoding(task, self._models.section)
         wanted = options.generation(gen_kwargs, self._decoding_options, base)
         self._decodings[task] = wanted.decoding
         draws = {"seed": self._answering.seed, "repeat": repeat} if wanted.is_sampled else {}
@@ -304,12 +304,12 @@ def windows(ids: Sequence[int], max_length: int) -> list[tuple[Sequence[int], Se
 
 
 def _check_prompt_style(request: Instance, loaded: LoadedModel) -> None:
-    """The tiny model of our tasks understands compact prompts alone; the task cannot see an object's model."""
+    """The embedded models understand compact prompts alone; the task cannot see an object's model."""
     doc = request.doc if isinstance(request.doc, dict) else {}
     is_ours = (request.task_name or "").startswith(options.TASK_PREFIX)
     if is_ours and loaded.model.compact_prompts and doc.get("prompts") == CHAT:
         raise UserError(
-            f"Task '{request.task_name}' gives chat prompts, the tiny model knows compact ones; add prompts=compact to "
+            f"Task '{request.task_name}' gives chat prompts, embedded models know compact ones; add prompts=compact to "
             "--metadata (or to the TaskManager's metadata)."
         )
 

@@ -11,10 +11,12 @@ from typing import Any
 
 from peft import PeftModel
 
+from harness.config.embedded import TINY, embedded
+from harness.config.recipe_files import PAPER
 from harness.config.tree import ModelConfig
 from harness.errors import UserError, unknown_choice
 from harness.lmeval.options import TASK_PREFIX
-from harness.models.checkpoints import TINY, load_model
+from harness.models.checkpoints import load_model
 from harness.models.diffusion_lm import DiffusionLM
 from harness.models.tiny import tiny_tasks
 
@@ -46,6 +48,7 @@ class Models:
         """Raises UserError for a model that cannot be loaded, an absent device, and a tiny_task without weights."""
         self.config, self._device = config, device
         self.is_tiny = config.name == TINY
+        self.section = embedded(config.name) or PAPER
         self._tiny_task = tiny_task
         self.loaded: dict[str, LoadedModel] = {}
         if tiny_task and not self.is_tiny:

@@ -17,7 +17,7 @@ from typing import Any
 from harness import registry
 from harness.config.build import build
 from harness.config.decoding import Decoding
-from harness.config.recipes import PROTOCOL, evaluation_decoding
+from harness.config.recipes import PROTOCOL, protocol_decoding
 from harness.errors import UserError, require_positive, unknown_choice
 
 TASK_PREFIX = "harness_"
@@ -73,12 +73,13 @@ def check_model_options(options: Mapping[str, Any]) -> None:
     build(Decoding, {name: value for name, value in options.items() if name not in LENGTH_NAMES}, "model_args")
 
 
-def default_decoding(task_name: str, *, tiny: bool) -> Decoding:
-    """How `harness_<task>` is evaluated: as `harness eval` does; any other task as the protocol says."""
+def default_decoding(task_name: str, section: str) -> Decoding:
+    """How `harness_<task>` is evaluated: as `harness eval` does; any other task as the protocol says. section: of the
+    task's protocol."""
     task = task_name.removeprefix(TASK_PREFIX)
     if not task_name.startswith(TASK_PREFIX) or task not in registry.names("task"):
         return PROTOCOL
-    return evaluation_decoding(task, tiny=tiny)
+    return protocol_decoding(task, section)
 
 
 def _fit(base: Decoding, max_tokens: int, chosen: Mapping[str, Any]) -> Decoding:

@@ -3,14 +3,13 @@
 `--metadata` chooses: data=builtin or a folder (otherwise HARNESS_DATA, or the model's default), split=test,
 prompts=compact or chat (otherwise by `pretrained`), unsafe_local_exec=true, allow_packages=numpy (a list in JSON for
 more). Prompts are chat messages, in the model's template with `--apply_chat_template` and as plain text without; the
-tiny model gets its compact prompts either way.
+embedded models get their compact prompts either way.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -20,15 +19,16 @@ from lm_eval.config.task import TaskConfig
 from lm_eval.filters import build_filter_ensemble
 
 from harness import registry
+from harness.config.embedded import COMPACT, TINY, embedded
+from harness.config.recipe_files import PAPER
 from harness.data.sources import default_source, parse_source
 from harness.errors import require_choice
 from harness.lmeval.options import TASK_PREFIX, default_decoding
-from harness.models.layout import CONFIG_JSON
 from harness.records.schema import MetricTotals
 from harness.task.base import Message, Score, TaskOptions
 from harness.task.messages import plain_text
 
-COMPACT, CHAT = "compact", "chat"
+CHAT = "chat"
 CORRECT = "correct"
 VERSION = 1
 
@@ -47,16 +47,17 @@ class HarnessTask(LmEvalTask):
         self._metadata = dict(config.get("metadata") or {})
         name = str(config["task"])
         self._prompts = prompt_style(self._metadata)
+        kind = embedded(str(self._metadata.get("pretrained") or "")) or (TINY if self._prompts == COMPACT else "")
         self.DATASET_NAME = name.removeprefix(TASK_PREFIX)
         options = TaskOptions(
-            bare_answers=self._prompts == COMPACT,
+            bare_answers=kind == TINY,
             unsafe_local_exec=bool(self._metadata.get("unsafe_local_exec")),
             allow_packages=_names(self._metadata.get("allow_packages")),
         )
         self.task = registry.get_task(self.DATASET_NAME)(options)
         self.task.prepare()
         self.download()
-        length = default_decoding(name, tiny=self._prompts == COMPACT).completion_length
+        length = default_decoding(name, kind or PAPER).completion_length
         self._config = TaskConfig(
             task=name,
             dataset_name=self.source,
@@ -161,7 +162,7 @@ def _names(value: object) -> Sequence[str]:
 
 
 def prompt_style(metadata: Mapping[str, Any]) -> str:
-    """compact for the tiny model and folders of its kind, chat for all others, unless metadata says it.
+    """compact for the embedded models and folders of their kind, chat for all others, unless metadata says it.
 
     Raises UserError for another word.
     """
@@ -170,13 +171,4 @@ def prompt_style(metadata: Mapping[str, Any]) -> str:
         require_choice("prompts", str(said), (COMPACT, CHAT))
         return str(said)
     pretrained = str(metadata.get("pretrained") or "")
-    return COMPACT if pretrained == "tiny" or _reads_characters(Path(pretrained)) else CHAT
-
-
-def _reads_characters(folder: Path) -> bool:
-    """Whether a checkpoint folder has the tiny model's tokenizer; a folder that is damaged is the loader's matter."""
-    try:
-        raw = json.loads((folder / CONFIG_JSON).read_text())
-    except (OSError, ValueError):
-        return False
-    return isinstance(raw, dict) and raw.get("tokenizer") == "characters"
+    return COMPACT if embedded(pretrained) else CHAT

@@ -18,6 +18,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
+from harness.config.embedded import SMALL, TINY, embedded_by
 from harness.config.tree import AUTO, ModelConfig
 from harness.distributed.processes import local_index
 from harness.errors import UserError, printable
@@ -29,12 +30,12 @@ from harness.models.files import check_headers, fingerprint, read_json, weight_f
 from harness.models.hub import commit, config_folder, model_folder, repository
 from harness.models.layout import CONFIG_JSON, Layout, end_tokens, special_tokens
 from harness.models.layouts import layout_of, read_config
+from harness.models.small import small_weights
 from harness.models.tiny import CharacterTokenizer, tiny_weights
 from harness.models.tokenizers import CheckpointTokenizer, load_tokenizer
 
 log = logging.getLogger(__name__)
 
-TINY = "tiny"
 DEVICE = re.compile(r"cpu(:0)?|cuda(:[0-9]{1,3})?")
 BASE_NAME = re.compile(r"(?i)(?:^|[-_.])base(?:$|[-_.@])")
 CHAT_NAME = re.compile(r"(?i)(?:^|[-_.])(?:instruct|chat)(?:$|[-_.@])")
@@ -95,6 +96,7 @@ def load_model(
         empty = empty_model(checkpoint.layout, checkpoint.config)
         adapter = lora.read_adapter(config.adapter, config.adapter_subfolder, layout=checkpoint.layout, model=empty)
     places = {config.name: checkpoint.folder} | ({config.adapter: adapter.weights_file} if adapter else {})
+    is_embedded = bool(embedded_by(raw))
     dtype = None if stored_dtype or config.dtype == AUTO else getattr(torch, config.dtype)
     lm = DiffusionLM(
         _transformer(checkpoint, dtype, place, config.quantization).eval(),
@@ -103,10 +105,12 @@ def load_model(
         name=config.name,
         shift=checkpoint.layout.shift,
         attention=checkpoint.layout.attention(Fields(raw, checkpoint.folder / CONFIG_JSON), config.name),
-        compact_prompts=isinstance(tokenizer, CharacterTokenizer),
+        compact_prompts=is_embedded,
         fingerprint=fingerprint([*checkpoint.files, *([adapter.weights_file] if adapter else [])]),
         commits={repository(name): commit(place) for name, place in places.items() if commit(place)},
-        warnings=warnings(config.name, tokenizer, adapter.config.trained_on if adapter else ""),
+        warnings=warnings(
+            config.name, None if is_embedded else tokenizer, adapter.config.trained_on if adapter else ""
+        ),
     )
     _add_adapters(lm, config, adapter, seed)
     _tell(lm, checkpoint.folder)
@@ -142,12 +146,16 @@ def _add_adapters(lm: DiffusionLM, config: ModelConfig, adapter: lora.PublishedA
 
 def require_model(name: str, task: str) -> None:
     """Raises UserError where there is no such model; of one on the hub no more than config.json is fetched."""
-    read_config(tiny_weights(task) if name == TINY else config_folder(name))
+    read_config(_embedded_folder(name, task) or config_folder(name))
 
 
 def locate(name: str, task: str) -> Path:
-    """The folder of a model by name: `tiny`, a folder, or a hub id. Raises UserError where there is none."""
-    return tiny_weights(task) if name == TINY else model_folder(name)
+    """The folder of a model by name: `tiny`, `small`, a folder, or a hub id. Raises UserError where there is none."""
+    return _embedded_folder(name, task) or model_folder(name)
+
+
+def _embedded_folder(name: str, task: str) -> Path | None:
+    return tiny_weights(task) if name == TINY else small_weights() if name == SMALL else None
 
 
 def resolve_device(name: str) -> torch.device:
@@ -189,8 +197,9 @@ def _generation_ends(checkpoint: Checkpoint, vocabulary: int) -> tuple[int, ...]
     return end_tokens(fields, fields.get("eos_token_id"), vocabulary)
 
 
-def warnings(name: str, tokenizer: Tokenizer, adapter_trained_on: str) -> tuple[str, ...]:
-    """What suggests that a base model stands where an instruction-tuned one is meant, or the reverse."""
+def warnings(name: str, tokenizer: Tokenizer | None, adapter_trained_on: str) -> tuple[str, ...]:
+    """What suggests that a base model stands where an instruction-tuned one is meant, or the reverse. tokenizer: None
+    of a model that takes no chat prompts."""
     if not isinstance(tokenizer, CheckpointTokenizer):
         return ()
     found = []

@@ -30,7 +30,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"'{folder}' is a run; write its model with harness export first, and give that folder.")
     if not path.is_file():
         raise UserError(
-            f"Model '{folder}' has no config.json; name 'tiny', a hub id, or a folder with config.json and safetensors."
+            f"Model '{folder}' has no config.json; name 'tiny', 'small', a hub id, or a folder with config.json and "
+            "safetensors."
         )
     raw = read_json(path)
     kind = str(raw.get("model_type"))

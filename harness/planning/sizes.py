@@ -11,12 +11,13 @@ from typing import Any
 
 from transformers import LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
+from harness.config.embedded import SMALL, TINY, embedded_by
 from harness.models.attention import FULL, Attention
-from harness.models.checkpoints import TINY
 from harness.models.config_fields import Fields
 from harness.models.hub import config_folder
 from harness.models.layout import CONFIG_JSON, Layout
 from harness.models.layouts import LAYOUTS, layout_of, read_config
+from harness.models.small import small_weights
 from harness.models.tiny import tiny_config
 
 LLADA_8B = LlamaConfig(
@@ -77,12 +78,12 @@ class Sizes:
 
 
 def sizes_of(name: str) -> Sizes:
-    """The sizes of `tiny`, of a folder or of a hub id; of a hub id no more than config.json is fetched, and nothing for
-    the published ones of LLaDA and Dream. Raises UserError where there is no such model."""
+    """The sizes of an embedded model, of a folder or of a hub id; of a hub id no more than config.json is fetched, and
+    nothing for the published ones of LLaDA and Dream. Raises UserError where there is no such model."""
     if name == TINY:
         source = "the embedded tiny model"
         return Sizes(layout=LAYOUTS["llama"], config=tiny_config(), source=source, compact_prompts=True)
-    place = Path(os.path.expanduser(name))
+    place = small_weights() if name == SMALL else Path(os.path.expanduser(name))
     for pattern, (layout, config) in PUBLISHED.items():
         if not place.is_dir() and re.fullmatch(pattern, name):
             return Sizes(layout=LAYOUTS[layout], config=config, source=f"the published sizes of {name}")
@@ -100,5 +101,5 @@ def _read(place: Path, name: str, *, folder: Path | None) -> Sizes:
         source=str(path),
         folder=folder,
         attention=layout.attention(Fields(raw, path), name),
-        compact_prompts=raw.get("tokenizer") == "characters",
+        compact_prompts=bool(embedded_by(raw)),
     )

@@ -55,6 +55,11 @@ def first_block(text: str) -> str | None:
     return text[start + len(PYTHON_FENCE) : end] if end >= 0 else None
 
 
+def as_block(code: str) -> str:
+    """The code as the prompts ask for it."""
+    return f"{PYTHON_FENCE}{code}\n{FENCE}"
+
+
 def espo_form(text: str) -> bool:
     """Whether the text ends in its one block, and that block is Python's."""
     start = text.find(FENCE)
@@ -149,7 +154,7 @@ class CodeTask(Task):
         code = example.target.get("code", "").strip()
         if not code:
             raise UserError(f"{example.id} has no reference program for --few-shot.")
-        return worked("The program follows the description and passes the tests.", f"{PYTHON_FENCE}{code}\n{FENCE}")
+        return worked("The program follows the description and passes the tests.", as_block(code))
 
     def sandbox(self) -> Sandbox:
         """Raises UserError where the machine has none and the options insist on one."""

@@ -60,8 +60,7 @@ class Example:
 class Ratio:
     """One item's contribution to a metric: the metric is sum(part) / sum(whole) over the items.
 
-    A 0/1 outcome is `Ratio(part=0 or 1)`; the cell accuracy of a Sudoku with 6 of 8 blanks right is `Ratio(part=6,
-    whole=8)`."""
+    A 0/1 outcome is `Ratio(part=0 or 1)`; a Sudoku with 6 of 8 blanks right is `Ratio(part=6, whole=8)`."""
 
     part: float
     whole: float = 1.0
@@ -114,7 +113,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Demonstration:
-    """A prompt text and a completion text for masked-diffusion fine-tuning (tiny base models)."""
+    """A prompt text and a completion text for masked-diffusion fine-tuning (embedded base models)."""
 
     prompt: str
     completion: str
@@ -168,10 +167,8 @@ class Task(ABC):
         self.options = options
 
     def prepare(self) -> None:  # noqa: B027  (most tasks need nothing)
-        """Starts what scoring needs beside this process; called before a model is loaded.
-
-        Raises UserError where the machine lacks something.
-        """
+        """Starts what scoring needs beside this process, before a model is loaded. Raises UserError where the machine
+        lacks something."""
 
     def interrupt(self) -> None:  # noqa: B027  (most tasks need nothing)
         """Ends the scoring that goes on in another thread, which then raises SandboxError there."""
@@ -183,10 +180,8 @@ class Task(ABC):
 
     @abstractmethod
     def examples(self, split: str, source: DataSource) -> list[Example]:
-        """The fixed list of examples of `split` (one of SPLITS), in a fixed order.
-
-        Raises UserError where the source has no such split, naming what does.
-        """
+        """The fixed list of examples of `split` (one of SPLITS), in a fixed order. Raises UserError where the source
+        has no such split, naming what does."""
 
     def identified(self, split: str, source: DataSource) -> Sequence[Example]:
         """The examples that rows of graded completions may name by id or show in their prompts."""
@@ -228,8 +223,7 @@ class Task(ABC):
         return list(train)
 
     def compact_prompt(self, example: Example) -> str:
-        """The prompt of the embedded tiny model: short, of printable ASCII characters, ending in a newline; the
-        question, if the task has no shorter one."""
+        """The embedded models' prompt: short, printable ASCII, ending in a newline; by default the question."""
         return f"{example.question}\n"
 
     @abstractmethod
@@ -258,6 +252,11 @@ class Task(ABC):
     def demonstrations(self, count: int, rng: random.Random) -> list[Demonstration]:
         """Training text of the tiny base model. Raises UserError where the task has none."""
         raise UserError(f"Task '{self.name}' has no demonstrations, so `harness sft` cannot train a tiny base for it.")
+
+    def worked_demonstrations(self, count: int, rng: random.Random, careless: float = 0.6) -> list[Demonstration]:
+        """Those of the small base model: steps, then the answer, in the papers' tags. careless: the share of careless
+        ones. Raises UserError where the task has none."""
+        raise UserError(f"Task '{self.name}' has no worked demonstrations, so no small base can be trained for it.")
 
     def leakage(self, train: Sequence[Example], test: Sequence[Example]) -> LeakageReport:
         """Counts test items that occur in train, by exact and by whitespace- and case-normalised question."""

@@ -91,3 +91,11 @@ def test_a_folder_that_fine_tuning_wrote_is_run_like_the_shipped_tiny_model(tmp_
     assert (own.resolved.recipe, own.test_source) == (shipped.resolved.recipe, shipped.test_source)
     assert own.task.options == shipped.task.options
     assert own.task.options.bare_answers
+
+
+def test_a_folder_with_a_small_model_is_run_by_its_own_recipe_and_without_bare_answers(tmp_path):
+    (tmp_path / "config.json").write_text('{"prompts": "compact"}')
+    own = plan(RunRequest(method="egspo-sa", task="sudoku", model=str(tmp_path), runs=tmp_path / "runs"))
+    assert (own.resolved.recipe, own.test_source.label) == ("small", "builtin")
+    assert own.resolved.config.model.name == str(tmp_path)
+    assert not own.task.options.bare_answers

@@ -48,7 +48,7 @@ def test_every_task_has_a_protocol_and_every_method_recipes_and_no_file_is_of_an
     assert sorted(path.stem for path in (built_in_folder() / "recipes").iterdir()) == sorted(METHODS)
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "laptop", "paper"])
+@pytest.mark.parametrize("recipe", ["tiny", "small", "laptop", "paper"])
 @pytest.mark.parametrize("task", ITEMS)
 @pytest.mark.parametrize("name", METHODS)
 def test_a_recipe_states_only_what_differs_from_what_it_stands_on(name, task, recipe):
@@ -159,6 +159,19 @@ def test_tiny_runs_of_all_methods_start_alike_and_have_the_same_rollouts(name):
     assert (config.train.batch_size, config.train.group_size) == (64, 8)
     assert config.evaluation.decoding == first.evaluation.decoding
     assert config.method.options.get("beta", 0) == 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_small_runs_of_all_methods_and_tasks_start_alike_and_have_the_same_rollouts(name):
+    decoding = Decoding(completion_length=64, block_length=16, num_steps=32)
+    for task in ITEMS:
+        config = resolved(name, "small", task)
+        assert (config.model.name, config.reward, config.budget) == ("small", "task", BudgetConfig(samples=512))
+        assert config.rollout == rollout_of(name, dataclasses.replace(decoding, temperature=1.0))
+        assert config.evaluation.decoding == decoding
+        assert (config.evaluation.items, config.evaluation.every) == (128, 0)
+        assert (config.train.batch_size, config.train.group_size) == (32, 8)
+        assert config.method.options.get("beta", 0) == 0
 
 
 @pytest.mark.parametrize("name", METHODS)

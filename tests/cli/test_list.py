@@ -42,7 +42,7 @@ def test_methods_are_listed_with_their_recipes_and_a_user_s_own_with_the_protoco
     built_in = sorted(path.stem for path in (built_in_folder() / "recipes").iterdir())
     assert (title, head) == ("Methods", ["Method", "Title", "Recipes"])
     assert [name for name, _ in lines] == sorted([*built_in, "mine"])
-    assert lines[0][1].split(maxsplit=1) == ["AGRPO", "tiny, laptop, paper"]
+    assert lines[0][1].split(maxsplit=1) == ["AGRPO", "tiny, small, laptop, paper"]
     assert dict(lines)["mine"].split(maxsplit=1) == ["mine", "those of the tasks' protocols"]
 
 
@@ -50,7 +50,7 @@ def test_tasks_are_listed_with_what_their_protocols_evaluate(capsys):
     assert main(["list", "tasks"]) == 0
     _, head, lines = rows(capsys)
     assert head == ["Task", "Protocol", "Tokens", "Block", "Steps", "Items"]
-    assert len(lines) == 18
+    assert len(lines) == 24
     found = {(task, *rest.split()[:1]): rest.split()[1:] for task, rest in lines}
     assert found["countdown", "tiny"] == ["8", "2", "8", "256"]
     assert found["gsm8k", "paper"] == ["256", "32", "128", "1319"]
@@ -160,7 +160,7 @@ def test_recipes_are_listed_with_tasks_model_and_whose_values_they_hold(capsys):
     title, head, lines = rows(capsys)
     assert (title, head) == ("Recipes", ["Recipe", "Tasks", "Model", "Values", "from"])
     found = dict(lines)
-    assert len(found) == 45
+    assert len(found) == 60
     assert found["espo:tiny"].split(maxsplit=2) == ["all", "tiny", "ours"]
     assert found["espo:paper"].split(maxsplit=2)[:2] == ["all", "GSAI-ML/LLaDA-8B-Instruct"]
     assert {"ESPO", "d1", "ours"} <= set(found["espo:paper"].split(maxsplit=2)[2].split(", "))

@@ -189,7 +189,7 @@ PLACES = [
     (f"{RUN} --data hub", "sudoku has no test split from 'hub'; use --data DIR or --data builtin"),
     (f"{RUN} --model run", "'run' is a run; write its model with harness export first"),
     (f"{RUN} --model no/such/model", "Model 'no/such/model' is neither a folder nor a hub id such as GSAI-ML"),
-    (f"{RUN} --model data", "Model 'data' has no config.json; name 'tiny', a hub id, or a folder"),
+    (f"{RUN} --model data", "Model 'data' has no config.json; name 'tiny', 'small', a hub id, or a folder"),
     (f"{RUN} --runs notes.txt", "Cannot write to 'notes.txt/", "--runs DIR"),
     (f"{RUN} --runs runs --budget updates=4", "finished with the budget updates=8 and kept no checkpoint", "--fresh"),
     ("eval run --task sudoku", "Run 'run' has no checkpoint yet; finish it with the same harness run command"),

@@ -7,9 +7,11 @@ import inspect
 import pytest
 import torch
 
+from harness import registry
 from harness.cli.main import main
 from harness.cli.plan import plan_run
 from harness.cli.run import run
+from harness.models.small import fresh_small, save_small
 
 TINY = ("plan", "--method", "espo", "--task", "sudoku", "--rate", "1")
 
@@ -25,6 +27,15 @@ def test_a_plan_shows_data_memory_compute_and_disk(tmp_path, capsys):
     assert "It fits" in shown
     assert "method.mc_samples" in shown
     assert list(tmp_path.iterdir()) == []
+
+
+def test_prompts_of_the_small_model_are_counted_in_its_own_tokens(tmp_path, capsys):
+    save_small(fresh_small([registry.get_task("gsm8k")()], 0), tmp_path)
+    words = ["plan", "--method", "espo", "--task", "gsm8k", "--model", str(tmp_path), "--recipe", "small"]
+    assert main([*words, "--data", "builtin", "--rate", "1", "--runs", str(tmp_path / "runs")]) == 0
+    shown = capsys.readouterr().out
+    assert "Prompts: 17 tokens (the longest training prompt)" in shown
+    assert "Compute: 16 rollouts, 32 updates" in shown
 
 
 def test_a_run_that_cannot_fit_is_refused_with_what_would_fit(tmp_path, capsys):

@@ -135,7 +135,7 @@ def test_a_task_says_what_it_is_its_data_its_metrics_and_who_has_recipes_for_it(
     }
     assert {one["protocol"] for one in found["papers"]} >= {"d1", "egspo", "wd1"}
     assert found["methods"].keys() == {*registry.names("method")}
-    assert found["methods"]["espo"] == ["tiny", "laptop", "paper"]
+    assert found["methods"]["espo"] == ["tiny", "small", "laptop", "paper"]
     (message,) = found["prompt"]["messages"]
     assert message["role"] == "user"
     assert message["content"].startswith(found["prompt"]["tiny"].strip())
@@ -147,7 +147,7 @@ def test_a_task_on_the_terminal(capsys):
     assert text.startswith("countdown (Countdown): Countdown: reach a target with the given numbers")
     assert ["folder", "test", "256", "countdown/countdown_cd3_test.jsonl"] in lines
     assert ["paper", "256", "32", "128", "256"] in lines
-    assert "Recipes tiny, laptop, paper: agrpo, bgpo, " in text
+    assert "Recipes tiny, small, laptop, paper: agrpo, bgpo, " in text
     assert text.endswith("--prompts FILE takes: {question}, {numbers}, {target}\n")
 
 
@@ -188,7 +188,12 @@ def test_a_key_of_several_methods_is_set_by_each_for_itself(capsys):
     found = {one["method"]: one for one in document(capsys, "method.num_selected")["keys"]}
     assert found.keys() == {"egspo", "egspo-sa"}
     assert found["egspo"]["set_by"][0] == {"recipe": "egspo:tiny", "task": "", "value": 2, "source": "ours"}
-    assert {one["recipe"] for one in found["egspo"]["set_by"]} == {"egspo:tiny", "egspo:laptop", "egspo:paper"}
+    assert {one["recipe"] for one in found["egspo"]["set_by"]} == {
+        "egspo:tiny",
+        "egspo:small",
+        "egspo:laptop",
+        "egspo:paper",
+    }
 
 
 def test_a_section_is_the_table_of_its_keys(capsys):

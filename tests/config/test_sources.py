@@ -4,6 +4,7 @@ import pytest
 
 from harness import registry
 from harness.app.plan import RunRequest, plan
+from harness.config.embedded import EMBEDDED
 from harness.config.recipes import load_recipe
 from harness.config.resolve import resolve
 from harness.config.sources import sources
@@ -169,9 +170,10 @@ def test_every_value_of_a_paper_recipe_has_a_document_as_its_source_or_is_said_t
 
 @pytest.mark.parametrize("task", registry.names("task"))
 @pytest.mark.parametrize("method", registry.names("method"))
-def test_tiny_recipes_are_ours_throughout(method, task):
-    found = sourced("tiny", method=method, task=task)
-    assert {value.source for value in found.values()} == {"ours", "default of the harness"}
+def test_recipes_of_the_embedded_models_are_ours_throughout(method, task):
+    for name in EMBEDDED:
+        found = sourced(name, method=method, task=task)
+        assert {value.source for value in found.values()} == {"ours", "default of the harness"}
 
 
 @pytest.mark.parametrize("task", registry.names("task"))

@@ -155,7 +155,7 @@ def test_recipes_are_right(own: Path) -> None:
     (own / "sections.yaml").write_text(sections)
     assert main(["plan", "sections.yaml", "--method", "agrpo"]) == 0
     for method, task, names in (
-        ("mine", "math500", ("tiny", "laptop", "paper")),
+        ("mine", "math500", ("tiny", "small", "laptop", "paper")),
         ("egspo", "backwards", ("tiny", "paper")),
     ):
         for name in names:

@@ -244,8 +244,7 @@ class Named:
 
 
 def test_the_rows_of_several_tasks_take_turns():
-    tasks = [Named(name) for name in "ab"]
-    rows = take_turns(tasks, 5, random.Random(0))
+    rows = take_turns([Named(name).demonstrations for name in "ab"], 5, random.Random(0))
     assert [row.prompt for row in rows] == ["a0\n", "b0\n", "a1\n", "b1\n", "a2\n"]
 
 

@@ -97,10 +97,10 @@ def test_an_unknown_option_in_model_args_is_refused():
 
 
 def test_our_tasks_are_evaluated_as_their_recipes_say_and_others_by_the_protocol():
-    assert default_decoding("harness_sudoku", tiny=True) == TINY
-    assert default_decoding("harness_sudoku", tiny=False) == PROTOCOL
-    assert default_decoding("gsm8k", tiny=True) == PROTOCOL
-    assert default_decoding("harness_nothing", tiny=True) == PROTOCOL
+    assert default_decoding("harness_sudoku", "tiny") == TINY
+    assert default_decoding("harness_sudoku", "paper") == PROTOCOL
+    assert default_decoding("gsm8k", "tiny") == PROTOCOL
+    assert default_decoding("harness_nothing", "tiny") == PROTOCOL
 
 
 def test_the_text_ends_at_the_stop_text_that_comes_first():

@@ -158,7 +158,7 @@ def test_an_architecture_that_is_no_name_is_refused(published_llada, copy_of, ki
 
 
 def test_a_folder_without_config_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"has no config\.json; name 'tiny', a hub id, or a folder"):
+    with pytest.raises(UserError, match=r"has no config\.json; name 'tiny', 'small', a hub id, or a folder"):
         read_config(tmp_path)
 
 

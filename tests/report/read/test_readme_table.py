@@ -47,4 +47,4 @@ def test_each_row_links_to_the_method_s_file_and_names_its_paper() -> None:
 def test_every_pair_has_the_three_recipes_that_the_text_below_the_table_names() -> None:
     for method in registry.names("method"):
         for task in TASKS:
-            assert all(load_recipe(recipe, method=method, task=task) for recipe in ("tiny", "laptop", "paper"))
+            assert all(load_recipe(recipe, method=method, task=task) for recipe in ("tiny", "small", "laptop", "paper"))
