@@ -106,18 +106,6 @@ def _value(row: MethodRow) -> str:
     return with_interval(row.value, row.interval, percent)
 
 
-def other_tasks(material: Material) -> list[str]:
-    """The methods on the four tasks that have three seeds, a column each."""
-    tasks = [task for task in TASKS[2:] if material.of(task)]
-    found = {task: {name_of(row.group): row for row in material.of(task)} for task in tasks}
-    names = dict.fromkeys(name for task in tasks for name in found[task])
-    cells = [
-        [name, *(_value(found[task][name]) if name in found[task] else "-" for task in tasks)] for name in sorted(names)
-    ]
-    base = ["base", *(percent(next(iter(found[task].values())).base or 0.0) for task in tasks)]
-    return table(["method", *(f"{task_name(task)}, % [95 %]" for task in tasks)], [*cells, base])
-
-
 def laptop(material: Material) -> list[str]:
     """What one method learns on each task, beside its control."""
     cells = []
@@ -282,7 +270,6 @@ TABLES: Mapping[str, Callable[[Material], list[str]]] = {
     "sudoku": lambda material: methods(material, "sudoku"),
     "countdown": lambda material: methods(material, "countdown"),
     "weaker-methods": lambda material: methods(material, "sudoku", WEAKER),
-    "other-tasks": other_tasks,
     "laptop": laptop,
     "claims": claims,
     "follow-up": follow_up,

@@ -16,8 +16,8 @@ from .pages import CHECKOUT, Command, blocks
 
 PUBLISHED_NAME = re.compile(r"\S+/(?:\.\.\.|[0-9a-f]{8}-seed\d+)")
 """A run folder as pages name it."""
-STUDY = "results/study/kept/sudoku/egspo-sa"
-"""Runs of our own study that a command for all of it finds."""
+REFERENCE, STUDY = "results/reference/sudoku/egspo-sa", "results/study/sudoku/egspo-sa"
+"""Runs that stand for those of our study, which are many, and where a command finds them."""
 STAND_INS = {
     "T": "sudoku",
     "KEY": "optimizer.learning_rate",
@@ -101,8 +101,8 @@ def _settings(words: list[str]) -> list[str]:
 
 
 def furnish() -> None:
-    """Puts what the pages name besides runs into the folder: completions, recipes, lm-eval's YAML with rows, runs of
-    our study."""
+    """Puts what the pages name besides runs into the folder: completions, recipes, lm-eval's YAML with rows, runs in
+    the place of our study's."""
     Path("completions.jsonl").write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
     yaml = next(block.text for block in blocks("lm-eval.md") if block.kind == "yaml")
     package = find_spec("lm_eval")
@@ -115,7 +115,7 @@ def furnish() -> None:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(text)
     Path("docs").mkdir()
-    shutil.copytree(CHECKOUT / STUDY, STUDY)
+    shutil.copytree(CHECKOUT / REFERENCE, STUDY)
     for name in ("own.yaml", "FILE.yaml"):
         Path(name).write_text("extends: egspo-sa/sudoku:tiny\nbudget: {updates: 2}\n")
 

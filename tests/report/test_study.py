@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import pytest
 
 from harness.report.analysis.claims import Row
-from harness.report.analysis.rows import Row as MethodRow
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STUDY = CHECKOUT / "results" / "study"
@@ -62,11 +62,6 @@ def shown(row: Row) -> str:
     return f"{100 * row.effect.smallest:.1f} points"
 
 
-def bound(row: MethodRow, name: str) -> float:
-    """An end of the interval over seeds, in percent."""
-    return 100 * float(getattr(row.interval, name))
-
-
 def test_the_records_are_whole_and_small(material: Any) -> None:
     assert [one.reason for one in material.collection.skipped] == []
     assert material.held.unclear == ()
@@ -84,3 +79,44 @@ def test_every_table_of_the_pages_is_that_of_the_records(page: ModuleType, mater
     assert set(page.TABLES) == {
         found[2] for name in page.PAGES for found in page.MARK.finditer((CHECKOUT / name).read_text())
     }
+
+
+BELOW = ("espo-over-d1", "bgpo-over-d1", "gdpo-over-d1")
+CONTROLS = ("AGRPO", "diffu-GRPO (d1)", "EGSPO-SA", "ESPO")
+
+
+def test_the_page_opens_with_five_sentences_of_the_records(material: Any, page: ModuleType, held: Any) -> None:
+    text = (CHECKOUT / "docs" / "results.md").read_text(encoding="utf-8")
+    opening = " ".join(text.partition("# Our results")[2].partition("\n## ")[0].split())
+    assert re.findall(r"(?:^| )(\d)\. ", opening) == ["1", "2", "3", "4", "5"]
+    of = {name: row for (name, task), row in held.items() if task == "sudoku"}
+    ends = {page.name_of(row.group): row for row in material.of("sudoku")}
+    plain = sorted((row.value, name) for name, row in ends.items() if "(" not in name.replace("(d1)", ""))
+    controls = sorted(ends[f"{name} (random reward)"].value for name in CONTROLS)
+    entropy, stepwise, sparse = of["egspo-entropy-uniform"], of["egspo-sa-over-egspo"], of["sparse-stepwise"]
+    said = [
+        f"{times(of['egspo-flops'])} of the training compute",
+        f"EGSPO-SA with {times(of['egspo-sa-flops'])}",
+        f"{points(entropy)} (ten seeds would have shown {shown(entropy)})",
+        f"by {points(of['few-of-many-entropy-uniform'])}",
+        f"{points(stepwise)} (ten seeds would have shown {shown(stepwise)})",
+        f"{points(sparse)} ({shown(sparse)})",
+        f"by {points(of['sparse-egspo-sa-d1'])}",
+        f"TraceRL ends {points(of['tracerl-over-as-many-random'])}",
+        f"by {points(of[BELOW[0]])}, {points(of[BELOW[1]])} and {points(of[BELOW[2]])}",
+        f"from {100 * plain[0][0]:.1f} % ({plain[0][1]}) to {100 * plain[-1][0]:.1f} % ({plain[-1][1]})",
+        f"where the base solves {100 * ends['EGSPO'].base:.1f} %",
+        f"leave {100 * controls[0]:.1f} to {100 * controls[-1]:.1f} %",
+    ]
+    assert [one for one in said if one not in opening] == []
+    assert len(plain) == 15
+    assert {of[name].verdict for name in BELOW} == {"contradicted"}
+    assert {entropy.verdict, stepwise.verdict, sparse.verdict} == {"not visible"}
+    seen = (
+        "egspo-flops",
+        "egspo-sa-flops",
+        "few-of-many-entropy-uniform",
+        "sparse-egspo-sa-d1",
+        "tracerl-over-as-many-random",
+    )
+    assert {of[name].verdict for name in seen} == {"supported"}
