@@ -1,4 +1,4 @@
-"""Writes the tables of docs/results.md, docs/estimators.md and README.md from the records here (`make study-page`).
+"""Writes the tables of docs/results.md and docs/estimators.md from the records here (`make study-page`).
 
 A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`.
 """
@@ -17,17 +17,16 @@ from harness.report.analysis.effects import NOT_VISIBLE
 from harness.report.analysis.groups import Group, make_groups, overrides
 from harness.report.analysis.rows import Row as MethodRow
 from harness.report.analysis.rows import all_rows, headline_rows
-from harness.report.analysis.statistics import mean
 from harness.report.chapters.claims import effect_text, smallest_text
 from harness.report.chapters.pairs import chance
 from harness.report.chapters.table import with_interval
 from harness.report.figures.curves import curve_figure
-from harness.report.labels import method_colours, method_name, metric_name, percent, points, task_name
+from harness.report.labels import method_colours, method_name, metric_name, percent, task_name
 from harness.report.read.runs import Collection, collect
 
 STUDY = Path(__file__).resolve().parent
 CHECKOUT = STUDY.parents[1]
-PAGES = ("docs/results.md", "docs/estimators.md", "README.md")
+PAGES = ("docs/results.md", "docs/estimators.md")
 MARK = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end of table -->)", re.S)
 TASKS = ("sudoku", "countdown", "gsm8k", "math500", "mbpp", "humaneval")
 TINY, WEAKER, OWN = "tiny", "weaker", "our study"
@@ -104,32 +103,6 @@ def _rate(row: MethodRow) -> str:
 
 def _value(row: MethodRow) -> str:
     return with_interval(row.value, row.interval, percent)
-
-
-def laptop(material: Material) -> list[str]:
-    """What one method learns on each task, beside its control."""
-    cells = []
-    for task in (task for task in TASKS if material.of(task)):
-        named = {name_of(row.group): row for row in material.of(task)}
-        own, control = named[method_name(LAPTOP)], named[f"{method_name(LAPTOP)} (random reward)"]
-        assert own.base is not None
-        seconds = mean([record.seconds for record in own.group.lasts])
-        gain = points(own.value - own.base)
-        cells.append(
-            [
-                task_name(task),
-                percent(own.base),
-                _value(own),
-                gain,
-                _value(control),
-                str(len(own.seeds)),
-                f"{seconds:.0f}",
-            ]
-        )
-    return table(
-        ["task", "base, %", f"{method_name(LAPTOP)}, % [95 %]", "gain, points", "random reward, %", "seeds", "seconds"],
-        cells,
-    )
 
 
 def claims(material: Material) -> list[str]:
@@ -268,9 +241,7 @@ def table(head: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
 
 TABLES: Mapping[str, Callable[[Material], list[str]]] = {
     "sudoku": lambda material: methods(material, "sudoku"),
-    "countdown": lambda material: methods(material, "countdown"),
     "weaker-methods": lambda material: methods(material, "sudoku", WEAKER),
-    "laptop": laptop,
     "claims": claims,
     "follow-up": follow_up,
     "weaker": weaker,
