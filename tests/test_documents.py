@@ -92,8 +92,8 @@ def test_the_site_fetches_nothing() -> None:
 
 
 def test_links_out_of_the_docs_become_code_and_those_to_nowhere_end_the_build(pages: ModuleType) -> None:
-    text = "[`a`](tasks.md#x) [`egspo.py`](../baselines/egspo.py) [the search](../results/search/countdown.csv#L1)"
-    expected = "[`a`](tasks.md#x) `baselines/egspo.py` the search (`results/search/countdown.csv`)"
+    text = "[`a`](tasks.md#x) [`egspo.py`](../baselines/egspo.py) [the search](../results/study/study.mk#L1)"
+    expected = "[`a`](tasks.md#x) `baselines/egspo.py` the search (`results/study/study.mk`)"
     assert pages.inside(text, Path()) == expected
     assert pages.inside("[up](../tasks.md)", Path("example-report")) == "[up](../tasks.md)"
     with pytest.raises(FileNotFoundError, match=r"'\.\./baselines/none\.py', which is not in the repository"):

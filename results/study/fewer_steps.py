@@ -16,6 +16,8 @@ BY_RECIPE = {
 }
 """Values of runs that change nothing of their recipes, where they have them."""
 PARTS = (2, 4)
+"""Of the steps; one that leaves blocks without a step is left out."""
+DECODING = ("completion_length", "block_length", "num_steps")
 
 
 def main() -> None:
@@ -29,13 +31,13 @@ def main() -> None:
     for key, value in BY_RECIPE.items():
         runs = runs[runs[key].isna() | (runs[key] == value)]
     for run in runs.to_dict("records"):
-        for part in PARTS:
-            steps = int(run["evaluation.decoding.num_steps"]) // part
+        length, block, steps = (int(run[f"evaluation.decoding.{name}"]) for name in DECODING)
+        for fewer in (steps // part for part in PARTS if steps // part >= length // block):
             harness.evaluate(
                 run["folder"],
                 run["task"],
                 items=int(run["evaluation.items"]),
-                decoding={"num_steps": steps},
+                decoding={"num_steps": fewer},
                 out=given.out,
             )
         print(run["folder"])

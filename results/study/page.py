@@ -1,4 +1,4 @@
-"""Writes the tables of docs/results.md and docs/estimators.md from the records here (`make study-page`).
+"""Writes the tables of docs/results.md, docs/estimators.md and README.md from the records here (`make study-page`).
 
 A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`.
 """
@@ -17,16 +17,17 @@ from harness.report.analysis.effects import NOT_VISIBLE
 from harness.report.analysis.groups import Group, make_groups, overrides
 from harness.report.analysis.rows import Row as MethodRow
 from harness.report.analysis.rows import all_rows, headline_rows
+from harness.report.analysis.statistics import mean
 from harness.report.chapters.claims import effect_text, smallest_text
 from harness.report.chapters.pairs import chance
 from harness.report.chapters.table import with_interval
 from harness.report.figures.curves import curve_figure
-from harness.report.labels import method_colours, method_name, metric_name, percent, task_name
+from harness.report.labels import method_colours, method_name, metric_name, percent, points, task_name
 from harness.report.read.runs import Collection, collect
 
 STUDY = Path(__file__).resolve().parent
 CHECKOUT = STUDY.parents[1]
-PAGES = ("docs/results.md", "docs/estimators.md")
+PAGES = ("docs/results.md", "docs/estimators.md", "README.md")
 MARK = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end of table -->)", re.S)
 TASKS = ("sudoku", "countdown", "gsm8k", "math500", "mbpp", "humaneval")
 TINY, WEAKER, OWN = "tiny", "weaker", "our study"
@@ -105,6 +106,32 @@ def _value(row: MethodRow) -> str:
     return with_interval(row.value, row.interval, percent)
 
 
+def laptop(material: Material) -> list[str]:
+    """What one method learns on each task, beside its control."""
+    cells = []
+    for task in (task for task in TASKS if material.of(task)):
+        named = {name_of(row.group): row for row in material.of(task)}
+        own, control = named[method_name(LAPTOP)], named[f"{method_name(LAPTOP)} (random reward)"]
+        assert own.base is not None
+        seconds = mean([record.seconds for record in own.group.lasts])
+        gain = points(own.value - own.base)
+        cells.append(
+            [
+                task_name(task),
+                percent(own.base),
+                _value(own),
+                gain,
+                _value(control),
+                str(len(own.seeds)),
+                f"{seconds:.0f}",
+            ]
+        )
+    return table(
+        ["task", "base, %", f"{method_name(LAPTOP)}, % [95 %]", "gain, points", "random reward, %", "seeds", "seconds"],
+        cells,
+    )
+
+
 def claims(material: Material) -> list[str]:
     """The papers' claims on the tasks with ten seeds."""
     rows = [row for row in material.held.rows if row.claim.paper != OWN and row.first.model == TINY]
@@ -158,7 +185,9 @@ def fewer_steps(material: Material) -> list[str]:
         known = {(row.group.method, _steps(row)): row for row in every}
         methods = dict.fromkeys(row.group.method for row in every if _steps(row) != steps[0])
         cells += [
-            [task_name(task), method_name(method), *(f"{_value(known[method, one])} in {one}" for one in steps)]
+            [task_name(task), method_name(method), *(f"{_value(known[method, one])} in {one}" for one in steps), "-"][
+                :5
+            ]
             for method in sorted(methods)
         ]
     return table(["task", "method", "all steps, %", "half of them, %", "a quarter, %"], cells) if cells else []
@@ -241,7 +270,9 @@ def table(head: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
 
 TABLES: Mapping[str, Callable[[Material], list[str]]] = {
     "sudoku": lambda material: methods(material, "sudoku"),
+    "countdown": lambda material: methods(material, "countdown"),
     "weaker-methods": lambda material: methods(material, "sudoku", WEAKER),
+    "laptop": laptop,
     "claims": claims,
     "follow-up": follow_up,
     "weaker": weaker,
