@@ -23,7 +23,7 @@ from harness.config.embedded import COMPACT, PROMPTS, SMALL
 from harness.errors import UserError, from_here
 from harness.models.diffusion_lm import DiffusionLM, SpecialTokens
 from harness.models.files import WEIGHTS_FILE, save_tensors
-from harness.models.tiny import WEIGHTS
+from harness.models.tiny import WEIGHTS, embedded_config
 from harness.models.tokenizers import TOKENIZER_JSON, CheckpointTokenizer
 from harness.randomness import stream_seed
 from harness.records.jsonl import write_atomic
@@ -64,23 +64,16 @@ def small_config(
     vocabulary: int, *, hidden: int = 128, layers: int = 4, heads: int = 4, intermediate: int = 352
 ) -> LlamaConfig:
     """The small model's configuration: bidirectional Llama, embedding and output tied."""
-    return LlamaConfig(
+    return embedded_config(
         vocab_size=vocabulary,
+        end_id=0,
         hidden_size=hidden,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=heads,
         intermediate_size=intermediate,
-        max_position_embeddings=1024,
         initializer_range=0.04,
-        rms_norm_eps=1e-5,
-        rope_parameters={"rope_type": "default", "rope_theta": 100.0},
+        rope_theta=100.0,
         tie_word_embeddings=True,
-        use_cache=False,
-        pad_token_id=0,
-        eos_token_id=0,
-        bos_token_id=None,
-        is_causal=False,
     )
 
 
@@ -117,6 +110,6 @@ def small_weights() -> Path:
     if not (folder / "config.json").is_file():
         raise UserError(
             "The small model has no weights yet; train them with `harness sft --model small --task "
-            f"gsm8k,math500,sudoku,countdown,mbpp,humaneval --out {from_here(folder)}`, an hour of two cores."
+            f"gsm8k,math500,sudoku,countdown,mbpp,humaneval --out {from_here(folder)}`, about an hour of two cores."
         )
     return folder

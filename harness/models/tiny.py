@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -50,23 +51,34 @@ class CharacterTokenizer:
 
 def tiny_config(*, hidden: int = 64, layers: int = 4, heads: int = 2, intermediate: int = 160) -> LlamaConfig:
     """The tiny model's configuration: bidirectional Llama, about 0.2 M weights with the default sizes."""
-    return LlamaConfig(
+    return embedded_config(
         vocab_size=VOCABULARY,
+        end_id=END_ID,
         hidden_size=hidden,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=heads,
         intermediate_size=intermediate,
-        max_position_embeddings=1024,
         initializer_range=0.06,
-        rms_norm_eps=1e-5,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        rope_theta=10000.0,
         tie_word_embeddings=False,
+    )
+
+
+def embedded_config(*, end_id: int, rope_theta: float, num_attention_heads: int, **sizes: Any) -> LlamaConfig:
+    """What the embedded models have in common: bidirectional Llama whose end token also pads. sizes: as transformers
+    calls them."""
+    return LlamaConfig(
+        num_attention_heads=num_attention_heads,
+        num_key_value_heads=num_attention_heads,
+        max_position_embeddings=1024,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": rope_theta},
         use_cache=False,
-        pad_token_id=END_ID,
-        eos_token_id=END_ID,
+        pad_token_id=end_id,
+        eos_token_id=end_id,
         bos_token_id=None,
         is_causal=False,
+        **sizes,
     )
 
 

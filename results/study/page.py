@@ -41,11 +41,9 @@ OTHER_BASELINES = ("step", "none")
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """What the records give. tables: the rows of each task's headline metric on test items. steps: the other decodings
-    of the same runs."""
+    """What the records give. rows: of each task's headline metric on test items."""
 
     collection: Collection
-    groups: Sequence[Group]
     rows: Mapping[str, Sequence[MethodRow]]
     held: Held
 
@@ -63,9 +61,7 @@ def read(study: Path = STUDY) -> Material:
     tested = [group for group in groups if group.protocol.split == "test"]
     heads = headline_rows(all_rows(tested))
     held = hold(load_claims([study]), groups, estimators=collection.estimators)
-    return Material(
-        collection=collection, groups=tested, rows={task: found.rows for task, found in heads.items()}, held=held
-    )
+    return Material(collection=collection, rows={task: found.rows for task, found in heads.items()}, held=held)
 
 
 def name_of(group: Group) -> str:
@@ -184,13 +180,10 @@ def fewer_steps(material: Material) -> list[str]:
         steps = sorted({_steps(row) for row in every}, reverse=True)
         known = {(row.group.method, _steps(row)): row for row in every}
         methods = dict.fromkeys(row.group.method for row in every if _steps(row) != steps[0])
-        cells += [
-            [task_name(task), method_name(method), *(f"{_value(known[method, one])} in {one}" for one in steps), "-"][
-                :5
-            ]
-            for method in sorted(methods)
-        ]
-    return table(["task", "method", "all steps, %", "half of them, %", "a quarter, %"], cells) if cells else []
+        for method in sorted(methods):
+            values = [f"{_value(known[method, one])} in {one}" for one in steps]
+            cells.append([task_name(task), method_name(method), *values, *["-"] * (3 - len(values))])
+    return table(["task", "method", "all steps, %", "half of them, %", "a quarter, %"], cells)
 
 
 def _is_changed(group: Group) -> bool:
