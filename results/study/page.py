@@ -30,6 +30,7 @@ CHECKOUT = STUDY.parents[1]
 PAGES = ("docs/results.md", "docs/estimators.md", "README.md")
 MARK = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end of table -->)", re.S)
 TASKS = ("sudoku", "countdown", "gsm8k", "math500", "mbpp", "humaneval")
+TEN_SEEDS, THREE_SEEDS = TASKS[:2], TASKS[2:]
 TINY, WEAKER, OWN = "tiny", "weaker", "our study"
 UNTOLD = ("evaluation.", "optimizer.", "model.lora.rank")
 LAPTOP = "egspo-sa"
@@ -128,18 +129,26 @@ def laptop(material: Material) -> list[str]:
     )
 
 
-def claims(material: Material) -> list[str]:
-    """The papers' claims on the tasks with ten seeds."""
+def other_tasks(material: Material) -> list[str]:
+    """The methods on the tasks with three seeds, a column each, and the base."""
+    found = {task: {name_of(row.group): row for row in material.of(task)} for task in THREE_SEEDS}
+    names = sorted({name for named in found.values() for name in named})
+    cells = [[name, *(_value(found[task][name]) for task in THREE_SEEDS)] for name in names]
+    base = ["base", *(percent(found[task][names[0]].base or 0.0) for task in THREE_SEEDS)]
+    return table(["method", *(f"{task_name(task)}, % [95 %]" for task in THREE_SEEDS)], [*cells, base])
+
+
+def claims(material: Material, tasks: Sequence[str]) -> list[str]:
+    """The papers' claims on some tasks."""
     rows = [row for row in material.held.rows if row.claim.paper != OWN and row.first.model == TINY]
-    return _claims(
-        [row for row in rows if row.claim.first.method != ANY], lambda row: row.first.task, TASKS[:2], task_name
-    )
+    told = [row for row in rows if row.claim.first.method != ANY and row.first.task in tasks]
+    return _claims(told, lambda row: row.first.task, tasks, task_name)
 
 
 def follow_up(material: Material) -> list[str]:
     """Our own questions, and the papers' claims where the base knows less."""
     own = [row for row in material.held.rows if row.claim.paper == OWN]
-    return _claims(own, lambda row: row.first.task, TASKS[:2], task_name)
+    return _claims(own, lambda row: row.first.task, TEN_SEEDS, task_name)
 
 
 def weaker(material: Material) -> list[str]:
@@ -154,12 +163,12 @@ def _claims(
     rows: Sequence[Row], place: Callable[[Row], str], places: Iterable[str], title: Callable[[str], str]
 ) -> list[str]:
     """A line for each claim, a column for each place."""
-    found = {(row.claim.name, place(row)): row for row in rows}
+    found = {(row.claim.says, place(row)): row for row in rows}
     used = [one for one in places if any(there == one for _, there in found)]
-    by_name = {row.claim.name: row.claim for row in rows}
+    papers = {row.claim.says: row.claim.paper for row in rows}
     cells = [
-        [claim.says, claim.paper, *(claim_cell(found[name, one]) if (name, one) in found else "-" for one in used)]
-        for name, claim in by_name.items()
+        [says, paper, *(claim_cell(found[says, one]) if (says, one) in found else "-" for one in used)]
+        for says, paper in papers.items()
     ]
     return table(["claim", "paper", *map(title, used)], cells)
 
@@ -175,7 +184,7 @@ def claim_cell(row: Row) -> str:
 def fewer_steps(material: Material) -> list[str]:
     """The same last checkpoints decoded with a half and a quarter of the steps."""
     cells = []
-    for task in TASKS[:2]:
+    for task in TEN_SEEDS:
         every = [row for row in material.of(task, decoded=False) if not _is_changed(row.group)]
         steps = sorted({_steps(row) for row in every}, reverse=True)
         known = {(row.group.method, _steps(row)): row for row in every}
@@ -266,7 +275,9 @@ TABLES: Mapping[str, Callable[[Material], list[str]]] = {
     "countdown": lambda material: methods(material, "countdown"),
     "weaker-methods": lambda material: methods(material, "sudoku", WEAKER),
     "laptop": laptop,
-    "claims": claims,
+    "other-tasks": other_tasks,
+    "claims": lambda material: claims(material, TEN_SEEDS),
+    "other-claims": lambda material: claims(material, THREE_SEEDS),
     "follow-up": follow_up,
     "weaker": weaker,
     "fewer-steps": fewer_steps,

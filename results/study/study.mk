@@ -14,7 +14,8 @@ ALL := agrpo,bgpo,coupled-grpo,d1,d2-stepmerge,dmpo,egspo,egspo-sa,espo,gdpo,gds
 SOME := agrpo,d1,egspo,egspo-sa,espo,gdpo,tracerl
 TEN := 0,1,2,3,4,5,6,7,8,9
 LORA := --set model.lora.rank=8 --set model.lora.dropout=0.05
-PACK := --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --exclude=checkpoints --exclude=.lock
+KEEP := $(BIN)/python results/study/keep.py
+RESULTS_ALONE := --without metrics traces samples
 # What `make study-check` makes again.
 CHECKED := sudoku/egspo-sa/tiny/2be4eda6-seed0
 
@@ -29,8 +30,7 @@ SEARCH = $(BIN)/harness run --task $* --seed 100,101 --jobs $(STUDY_JOBS) --runs
 	--set evaluation.every=0
 RATES := --set optimizer.learning_rate=3e-5,1e-4,3e-4,1e-3
 LORA_RATES := --set optimizer.learning_rate=3e-4,1e-3,3e-3,1e-2
-KEEP_SEARCH = XZ_OPT=-9e tar $(PACK) --exclude='metrics.jsonl*' --exclude='traces.jsonl*' --exclude='samples-*' -C $(WORK)/search \
-	-cJf results/study/search-$*.tar.xz $*
+KEEP_SEARCH = $(KEEP) $(WORK)/search $* results/study/search-$*.tar.xz $(RESULTS_ALONE)
 
 $(WHOLE:%=study-search-of-%): study-search-of-%: $(STAMP)
 	$(SEARCH) $(RATES) --method $(ALL)
@@ -44,9 +44,6 @@ $(PART:%=study-search-of-%): study-search-of-%: $(STAMP)
 	$(KEEP_SEARCH)
 
 RUN = $(BIN)/harness run --task $* --jobs $(STUDY_JOBS) --runs $(WORK)/runs --set evaluation.validation_items=256
-# $(1): folder below $(WORK), $(2): task, $(3): the archive's name.
-KEEP = XZ_OPT=-9e tar $(PACK) --exclude='samples-step*' --exclude='samples-base*' --exclude='*-seed[1-9]/samples-*' \
-	--exclude='*-seed[1-9]/traces.jsonl*' -C $(WORK)/$(1) -cJf results/study/$(3).tar.xz $(2)
 
 # As many random states as TraceRL takes of a trajectory.
 STATES_sudoku := 2
@@ -74,13 +71,13 @@ $(WHOLE:%=study-of-%): study-of-%: $(STAMP)
 	$(RUN) --seed $(TEN) --method egspo-sa $(LORA) --set optimizer.learning_rate=$(LORA_RATE_$*) \
 		--set conventions.dropout_in_rollouts=false,true
 	$(BIN)/python results/study/fewer_steps.py $(WORK)/runs/$* --out $(WORK)/steps
-	XZ_OPT=-9e tar $(PACK) --exclude='samples-*' -C $(WORK)/steps -cJf results/study/steps-$*.tar.xz $*
-	$(call KEEP,runs,$*,$*)
+	$(KEEP) $(WORK)/steps $* results/study/steps-$*.tar.xz --without samples
+	$(KEEP) $(WORK)/runs $* results/study/$*.tar.xz
 
 $(PART:%=study-of-%): study-of-%: $(STAMP)
 	$(RUN) --seed 0,1,2 --method $(SOME)
 	$(RUN) --seed 0,1,2 --method egspo-sa --reward random
-	$(call KEEP,runs,$*,$*)
+	$(KEEP) $(WORK)/runs $* results/study/$*.tar.xz
 
 # Why some claims are not visible on Sudoku, at the recipes' rates: fewer of the steps are trained (2 of 16, 1 of 4; the recipe has 2
 # of 4), the reward is sparse, the base knows less.
@@ -94,7 +91,7 @@ study-follow-up: $(STAMP)
 	test -f $(WORK)/weaker/model.safetensors || OMP_NUM_THREADS=1 $(BIN)/harness sft --task sudoku --steps 600 --out $(WORK)/weaker
 	$(FOLLOW_UP) --method d1,egspo,egspo-sa --model $(WORK)/weaker
 	$(FOLLOW_UP) --method egspo --set method.selection=uniform --model $(WORK)/weaker
-	$(call KEEP,follow-up,sudoku,follow-up)
+	$(KEEP) $(WORK)/follow-up sudoku results/study/follow-up.tar.xz
 
 # The error of every method's estimate, which the report holds against how high the methods end.
 study-diagnose: $(STAMP)
@@ -132,11 +129,10 @@ LARGE = $(BIN)/harness run --model small --task $* --jobs $(STUDY_JOBS)
 $(LARGE_SEARCHED:%=study-search-large-of-%): study-search-large-of-%: $(STAMP)
 	mkdir -p results/study-large
 	$(LARGE) --seed 100 --runs $(WORK)/large-search --method $(FIVE) --set evaluation.split=validation $(LARGE_RATES)
-	XZ_OPT=-9e tar $(PACK) --exclude='metrics.jsonl*' --exclude='traces.jsonl*' --exclude='samples-*' -C $(WORK)/large-search -cJf \
-		results/study-large/search-$*.tar.xz $*
+	$(KEEP) $(WORK)/large-search $* results/study-large/search-$*.tar.xz $(RESULTS_ALONE)
 
 $(STUDY_TASKS:%=study-large-of-%): study-large-of-%: $(STAMP)
 	mkdir -p results/study-large
 	$(LARGE) --seed 0,1,2 --runs $(WORK)/large --method $(FIVE)
 	$(LARGE) --seed 0,1,2 --runs $(WORK)/large --method egspo-sa --reward random
-	XZ_OPT=-9e tar $(PACK) --exclude='traces.jsonl*' --exclude='samples-*' -C $(WORK)/large -cJf results/study-large/$*.tar.xz $*
+	$(KEEP) $(WORK)/large $* results/study-large/$*.tar.xz --without traces samples

@@ -1,6 +1,7 @@
 """Claims of papers, each held against the runs of its two sides under the same conditions, seed by seed.
 
-A claim is supported, or contradicted, where its effect is below 5 % after Holm's adjustment for all rows of all claims;
+A claim is supported, or contradicted, where p is below 5 % after Holm's adjustment for all tests under the same
+conditions (task, model and protocol), so that a verdict on one task does not depend on what else a report covers;
 otherwise it is not visible, and the smallest effect that would have been is named.
 """
 
@@ -21,7 +22,7 @@ from harness.report.analysis.effects import (
     spread_ratio,
     verdict,
 )
-from harness.report.analysis.groups import VALIDATION, Group, Protocol, group_by, metrics_of, overrides
+from harness.report.analysis.groups import VALIDATION, Conditions, Group, group_by, metrics_of, overrides
 from harness.report.analysis.measures import (
     AXES,
     PER_SEED,
@@ -103,7 +104,9 @@ def hold(
                 metric = headline_metric(metrics_of(own), headline)
                 rows += _rows(claim, own, groups, metric, unclear)
     found = [one for where, own in together for one in _predictions(where, own, estimators, headline, unclear)]
-    adjusted = [p or 0.0 for p in holm([*(row.effect.p for row in rows), *(one.p for one in found)])]
+    adjusted = _adjusted(
+        [*((row.first.conditions, row.effect.p) for row in rows), *((one.conditions, one.p) for one in found)]
+    )
     return Held(
         rows=tuple(replace(row, adjusted=p) for row, p in zip(rows, adjusted[: len(rows)], strict=True)),
         predictions=tuple(replace(one, adjusted=p) for one, p in zip(found, adjusted[len(rows) :], strict=True)),
@@ -111,8 +114,17 @@ def hold(
     )
 
 
+def _adjusted(tests: Sequence[tuple[Conditions, float | None]]) -> list[float]:
+    """Holm's p, in the order given; tests under the same conditions are a family."""
+    adjusted = [0.0] * len(tests)
+    for family in group_by(range(len(tests)), lambda index: tests[index][0]).values():
+        for index, p in zip(family, holm([tests[index][1] for index in family]), strict=True):
+            adjusted[index] = p or 0.0
+    return adjusted
+
+
 def _predictions(
-    where: tuple[str, str, Protocol],
+    where: Conditions,
     own: Sequence[Group],
     estimators: Sequence[Estimator],
     headline: str | None,

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from harness.config.prompt_hashes import STATES as PROMPT_STATES
 from harness.config.prompt_hashes import UNVERIFIED
@@ -43,6 +43,10 @@ class Protocol:
         """For a reader: `builtin data, test split (items 1a2b3c4d), num_steps 8, temperature 0.0`."""
         options = [f"{name} {value}" for name, value in flatten(json.loads(self.decoding)).items()]
         return ", ".join([data_name(self.data), f"{self.split} split (items {self.items_sha256[:8]})", *options])
+
+
+Conditions: TypeAlias = tuple[str, str, Protocol]
+"""Task, model and protocol: what must be the same before two groups are compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +152,7 @@ class Group:
         return (*self.name, self.config_hash, self.protocol)
 
     @property
-    def conditions(self) -> tuple[str, str, Protocol]:
+    def conditions(self) -> Conditions:
         """What must be the same before two groups are compared."""
         return (self.task, self.model, self.protocol)
 

@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from harness.config.claims import LOWER
 from harness.report.analysis.effects import ALPHA, POWER, correlation, deviation, verdict
-from harness.report.analysis.groups import Protocol
+from harness.report.analysis.groups import Conditions, Protocol
 from harness.report.analysis.statistics import Interval
 from harness.report.read.estimators import Estimator
 
@@ -45,13 +45,18 @@ class Prediction:
     adjusted: float = 1.0
 
     @property
+    def conditions(self) -> Conditions:
+        """Those of the methods' runs."""
+        return (self.task, self.model, self.protocol)
+
+    @property
     def verdict(self) -> str:
         """Of the claim that methods with a smaller error end higher."""
         return verdict(LOWER, self.value, self.adjusted)
 
 
 def predict(
-    lasts: Mapping[str, float], estimators: Sequence[Estimator], where: tuple[str, str, Protocol], metric: str
+    lasts: Mapping[str, float], estimators: Sequence[Estimator], where: Conditions, metric: str
 ) -> list[Prediction]:
     """A correlation for each error; none below six methods that have both. lasts: method to mean last value."""
     known = [one for one in estimators if one.method in lasts]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from harness.report.analysis.claims import Held, Row
 from harness.report.analysis.effects import CONTRADICTED, FIRSTS, NOT_VISIBLE, RATIO, SUPPORTED
-from harness.report.analysis.groups import Protocol, group_by
+from harness.report.analysis.groups import Conditions, group_by
 from harness.report.analysis.measures import AXES
 from harness.report.analysis.predictions import Prediction
 from harness.report.chapters.pairs import chance
@@ -20,8 +20,8 @@ TITLE = "The papers' claims at this scale"
 TEXT = (
     "What the methods' papers claim, in our words, held against runs of both sides under the same conditions, paired "
     "by seed, three or more. A claim is supported, or contradicted, where p is below 0.05 after Holm's adjustment for "
-    "all rows of this chapter. Not visible says no more than that, and beside it stands the smallest effect that so "
-    "many seeds show in a single test. What a paper claims of a large model may hold there and not here."
+    "all rows under the same conditions. Not visible says no more than that, and beside it stands the smallest effect "
+    "that so many seeds show in a single test. What a paper claims of a large model may hold there and not here."
 )
 TOLD = "Rows: {rows}; supported: {supported}, contradicted: {contradicted}, not visible: {not_visible}."
 UNCLEAR = "Left out: {sides}."
@@ -33,7 +33,7 @@ EFFECT = (
 TESTS = (
     "p: Student's t of the pairs, for costs of their logarithms; for standard deviations Pitman-Morgan. Smallest "
     "shown: with a power of 80 %, at 5 % and two-sided, from the spread between the pairs that was seen; exact by the "
-    "noncentral t distribution, for standard deviations approximate. The adjustment for all rows asks for more."
+    "noncentral t distribution, for standard deviations approximate. The adjustment asks for more."
 )
 MEASURED = {
     "last": "{metric} of the last checkpoint",
@@ -96,7 +96,7 @@ def _table(rows: Sequence[Row]) -> Table:
     )
 
 
-def _marks(conditions: Iterable[tuple[str, str, Protocol]]) -> dict[tuple[str, str, Protocol], str]:
+def _marks(conditions: Iterable[Conditions]) -> dict[Conditions, str]:
     """Task, model and protocol to the task's name, with a number where one task has several."""
     together = group_by(dict.fromkeys(conditions), lambda place: place[0])
     return {
@@ -106,7 +106,7 @@ def _marks(conditions: Iterable[tuple[str, str, Protocol]]) -> dict[tuple[str, s
     }
 
 
-def _evaluated(marks: Mapping[tuple[str, str, Protocol], str]) -> tuple[str, ...]:
+def _evaluated(marks: Mapping[Conditions, str]) -> tuple[str, ...]:
     return tuple(f"{mark}: {model} model, {protocol.text}." for (_, model, protocol), mark in marks.items())
 
 

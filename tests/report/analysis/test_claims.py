@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,12 +117,20 @@ def test_the_verdict_goes_by_the_direction(
     assert only(hold([claim(direction=direction, first=first, second=second)], groups)).verdict == verdict
 
 
-def test_p_is_adjusted_for_all_rows_of_all_claims(groups: list[Group]) -> None:
+def test_p_is_adjusted_for_all_rows_under_the_same_conditions(groups: list[Group]) -> None:
     claims = [claim(), claim(second=UNIFORM), claim(second=Side(method="egspo", reward="random"))]
     rows = hold(claims, groups).rows
     first, *others = sorted(rows, key=lambda row: row.effect.p)
     assert first.adjusted == pytest.approx(3 * first.effect.p)
     assert others[-1].adjusted == pytest.approx(max(others[-1].effect.p, 2 * others[0].effect.p))
+
+
+def test_other_models_take_nothing_from_a_verdict(groups: list[Group]) -> None:
+    claims = [claim(), claim(second=UNIFORM)]
+    alone = hold(claims, groups).rows
+    both = hold(claims, [*groups, *(replace(group, model="another") for group in groups)]).rows
+    assert len(both) == 2 * len(alone) == 4
+    assert [row.adjusted for row in both if row.first.model != "another"] == [row.adjusted for row in alone]
 
 
 def test_every_method_with_a_control_has_a_row(groups: list[Group]) -> None:
