@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, get_peft_model
+from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from harness.models.files import read_header
 from harness.models.flops import HEAD
 from harness.models.hub import ADAPTER_FILES, adapter_folder
 from harness.models.layout import Layout
+from harness.models.lora import with_adapters
 
 PEFT_PREFIX = "base_model.model."
 
@@ -77,7 +78,7 @@ def load_adapter(lm: DiffusionLM, adapter: PublishedAdapter) -> None:
         target_modules=list(adapter.projections),
     )
     with torch.random.fork_rng():
-        model = get_peft_model(lm.predictor.transformer, config)
+        model = with_adapters(lm.predictor.transformer, config)
     weights = load_file(adapter.weights_file)
     with torch.no_grad():
         for module, layer in adapted_layers(model):

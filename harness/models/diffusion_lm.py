@@ -15,7 +15,7 @@ from typing import Protocol
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, get_peft_model
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -23,9 +23,10 @@ from harness.config.tree import LoraConfig
 from harness.distributed.in_step import InStep
 from harness.errors import UserError
 from harness.models.attention import COMPLETION, FULL, Attention
-from harness.models.flops import HEAD, ModelShape
+from harness.models.flops import ModelShape
 from harness.models.graphs import PassGraphs
 from harness.models.key_values import KeyValueCache, cached_hidden
+from harness.models.lora import LORA_TARGETS, with_adapters
 from harness.models.memory import Memory
 from harness.models.meter import Meter
 from harness.models.packing import packed
@@ -36,13 +37,6 @@ from harness.task.base import Example, Task
 from harness.task.messages import split_prefill
 from harness.task.prompts import COMPACT_ONLY
 from harness.task.template import Prompting
-
-ALL_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-LORA_TARGETS = {
-    "all": ALL_PROJECTIONS,
-    "official-subset": ("q_proj", "k_proj", "v_proj", "up_proj"),
-    "all-and-head": (*ALL_PROJECTIONS, HEAD),
-}
 
 
 class Tokenizer(Protocol):
@@ -206,7 +200,7 @@ class DiffusionLM:
         )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            model = get_peft_model(self.predictor.transformer, peft_config)
+            model = with_adapters(self.predictor.transformer, peft_config)
         self.set_model(model, dict.fromkeys(targets, config.rank))
 
     def set_model(self, model: PreTrainedModel | PeftModel, lora_ranks: Mapping[str, int]) -> None:
