@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.app.bench import USUAL, BenchRequest, PartResult, bench, describe
-from harness.cli.feedback import say
-from harness.cli.options import Device, PackWeights
+from harness.cli.options.shared import Device, PackWeights
+from harness.cli.terminal.feedback import say
 from harness.records.jsonl import write_atomic
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def measure(
 
 def show_part(result: PartResult) -> None:
     """Prints the table of a part."""
-    from harness.cli.tables import show_table
+    from harness.cli.terminal.tables import show_table
 
     lines = [_cells(row) for row in result.rows]
     used = [column for column in lines[0] if any(line[column] for line in lines)]

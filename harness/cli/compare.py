@@ -11,12 +11,12 @@ from harness.app import documents
 from harness.app.compare import POINTS_FILE, TEXT_FILE, Comparison, ComparisonRequest, NoiseSettings
 from harness.app.compare import compare as compare_checkpoints
 from harness.app.evaluate import EvaluationRequest
-from harness.cli.document import clear_output, show_document
-from harness.cli.evaluating import evaluates
-from harness.cli.feedback import progress_bar, say, warn
-from harness.cli.lists import names, whole_numbers
-from harness.cli.options import Json
-from harness.cli.tables import show_report_table
+from harness.cli.options.evaluating import evaluates
+from harness.cli.options.lists import names, whole_numbers
+from harness.cli.options.shared import Json
+from harness.cli.terminal.document import clear_output, show_document
+from harness.cli.terminal.feedback import progress_bar, say, warn
+from harness.cli.terminal.tables import show_report_table
 from harness.distributed.processes import is_main
 from harness.records.run_folder import DEFAULT_COMPARISON, DEFAULT_EVALUATIONS
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
-from harness.cli.feedback import echo, say
-from harness.cli.lists import any_names
-from harness.cli.options import IncludePath
+from harness.cli.options.lists import any_names
+from harness.cli.options.shared import IncludePath
+from harness.cli.terminal.feedback import echo, say
 from harness.data.sources import DATA_VARIABLE, DataSource
 from harness.errors import UserError, unknown_choice
 from harness.task.base import SPLITS
@@ -146,7 +146,7 @@ def _say(finding: Finding) -> bool:
 
 def _list(folder: Path | None) -> int:
     from harness.app.data_folder import listed
-    from harness.cli.tables import show_table
+    from harness.cli.terminal.tables import show_table
 
     sources = [DataSource(kind="builtin")]
     if folder is not None or os.environ.get(DATA_VARIABLE):

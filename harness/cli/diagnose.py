@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
-from harness.cli.feedback import echo, progress_bar, say
-from harness.cli.options import IncludePath
-from harness.cli.tables import show_table
+from harness.cli.options.shared import IncludePath
+from harness.cli.terminal.feedback import echo, progress_bar, say
+from harness.cli.terminal.tables import show_table
 from harness.errors import UserError
 from harness.records.jsonl import write_atomic
 

@@ -8,8 +8,8 @@ MISSING = 1
 def doctor() -> int:
     """Say what this machine supports and what to install. Exit code 1 where something is missing."""
     from harness.app.doctor import examine
-    from harness.cli.feedback import echo
-    from harness.cli.tables import show_table
+    from harness.cli.terminal.feedback import echo
+    from harness.cli.terminal.tables import show_table
 
     findings = list(examine())
     rows = [(finding.name, finding.state, finding.fix or "ok") for finding in findings]

@@ -10,11 +10,11 @@ import typer
 
 from harness.app import documents
 from harness.app.evaluate import EvaluationRequest, evaluate_all
-from harness.cli.document import clear_output, show_document
-from harness.cli.evaluating import evaluates
-from harness.cli.feedback import echo, progress_bar, say, warn
-from harness.cli.lists import names, whole_numbers
-from harness.cli.options import Adapter, AdapterSubfolder, Json
+from harness.cli.options.evaluating import evaluates
+from harness.cli.options.lists import names, whole_numbers
+from harness.cli.options.shared import Adapter, AdapterSubfolder, Json
+from harness.cli.terminal.document import clear_output, show_document
+from harness.cli.terminal.feedback import echo, progress_bar, say, warn
 from harness.distributed.processes import is_main
 from harness.records.run_folder import DEFAULT_EVALUATIONS
 

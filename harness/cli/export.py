@@ -11,8 +11,8 @@ from harness import registry
 from harness.app.export import SHARD_SIZE
 from harness.app.export import export as export_model
 from harness.app.models import TINY_TASK
-from harness.cli.feedback import echo, say, warn
-from harness.cli.options import Adapter, AdapterSubfolder, IncludePath
+from harness.cli.options.shared import Adapter, AdapterSubfolder, IncludePath
+from harness.cli.terminal.feedback import echo, say, warn
 
 
 def export(

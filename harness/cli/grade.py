@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
-from harness.cli.feedback import echo, is_quiet
-from harness.cli.options import AllowPackages, IncludePath, UnsafeLocalExec
+from harness.cli.options.shared import AllowPackages, IncludePath, UnsafeLocalExec
+from harness.cli.terminal.feedback import echo, is_quiet
 from harness.distributed.processes import is_main
 from harness.errors import UserError
 from harness.task.base import GRADERS, OFFICIAL, ROBUST

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from harness import registry
-from harness.cli.document import clear_output, show_document
-from harness.cli.feedback import say
-from harness.cli.options import IncludePath, Json
+from harness.cli.options.shared import IncludePath, Json
 from harness.cli.report import existing, no_runs
-from harness.cli.tables import show_table
+from harness.cli.terminal.document import clear_output, show_document
+from harness.cli.terminal.feedback import say
+from harness.cli.terminal.tables import show_table
 from harness.errors import UserError
 from harness.records.run_folder import DEFAULT_RUNS
 from harness.report.labels import metric_name, percent

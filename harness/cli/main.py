@@ -22,8 +22,8 @@ import typer
 from typer.core import TyperCommand
 
 from harness import __version__
-from harness.cli import help as helping
-from harness.cli.feedback import QUIET, VERBOSE, echo, speaking
+from harness.cli.terminal import help as helping
+from harness.cli.terminal.feedback import QUIET, VERBOSE, echo, speaking
 from harness.distributed.ending import is_first_to_end
 from harness.distributed.processes import is_agreed, is_main, is_one_of_several, mark_agreed
 from harness.distributed.shard import FAULTS, is_loss_of_a_process, raise_together
@@ -126,7 +126,7 @@ class _Commands(helping.Group):
 
 def _with_manners(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function of a command with --quiet and --verbose, and with parameters that the shell completes."""
-    from harness.cli.completion import completed
+    from harness.cli.options.completion import completed
 
     @functools.wraps(function)
     def called(*, quiet: bool, verbose: bool, **given: Any) -> Any:
@@ -193,7 +193,7 @@ def _execute_together(arguments: list[str]) -> int:
     except FAULTS as error:
         fault: Exception = error
     except typer.TyperException as error:
-        from harness.cli.mistakes import explained
+        from harness.cli.terminal.mistakes import explained
 
         fault = explained(error, arguments)
     if is_shared:

@@ -9,8 +9,8 @@ import typer
 
 from harness import registry
 from harness.app.new import new as write_new
-from harness.cli.feedback import echo, say
-from harness.cli.options import IncludePath
+from harness.cli.options.shared import IncludePath
+from harness.cli.terminal.feedback import echo, say
 
 
 def new(

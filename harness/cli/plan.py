@@ -13,11 +13,11 @@ import typer
 from harness import registry
 from harness.app import documents
 from harness.app.plan import PlannedRun, RunRequest, plan
-from harness.cli.cells import CellOptions
-from harness.cli.document import clear_output, show_document
-from harness.cli.feedback import echo
-from harness.cli.options import Json, grouped
-from harness.cli.tables import show_table
+from harness.cli.options.cells import CellOptions
+from harness.cli.options.shared import Json, grouped
+from harness.cli.terminal.document import clear_output, show_document
+from harness.cli.terminal.feedback import echo
+from harness.cli.terminal.tables import show_table
 from harness.config.library import tasks_with_protocol
 from harness.config.recipe_files import YAML, named_in, parts, recipes_in
 from harness.errors import UserError

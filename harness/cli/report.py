@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
-from harness.cli.document import show_document
-from harness.cli.feedback import echo, say
-from harness.cli.lists import any_names
-from harness.cli.options import IncludePath, Json
-from harness.cli.tables import show_report_table
+from harness.cli.options.lists import any_names
+from harness.cli.options.shared import IncludePath, Json
+from harness.cli.terminal.document import show_document
+from harness.cli.terminal.feedback import echo, say
+from harness.cli.terminal.tables import show_report_table
 from harness.errors import UserError, from_here
 from harness.records.run_folder import DEFAULT_EVALUATIONS, DEFAULT_REPORT, DEFAULT_RUNS
 

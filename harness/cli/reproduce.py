@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import registry
-from harness.cli.feedback import echo, progress_bar, say
-from harness.cli.lists import names
-from harness.cli.options import Data, Device, IncludePath, Prompts
+from harness.cli.options.lists import names
+from harness.cli.options.shared import Data, Device, IncludePath, Prompts
+from harness.cli.terminal.feedback import echo, progress_bar, say
 from harness.config.resolve import parse_budget
 from harness.distributed.processes import is_one_of_several
 from harness.errors import UserError
@@ -79,7 +79,7 @@ def reproduce(
 
 def _run_again(record: Path, out: Path, *, dry_run: bool) -> int:
     from harness.app.rerun import BASE_TOLERANCE, LAST_TOLERANCE, plan_rerun, rerun
-    from harness.cli.progress import Display
+    from harness.cli.terminal.progress import Display
 
     planned = plan_rerun(record, out)
     say(f"{record} is made again as {planned.folder}.")

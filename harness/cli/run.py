@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from harness.app.plan import PlannedRun, RunRequest
 from harness.app.run import InUseError, execute, plan_together
-from harness.cli.cells import CellOptions
-from harness.cli.feedback import echo, is_quiet, say
-from harness.cli.launch import LaunchOptions, show_scripts, submit_grid
-from harness.cli.options import grouped
+from harness.cli.options.cells import CellOptions
+from harness.cli.options.launch import LaunchOptions, show_scripts, submit_grid
+from harness.cli.options.shared import grouped
 from harness.cli.plan import show_plans
-from harness.cli.progress import Display
+from harness.cli.terminal.feedback import echo, is_quiet, say
+from harness.cli.terminal.progress import Display
 from harness.distributed.processes import count, is_agreed, is_main
 from harness.errors import Interruption, UserError
 

@@ -9,9 +9,9 @@ import typer
 
 from harness import registry
 from harness.app.sft import sft as fine_tune
-from harness.cli.feedback import echo, progress_bar, warn
-from harness.cli.lists import any_names
-from harness.cli.options import IncludePath
+from harness.cli.options.lists import any_names
+from harness.cli.options.shared import IncludePath
+from harness.cli.terminal.feedback import echo, progress_bar, warn
 from harness.config.resolve import parse_settings
 from harness.distributed.processes import is_main
 

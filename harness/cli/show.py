@@ -11,10 +11,10 @@ import typer
 
 from harness import registry
 from harness.app import catalogue
-from harness.cli.document import clear_output, show_document
-from harness.cli.feedback import echo
-from harness.cli.options import IncludePath, Json
-from harness.cli.tables import show_table
+from harness.cli.options.shared import IncludePath, Json
+from harness.cli.terminal.document import clear_output, show_document
+from harness.cli.terminal.feedback import echo
+from harness.cli.terminal.tables import show_table
 from harness.errors import UserError, did_you_mean, nearest
 from harness.report.labels import digits, flop_unit, metric_name, one_line, percent
 

@@ -85,7 +85,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: Capture, arguments: l
 
 
 def test_long_work_shows_progress(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.cli.feedback.PLAIN_INTERVAL", 0.0)
+    monkeypatch.setattr("harness.cli.terminal.feedback.PLAIN_INTERVAL", 0.0)
     harness.export("tiny", tmp_path / "copy")
     assert compare(tmp_path, "--against", f"tiny,{tmp_path / 'copy'}") == 0
     assert capsys.readouterr().err == (

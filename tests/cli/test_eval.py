@@ -15,7 +15,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def no_progress_however_slow_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.cli.feedback.PLAIN_INTERVAL", float("inf"))
+    monkeypatch.setattr("harness.cli.terminal.feedback.PLAIN_INTERVAL", float("inf"))
 
 
 def evaluate(tmp_path: Path, *arguments: str) -> int:
@@ -63,7 +63,7 @@ def test_a_warning_about_the_model_is_one_line_on_standard_error(
 def test_without_a_terminal_progress_is_a_line_now_and_then(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.cli.feedback.PLAIN_INTERVAL", 0.0)
+    monkeypatch.setattr("harness.cli.terminal.feedback.PLAIN_INTERVAL", 0.0)
     assert evaluate(tmp_path, "--batch-size", "2") == 0
     assert capsys.readouterr().err == "eval 2/4 sudoku, 16 tokens\neval 4/4 sudoku, 16 tokens\n"
 

@@ -11,8 +11,8 @@ import pytest
 
 import harness
 from harness import registry
-from harness.cli.document import clear_output, show_document
 from harness.cli.main import main
+from harness.cli.terminal.document import clear_output, show_document
 from harness.records.jsonl import read_lines
 
 Capture = pytest.CaptureFixture[str]
@@ -42,7 +42,7 @@ class Loud(Task):
 
 @pytest.fixture(autouse=True)
 def no_progress_however_slow_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.cli.feedback.PLAIN_INTERVAL", float("inf"))
+    monkeypatch.setattr("harness.cli.terminal.feedback.PLAIN_INTERVAL", float("inf"))
 
 
 def strict(text: str) -> Any:

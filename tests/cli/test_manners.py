@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import typer
 
-from harness.cli import feedback
-from harness.cli.feedback import NO_BARS, detail, echo, progress_bar, say, speaking, warn
+from harness.cli.terminal import feedback
 from harness.cli.main import SUBCOMMANDS, main
-from harness.cli.tables import show_table
+from harness.cli.terminal.feedback import NO_BARS, detail, echo, progress_bar, say, speaking, warn
+from harness.cli.terminal.tables import show_table
 from harness.errors import UserError
 
 Capture = pytest.CaptureFixture[str]

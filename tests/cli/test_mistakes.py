@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 from harness.app.plan import RunRequest, plan
 from harness.cli.main import SUBCOMMANDS, main
-from harness.cli.once import LISTS
+from harness.cli.options.once import LISTS
 from harness.config.resolve import parse_budget
 from harness.data.sources import DATA_VARIABLE
 from harness.records.description import RunDescription, write_description

@@ -3,8 +3,8 @@
 import json
 
 from harness.app.plan import plan
-from harness.cli.cells import CellOptions
 from harness.cli.main import main
+from harness.cli.options.cells import CellOptions
 from harness.records.jsonl import read_lines
 from harness.records.run_folder import EVAL_FILE, METRICS_FILE
 

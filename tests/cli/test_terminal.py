@@ -12,10 +12,10 @@ import pytest
 from typer.main import get_params_from_function
 
 from harness.app import catalogue
-from harness.cli import feedback
-from harness.cli.feedback import fitted
+from harness.cli.terminal import feedback
 from harness.cli.main import SUBCOMMANDS, main
-from harness.cli.tables import column_widths, show_table
+from harness.cli.terminal.feedback import fitted
+from harness.cli.terminal.tables import column_widths, show_table
 
 WIDTHS = (40, 80)
 STYLE = re.compile(r"\x1b\[[0-9;]*m")

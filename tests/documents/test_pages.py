@@ -12,8 +12,8 @@ import pytest
 from harness import registry
 from harness.app.new import new, render
 from harness.app.plan import RunRequest, plan
-from harness.cli.cells import CellOptions
 from harness.cli.main import main
+from harness.cli.options.cells import CellOptions
 from harness.cli.plan import of_recipe
 from harness.data.sources import DataSource
 from harness.models.diffusion_lm import DiffusionLM

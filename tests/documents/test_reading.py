@@ -14,7 +14,7 @@ import typer
 from harness import registry
 from harness.app.new import new
 from harness.app.plan import plan
-from harness.cli.cells import CellOptions
+from harness.cli.options.cells import CellOptions
 
 from .pages import PAGES, Command, commands
 from .reading import is_part, parser_of, read

@@ -13,7 +13,7 @@ import pytest
 
 from harness.app.plan import plan
 from harness.app.preflight import preflight
-from harness.cli.cells import CellOptions
+from harness.cli.options.cells import CellOptions
 from harness.config.together import check_processes
 
 from .pages import Block, Command, commands_of, parts

@@ -9,8 +9,8 @@ from huggingface_hub import constants
 from harness.app.plan import plan
 from harness.app.ready import check_model, load_data
 from harness.app.run import load
-from harness.cli.cells import CellOptions
 from harness.cli.main import main
+from harness.cli.options.cells import CellOptions
 from harness.generators.sudoku import builtin_pairs
 from harness.models import hub as hub_module
 
@@ -109,7 +109,7 @@ def test_a_misspelt_model_is_named_before_its_data_are_looked_at(capsys, command
 
 
 def test_run_and_eval_take_the_same_words(capsys):
-    from harness.cli.evaluating import decoding_options
+    from harness.cli.options.evaluating import decoding_options
 
     words = ["evaluation.num_steps=64", "evaluation.decoding.block_length=64"]
     resolved = planned(data="builtin", device="cpu", settings=[*SMALL, *words]).resolved

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from harness import registry
 from harness.cli.list import list_runs
 from harness.cli.report import report
-from harness.cli.tables import plain_table, show_table
+from harness.cli.terminal.tables import plain_table, show_table
 from harness.errors import UserError
 from harness.records.run_folder import CONFIG_FILE
 

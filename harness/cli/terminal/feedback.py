@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from harness.cli.time_left import Pace, clock_text
+from harness.cli.terminal.time_left import Pace, clock_text
 from harness.distributed.processes import is_main
 from harness.errors import UserError
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from harness.cli.time_left import Pace, Schedule, TimeLeft, clock_text
+from harness.cli.terminal.time_left import Pace, Schedule, TimeLeft, clock_text
 
 LIMIT = 0.3
 SLOW = 40.0

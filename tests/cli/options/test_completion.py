@@ -12,10 +12,10 @@ import pytest
 
 from harness import registry
 from harness.cli import main as command_line
-from harness.cli.completion import LISTS, OFFERS
 from harness.cli.main import SUBCOMMANDS, main
+from harness.cli.options.completion import LISTS, OFFERS
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 SHELLS = ("bash", "zsh", "fish")
 
 

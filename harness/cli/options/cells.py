@@ -12,8 +12,17 @@ import typer
 from harness import registry
 from harness.app.grid import grid
 from harness.app.plan import RunRequest
-from harness.cli.lists import names, whole_numbers
-from harness.cli.options import AllowPackages, Compile, Data, FewShot, IncludePath, Prompts, TrainData, UnsafeLocalExec
+from harness.cli.options.lists import names, whole_numbers
+from harness.cli.options.shared import (
+    AllowPackages,
+    Compile,
+    Data,
+    FewShot,
+    IncludePath,
+    Prompts,
+    TrainData,
+    UnsafeLocalExec,
+)
 from harness.config.resolve import parse_budget
 from harness.errors import UserError
 from harness.records.run_folder import DEFAULT_RUNS

@@ -10,8 +10,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from harness.cli.feedback import fitted
-from harness.cli.once import OnceCommand
+from harness.cli.options.once import OnceCommand
+from harness.cli.terminal.feedback import fitted
 
 WIDEST, NARROW = 100, 60
 """Columns: of the widest text, and below which what an option means stands under it."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness import registry
-from harness.cli import options
-from harness.cli.lists import whole_numbers
+from harness.cli.options import shared as options
+from harness.cli.options.lists import whole_numbers
 from harness.config.resolve import DECODING, full_key, parse_settings
 from harness.config.served import Server
 from harness.errors import UserError

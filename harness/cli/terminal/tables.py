@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from harness.cli.feedback import fitted, is_quiet, say, terminal_width
+from harness.cli.terminal.feedback import fitted, is_quiet, say, terminal_width
 
 if TYPE_CHECKING:
     from harness.report.chapters.table import Table

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.app.plan import RunRequest, plan
-from harness.cli.feedback import echo, say
+from harness.cli.terminal.feedback import echo, say
 from harness.errors import UserError, require_choice
 
 if TYPE_CHECKING:

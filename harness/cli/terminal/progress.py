@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from harness.app.plan import PlannedRun
-from harness.cli.feedback import detail, echo, is_quiet, live_display, say, warn
-from harness.cli.time_left import Schedule, TimeLeft, clock_text
+from harness.cli.terminal.feedback import detail, echo, is_quiet, live_display, say, warn
+from harness.cli.terminal.time_left import Schedule, TimeLeft, clock_text
 from harness.config.resolve import flatten
 
 if TYPE_CHECKING:
