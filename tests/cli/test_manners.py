@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import typer
 
-from harness.cli.terminal import feedback
 from harness.cli.main import SUBCOMMANDS, main
+from harness.cli.terminal import feedback
 from harness.cli.terminal.feedback import NO_BARS, detail, echo, progress_bar, say, speaking, warn
 from harness.cli.terminal.tables import show_table
 from harness.errors import UserError

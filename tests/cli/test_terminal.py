@@ -12,8 +12,8 @@ import pytest
 from typer.main import get_params_from_function
 
 from harness.app import catalogue
-from harness.cli.terminal import feedback
 from harness.cli.main import SUBCOMMANDS, main
+from harness.cli.terminal import feedback
 from harness.cli.terminal.feedback import fitted
 from harness.cli.terminal.tables import column_widths, show_table
 
