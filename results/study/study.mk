@@ -25,22 +25,24 @@ CHECKED := sudoku/egspo-sa/tiny/2be4eda6-seed0
 study: $(STUDY_TASKS:%=study-of-%) study-diagnose
 study-search: $(STUDY_TASKS:%=study-search-of-%)
 
-# Learning rates, on validation items and with seeds that no other run has: the same four for every method, two seeds.
-SEARCH = $(BIN)/harness run --task $* --seed 100,101 --jobs $(STUDY_JOBS) --runs $(WORK)/search --set evaluation.split=validation \
+# Learning rates, on validation items and with seeds that no other run has: the same four for every method.
+SEARCH = $(BIN)/harness run --task $* --jobs $(STUDY_JOBS) --runs $(WORK)/search --set evaluation.split=validation \
 	--set evaluation.every=0
+TWO_SEEDS := --seed 100,101
+ONE_SEED := --seed 100
 RATES := --set optimizer.learning_rate=3e-5,1e-4,3e-4,1e-3
 LORA_RATES := --set optimizer.learning_rate=3e-4,1e-3,3e-3,1e-2
 KEEP_SEARCH = $(KEEP) $(WORK)/search $* results/study/search-$*.tar.xz $(RESULTS_ALONE)
 
 $(WHOLE:%=study-search-of-%): study-search-of-%: $(STAMP)
-	$(SEARCH) $(RATES) --method $(ALL)
-	$(SEARCH) $(RATES) --method egspo --set method.selection=uniform,random
-	$(SEARCH) $(RATES) --method agrpo --set method.stepping=per-draw
-	$(SEARCH) $(LORA_RATES) --method egspo-sa $(LORA) --set conventions.dropout_in_rollouts=false,true
+	$(SEARCH) $(TWO_SEEDS) $(RATES) --method $(ALL)
+	$(SEARCH) $(TWO_SEEDS) $(RATES) --method egspo --set method.selection=uniform,random
+	$(SEARCH) $(TWO_SEEDS) $(RATES) --method agrpo --set method.stepping=per-draw
+	$(SEARCH) $(TWO_SEEDS) $(LORA_RATES) --method egspo-sa $(LORA) --set conventions.dropout_in_rollouts=false,true
 	$(KEEP_SEARCH)
 
 $(PART:%=study-search-of-%): study-search-of-%: $(STAMP)
-	$(SEARCH) $(RATES) --method $(SOME)
+	$(SEARCH) $(ONE_SEED) $(RATES) --method $(SOME)
 	$(KEEP_SEARCH)
 
 RUN = $(BIN)/harness run --task $* --jobs $(STUDY_JOBS) --runs $(WORK)/runs --set evaluation.validation_items=256
