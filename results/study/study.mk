@@ -25,6 +25,11 @@ CHECKED := sudoku/egspo-sa/tiny/2be4eda6-seed0
 study: $(STUDY_TASKS:%=study-of-%) study-diagnose
 study-search: $(STUDY_TASKS:%=study-search-of-%)
 
+# Validation problems: all that there are of programs.
+VALIDATION_mbpp := 128
+VALIDATION_humaneval := 128
+VALIDATION = $(or $(VALIDATION_$*),256)
+
 # Learning rates, on validation items and with seeds that no other run has: the same four for every method.
 SEARCH = $(BIN)/harness run --task $* --jobs $(STUDY_JOBS) --runs $(WORK)/search --set evaluation.split=validation \
 	--set evaluation.every=0
@@ -42,10 +47,10 @@ $(WHOLE:%=study-search-of-%): study-search-of-%: $(STAMP)
 	$(KEEP_SEARCH)
 
 $(PART:%=study-search-of-%): study-search-of-%: $(STAMP)
-	$(SEARCH) $(ONE_SEED) $(RATES) --method $(SOME)
+	$(SEARCH) $(ONE_SEED) $(RATES) --method $(SOME) --set evaluation.items=$(VALIDATION)
 	$(KEEP_SEARCH)
 
-RUN = $(BIN)/harness run --task $* --jobs $(STUDY_JOBS) --runs $(WORK)/runs --set evaluation.validation_items=256
+RUN = $(BIN)/harness run --task $* --jobs $(STUDY_JOBS) --runs $(WORK)/runs --set evaluation.validation_items=$(VALIDATION)
 
 # As many random states as TraceRL takes of a trajectory.
 STATES_sudoku := 2

@@ -19,6 +19,7 @@ SEARCHED = {
 """Task to methods."""
 SEEDS = {"sudoku": (100, 101), "countdown": (100, 101)}
 ONE_SEED = (100,)
+ALL_ITEMS_OF_PROGRAMS = {"evaluation.items": 128}
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +41,8 @@ def tries(task):
 def plain(task):
     """The hashes of the searched configurations that change nothing but the rate."""
     changes = {"evaluation.split": "validation", "evaluation.every": 0}
+    if task in ("mbpp", "humaneval"):
+        changes |= ALL_ITEMS_OF_PROGRAMS
     return {
         plan(
             RunRequest(
