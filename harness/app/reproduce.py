@@ -21,6 +21,7 @@ from harness.config.decoding import Decoding
 from harness.config.protocols import evaluation_protocol
 from harness.config.recipes import evaluation_decoding
 from harness.config.reproductions import TABLE, Artefact, Reproduction, load_reproduction
+from harness.config.resolve import COMMAND_LINE
 from harness.errors import UserError, from_here, require_choice
 from harness.records.jsonl import read_lines
 from harness.records.run_folder import EVAL_FILE
@@ -191,7 +192,7 @@ def _evaluations(
 
 def _overridden(planned: PlannedRun) -> bool:
     """Whether the run belongs to an ablation."""
-    changed = (key for key, source in planned.resolved.provenance.items() if source == "command line")
+    changed = (key for key, source in planned.resolved.provenance.items() if source == COMMAND_LINE)
     return any(key.startswith("method.") for key in changed)
 
 

@@ -35,11 +35,11 @@ DIRECTIONS = (HIGHER, LOWER, DIFFERENT)
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """The runs of one side. method: `*` for every method that has runs on both sides. set: dotted settings in which
-    they differ from the method's recipe; the learning rate is free."""
+    """The runs of one side. method: `*` for every method that has runs on both sides. reward: that of the method's
+    recipe where it is empty. set: dotted settings in which they differ from the recipe; the learning rate is free."""
 
     method: str
-    reward: str = "task"
+    reward: str = ""
     set: Mapping[str, Any] = field(default_factory=dict)
 
     def as_method(self, method: str) -> Side:

@@ -67,7 +67,9 @@ def read(study: Path = STUDY) -> Material:
 
 def name_of(group: Group) -> str:
     """The method and what its runs change of the recipe, the learning rate apart: `AGRPO (draws=independent)`."""
-    reward = {"task": [], "random": ["random reward"]}.get(group.reward, [f"reward={group.reward}"])
+    reward = (
+        [] if group.has_recipe_reward else [{"random": "random reward"}.get(group.reward, f"reward={group.reward}")]
+    )
     changed = overrides(group.members[0].run)
     told = [f"{key.rpartition('.')[2]}={_plain(value)}" for key, value in changed.items() if not key.startswith(UNTOLD)]
     lora = ["LoRA"] if "model.lora.rank" in changed else []
@@ -131,11 +133,11 @@ def laptop(material: Material) -> list[str]:
 
 def other_tasks(material: Material) -> list[str]:
     """The methods on the tasks with three seeds, a column each, and the base."""
-    found = {task: {name_of(row.group): row for row in material.of(task)} for task in THREE_SEEDS}
-    names = sorted({name for named in found.values() for name in named})
-    cells = [[name, *(_value(found[task][name]) for task in THREE_SEEDS)] for name in names]
-    base = ["base", *(percent(found[task][names[0]].base or 0.0) for task in THREE_SEEDS)]
-    return table(["method", *(f"{task_name(task)}, % [95 %]" for task in THREE_SEEDS)], [*cells, base])
+    found = {task: {name_of(row.group): row for row in rows} for task in THREE_SEEDS if (rows := material.of(task))}
+    names = sorted({name for named in found.values() for name in named}, key=str.casefold)
+    cells = [[name, *(_value(named[name]) for named in found.values())] for name in names]
+    base = ["base", *(percent(named[names[0]].base or 0.0) for named in found.values())]
+    return table(["method", *(f"{task_name(task)}, % [95 %]" for task in found)], [*cells, base])
 
 
 def claims(material: Material, tasks: Sequence[str]) -> list[str]:

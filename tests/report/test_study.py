@@ -69,6 +69,8 @@ def test_the_records_are_whole_and_small(material: Any) -> None:
     for task, cells in (("sudoku", 37), ("countdown", 28)):
         assert {len(row.seeds) for row in material.of(task)} == {10}
         assert len(material.of(task)) == cells
+    for task in ("gsm8k", "math500", "mbpp", "humaneval"):
+        assert [len(row.seeds) for row in material.of(task)] == [3] * 8
 
 
 def test_every_table_of_the_pages_is_that_of_the_records(page: ModuleType, material: Any) -> None:

@@ -42,6 +42,7 @@ from harness.report.read.estimators import Estimator
 FREE = ("optimizer.learning_rate", "evaluation.", "budget.", "data.")
 """Beginnings of settings in which a side may differ from its method's recipe without being told: how far it learns in a
 step, which is chosen for each method and variant, and how long and on what it is measured."""
+TASK_REWARD = "task"
 COLUMNS = (
     "claim paper arxiv where task model data split decoding metric measure along direction first second seeds kind "
     "value low high p p_holm verdict smallest level first_reached second_reached methods"
@@ -153,8 +154,8 @@ def _of(side: Side, groups: Sequence[Group], unclear: dict[str, None]) -> Group 
     """The group of a side, called by what the side names; of several the one with the fewest changes, None where there
     is none or that is not one."""
     fitting = [group for group in groups if _fits(side, group)]
-    fewest = min((len(overrides(group.members[0].run)) for group in fitting), default=0)
-    standing = [group for group in fitting if len(overrides(group.members[0].run)) == fewest]
+    fewest = min(map(_changes, fitting), default=0)
+    standing = [group for group in fitting if _changes(group) == fewest]
     called = ", ".join(f"{key.removeprefix('method.')}={value}" for key, value in side.set.items())
     if len(standing) > 1:
         named = standing[0].called(called)
@@ -162,11 +163,18 @@ def _of(side: Side, groups: Sequence[Group], unclear: dict[str, None]) -> Group 
     return replace(standing[0], variant=called, decoded="") if len(standing) == 1 else None
 
 
+def _changes(group: Group) -> int:
+    """How many settings were given on the command line, the reward among them."""
+    return len(overrides(group.members[0].run)) + (not group.has_recipe_reward)
+
+
 def _fits(side: Side, group: Group) -> bool:
     settings = group.members[0].run.settings
     told = (*side.set, *FREE)
+    by_recipe = (group.has_recipe_reward or group.reward == TASK_REWARD) and not group.is_control
     return (
-        (group.method, group.reward) == (side.method, side.reward)
+        group.method == side.method
+        and (group.reward == side.reward if side.reward else by_recipe)
         and all(key in settings and settings[key] == value for key, value in side.set.items())
         and all(key.startswith(told) for key in overrides(group.members[0].run))
     )

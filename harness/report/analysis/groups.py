@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from harness.config.embedded import EMBEDDED
 from harness.config.prompt_hashes import STATES as PROMPT_STATES
 from harness.config.prompt_hashes import UNVERIFIED
-from harness.config.resolve import flatten
+from harness.config.resolve import COMMAND_LINE, flatten
 from harness.records.schema import NO_METHOD, EvalRecord
 from harness.report.labels import DASH, data_name, method_name
 from harness.report.read.runs import CHECKPOINTS, Run
@@ -87,6 +88,11 @@ class Group:
         return self.reward == "random"
 
     @property
+    def has_recipe_reward(self) -> bool:
+        """Whether the reward was left to recipe and protocol."""
+        return self.members[0].run.provenance.get("reward") != COMMAND_LINE
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds, rising."""
         return tuple(member.run.identity.seed for member in self.members)
@@ -133,8 +139,8 @@ class Group:
     @property
     def toy_reasons(self) -> list[str]:
         """`tiny model`, `builtin data`: what keeps the group from standing beside published numbers."""
-        tiny = ["tiny model"] if self.model == "tiny" else []
-        return [*tiny, *(["builtin data"] if self.protocol.data == "builtin" else [])]
+        embedded = [f"{self.model} model"] if self.model in EMBEDDED else []
+        return [*embedded, *(["builtin data"] if self.protocol.data == "builtin" else [])]
 
     @property
     def name(self) -> tuple[str, ...]:
@@ -217,7 +223,7 @@ def overrides(run: Run) -> dict[str, Any]:
     return {
         key: run.settings[key]
         for key, source in sorted(run.provenance.items())
-        if source == "command line" and key in run.settings and key not in NAMED_BY_FLAGS
+        if source == COMMAND_LINE and key in run.settings and key not in NAMED_BY_FLAGS
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from harness.config.resolve import COMMAND_LINE
 from harness.report.analysis.groups import OUTSIDE_HASH, Group, group_by, overrides
 from harness.report.chapters.results import CHANGED_MARK, CHANGED_NOTE
 from harness.report.chapters.table import Table, text_columns
@@ -51,7 +52,7 @@ def _table(task: str, model: str, groups: Sequence[Group]) -> Table:
 
 
 def _mark(group: Group, key: str) -> str:
-    return CHANGED_MARK if group.members[0].run.provenance.get(key) == "command line" else ""
+    return CHANGED_MARK if group.members[0].run.provenance.get(key) == COMMAND_LINE else ""
 
 
 def _text(value: Any) -> str:

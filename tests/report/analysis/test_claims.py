@@ -23,14 +23,24 @@ def claim(**changes: Any) -> Claim:
     return Claim(**{**values, "direction": "higher", "first": EGSPO, "second": D1, **changes})
 
 
-def run(synthetic: Any, ends: list[int], *, changed: dict[str, Any] | None = None, **options: Any) -> None:
-    """A run for each seed from 0, with so many of 256 grids solved at its end, and half of that in the middle."""
+def run(
+    synthetic: Any,
+    ends: list[int],
+    *,
+    changed: dict[str, Any] | None = None,
+    source: dict[str, str] | None = None,
+    **options: Any,
+) -> None:
+    """A run for each seed from 0, with so many of 256 grids solved at its end, and half of that in the middle.
+
+    changed: settings given on the command line; source: where others come from.
+    """
     settings = copy.deepcopy(dict(synthetic.settings))
     settings["method"] |= {"selection": "entropy"}
     for key, value in (changed or {}).items():
         section, name = key.split(".")
         settings[section][name] = value
-    given = dict.fromkeys(changed or {}, "command line")
+    given = dict.fromkeys(changed or {}, "command line") | (source or {})
     for seed, solved in enumerate(ends):
         middle = synthetic.evaluation("step", 12, synthetic.metrics(solved // 2))
         records = [*synthetic.ends(0, solved), middle]
@@ -131,6 +141,33 @@ def test_other_models_take_nothing_from_a_verdict(groups: list[Group]) -> None:
     both = hold(claims, [*groups, *(replace(group, model="another") for group in groups)]).rows
     assert len(both) == 2 * len(alone) == 4
     assert [row.adjusted for row in both if row.first.model != "another"] == [row.adjusted for row in alone]
+
+
+def test_a_side_has_the_reward_of_its_recipe_whatever_that_is(
+    synthetic_below: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    made = synthetic_below(tmp_path)
+    own, given = {"reward": "protocol"}, {"reward": "command line"}
+    run(made, [128, 130, 132], method="egspo", config_hash="ownown01", reward="correctness", source=own)
+    run(made, [64, 66, 69], method="d1", config_hash="ownown02", reward="correctness", source=own)
+    run(made, [1, 2, 3], method="egspo", config_hash="given001", reward="shaped", source=given)
+    run(made, [0, 1, 2], method="egspo", config_hash="control1", reward="random", source=given)
+    row = only(hold([claim()], made.groups()))
+    assert (row.first.config_hash, row.second and row.second.config_hash) == ("ownown01", "ownown02")
+    shaped = only(hold([claim(first=Side(method="egspo", reward="shaped"))], made.groups()))
+    assert (shaped.first.config_hash, shaped.second and shaped.second.config_hash) == ("given001", "ownown02")
+
+
+def test_the_task_s_own_reward_stands_for_a_recipe_that_has_no_runs(
+    synthetic_below: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    made = synthetic_below(tmp_path)
+    given = {"reward": "command line"}
+    run(made, [128, 130, 132], method="egspo", config_hash="given001", source=given)
+    run(made, [64, 66, 69], method="d1", config_hash="d1d1d1d1")
+    assert only(hold([claim()], made.groups())).first.config_hash == "given001"
+    run(made, [64, 66, 69], method="egspo", config_hash="ownown01", reward="shaped", source={"reward": "protocol"})
+    assert only(hold([claim()], made.groups())).first.config_hash == "ownown01"
 
 
 def test_every_method_with_a_control_has_a_row(groups: list[Group]) -> None:
