@@ -80,9 +80,9 @@ def models() -> list[Record]:
 def _model(layout: Layout, takes_blocks: Mapping[str, bool]) -> Record:
     from transformers import Qwen3MoeForCausalLM
 
-    from harness.config.checkpoints import published_checkpoints
     from harness.config.decoding import CACHES
     from harness.config.meanings import first_sentence
+    from harness.config.published.checkpoints import published_checkpoints
 
     attention = _attention(layout)
     has_experts = issubclass(layout.model_class, Qwen3MoeForCausalLM)
@@ -161,7 +161,7 @@ def protocols() -> list[Record]:
     """How papers evaluate the tasks, those among them that cannot be followed here."""
     from dataclasses import asdict
 
-    from harness.config.protocols import load_protocol, protocol_names
+    from harness.config.published.protocols import load_protocol, protocol_names
 
     return [
         {
@@ -184,7 +184,7 @@ def checkpoints() -> list[Record]:
     from dataclasses import asdict
 
     from harness.app.checkpoints import why_not_loaded
-    from harness.config.checkpoints import published_checkpoints
+    from harness.config.published.checkpoints import published_checkpoints
 
     return [{**asdict(one), "place": one.place, "not_loaded": why_not_loaded(one)} for one in published_checkpoints()]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.config.checkpoints import PublishedCheckpoint, find_checkpoint
+from harness.config.published.checkpoints import PublishedCheckpoint, find_checkpoint
 from harness.errors import UserError
 
 HUB_CACHE = "hub"

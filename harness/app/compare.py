@@ -20,8 +20,8 @@ from harness.app.evaluate import EvaluationRequest, evaluate_all, model_of
 from harness.app.evaluations import Evaluated
 from harness.app.models import LoadedModel, NamedModel
 from harness.app.served import ServedModel
-from harness.config.checkpoints import published_checkpoints
 from harness.config.embedded import EMBEDDED
+from harness.config.published.checkpoints import published_checkpoints
 from harness.config.tree import DTYPES
 from harness.errors import UserError, require_choice, require_positive, unknown_choice
 from harness.records.jsonl import write_atomic

@@ -20,7 +20,7 @@ from harness.app.models import LoadedModel, ModelsInTurn, NamedModel, named_mode
 from harness.app.served import ServedFolder, ServedModel
 from harness.config.build import build
 from harness.config.decoding import Decoding
-from harness.config.protocols import evaluation_protocol
+from harness.config.published.protocols import evaluation_protocol
 from harness.config.recipe_files import PAPER
 from harness.config.recipes import protocol_decoding
 from harness.config.served import Sampling, Server, samplings

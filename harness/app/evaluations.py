@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.config.prompt_hashes import check_prompts
+from harness.config.published.prompt_hashes import check_prompts
 from harness.data.sources import sha256_of_text
 from harness.records.description import EVALUATED_FILE, RunDescription, write_description
 from harness.records.jsonl import read_lines, read_samples, to_line, write_atomic, write_samples

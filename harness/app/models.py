@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.app.checkpoints import published_checkpoint
-from harness.config.checkpoints import PublishedCheckpoint
 from harness.config.embedded import SMALL, TINY, embedded
+from harness.config.published.checkpoints import PublishedCheckpoint
 from harness.config.resolve import recorded_config
 from harness.config.tree import Execution, ModelConfig, RunConfig
 from harness.errors import UserError

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from harness.config.prompt_hashes import constant_hashes, sha256
-from harness.config.protocols import Protocol, PublishedPrompt, TaskProtocol
+from harness.config.published.prompt_hashes import constant_hashes, sha256
+from harness.config.published.protocols import Protocol, PublishedPrompt, TaskProtocol
 from harness.data.python_text import NAME_IN_BRACES, read_text
 from harness.errors import UserError
 from harness.records.jsonl import write_atomic

@@ -18,9 +18,9 @@ from harness.app.evaluate import EvaluationRequest, evaluate_all
 from harness.app.plan import PlannedRun, RunRequest, plan
 from harness.app.workers import run_cells
 from harness.config.decoding import Decoding
-from harness.config.protocols import evaluation_protocol
+from harness.config.published.protocols import evaluation_protocol
+from harness.config.published.reproductions import TABLE, Artefact, Reproduction, load_reproduction
 from harness.config.recipes import evaluation_decoding
-from harness.config.reproductions import TABLE, Artefact, Reproduction, load_reproduction
 from harness.config.resolve import COMMAND_LINE
 from harness.errors import UserError, from_here, require_choice
 from harness.records.jsonl import read_lines

@@ -17,7 +17,7 @@ from harness.app.heartbeat import Heartbeat, running
 from harness.app.plan import PlannedRun, RunRequest, own_files, plan
 from harness.app.ready import check_before_all, check_model, load_data
 from harness.app.trackers import tracked
-from harness.config.prompt_hashes import training_prompts
+from harness.config.published.prompt_hashes import training_prompts
 from harness.config.together import check_processes
 from harness.config.tree import FSDP2, Execution
 from harness.data.sources import DataSource

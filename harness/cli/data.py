@@ -105,7 +105,7 @@ def _pull_checkpoints(home: Path, names: str) -> int:
 
 def _prompts(name: str, clone: Path, out: Path, tasks: str) -> int:
     from harness.app.published_prompts import read_published_prompts, write_published_prompts
-    from harness.config.protocols import load_protocol
+    from harness.config.published.protocols import load_protocol
 
     protocol = load_protocol(name)
     found = read_published_prompts(protocol, clone, _tasks(tasks))

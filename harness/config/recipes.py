@@ -1,9 +1,9 @@
 """Protocols and recipes, in YAML files. No torch.
 
 A protocol, `baselines/protocols/tasks/<task>.yaml`, holds what belongs to a task for every method: lengths, decoding,
-items, cadence; how single papers evaluate: harness/config/protocols.py. A recipe, `baselines/recipes/<method>.yaml`,
-holds what a method has differently, for all tasks and, under `tasks`, for single ones. Both have a section for either
-embedded model and one for the published protocol on large ones.
+items, cadence; how single papers evaluate: harness/config/published/protocols.py. A recipe,
+`baselines/recipes/<method>.yaml`, holds what a method has differently, for all tasks and, under `tasks`, for single
+ones. Both have a section for either embedded model and one for the published protocol on large ones.
 
 A user's own recipe is a file with the values of one section; `extends` names what they stand on, and `without` the
 sections of that which are left out. A file with several sections is read as the built-in ones are

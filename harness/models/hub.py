@@ -13,7 +13,7 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 
-from harness.config.checkpoints import published_checkpoints
+from harness.config.published.checkpoints import published_checkpoints
 from harness.data.hub import fetching
 from harness.errors import UserError, did_you_mean, nearest, nearest_path
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.config.claims import ANY, load_claims
+from harness.config.published.claims import ANY, load_claims
 from harness.records.jsonl import write_atomic
 from harness.report.analysis.claims import Held, Row, hold
 from harness.report.analysis.curves import FLOPS, make_panels

@@ -15,8 +15,8 @@ import pytest
 from harness import registry
 from harness.app.published_prompts import read_published_prompts
 from harness.cli.main import main
-from harness.config.prompt_hashes import PromptHash, check_prompts, constant_hashes, prompt_hashes, sha256
-from harness.config.protocols import load_protocol, protocol_names
+from harness.config.published.prompt_hashes import PromptHash, check_prompts, constant_hashes, prompt_hashes, sha256
+from harness.config.published.protocols import load_protocol, protocol_names
 from harness.data.python_text import read_text
 from harness.data.sources import DataSource
 from harness.task.base import Example, Message, TaskOptions

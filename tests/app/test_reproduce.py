@@ -9,8 +9,8 @@ import pytest
 
 from harness.app.reproduce import ReproductionRequest, plan_reproduction, reproduce
 from harness.cli.main import main
-from harness.config import reproductions
-from harness.config.reproductions import load_reproduction
+from harness.config.published import reproductions
+from harness.config.published.reproductions import load_reproduction
 from harness.errors import UserError
 
 SMALL = """

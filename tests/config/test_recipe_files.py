@@ -33,8 +33,8 @@ def test_one_of_several_recipes_stands_on_the_protocol_of_its_name_or_on_what_it
     assert (protocol.source, protocol.section, protocol.file.name) == ("protocol", "tiny", "sudoku.yaml")
     assert (own.source, own.section, own.file, own.values) == ("recipe", "tiny", several, {"seed": 3})
     assert seeds(f"{several}:tiny", "gsm8k") == [3, 4]
-    assert [layer.file.name for layer in load_recipe(f"{several}:paper", method="espo", task="gsm8k")] == [
-        "gsm8k.yaml",
+    assert [layer.file.name for layer in load_recipe(f"{several}:paper", method="espo", task="math500")] == [
+        "math500.yaml",
         "d1.yaml",
         "several.yaml",
     ]

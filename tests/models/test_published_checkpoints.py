@@ -16,9 +16,9 @@ from harness import registry
 from harness.app.checkpoints import published_checkpoint
 from harness.app.models import load_model
 from harness.cli.main import main
-from harness.config import protocols
-from harness.config.checkpoints import published_checkpoints
-from harness.config.prompt_hashes import check_prompts
+from harness.config.published import protocols
+from harness.config.published.checkpoints import published_checkpoints
+from harness.config.published.prompt_hashes import check_prompts
 from harness.data.sources import DataSource
 from harness.records.description import EVALUATED_FILE, read_description
 from harness.records.jsonl import read_lines, read_samples

@@ -85,14 +85,14 @@ def _settings(given: Given) -> list[str]:
 
 
 def _protocols(given: Given) -> list[str]:
-    from harness.config.protocols import protocol_names
+    from harness.config.published.protocols import protocol_names
 
     return protocol_names()
 
 
 def _published(given: Given) -> list[str]:
     """Checkpoints, or in harness eval --checkpoints which of a run's."""
-    from harness.config.checkpoints import published_checkpoints
+    from harness.config.published.checkpoints import published_checkpoints
 
     return [one.name for one in published_checkpoints()]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.config.claims import ANY, LOWER, Claim, Side
+from harness.config.published.claims import ANY, LOWER, Claim, Side
 from harness.report.analysis.effects import (
     FEWEST_SEEDS,
     Effect,

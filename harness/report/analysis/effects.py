@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import nctdtr, stdtr, stdtrit
 
-from harness.config.claims import DIFFERENT, HIGHER
+from harness.config.published.claims import DIFFERENT, HIGHER
 from harness.report.analysis.comparisons import LEVEL
 from harness.report.analysis.statistics import (
     CONFIDENCE,

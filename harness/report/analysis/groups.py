@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from harness.config.embedded import EMBEDDED
-from harness.config.prompt_hashes import STATES as PROMPT_STATES
-from harness.config.prompt_hashes import UNVERIFIED
+from harness.config.published.prompt_hashes import STATES as PROMPT_STATES
+from harness.config.published.prompt_hashes import UNVERIFIED
 from harness.config.resolve import COMMAND_LINE, flatten
 from harness.records.schema import NO_METHOD, EvalRecord
 from harness.report.labels import DASH, data_name, method_name

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from harness.config.claims import LOWER
+from harness.config.published.claims import LOWER
 from harness.report.analysis.effects import ALPHA, POWER, correlation, deviation, verdict
 from harness.report.analysis.groups import Conditions, Protocol
 from harness.report.analysis.statistics import Interval

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import __version__, registry
-from harness.config.claims import load_claims
+from harness.config.published.claims import load_claims
 from harness.errors import unknown_choice
 from harness.records.schema import NO_METHOD
 from harness.report.analysis.budget import Costs, all_costs, budget_points

@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from harness.config.published.reproductions import TABLE, Artefact, Reproduction
 from harness.config.recipes import evaluation_decoding
-from harness.config.reproductions import TABLE, Artefact, Reproduction
 from harness.records.schema import NO_METHOD
 from harness.report.analysis.groups import Group, group_by, make_groups, metrics_of, overrides
 from harness.report.analysis.rows import Row, make_row

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from harness.config.prompt_hashes import STATES as PROMPT_STATES
-from harness.config.prompt_hashes import UNVERIFIED
+from harness.config.published.prompt_hashes import STATES as PROMPT_STATES
+from harness.config.published.prompt_hashes import UNVERIFIED
 from harness.config.resolve import flatten
 from harness.errors import from_here
 from harness.records.description import EVALUATED_FILE, RunDescription, read_tree
@@ -49,8 +49,8 @@ class Run:
     name: the folder relative to the runs root. settings: the configuration, dotted key to value.
     provenance: dotted key to default, recipe or command line. evaluated_only: a folder of `harness eval`, with the
     identity of the run that the model comes from, or of a model that no run here trained. training_prompts: whether
-    they are published ones, as harness.config.prompt_hashes calls it. include: the folders of the user's own files, as
-    the run wrote them down.
+    they are published ones, as harness.config.published.prompt_hashes calls it. include: the folders of the user's own
+    files, as the run wrote them down.
     """
 
     folder: Path

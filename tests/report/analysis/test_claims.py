@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.config.claims import Claim, Side
+from harness.config.published.claims import Claim, Side
 from harness.report.analysis.claims import Held, Row, claim_points, hold
 from harness.report.analysis.curves import FLOPS, FORWARD_FLOPS
 from harness.report.analysis.groups import Group

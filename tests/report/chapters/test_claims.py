@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness.config.claims import Claim, Side
+from harness.config.published.claims import Claim, Side
 from harness.report.analysis.claims import Held, Row, claim_points, hold
 from harness.report.analysis.effects import Effect
 from harness.report.analysis.statistics import Interval

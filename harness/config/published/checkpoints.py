@@ -29,7 +29,7 @@ class PublishedCheckpoint:
     config.json.
 
     score: what its authors state, in percent, of `metric` at `length` tokens (or best, mean over lengths) under a
-    protocol of harness/config/protocols.py, as `source` has it. note: what else to know.
+    protocol of harness/config/published/protocols.py, as `source` has it. note: what else to know.
     """
 
     name: str

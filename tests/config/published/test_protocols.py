@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness import registry
-from harness.config import protocols
 from harness.config.decoding import Decoding
-from harness.config.protocols import evaluation_protocol, load_protocol, protocol_names
+from harness.config.published import protocols
+from harness.config.published.protocols import evaluation_protocol, load_protocol, protocol_names
 from harness.data.python_text import NAME_IN_BRACES
 from harness.errors import UserError
 from harness.task.base import GRADERS

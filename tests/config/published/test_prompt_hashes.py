@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from harness.config import prompt_hashes
-from harness.config.prompt_hashes import PromptHash, check_prompts, constant_hashes, sha256, training_prompts
+from harness.config.published import prompt_hashes
+from harness.config.published.prompt_hashes import PromptHash, check_prompts, constant_hashes, sha256, training_prompts
 from harness.errors import UserError
 from harness.registry import get_task
 from harness.task.base import TaskOptions

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from harness import registry
-from harness.config.checkpoints import find_checkpoint, published_checkpoints
-from harness.config.protocols import protocol_names
+from harness.config.published.checkpoints import find_checkpoint, published_checkpoints
+from harness.config.published.protocols import protocol_names
 from harness.config.recipes import built_in_folder
 from harness.errors import UserError
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from harness import registry
-from harness.config.claims import ANY, Claim, Side, load_claims
 from harness.config.keys import find_keys
+from harness.config.published.claims import ANY, Claim, Side, load_claims
 from harness.config.recipes import built_in_folder
 from harness.errors import UserError
 
