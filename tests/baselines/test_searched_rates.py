@@ -14,7 +14,7 @@ RATES = (3e-5, 1e-4, 3e-4, 1e-3)
 SOME = ("agrpo", "d1", "egspo", "egspo-sa", "espo", "gdpo", "tracerl")
 SEARCHED = {
     **dict.fromkeys(("sudoku", "countdown"), registry.names("method")),
-    **dict.fromkeys(("gsm8k", "math500", "mbpp", "humaneval"), SOME),
+    **dict.fromkeys(("gsm8k", "math500", "mbpp"), SOME),
 }
 """Task to methods."""
 SEEDS = {"sudoku": (100, 101), "countdown": (100, 101)}
@@ -41,7 +41,7 @@ def tries(task):
 def plain(task):
     """The hashes of the searched configurations that change nothing but the rate."""
     changes = {"evaluation.split": "validation", "evaluation.every": 0}
-    if task in ("mbpp", "humaneval"):
+    if task == "mbpp":
         changes |= ALL_ITEMS_OF_PROGRAMS
     return {
         plan(
