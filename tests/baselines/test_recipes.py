@@ -82,7 +82,7 @@ def test_a_tiny_recipe_in_every_value_that_is_no_default():
         "rollout.temperature": 1.0,
         "train.batch_size": 64,
         "train.group_size": 8,
-        "optimizer.learning_rate": 1e-4,
+        "optimizer.learning_rate": 3e-5,
         "optimizer.weight_decay": 0.0,
         "optimizer.max_gradient_norm": 1.0,
         "method.mc_samples": 4,
@@ -104,6 +104,7 @@ def test_a_tiny_recipe_in_every_value_that_is_no_default():
         "method.draws",
         "method.beta",
         "method.divisor",
+        "optimizer.learning_rate",
         "evaluation.every",
     ]
 
