@@ -1,7 +1,7 @@
 # Our own study of the papers' claims with the tiny model (docs/results.md): `make study-search`, `make study`, in parts with
 # STUDY_TASKS=sudoku. What is finished is not made again; after an interruption the same command goes on. Runs lie in
-# results/study-work; what is kept of them, in archives beside this file: every run's records, and of the first seed of each cell
-# completions and traces too.
+# results/study-work; what is kept of them, in archives beside this file (keep.py): every run's records, and of the first seed of each
+# cell completions and traces too.
 
 STUDY_TASKS ?= sudoku countdown gsm8k math500 mbpp humaneval
 STUDY_JOBS ?= 2

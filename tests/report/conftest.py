@@ -1,12 +1,14 @@
-"""Synthetic run folders, written through harness.records as a run writes them."""
+"""Synthetic run folders, written through harness.records as a run writes them, and the scripts of our study."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -277,3 +279,19 @@ def demo_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made.run(method="agrpo", state="failed", reason="loss became NaN")
     write_report(collect([made.root]), place / "out")
     return place / "out" / "report.html"
+
+
+@pytest.fixture(scope="session")
+def study_script() -> Callable[[str], ModuleType]:
+    """Loads results/study/<name>.py, which belongs to no package."""
+    return _study_script
+
+
+def _study_script(name: str) -> ModuleType:
+    file = Path(__file__).resolve().parents[2] / "results" / "study" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"study_{name}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-KEEP = Path(__file__).resolve().parents[2] / "results" / "study" / "keep.py"
 FIRST, OTHER, TENTH = (f"sudoku/d1/tiny/1a2b3c4d-seed{seed}" for seed in (0, 1, 10))
 FILES = ("config.yaml", "samples-last.jsonl.gz", "samples-step000004.jsonl.gz", "samples-base.jsonl.gz", "traces.jsonl")
 LINE = {
@@ -23,13 +22,8 @@ LINE = {
 
 
 @pytest.fixture(scope="module")
-def keep() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("study_keep", KEEP)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def keep(study_script: Callable[[str], ModuleType]) -> ModuleType:
+    return study_script("keep")
 
 
 @pytest.fixture

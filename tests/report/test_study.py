@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,14 +20,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def page() -> ModuleType:
-    """results/study/page.py, which belongs to no package."""
-    spec = importlib.util.spec_from_file_location("study_page", STUDY / "page.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def page(study_script: Callable[[str], ModuleType]) -> ModuleType:
+    return study_script("page")
 
 
 @pytest.fixture(scope="module")
